@@ -1,0 +1,203 @@
+"""The verbs of the command line: each parses, calls one function and prints."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.errors import UserError
+
+
+def verb(function: Callable) -> Callable:
+    """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes."""
+
+    @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
+    @functools.wraps(function)
+    def wrapped(verbose: bool, **arguments: object) -> None:
+        from pipelines.startup import import_tensorflow
+
+        try:
+            import_tensorflow(verbose)
+            function(**arguments)
+        except UserError as error:
+            for line in str(error).splitlines():
+                click.echo(f"error: {line}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="keras-task-pipelines")
+def main() -> None:
+    """Take a task from a config file to a trained, measured, exported and served Keras model.
+
+    Start with `cli.py tasks`, then `cli.py config house_prices > my.yaml` and `cli.py run my.yaml`.
+    """
+
+
+overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override one setting, such as model=tabm. Repeatable.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@main.command()
+@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
+@overrides
+@verb
+def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+    """Train, evaluate and export each CONFIG, and show a few answers: the main job.
+
+    Example: cli.py run configs/house_prices.yaml
+    """
+    from pipelines.commands.run import run as run_config
+
+    for config in configs:
+        click.echo(f"{config}: training", err=True)
+        finished = run_config(config, overrides)
+        _print_metrics(finished.run.metrics())
+        _print_answers(finished.examples, finished.answers)
+        click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
+
+
+@main.command()
+@click.argument("config")
+@overrides
+@click.option("--run-dir", metavar="DIR", help="Where the run goes; runs/TASK/TIME by default.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run: that of --run-dir, or the newest.")
+@verb
+def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
+    """Train the model of CONFIG and measure it on every split.
+
+    Example: cli.py train configs/house_prices.yaml --set model=tabm --set optimizer.learning_rate=3.0e-4
+    """
+    from pipelines.commands.train import train as train_config
+
+    _, finished = train_config(config, overrides, run_dir, resume)
+    _print_metrics(finished.metrics())
+    click.echo(f"run     {finished.folder}\nreport  {finished.report}")
+
+
+@main.command()
+@click.argument("run")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
+@as_json
+@verb
+def evaluate(run: str, split: str, as_json: bool) -> None:
+    """Measure a finished RUN again on one split.
+
+    Example: cli.py evaluate runs/house_prices/2026-01-31T12-00-00 --split validation
+    """
+    from pipelines.commands.evaluate import evaluate as evaluate_run
+
+    metrics = evaluate_run(run, split)
+    if as_json:
+        click.echo(json.dumps({split: metrics}))
+    else:
+        _print_metrics({split: metrics})
+
+
+@main.command()
+@click.argument("run_or_export")
+@click.argument("inputs", nargs=-1, metavar="[INPUT...]")
+@click.option("--file", metavar="FILE", help="Answer what this file holds, such as the rows of a CSV file.")
+@as_json
+@verb
+def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, as_json: bool) -> None:
+    """Answer raw inputs with a finished run or an export.
+
+    Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}'
+    """
+    from pipelines.commands.predict import predict as predict_with
+
+    answers = predict_with(run_or_export, inputs, file)
+    if as_json:
+        click.echo(json.dumps(answers, ensure_ascii=False))
+    else:
+        for answer in answers:
+            click.echo("  ".join(f"{name} {_short(value)}" for name, value in answer.items()))
+
+
+@main.command()
+@click.argument("run")
+@click.option("--to", metavar="DIR", help="Folder of versions to write into; exports/TASK by default.")
+@verb
+def export(run: str, to: str | None) -> None:
+    """Write a finished RUN's model as a versioned SavedModel.
+
+    Example: cli.py export runs/house_prices/2026-01-31T12-00-00 --to exports/ames
+    """
+    from pipelines.commands.export import export as export_run
+
+    click.echo(export_run(run, to))
+
+
+@main.command()
+@click.argument("task", required=False)
+@verb
+def tasks(task: str | None) -> None:
+    """List the tasks, or one TASK's models and what each hyperparameter means.
+
+    Example: cli.py tasks house_prices
+    """
+    from pipelines.commands import tasks as listing
+
+    if task is None:
+        for name, about in listing.tasks().items():
+            click.echo(f"{name}: {about}")
+        return
+    for name, model in listing.models(task).items():
+        click.echo(f"{name}: {model['about']}")
+        for setting, leaf in model["hyperparameters"].items():
+            click.echo(f"    {setting} ({leaf['takes']}): {leaf['means']}")
+
+
+@main.command()
+@click.argument("task_or_config", metavar="TASK|CONFIG")
+@click.option("--schema", is_flag=True, help="Print a JSON Schema instead, for editors to check configs with.")
+@verb
+def config(task_or_config: str, schema: bool) -> None:
+    """Print a TASK's commented config to start from, or check CONFIG and print it with its `tune` nodes resolved.
+
+    Example: cli.py config house_prices > my.yaml
+    """
+    from pipelines.commands.config import config as print_config
+
+    click.echo(print_config(task_or_config, schema), nl=False)
+
+
+def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:
+    names = list(next(iter(metrics.values())))
+    table = Table("split", *names)
+    for split, values in metrics.items():
+        table.add_row(split, *(_short(values[name]) for name in names))
+    Console().print(table)
+
+
+def _print_answers(examples: list[dict], answers: list[dict]) -> None:
+    table = Table("a few test examples", "answer", title_justify="left")
+    for example, answer in zip(examples, answers, strict=True):
+        raw = ", ".join(f"{name} {_short(value)}" for name, value in list(example.items())[:6])
+        table.add_row(raw, ", ".join(f"{name} {_short(value)}" for name, value in answer.items()))
+    Console().print(table)
+
+
+def _short(value: object) -> str:
+    return (
+        f"{value:,.4g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else (f"{value:,.0f}" if isinstance(value, float) else str(value))
+    )
+
+
+if __name__ == "__main__":
+    main()

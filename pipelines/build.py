@@ -1,0 +1,44 @@
+"""One config section becomes one function call, checked against that function's signature."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Union, get_args, get_type_hints
+
+import pydantic
+
+FORBID_UNKNOWN = pydantic.ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+
+
+@functools.cache
+def settings(function: Callable, **fixed: str) -> type[pydantic.BaseModel]:
+    """Turn a function's keyword-only parameters into a pydantic model that a section of the config must fit.
+
+    Positional parameters are what the code gives (`build`'s `given`), so they are no settings. Settings that
+    several functions share stand once, in a TypedDict that each takes as `**shared: Unpack[Shared]` (PEP 692).
+    `fixed` adds keys that hold one value each, such as `name="adamw"`, by which a section picks its function.
+    """
+    fields: dict[str, Any] = {key: (Literal[value], ...) for key, value in fixed.items()}
+    for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            required = parameter.default is inspect.Parameter.empty
+            fields[name] = (parameter.annotation, ... if required else parameter.default)
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            (shared,) = get_args(parameter.annotation)
+            fields |= {key: (hint, ...) for key, hint in get_type_hints(shared, include_extras=True).items()}
+    title = "_".join([*fixed.values(), function.__name__])
+    return pydantic.create_model(title, __config__=FORBID_UNKNOWN, __doc__=inspect.getdoc(function), **fields)
+
+
+def choice(options: Mapping[str, Callable], key: str) -> Any:
+    """Give the type of a section whose `key` names one of `options` and whose other keys are its settings."""
+    members = tuple(settings(function, **{key: name}) for name, function in options.items())
+    if len(members) == 1:
+        return members[0]
+    return Annotated[Union[members], pydantic.Field(discriminator=key)]  # noqa: UP007 - members are known at run time
+
+
+def build(section: Mapping[str, Any], options: Mapping[str, Callable], key: str, *given: Any) -> Any:
+    """Call the function that `section[key]` names, with what the code gives and the section's other settings."""
+    arguments = {name: value for name, value in section.items() if name != key}
+    return options[section[key]](*given, **arguments)

@@ -1,0 +1,19 @@
+"""`evaluate`: measure a finished run again on one split."""
+
+from pathlib import Path
+
+from pipelines.fit import load_fitted, load_run_dataset
+from pipelines.run import Run
+
+
+def evaluate(run: str | Path, split: str = "test") -> dict[str, float]:
+    """Answer every example of a split anew and score the answers.
+
+    Raises:
+        UserError: where `run` is no finished run or its data is gone or changed.
+    """
+    opened = Run.open(run)
+    fitted = load_fitted(opened)
+    dataset = load_run_dataset(fitted.config)
+    opened.check_data(dataset.record)
+    return fitted.task.score(dataset[split], fitted.answerer.answer_table(dataset[split]))

@@ -1,0 +1,45 @@
+"""`predict`: answers of a run or an export to raw inputs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipelines.errors import UserError
+from pipelines.export import Export
+from pipelines.fit import load_fitted
+from pipelines.run import Run
+from pipelines.tasks import load_task
+
+
+def predict(
+    run_or_export: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """Answer raw inputs given as text, and those in a file; one answer each, in that order.
+
+    Raises:
+        UserError: where the folder is neither a run nor an export, or an input cannot be read.
+    """
+    if not inputs and file is None:
+        raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
+    if Run(run_or_export).started:
+        fitted = load_fitted(Run.open(run_or_export))
+        task, signature, answer = fitted.task, fitted.preprocessor.signature, fitted.answerer.answer_table
+    else:
+        export = Export(run_or_export)
+        task, signature, answer = load_task(export.task), export.signature, export.answer_table
+    columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
+    return as_records(answer(task.read_inputs(inputs, file, columns)))
+
+
+def as_records(answers: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Turn named arrays of answers into one plain record an example."""
+    names = list(answers)
+    return [dict(zip(names, map(_plain, row), strict=True)) for row in zip(*answers.values(), strict=True)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value

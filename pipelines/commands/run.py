@@ -1,0 +1,37 @@
+"""`run`: the main job, from a config to a trained, measured and exported model that has shown a few answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.commands.predict import as_records
+from pipelines.commands.train import train
+from pipelines.export import Export, write_export
+from pipelines.fit import load_run_dataset
+from pipelines.run import Run
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What the main job leaves behind."""
+
+    run: Run
+    export: Path
+    examples: list[dict[str, Any]]  # a few test examples
+    answers: list[dict[str, Any]]  # the export's answers to them
+
+
+def run(config: str | Path, overrides: Sequence[str] = ()) -> Finished:
+    """Train, evaluate and export, then answer a few test examples from the export.
+
+    Raises:
+        UserError: as `train` and `export` do.
+    """
+    fitted, folder = train(config, overrides)
+    version = write_export(fitted, Path("exports") / fitted.config.task)
+    examples = load_run_dataset(fitted.config).test.head(SHOWN)
+    answers = as_records(Export(version).answer_table(examples))
+    return Finished(folder, version, examples.to_dict("records"), answers)

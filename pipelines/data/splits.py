@@ -1,0 +1,56 @@
+"""Which examples train, which validate and which test."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from pipelines.errors import UserError
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def split(
+    examples: Mapping[str, pd.DataFrame],
+    *,
+    train: Annotated[Share, Field(description="share of the examples to train on")],
+    validation: Annotated[Share, Field(description="share of the examples to choose by")],
+    test: Annotated[Share, Field(description="share of the examples to report on, touched by nothing else")],
+    seed: Annotated[int, Field(ge=0, description="seed of the shuffle before the division")],
+) -> dict[str, pd.DataFrame]:
+    """Divide raw examples into train, validation and test, the same way for the same seed.
+
+    Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order. A
+    source with splits of its own keeps them; a validation or test split that it lacks is cut off its shuffled train
+    split, by that split's share of the examples left.
+
+    Raises:
+        UserError: where the shares do not add up to 1 or a split would be empty.
+    """
+    if abs(train + validation + test - 1) > 1e-9:
+        raise UserError("split", f"train, validation and test add up to {train + validation + test:g}, not to 1")
+    given = dict(examples)
+    whole = given.pop("all", None) if "all" in given else given.pop("train")
+    names = [name for name in ("train", "validation", "test") if name not in given]
+    shares = {"train": train, "validation": validation, "test": test}
+    total = sum(shares[name] for name in names)
+    order = np.random.default_rng(seed).permutation(len(whole))
+    # Rounding guards the cut against float error: 0.64 + 0.16 is 0.8000000000000000x of n.
+    cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
+    for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
+        rows = order[start:stop] if len(names) > 1 else np.arange(len(whole))
+        given[name] = whole.iloc[rows].reset_index(drop=True)
+    for name in shares:
+        if given[name].empty:
+            raise UserError(f"split.{name}", f"no example is left for it ({len(whole)} in all); give it a larger share")
+    return {name: given[name] for name in shares}
+
+
+def duplicates_across(hashes: Mapping[str, np.ndarray]) -> dict[str, int]:
+    """Count the examples of a split whose very content also stands in another: {'test in train': 3, ...}."""
+    return {
+        f"{later} in {earlier}": int(np.isin(hashes[later], hashes[earlier]).sum())
+        for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test"))
+    }

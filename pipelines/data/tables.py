@@ -1,0 +1,144 @@
+"""Tables from CSV files: which columns are numbers, which are categories, and what is wrong in which line."""
+
+import csv
+import gzip
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from pipelines.errors import UserError, did_you_mean
+
+MOSTLY = 0.9  # a column in which this share of the values are numbers is meant as one, and the rest are mistakes
+
+
+@dataclass(frozen=True)
+class TableRules:
+    """How to read a table's columns; names are as `input_names` gives them."""
+
+    target: str | None
+    ignore: Sequence[str]
+    numeric: Sequence[str]
+    categorical: Sequence[str]
+    missing: Sequence[str]
+    bad_rows: Literal["error", "skip"]
+
+
+def input_names(columns: Iterable[str]) -> dict[str, str]:
+    """Map headers to names that a SavedModel signature can carry: letters, digits and '_', none of them twice."""
+    names: dict[str, str] = {}
+    for column in columns:
+        name = re.sub(r"\W", "_", str(column).strip(), flags=re.ASCII)
+        name = f"_{name}" if not name or name[0].isdigit() else name
+        taken, number = set(names.values()), 2
+        unique = name
+        while unique in taken:
+            unique, number = f"{name}_{number}", number + 1
+        names[column] = unique
+    return names
+
+
+def read_csv(path: str | Path, delimiter: str) -> pd.DataFrame:
+    """Read a CSV file with a header, optionally gzipped, as text; every cell is a string.
+
+    Raises:
+        UserError: where the file is missing, empty, not UTF-8 or has a row of another width than its header.
+    """
+    try:
+        frame = pd.read_csv(
+            path, sep=delimiter, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig"
+        )
+    except (OSError, EOFError) as error:
+        reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
+        raise UserError(str(path), f"cannot read this table ({reason})") from None
+    except UnicodeDecodeError as error:
+        raise UserError(str(path), f"not UTF-8 text (byte {error.start}); save the table as UTF-8") from None
+    except pd.errors.EmptyDataError:
+        raise UserError(str(path), "this table is empty; the first line must name the columns") from None
+    except pd.errors.ParserError as error:
+        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
+        raise UserError(str(path), f"not a CSV table: {reason}") from None
+    if frame.empty:
+        raise UserError(str(path), "this table has a header but no row")
+    return frame.fillna("").rename(columns=input_names(frame.columns))
+
+
+def type_table(text: pd.DataFrame, path: str | Path, rules: TableRules) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+    """Turn a table of text into numbers and categories; missing numbers are NaN, missing categories ''.
+
+    Returns the table and the rows that were skipped, with their reasons.
+
+    Raises:
+        UserError: for an unknown column, a text in a numeric column (with its line), no row with a target.
+    """
+    _check_names(text, path, rules)
+    text = text.drop(columns=[name for name in rules.ignore if name in text])
+    text = text.apply(lambda column: column.str.strip())
+    text = text.mask(text.isin(list(rules.missing)), "")
+    kept = np.ones(len(text), dtype=bool)
+    skipped: list[dict[str, str]] = []
+    columns: dict[str, pd.Series] = {}
+    for name, values in text.items():
+        numbers = pd.to_numeric(values.where(values != ""), errors="coerce").replace([np.inf, -np.inf], np.nan)
+        stray = (values != "") & numbers.isna()
+        if name != rules.target and not _is_numeric(name, values, stray, rules):
+            columns[name] = values
+            continue
+        columns[name] = numbers.astype("float64")
+        bad = stray | (values == "") if name == rules.target else stray
+        for row in np.flatnonzero(bad & kept):
+            value = values.iloc[row]
+            reason = f"column '{name}' holds {value!r}, not a number" if value else f"no target in column '{name}'"
+            skipped.append({"row": row, "reason": reason})
+            kept[row] = False
+    if not kept.any():
+        raise UserError(str(path), f"no row has a valid target in column '{rules.target}'")
+    if skipped:
+        numbers_of = line_numbers(path, [skip["row"] for skip in skipped])
+        skipped = [{"place": f"{path}:{numbers_of[s['row']]}", "reason": s["reason"]} for s in skipped]
+        if rules.bad_rows == "error":
+            more = f" ({len(skipped) - 1} more rows like it)" if len(skipped) > 1 else ""
+            mend = "mend it, name the column in data.categorical, or set data.bad_rows: skip"
+            raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
+    return pd.DataFrame(columns)[kept].reset_index(drop=True), skipped
+
+
+def line_numbers(path: str | Path, rows: Sequence[int]) -> dict[int, int]:
+    """Find the lines on which rows of a CSV file start; quoted cells may hold line ends."""
+    wanted, found = set(rows), {}
+    opener = gzip.open if str(path).endswith(".gz") else open
+    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        next(reader)
+        start, row = reader.line_num + 1, 0
+        for cells in reader:
+            if cells:  # pandas passes over blank lines too
+                if row in wanted:
+                    found[row] = start
+                row += 1
+            start = reader.line_num + 1
+    return found
+
+
+def _is_numeric(name: str, values: pd.Series, stray: pd.Series, rules: TableRules) -> bool:
+    if name in rules.numeric or name in rules.categorical:
+        return name in rules.numeric
+    known = int((values != "").sum())
+    return known > 0 and int(stray.sum()) <= (1 - MOSTLY) * known
+
+
+def _check_names(text: pd.DataFrame, path: str | Path, rules: TableRules) -> None:
+    if rules.target is not None and rules.target not in text:
+        hint = did_you_mean(rules.target, list(text.columns))
+        raise UserError(str(path), f"no column '{rules.target}', which data.target names{hint}")
+    for key in ("ignore", "numeric", "categorical"):
+        for name in getattr(rules, key):
+            if name not in text:
+                raise UserError(
+                    str(path), f"no column '{name}', which data.{key} names{did_you_mean(name, list(text))}"
+                )

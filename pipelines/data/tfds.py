@@ -1,0 +1,102 @@
+"""Raw examples from TensorFlow Datasets: any registered name, read without a network once it is prepared."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from pipelines.errors import UserError, did_you_mean
+
+DOWNLOAD_HOST = "https://storage.googleapis.com/tfds-data/"
+PROBE_SECONDS = 5  # TFDS itself retries for minutes before it says that there is no network
+
+
+def load_tfds(
+    name: str, data_dir: str | None, download: bool, splits: Mapping[str, str], features: Mapping[str, str]
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
+    """Read splits of a prepared dataset as tables, one column a feature.
+
+    `splits` maps our split names, or `all`, to TFDS split expressions such as `train[:90%]`; `features` maps our
+    column names to feature paths such as `features/alcohol`. Class labels come as their names.
+
+    Returns the tables by split, and what `data.json` says of their origin.
+
+    Raises:
+        UserError: for an unknown dataset, split or feature, and where data is neither prepared nor reachable.
+    """
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except tfds.core.registered.DatasetNotFoundError:
+        raise UserError("data.name", f"TensorFlow Datasets knows no '{name}'") from None
+    if not builder.is_prepared():
+        _prepare(builder, data_dir, download)
+    paths = {column: path.split("/") for column, path in features.items()}
+    kinds = {column: _find(builder.info.features, path, column) for column, path in paths.items()}
+    tables = {}
+    for split, expression in splits.items():
+        try:
+            examples = builder.as_dataset(split=expression)
+        except (ValueError, KeyError):
+            known = ", ".join(builder.info.splits)
+            raise UserError(f"data.splits.{split}", f"'{name}' has no split '{expression}'; it has {known}") from None
+        tables[split] = pd.DataFrame(
+            [
+                {column: _feature(example, path) for column, path in paths.items()}
+                for example in tfds.as_numpy(examples)
+            ],
+            columns=list(paths),
+        )
+        for column, kind in kinds.items():
+            tables[split][column] = _readable(tables[split][column], kind)
+    origin = {"tfds": builder.info.full_name, "data_dir": str(builder.data_path), "citation": builder.info.citation}
+    return tables, origin
+
+
+def _prepare(builder: Any, data_dir: str | None, download: bool) -> None:
+    name = builder.info.full_name
+    where = data_dir or "~/tensorflow_datasets"
+    command = f"tfds build {builder.name} --data_dir {where}"
+    if not download:
+        mend = f"set data.download: true, or run where a network answers: {command}"
+        raise UserError("data.download", f"'{name}' is not prepared in {where}; {mend}")
+    if not _online():
+        mend = f"no network answers here; run where one does: {command}"
+        raise UserError("data.download", f"'{name}' is not prepared in {where} and {mend}")
+    builder.download_and_prepare()
+
+
+def _online() -> bool:
+    import requests
+
+    try:
+        requests.head(DOWNLOAD_HOST, timeout=PROBE_SECONDS)
+    except requests.RequestException:
+        return False
+    return True
+
+
+def _feature(example: Any, path: list[str]) -> Any:
+    for key in path:
+        example = example[key]
+    return example
+
+
+def _find(features: Any, path: list[str], column: str) -> Any:
+    for key in path:
+        try:
+            features = features[key]
+        except (KeyError, TypeError):
+            known = list(features) if hasattr(features, "keys") else []
+            raise UserError(
+                f"data.features.{column}", f"no feature '{'/'.join(path)}'{did_you_mean(key, known)}"
+            ) from None
+    return features
+
+
+def _readable(values: pd.Series, feature: Any) -> pd.Series:
+    if hasattr(feature, "int2str"):
+        return values.map(lambda value: feature.int2str(int(value)) if value >= 0 else "")
+    return values.map(lambda value: value.decode() if isinstance(value, bytes) else value)

@@ -1,0 +1,30 @@
+"""How a model's training step is executed: XLA and steps per execution, by a rule and not by a race."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
+
+MOST_STEPS = 128  # per execution: beyond it the gain is under a percent and the progress display stands still
+
+
+class Execution(TypedDict):
+    """The two settings of a compiled training step."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    jit_compile: Annotated[bool, Field(description="compile the training step with XLA")]
+    steps_per_execution: Annotated[int, Field(ge=1, description="training steps in one call from Python")]
+
+
+def resolve_execution(execution: Execution | Literal["auto"], steps_per_epoch: int) -> Execution:
+    """Decide `auto`: XLA on, and the most steps per execution that divide an epoch, so that an epoch stays one.
+
+    `benchmarks/results/training_speed.md` holds the figures behind the rule; an architecture that measures otherwise
+    gets its case here.
+    """
+    wanted = {"jit_compile": True, "steps_per_execution": MOST_STEPS} if execution == "auto" else execution
+    return {**wanted, "steps_per_execution": _largest_divisor(steps_per_epoch, wanted["steps_per_execution"])}
+
+
+def _largest_divisor(number: int, at_most: int) -> int:
+    return next(divisor for divisor in range(min(number, at_most), 0, -1) if number % divisor == 0)

@@ -1,0 +1,92 @@
+"""The whole flow on one screen: from a config to a trained model with its metrics in a run folder."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import keras
+import tensorflow as tf
+
+from pipelines.batches import make_batches
+from pipelines.build import build
+from pipelines.config import Config, load_config
+from pipelines.data import Dataset, load_dataset
+from pipelines.evaluation import Answerer, Evaluator
+from pipelines.optimizers import OPTIMIZERS, SCHEDULES
+from pipelines.report import write_report
+from pipelines.run import Run
+from pipelines.task import Preprocessor, Task
+from pipelines.tasks import load_task
+from pipelines.training import train
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model with all that it takes to answer raw inputs."""
+
+    config: Config
+    task: Task
+    preprocessor: Preprocessor
+    model: keras.Model
+    answerer: Answerer
+
+
+def fit(config: Config, run: Run) -> Fitted:
+    """Train the model that `config` describes, measure it on every split and write all of it to `run`.
+
+    An interrupted run is taken up at its last checkpoint.
+
+    Raises:
+        UserError: where the data cannot be used or training diverges; nothing was written before the data was read.
+    """
+    task = load_task(config.task)
+    dataset = load_dataset(config.data, config.split, task.sources)
+    _seed_everything(config.seed)
+    preprocessor = task.preprocessor(**config.preprocessing)
+    preprocessor.adapt(dataset.train)
+    model = build_model(config, task, preprocessor)
+    batches = make_batches(dataset.train, preprocessor.example, config.seed, **config.batches)
+    evaluator = Evaluator(task, preprocessor, dataset.validation)
+    run.start(config.to_yaml(), dataset.record)
+    loss = build(config.loss, task.losses, "name")
+    train(model, loss, partial(_optimizer, config), batches, evaluator, run, **config.training)
+    run.save_model(model, preprocessor.state)
+    fitted = Fitted(config, task, preprocessor, model, Answerer(task, preprocessor, model))
+    metrics, answers = {}, {}
+    for split in ("train", "validation", "test"):
+        answers[split] = fitted.answerer.answer_table(dataset[split])
+        metrics[split] = task.score(dataset[split], answers[split])
+    write_report(run, task, dataset.test, answers["test"], config.training["monitor"])
+    run.finish(metrics)
+    return fitted
+
+
+def load_fitted(run: Run) -> Fitted:
+    """Build the model of a finished run again, with its trained weights."""
+    config = load_config(run.config)
+    task = load_task(config.task)
+    preprocessor = task.preprocessor(**config.preprocessing)
+    preprocessor.restore(run.preprocessor_state())
+    model = build_model(config, task, preprocessor)
+    run.load_weights(model)
+    return Fitted(config, task, preprocessor, model, Answerer(task, preprocessor, model))
+
+
+def load_run_dataset(config: Config) -> Dataset:
+    """Load the raw examples of a config, split as in training."""
+    return load_dataset(config.data, config.split, load_task(config.task).sources)
+
+
+def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:
+    """Call the builder of the rung that the config picks."""
+    return task.models[config.model](preprocessor.features, **config.models[config.model])
+
+
+def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optimizer:
+    peak = config.optimizer["learning_rate"]
+    rate = build(config.schedule, SCHEDULES, "name", peak, steps_per_epoch, epochs)
+    return build({**config.optimizer, "learning_rate": rate}, OPTIMIZERS, "name")
+
+
+def _seed_everything(seed: int) -> None:
+    keras.utils.set_random_seed(seed)
+    tf.config.experimental.enable_op_determinism()

@@ -1,0 +1,58 @@
+"""The live progress display of a training: one moving line on a terminal, a line now and then in a log file."""
+
+import time
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+LOG_SECONDS = 5.0  # at least this long between two lines where nobody watches
+
+
+class Progress(keras.callbacks.Callback):
+    """Show each epoch's figures, the best so far and the time left."""
+
+    def __init__(self, epochs: int, monitor: str, console: Console | None = None):
+        super().__init__()
+        self.epochs, self.monitor = epochs, monitor
+        self.console = console or Console(stderr=True)
+        columns = (
+            TextColumn("epoch"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+        )
+        self.bar = Bar(*columns, console=self.console, transient=True)
+        self.last_line = -LOG_SECONDS
+        self.best = float("nan")
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start the line where somebody watches."""
+        self.started = time.monotonic()
+        if self.console.is_terminal:
+            self.bar.start()
+            self.line = self.bar.add_task("", total=self.epochs, figures="compiling")
+
+    def on_epoch_end(self, epoch: int, logs: dict) -> None:
+        """Show the figures of the epoch."""
+        if logs["best_epoch"] == epoch + 1:
+            self.best = logs[self.monitor]
+        names = dict.fromkeys(["loss", "validation.loss", self.monitor])
+        figures = "  ".join(f"{name} {logs[name]:,.4g}" for name in names)
+        figures += f"  best {self.best:,.4g} (epoch {logs['best_epoch']})"
+        now = time.monotonic()
+        if self.console.is_terminal:
+            self.bar.update(self.line, completed=epoch + 1, figures=figures)
+        elif now - self.last_line >= LOG_SECONDS or epoch + 1 == self.epochs or self.model.stop_training:
+            self.last_line = now
+            self.console.print(
+                f"epoch {epoch + 1}/{self.epochs}  {figures}  {now - self.started:.0f} s",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Take the line away."""
+        self.bar.stop()

@@ -1,0 +1,230 @@
+"""Run: one training's folder, and the only code that knows its file names."""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from pipelines.errors import UserError
+
+PACKAGES = ("tensorflow", "keras", "keras-tuner", "tensorflow-datasets", "numpy", "pandas", "scikit-learn")
+
+
+class Run:
+    """A run folder: it exists from the first epoch on, and is finished once its metrics are written."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.report = self.folder / "report"
+        self.logs = self.folder / "logs"
+        self.checkpoints = self.folder / "checkpoints"
+        self._config = self.folder / "config.yaml"
+        self._environment = self.folder / "environment.json"
+        self._data = self.folder / "data.json"
+        self._history = self.folder / "history.csv"
+        self._metrics = self.folder / "metrics.json"
+        self._weights = self.folder / "model.weights.h5"
+        self._preprocessor = self.folder / "preprocessor.npz"
+        self._last = self.checkpoints / "last.npz"
+        self._best = self.checkpoints / "best.npz"
+
+    @classmethod
+    def new(cls, task: str, folder: str | Path | None = None) -> "Run":
+        """Choose the folder of a run that has not started: `folder`, or `runs/<task>/<time>`; nothing is written.
+
+        Raises:
+            UserError: where `folder` already holds something.
+        """
+        if folder is not None:
+            run = cls(folder)
+            if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+                raise UserError(str(folder), "already exists; choose another --run-dir, or go on with --resume")
+            return run
+        time = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        base = Path("runs") / task / time
+        return cls(next(path for path in _numbered(base) if not path.exists()))
+
+    @classmethod
+    def open(cls, folder: str | Path) -> "Run":
+        """Open a finished run.
+
+        Raises:
+            UserError: where there is no such folder, it is no run, or it is not finished.
+        """
+        run = cls(folder)
+        if not run.started:
+            what = "not a run folder (no config.yaml in it)" if run.folder.exists() else "no such folder"
+            raise UserError(str(folder), f"{what}; `train` makes one and prints its path")
+        if not run.finished:
+            raise UserError(str(folder), "this run is not finished; go on with: train CONFIG --run-dir DIR --resume")
+        return run
+
+    @classmethod
+    def newest_unfinished(cls, task: str) -> "Run":
+        """Find the latest interrupted run of a task below `runs/`.
+
+        Raises:
+            UserError: where there is none.
+        """
+        folders = sorted((Path("runs") / task).glob("*"), reverse=True)
+        for run in map(cls, folders):
+            if run.started and not run.finished:
+                return run
+        raise UserError("--resume", f"runs/{task} holds no unfinished run; name one with --run-dir")
+
+    @property
+    def started(self) -> bool:
+        """Say whether the run has its config."""
+        return self._config.is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Say whether the run has its metrics, which are written last."""
+        return self._metrics.is_file()
+
+    @property
+    def config(self) -> Path:
+        """Give the path of the run's config."""
+        return self._config
+
+    def start(self, config: str, data: Mapping[str, Any]) -> None:
+        """Make the folder with what is needed to repeat the run, or check that it goes on with the same data.
+
+        Raises:
+            UserError: where the folder was started with other data.
+        """
+        if self.started:
+            self.check_data(data)
+            return
+        for folder in (self.folder, self.report, self.logs, self.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._write_json(self._data, data)
+        self._write_json(self._environment, environment())
+        self._write(self._config, lambda path: path.write_text(config, encoding="utf-8"))
+
+    def check_data(self, data: Mapping[str, Any]) -> None:
+        """Check that `data`, a dataset's record, is of the examples that this run began with.
+
+        Raises:
+            UserError: where it is not.
+        """
+        if self.data()["fingerprint"] != data["fingerprint"]:
+            raise UserError(str(self.folder), "the data is not what this run began with; train a new run on it")
+
+    def data(self) -> dict[str, Any]:
+        """Read where the run's examples came from."""
+        return json.loads(self._data.read_text())
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Read the metrics of each split."""
+        return json.loads(self._metrics.read_text())
+
+    def history(self) -> pd.DataFrame:
+        """Read the figures of each epoch."""
+        return pd.read_csv(self._history)
+
+    def save_checkpoint(
+        self, weights: list[np.ndarray], optimizer: list[np.ndarray], history: list[dict], finished: bool
+    ) -> None:
+        """Write all that training needs to go on after this epoch, and the history so far."""
+        arrays = {f"weights_{i}": value for i, value in enumerate(weights)}
+        arrays |= {f"optimizer_{i}": value for i, value in enumerate(optimizer)}
+        arrays["state"] = np.array(json.dumps({"history": history, "finished": finished}))
+        self._write(self._last, lambda path: _save_arrays(path, arrays))
+        self._write(self._history, lambda path: pd.DataFrame(history).to_csv(path, index=False))
+
+    def load_checkpoint(self) -> tuple[list[np.ndarray], list[np.ndarray], list[dict], bool] | None:
+        """Read the last checkpoint: weights, optimiser, history, whether training had ended; None without one."""
+        if not self._last.is_file():
+            return None
+        arrays = _load_arrays(self._last)
+        state = json.loads(str(arrays["state"]))
+        return _listed(arrays, "weights_"), _listed(arrays, "optimizer_"), state["history"], state["finished"]
+
+    def save_best(self, weights: list[np.ndarray]) -> None:
+        """Write the weights of the best epoch so far."""
+        self._write(self._best, lambda path: _save_arrays(path, {f"weights_{i}": w for i, w in enumerate(weights)}))
+
+    def load_best(self) -> list[np.ndarray]:
+        """Read the weights of the best epoch so far."""
+        return _listed(_load_arrays(self._best), "weights_")
+
+    def save_model(self, model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
+        """Write the trained weights and what the preprocessor learnt."""
+        self._write(self._weights, model.save_weights)
+        self._write(self._preprocessor, lambda path: _save_arrays(path, state))
+
+    def load_weights(self, model: keras.Model) -> None:
+        """Give a model of the same build the trained weights."""
+        model.load_weights(self._weights)
+
+    def preprocessor_state(self) -> dict[str, np.ndarray]:
+        """Read what the preprocessor learnt."""
+        return _load_arrays(self._preprocessor)
+
+    def finish(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
+        """Write the metrics, which end the run; its checkpoints go."""
+        self._write_json(self._metrics, metrics)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _write_json(self, path: Path, content: Any) -> None:
+        self._write(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2, default=str) + "\n"))
+
+    def _write(self, path: Path, write: Callable[[Path], Any]) -> None:
+        """Write under a temporary name, then rename: a reader finds the whole file or none."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{os.getpid()}.{path.name}")
+        try:
+            write(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def environment() -> dict[str, Any]:
+    """Say what a run depends on besides its config and its data."""
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "command": ["cli.py", *sys.argv[1:]],
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def _numbered(base: Path) -> Iterator[Path]:
+    yield base
+    number = 2
+    while True:
+        yield base.with_name(f"{base.name}-{number}")
+        number += 1
+
+
+def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    with path.open("wb") as file:  # given a name, numpy would append its own ending to it
+        np.savez(file, **arrays)
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def _listed(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray]:
+    return [arrays[f"{prefix}{i}"] for i in range(sum(name.startswith(prefix) for name in arrays))]

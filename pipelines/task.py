@@ -1,0 +1,82 @@
+"""Task and Preprocessor: the contract that a task fills in and the whole line relies on."""
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from matplotlib.figure import Figure
+
+Tensors = Mapping[str, "tf.Tensor"]  # name -> tensor with the batch first
+
+
+class Preprocessor(abc.ABC):
+    """Learn from the training split, then turn raw examples into tensors, in graph.
+
+    Keyword arguments of a subclass are the `preprocessing` section of the config. `state` holds all that `adapt`
+    learnt as plain arrays; a preprocessor with the same settings and the same state does the same.
+    """
+
+    state: dict[str, np.ndarray]
+    lookups: Sequence["keras.Layer"] = ()  # layers with tables, which an export has to carry along
+
+    @abc.abstractmethod
+    def adapt(self, train: pd.DataFrame) -> None:
+        """Learn `state` from the training split and nothing else."""
+
+    @abc.abstractmethod
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over the `state` of a preprocessor with the same settings."""
+
+    @property
+    @abc.abstractmethod
+    def signature(self) -> dict[str, "tf.TensorSpec"]:
+        """Name the raw inputs of a client, with type and shape, the batch first."""
+
+    @property
+    @abc.abstractmethod
+    def features(self) -> Any:
+        """Give what a model builder has to know of the inputs: sizes, vocabularies, bins."""
+
+    @abc.abstractmethod
+    def inputs(self, raw: Tensors) -> Tensors:
+        """Turn raw inputs into model inputs: in training, in evaluation and in serving."""
+
+    @abc.abstractmethod
+    def example(self, raw: Tensors) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:
+        """Turn raw examples into model inputs, labels and loss weights: in training only."""
+
+
+class Task(abc.ABC):
+    """Answer what the line asks about one task; train nothing, hold no state."""
+
+    sources: Mapping[str, Callable]  # `data.source` -> function that gives raw examples
+    preprocessor: type[Preprocessor]
+    models: Mapping[str, Callable[..., "keras.Model"]]  # the ladder, simplest first
+    losses: Mapping[str, Callable[..., "keras.Loss"]]
+    metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better
+
+    @abc.abstractmethod
+    def answer(self, model: "keras.Model", preprocessor: Preprocessor, inputs: Tensors) -> Tensors:
+        """Give the readable answers of a trained model for model inputs, in graph."""
+
+    @abc.abstractmethod
+    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Compute every one of `metrics` from raw examples and the answers to them, in raw units."""
+
+    @abc.abstractmethod
+    def pictures(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, "Figure"]:
+        """Draw what explains the answers on a split: file name -> figure."""
+
+    @abc.abstractmethod
+    def read_inputs(self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type]) -> pd.DataFrame:
+        """Read what a person gives on the command line as raw inputs.
+
+        Raises:
+            UserError: naming the input and what would work.
+        """

@@ -1,0 +1,1 @@
+"""House prices: one number from a table of columns."""

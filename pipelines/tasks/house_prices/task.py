@@ -1,0 +1,146 @@
+"""The house-price task: what the line needs to know of it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+import keras
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from pydantic import Field
+from sklearn import metrics
+
+from pipelines.data.tables import TableRules, input_names, read_csv, type_table
+from pipelines.errors import UserError, did_you_mean
+from pipelines.task import Preprocessor, Task, Tensors
+from pipelines.tasks.house_prices import sources
+from pipelines.tasks.house_prices.models import MODELS
+from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
+from pipelines.tasks.house_prices.sources import TARGET
+
+
+def squared_error() -> keras.Loss:
+    """Average the squared distance to the scaled price, over members too."""
+    return keras.losses.MeanSquaredError()
+
+
+def absolute_error() -> keras.Loss:
+    """Average the distance to the scaled price, over members too."""
+    return keras.losses.MeanAbsoluteError()
+
+
+def huber(
+    *, delta: Annotated[float, Field(gt=0, description="distance, in scaled prices, from which errors count linearly")]
+) -> keras.Loss:
+    """Square small distances and take large ones as they are (Huber 1964)."""
+    return keras.losses.Huber(delta)
+
+
+class HousePrices(Task):
+    """Predict one number from a table of columns."""
+
+    sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
+    preprocessor = TablePreprocessor
+    models = MODELS
+    losses = {"squared_error": squared_error, "absolute_error": absolute_error, "huber": huber}
+    metrics = {"rmse": "min", "mae": "min", "r2": "max", "rmsle": "min"}
+
+    def answer(self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors) -> Tensors:
+        """Give the price (B,) in the target's own unit."""
+        return {"price": preprocessor.price(keras.ops.mean(model(inputs, training=False), axis=-1))}
+
+    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Compute rmse and mae in the target's unit, r2, and rmsle, for which negative prices count as zero."""
+        true, price = examples[TARGET].to_numpy(), answers["price"].astype("float64")
+        log_error = metrics.root_mean_squared_log_error(np.maximum(true, 0), np.maximum(price, 0))
+        return {
+            "rmse": float(metrics.root_mean_squared_error(true, price)),
+            "mae": float(metrics.mean_absolute_error(true, price)),
+            "r2": float(metrics.r2_score(true, price)) if len(true) > 1 else float("nan"),
+            "rmsle": float(log_error),
+        }
+
+    def pictures(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, Figure]:
+        """Draw predicted against actual prices, and residuals over the prediction and by frequency."""
+        true, price = examples[TARGET].to_numpy(), answers["price"]
+        return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
+
+    def read_inputs(self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type]) -> pd.DataFrame:
+        """Read houses as JSON objects, one an input, or the rows of a CSV file; what is left out is missing."""
+        tables = [_read_object(text, columns) for text in inputs]
+        if file is not None:
+            tables.append(_read_table(file, columns))
+        return pd.concat(tables, ignore_index=True)
+
+
+TASK = HousePrices()
+
+
+def _read_object(text: str, columns: Mapping[str, type]) -> pd.DataFrame:
+    where = f"input {text[:60]!r}"
+    try:
+        house = json.loads(text)
+    except json.JSONDecodeError:
+        house = None
+    if not isinstance(house, dict):
+        first = next(iter(columns))
+        raise UserError(where, f"a house is a JSON object of its columns, such as '{{\"{first}\": ...}}'")
+    names = input_names(house)
+    row = {name: [float("nan") if kind is float else ""] for name, kind in columns.items()}
+    for given, value in house.items():
+        name = names[given]
+        if name not in columns:
+            raise UserError(where, f"unknown column '{given}'{did_you_mean(name, list(columns))}")
+        if value is None:
+            continue
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if columns[name] is float and not number:
+            raise UserError(where, f"'{given}' takes a number, not {value!r}")
+        row[name] = [float(value) if columns[name] is float else str(value)]
+    return pd.DataFrame(row)
+
+
+def _read_table(file: str, columns: Mapping[str, type]) -> pd.DataFrame:
+    text = read_csv(file, ",")
+    if not set(columns) & set(text):
+        raise UserError(file, f"none of its columns is known; the model takes {', '.join(columns)}")
+    text = text.reindex(columns=list(columns), fill_value="")
+    numeric = [name for name, kind in columns.items() if kind is float]
+    return type_table(text, file, TableRules(None, (), numeric, list(set(columns) - set(numeric)), (), "error"))[0]
+
+
+def _against(true: np.ndarray, price: np.ndarray) -> Figure:
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.subplots()
+    ends = [min(true.min(), price.min()), max(true.max(), price.max())]
+    axes.plot(ends, ends, color="black", linewidth=1, label="exact")
+    axes.scatter(true, price, s=8, alpha=0.4)
+    axes.set(title=f"{len(true):,} test examples", xlabel="actual price", ylabel="predicted price", aspect="equal")
+    _thousands(axes.xaxis, axes.yaxis)
+    axes.tick_params(axis="x", rotation=30)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def _residuals(true: np.ndarray, price: np.ndarray) -> Figure:
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    residuals = true - price
+    left.axhline(0, color="black", linewidth=1)
+    left.scatter(price, residuals, s=8, alpha=0.4)
+    left.set(title="Residuals over the prediction", xlabel="predicted price", ylabel="actual - predicted")
+    right.hist(residuals, bins=60)
+    right.axvline(0, color="black", linewidth=1)
+    right.set(title=f"Residuals: median {np.median(residuals):,.4g}", xlabel="actual - predicted", ylabel="examples")
+    _thousands(left.xaxis, left.yaxis, right.xaxis)
+    for axes in (left, right):
+        axes.tick_params(axis="x", rotation=30)
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _thousands(*axes) -> None:
+    for axis in axes:
+        axis.set_major_formatter("{x:,.10g}")

@@ -1,0 +1,125 @@
+"""Train a model by Keras's own `fit`: validate, keep the best, checkpoint, stop early, go on after an interruption."""
+
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+from pydantic import Field
+
+from pipelines.batches import Batches
+from pipelines.errors import UserError
+from pipelines.evaluation import Evaluator
+from pipelines.execution import Execution, resolve_execution
+from pipelines.progress import Progress
+from pipelines.run import Run
+
+
+def train(
+    model: keras.Model,
+    loss: keras.Loss,
+    optimizer: Any,
+    batches: Batches,
+    evaluator: Evaluator,
+    run: Run,
+    *,
+    epochs: Annotated[int, Field(ge=1, description="how often each training example is used at the most")],
+    monitor: str,
+    patience: Annotated[
+        int | None,
+        Field(ge=1, description="epochs without a better `monitor` before training stops; null: never stop early"),
+    ],
+    execution: Annotated[
+        Execution | Literal["auto"], Field(description="XLA and steps per execution; auto decides by architecture")
+    ],
+) -> None:
+    """Fit `model` and leave it with the weights of its best epoch by `monitor`.
+
+    `optimizer` is called with (epochs, steps_per_epoch). The run's last checkpoint, where it has one, is taken up.
+
+    Raises:
+        UserError: where the loss becomes NaN or infinite.
+    """
+    execution = resolve_execution(execution, batches.steps_per_epoch)
+    model.compile(
+        optimizer(epochs, batches.steps_per_epoch), loss, run_eagerly=False, auto_scale_loss=False, **execution
+    )
+    model.optimizer.build(model.trainable_variables)
+    keeper = Keeper(run, evaluator, monitor, patience, evaluator.direction(monitor))
+    keeper.set_model(model)
+    keeper.take_up()
+    first_epoch = len(keeper.history)
+    if not keeper.finished and first_epoch < epochs:
+        model.fit(
+            batches.stream(first_epoch * batches.steps_per_epoch),
+            epochs=epochs,
+            initial_epoch=first_epoch,
+            steps_per_epoch=batches.steps_per_epoch,
+            verbose=0,
+            callbacks=[
+                keeper,
+                keras.callbacks.TensorBoard(run.logs, write_graph=False),
+                Progress(epochs, monitor),
+            ],
+        )
+    keeper.restore_best()
+
+
+class Keeper(keras.callbacks.Callback):
+    """At the end of each epoch: validate, remember the best weights, write a checkpoint, stop when nothing improves.
+
+    One callback instead of Keras's EarlyStopping, ModelCheckpoint, BackupAndRestore and SwapEMAWeights, because none
+    of them saves what the others remember, so that a run taken up again would stop at another epoch.
+    """
+
+    def __init__(self, run: Run, evaluator: Evaluator, monitor: str, patience: int | None, direction: str):
+        super().__init__()
+        self.run, self.evaluator, self.monitor, self.patience = run, evaluator, monitor, patience
+        self.sign = 1 if direction == "min" else -1
+        self.history: list[dict[str, float]] = []
+        self.best_weights: list[np.ndarray] = []
+        self.finished = False
+
+    @property
+    def best_epoch(self) -> int:
+        """Give the epoch, counted from 1, with the best `monitor`."""
+        return 1 + int(np.argmin([self.sign * epoch[self.monitor] for epoch in self.history]))
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Validate with the averaged weights where the optimiser averages them, then checkpoint."""
+        if not np.isfinite(logs["loss"]):
+            problem = f"the loss became {logs['loss']} in epoch {epoch + 1}; a smaller one would help"
+            raise UserError("optimizer.learning_rate", problem)
+        last = [variable.numpy() for variable in self.model.variables]
+        if self.model.optimizer.use_ema:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        logs |= {f"validation.{name}": value for name, value in self.evaluator.validate(self.model).items()}
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+        self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
+        logs["best_epoch"] = self.history[-1]["best_epoch"] = self.best_epoch
+        if self.best_epoch == epoch + 1:
+            self.best_weights = [variable.numpy() for variable in self.model.variables]
+            self.run.save_best(self.best_weights)
+        self._assign(last)
+        self.finished = self.patience is not None and epoch + 1 - self.best_epoch >= self.patience
+        self.model.stop_training = self.finished
+        optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
+        self.run.save_checkpoint(last, optimizer, self.history, self.finished)
+
+    def take_up(self) -> None:
+        """Restore what the last checkpoint holds, or do nothing where there is none."""
+        checkpoint = self.run.load_checkpoint()
+        if checkpoint is None:
+            return
+        weights, optimizer, self.history, self.finished = checkpoint
+        self._assign(weights)
+        for variable, value in zip(self.model.optimizer.variables, optimizer, strict=True):
+            variable.assign(value)
+        self.best_weights = self.run.load_best()
+
+    def restore_best(self) -> None:
+        """Give the model the weights of its best epoch."""
+        self._assign(self.best_weights)
+
+    def _assign(self, values: list[np.ndarray]) -> None:
+        for variable, value in zip(self.model.variables, values, strict=True):
+            variable.assign(value)

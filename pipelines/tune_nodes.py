@@ -1,0 +1,68 @@
+"""The `tune` node: a leaf of the config that a search may vary, and that stands for its default elsewhere."""
+
+from typing import Any, Literal
+
+import pydantic
+
+from pipelines.build import FORBID_UNKNOWN
+
+
+class Range(pydantic.BaseModel):
+    """An interval to search in, by `step` where one is given."""
+
+    model_config = FORBID_UNKNOWN
+    min: int | float
+    max: int | float
+    step: int | float | None = pydantic.Field(default=None, gt=0)
+    sampling: Literal["linear", "log"] = "linear"
+
+    @pydantic.model_validator(mode="after")
+    def _is_an_interval(self) -> "Range":
+        if self.min >= self.max:
+            raise ValueError(f"min {self.min} is not below max {self.max}")
+        if self.sampling == "log" and self.min <= 0:
+            raise ValueError(f"log sampling needs a min above zero, not {self.min}")
+        return self
+
+
+class TuneNode(pydantic.BaseModel):
+    """A list of choices or a range, and the value that stands for it outside a search."""
+
+    model_config = FORBID_UNKNOWN
+    tune: list[Any] | Range
+    default: Any
+
+    @pydantic.model_validator(mode="after")
+    def _default_can_be_drawn(self) -> "TuneNode":
+        if isinstance(self.tune, Range):
+            if not isinstance(self.default, int | float) or not self.tune.min <= self.default <= self.tune.max:
+                raise ValueError(f"default {self.default!r} is not between {self.tune.min} and {self.tune.max}")
+        elif not self.tune:
+            raise ValueError("there is nothing to choose from")
+        elif self.default not in self.tune:
+            raise ValueError(f"default {self.default!r} is not one of {self.tune}")
+        return self
+
+
+def is_tune_node(node: Any) -> bool:
+    """Say whether a node of a config is meant as a `tune` node."""
+    return isinstance(node, dict) and "tune" in node
+
+
+def allow_tune_nodes(schema: dict[str, Any]) -> dict[str, Any]:
+    """Let every leaf of a JSON Schema be a `tune` node as well."""
+    tune = TuneNode.model_json_schema(ref_template="#/$defs/{model}")
+    definitions = schema.setdefault("$defs", {})
+    for definition in [schema, *definitions.values()]:
+        for name, leaf in definition.get("properties", {}).items():
+            if _is_leaf(leaf, definitions) and "const" not in leaf:
+                about = {key: leaf.pop(key) for key in ("description", "title") if key in leaf}
+                definition["properties"][name] = {**about, "anyOf": [leaf, {"$ref": "#/$defs/TuneNode"}]}
+    definitions.update(tune.pop("$defs"))
+    definitions["TuneNode"] = tune
+    return schema
+
+
+def _is_leaf(leaf: dict[str, Any], definitions: dict[str, Any]) -> bool:
+    references = [part["$ref"] for part in (leaf, *leaf.get("oneOf", ()), *leaf.get("anyOf", ())) if "$ref" in part]
+    return not any("properties" in definitions[reference.rsplit("/", 1)[1]] for reference in references)
