@@ -163,7 +163,7 @@ def _resolve_tune_nodes(node: CommentedMap, file: str, path: tuple[str, ...] = (
             try:
                 node[key] = TuneNode.model_validate(_plain(value)).default
             except pydantic.ValidationError as error:
-                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                reason = error.errors()[-1]["msg"].removeprefix("Value error, ")
                 raise UserError(f"{file}{_line(node, [key])}: {'.'.join(here)}", f"tune node: {reason}") from None
         elif isinstance(value, CommentedMap):
             _resolve_tune_nodes(value, file, here)

@@ -1,6 +1,7 @@
 """Answers to a split, and what they score."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import keras
 import numpy as np
@@ -37,7 +38,7 @@ class Evaluator:
     def __init__(self, task: Task, preprocessor: Preprocessor, validation: pd.DataFrame):
         self.task, self.examples = task, validation
         self.preprocessor = preprocessor
-        self.batches = evaluation_batches(validation, preprocessor.example)
+        self.batches = evaluation_batches(validation, partial(preprocessor.example, training=False))
         self._step = tf.function(self._loss_and_answer, reduce_retracing=True)
 
     def direction(self, metric: str) -> str:

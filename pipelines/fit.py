@@ -44,7 +44,7 @@ def fit(config: Config, run: Run) -> Fitted:
     preprocessor = task.preprocessor(**config.preprocessing)
     preprocessor.adapt(dataset.train)
     model = build_model(config, task, preprocessor)
-    batches = make_batches(dataset.train, preprocessor.example, config.seed, **config.batches)
+    batches = make_batches(dataset.train, partial(preprocessor.example, training=True), config.seed, **config.batches)
     evaluator = Evaluator(task, preprocessor, dataset.validation)
     run.start(config.to_yaml(), dataset.record)
     loss = build(config.loss, task.losses, "name")
@@ -89,4 +89,5 @@ def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optim
 
 def _seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    if tf.config.list_physical_devices("GPU"):  # a CPU's kernels repeat themselves as they are, and with XLA,
+        tf.config.experimental.enable_op_determinism()  # which Keras turns off where this is on

@@ -48,8 +48,11 @@ class Preprocessor(abc.ABC):
         """Turn raw inputs into model inputs: in training, in evaluation and in serving."""
 
     @abc.abstractmethod
-    def example(self, raw: Tensors) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:
-        """Turn raw examples into model inputs, labels and loss weights: in training only."""
+    def example(self, raw: Tensors, training: bool) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:
+        """Turn raw examples into model inputs, labels and loss weights.
+
+        `training` says whether the model learns from them: augmentation, and what else a client's input never sees.
+        """
 
 
 class Task(abc.ABC):

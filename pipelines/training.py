@@ -54,6 +54,7 @@ def train(
             epochs=epochs,
             initial_epoch=first_epoch,
             steps_per_epoch=batches.steps_per_epoch,
+            shuffle=False,  # the stream shuffles
             verbose=0,
             callbacks=[
                 keeper,

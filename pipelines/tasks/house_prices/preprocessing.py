@@ -1,6 +1,6 @@
 """From the columns of a house to model inputs, and from a price to a label, in graph.
 
-Shapes: B houses, F numeric features, V categories of all columns together.
+Shapes: B houses, N training houses, C columns, F numeric features, V categories of all columns together.
 """
 
 from collections.abc import Mapping
@@ -11,15 +11,33 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from pydantic import Field
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
+from pipelines.batches import tensors
 from pipelines.data.tables import input_names
 from pipelines.errors import UserError, did_you_mean
 from pipelines.task import Preprocessor, Tensors
+from pipelines.tasks.house_prices.neighbours import KnownHouses, neighbour_labels
 from pipelines.tasks.house_prices.sources import TARGET
 
 QUANTILES = 1001  # points kept of each feature's distribution; models take their bins from them
 KNOWN = "known"  # the category of a number that is there, in a column where some are missing
+ADAPT_BATCH = 256
+
+
+class Neighbourhood(TypedDict):
+    """Training houses that are near in some columns, whose prices become features."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    columns: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]],
+        Field(min_length=1, description="numeric columns of the distance, each with its weight per standard deviation"),
+    ]
+    counts: Annotated[
+        list[Annotated[int, Field(ge=1)]],
+        Field(min_length=1, description="how many of the nearest houses are averaged, once plainly, once by nearness"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -37,6 +55,10 @@ class TablePreprocessor(Preprocessor):
     def __init__(
         self,
         *,
+        numeric_scaling: Annotated[
+            Literal["standard", "quantile"],
+            Field(description="standard: to mean 0, deviation 1; quantile: by rank to a normal, for skewed columns"),
+        ],
         target_scaling: Annotated[
             Literal["log", "standard"],
             Field(description="log: errors count in proportion to the price; standard: in its own unit"),
@@ -48,35 +70,60 @@ class TablePreprocessor(Preprocessor):
             list[Annotated[list[str], Field(min_length=2, max_length=2)]],
             Field(description="pairs of numeric columns whose quotient is a feature too"),
         ],
+        neighbours: Annotated[
+            list[Neighbourhood],
+            Field(description="the prices of near training houses as features; time grows with the square of the rows"),
+        ],
     ):
+        self.numeric_scaling = numeric_scaling
         self.target_scaling = target_scaling
         self.max_categories = max_categories
         self.ratios = [[input_names([name])[name] for name in pair] for pair in ratios]
+        self.neighbours = [
+            {**near, "columns": {input_names([name])[name]: weight for name, weight in near["columns"].items()}}
+            for near in neighbours
+        ]
 
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn means, deviations, quantiles, vocabularies and the target's scale from the training split."""
         features = train.drop(columns=TARGET)
         numeric = [name for name in features if pd.api.types.is_numeric_dtype(features[name])]
         text = [name for name in features if name not in numeric]
-        self._check_ratios(numeric)
+        self._check_columns(numeric)
         if self.target_scaling == "log" and (train[TARGET] <= 0).any():
             raise UserError("preprocessing.target_scaling", "log needs targets above zero; use standard")
         gaps = [name for name in numeric if train[name].isna().any()]
-        state = {"numeric": np.array(numeric, "U"), "text": np.array(text, "U"), "gaps": np.array(gaps, "U")}
-        state["vocabulary"] = np.array(self._vocabulary(features, text, gaps), "U")
         target = np.log(train[TARGET]) if self.target_scaling == "log" else train[TARGET]
-        state["target"] = np.array([target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max()])
-        self._set(state | self._moments(features[numeric]))
+        scale = [target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max()]
+        state = {
+            "numeric": np.array(numeric, "U"),
+            "text": np.array(text, "U"),
+            "gaps": np.array(gaps, "U"),
+            "vocabulary": np.array(self._vocabulary(features, text, gaps), "U"),
+            "target": np.array(scale, "float32"),
+        }
+        if self.neighbours:
+            state["houses"] = train[numeric].to_numpy("float32")
+            state["prices"] = train[TARGET].to_numpy("float32")
+            state["spread"] = train[numeric].std(ddof=0).replace(0, 1).to_numpy("float32")
+        self.restore(state)
+        self.restore(state | self._moments(train))
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over the state of a preprocessor with the same settings."""
-        self._set(dict(state))
+        self.state = dict(state)
+        self._numeric, self._text, self._gaps = (
+            [str(name) for name in state[key]] for key in ("numeric", "text", "gaps")
+        )
+        if len(state["vocabulary"]):
+            vocabulary = [str(value) for value in state["vocabulary"]]
+            self.lookups = [keras.layers.StringLookup(vocabulary=vocabulary, output_mode="multi_hot")]
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Name the columns: float32 numbers, NaN where missing; texts, '' where missing."""
-        numbers = {str(name): tf.TensorSpec([None], tf.float32, name=str(name)) for name in self.state["numeric"]}
-        texts = {str(name): tf.TensorSpec([None], tf.string, name=str(name)) for name in self.state["text"]}
+        numbers = {name: tf.TensorSpec([None], tf.float32, name=name) for name in self._numeric}
+        texts = {name: tf.TensorSpec([None], tf.string, name=name) for name in self._text}
         return numbers | texts
 
     @property
@@ -87,42 +134,70 @@ class TablePreprocessor(Preprocessor):
 
     def inputs(self, raw: Tensors) -> Tensors:
         """Give `numeric` (B, F), zero where missing, and `category` (B, V), ones for the values that each house has."""
-        inputs = {}
-        if len(self.state["mean"]):
-            values = (self._numbers(raw) - self.state["mean"]) / self.state["deviation"]
-            inputs["numeric"] = tf.where(tf.math.is_nan(values), 0.0, values)
-        if len(self.state["vocabulary"]):
-            values = [tf.strings.join([f"{name}=", raw[name]]) for name in self._text]
-            values += [tf.where(tf.math.is_nan(raw[name]), f"{name}=", f"{name}={KNOWN}") for name in self._gaps]
-            (lookup,) = self.lookups
-            inputs["category"] = lookup(tf.stack(values, axis=1))[:, 1:]  # the first column is 'unknown'
-        return inputs
+        return self._inputs(raw, None)
 
-    def example(self, raw: Tensors) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """Give model inputs, the scaled target (B, 1) and weights of one (B,)."""
-        mean, deviation, *_ = self.state["target"].astype("float32")
-        target = tf.math.log(raw[TARGET]) if self.target_scaling == "log" else raw[TARGET]
-        label = (target[:, None] - mean) / deviation
-        return self.inputs(raw), label, tf.ones_like(target)
+    def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """Give model inputs, the scaled target (B, 1) and weights of one (B,).
+
+        In training a house is not among its own neighbours, or its price would be its own feature.
+        """
+        label = self._label(raw[TARGET])
+        return self._inputs(raw, raw[TARGET] if training else None), label[:, None], tf.ones_like(label)
 
     def price(self, label: tf.Tensor) -> tf.Tensor:
         """Undo the target's scaling; no answer lies outside the prices of the training split."""
-        mean, deviation, low, high = self.state["target"].astype("float32")
+        mean, deviation, low, high = self.state["target"]
         target = tf.clip_by_value(label * deviation + mean, low, high)
         return tf.exp(target) if self.target_scaling == "log" else target
 
-    def _set(self, state: dict[str, np.ndarray]) -> None:
-        self.state = state
-        self._text = [str(name) for name in state["text"]]
-        self._gaps = [str(name) for name in state["gaps"]]
-        if len(state["vocabulary"]):
-            vocabulary = [str(value) for value in state["vocabulary"]]
-            self.lookups = [keras.layers.StringLookup(vocabulary=vocabulary, output_mode="multi_hot")]
+    def _label(self, price: tf.Tensor) -> tf.Tensor:
+        mean, deviation, *_ = self.state["target"]
+        target = tf.math.log(price) if self.target_scaling == "log" else price
+        return (target - mean) / deviation
 
-    def _check_ratios(self, numeric: list[str]) -> None:
-        for name in (name for pair in self.ratios for name in pair):
-            if name not in numeric:
-                raise UserError("preprocessing.ratios", f"no numeric column '{name}'{did_you_mean(name, numeric)}")
+    def _inputs(self, raw: Tensors, own_price: tf.Tensor | None) -> Tensors:
+        inputs = {}
+        if len(self.state["mean"]):
+            values = self._normalise(self._numbers(raw, own_price))
+            inputs["numeric"] = tf.where(tf.math.is_nan(values), 0.0, values)
+        if self.lookups:
+            (lookup,) = self.lookups
+            values = [tf.strings.join([f"{name}=", raw[name]]) for name in self._text]
+            values += [tf.where(tf.math.is_nan(raw[name]), f"{name}=", f"{name}={KNOWN}") for name in self._gaps]
+            inputs["category"] = lookup(tf.stack(values, axis=1))[:, 1:]  # the first column is 'unknown'
+        return inputs
+
+    def _numbers(self, raw: Tensors, own_price: tf.Tensor | None) -> tf.Tensor:
+        """Stack the columns, their ratios and the prices of neighbours: (B, F)."""
+        columns = [raw[name] for name in self._numeric]
+        houses = tf.stack(columns, axis=1)
+        columns += [tf.math.divide_no_nan(raw[above], raw[below]) for above, below in self.ratios]
+        for near in self.neighbours:
+            weights = np.array([near["columns"].get(name, 0) for name in self._numeric], "float32")
+            known = KnownHouses(self.state["houses"], self.state["prices"], self._label(self.state["prices"]))
+            columns += neighbour_labels(houses, own_price, known, weights / self.state["spread"], near["counts"])
+        return tf.stack(columns, axis=1)
+
+    def _normalise(self, values: tf.Tensor) -> tf.Tensor:
+        if self.numeric_scaling == "quantile":
+            share = _ranks(values, self.state["raw_quantiles"]) / (QUANTILES - 1)
+            values = tf.math.ndtri(tf.clip_by_value(share, 1 / QUANTILES, 1 - 1 / QUANTILES))
+        return (values - self.state["mean"]) / self.state["deviation"]
+
+    def _moments(self, train: pd.DataFrame) -> dict[str, np.ndarray]:
+        rows = tf.data.Dataset.from_tensor_slices(tensors(train)).batch(ADAPT_BATCH)
+        numbers = rows.map(lambda raw: self._numbers(raw, raw[TARGET]), num_parallel_calls=tf.data.AUTOTUNE)
+        values = np.concatenate([batch.numpy() for batch in numbers]).astype("float64")
+        at = np.linspace(0, 1, QUANTILES)
+        self.state["raw_quantiles"] = np.nanquantile(values, at, axis=0).T.astype("float32")
+        self.state["mean"], self.state["deviation"] = np.float32(0), np.float32(1)
+        scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
+        mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
+        deviation[deviation == 0] = 1.0
+        quantiles = np.nanquantile((scaled - mean) / deviation, at, axis=0).T
+        arrays = {"mean": mean, "deviation": deviation, "quantiles": quantiles}
+        learnt = {name: array.astype("float32") for name, array in arrays.items()}
+        return learnt | {"raw_quantiles": self.state["raw_quantiles"]}
 
     def _vocabulary(self, features: pd.DataFrame, text: list[str], gaps: list[str]) -> list[str]:
         vocabulary = []
@@ -131,20 +206,29 @@ class TablePreprocessor(Preprocessor):
             vocabulary += [f"{name}={value}" for value in counts.index[: self.max_categories]]
         return vocabulary + [f"{name}={value}" for name in gaps for value in ("", KNOWN)]
 
-    def _numbers(self, raw: Tensors) -> tf.Tensor:
-        columns = [raw[str(name)] for name in self.state["numeric"]]
-        columns += [tf.math.divide_no_nan(raw[above], raw[below]) for above, below in self.ratios]
-        return tf.stack(columns, axis=1)
+    def _check_columns(self, numeric: list[str]) -> None:
+        named = {
+            "ratios": [name for pair in self.ratios for name in pair],
+            "neighbours": [name for near in self.neighbours for name in near["columns"]],
+        }
+        for setting, names in named.items():
+            for name in names:
+                if name not in numeric:
+                    hint = did_you_mean(name, numeric)
+                    raise UserError(f"preprocessing.{setting}", f"no numeric column '{name}'{hint}")
 
-    def _moments(self, numbers: pd.DataFrame) -> dict[str, np.ndarray]:
-        values = numbers.to_numpy("float32").astype("float64")
-        columns = dict(zip(numbers.columns, values.T, strict=True))
-        zeros = np.zeros(len(numbers))
-        quotients = [np.divide(columns[a], columns[b], out=zeros.copy(), where=columns[b] != 0) for a, b in self.ratios]
-        values = np.column_stack([values, *quotients])
-        mean, deviation = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
-        deviation[deviation == 0] = 1.0
-        scaled = (values - mean) / deviation
-        quantiles = np.nanquantile(scaled, np.linspace(0, 1, QUANTILES), axis=0).T
-        arrays = {"mean": mean, "deviation": deviation, "quantiles": quantiles}
-        return {name: array.astype("float32") for name, array in arrays.items()}
+
+def _ranks(values: tf.Tensor, quantiles: np.ndarray) -> tf.Tensor:
+    """Place values (B, F) among a column's quantiles (F, Q), 0 to Q - 1, in between linearly; NaN stays NaN.
+
+    A value that several quantiles equal gets the middle of them, so that a frequent value lies where it belongs.
+    """
+    columns = tf.transpose(values)
+    first = tf.searchsorted(quantiles, columns, side="left")
+    after = tf.searchsorted(quantiles, columns, side="right")
+    below = tf.clip_by_value(after - 1, 0, quantiles.shape[1] - 2)
+    low, high = (tf.gather(quantiles, below + step, batch_dims=1) for step in (0, 1))
+    between = tf.cast(below, tf.float32) + tf.math.divide_no_nan(columns - low, high - low)
+    ties = tf.cast(first + after - 1, tf.float32) / 2
+    ranks = tf.where(after > first, ties, tf.clip_by_value(between, 0.0, quantiles.shape[1] - 1.0))
+    return tf.transpose(tf.where(tf.math.is_nan(columns), columns, ranks))

@@ -1,0 +1,75 @@
+"""A small table, a small config on it, and one finished run that tests share."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import cli
+from pipelines.startup import import_tensorflow
+
+import_tensorflow(verbose=False)
+
+CONFIG = Path(__file__).parent.parent / "configs" / "house_prices.yaml"
+
+
+def houses(count: int, seed: int = 0) -> pd.DataFrame:
+    """Houses whose price follows from area, age and district, with gaps in a number and in a category."""
+    random = np.random.default_rng(seed)
+    area, age = random.uniform(40, 200, count).round(1), random.integers(0, 90, count)
+    district = random.choice(["north", "south", "old town"], count)
+    price = (2000 * area - 500 * age + 40000 * (district == "old town") + random.normal(0, 5000, count)).round() + 60000
+    table = pd.DataFrame({"Area (m2)": area, "age": age.astype(object), "district": district, "price": price})
+    table.loc[random.random(count) < 0.1, "age"] = ""
+    table.loc[random.random(count) < 0.1, "district"] = ""
+    return table
+
+
+def overrides(csv: Path, *more: str) -> list[str]:
+    """Set the shipped config to a CSV file and to sizes that train in a second."""
+    data = (
+        f"data={{source: files, root: '{csv.parent}', path: {csv.name}, target: price, delimiter: ',', ignore: [],"
+        " numeric: [], categorical: [], missing: ['', NA], bad_rows: error}"
+    )
+    small = ["units=[8]", "batch_normalization=false", "dropout=0.1", "l2=0.0"]
+    models = [f"models.{rung}.{setting}" for rung in ("mlp", "mlp_ple", "tabm") for setting in small]
+    models += ["models.tabm.members=3", *(f"models.{rung}.bins=4" for rung in ("mlp_ple", "tabm"))]
+    return [data, *models, "model=mlp", "batches.size=32", "training.epochs=4", "training.patience=4", *more]
+
+
+def invoke(*arguments: str):
+    """Run the command line in this process."""
+    return CliRunner().invoke(cli.main, [str(argument) for argument in arguments])
+
+
+def sets(settings: list[str]) -> list[str]:
+    """Turn overrides into command-line options."""
+    return [part for setting in settings for part in ("--set", setting)]
+
+
+@pytest.fixture(scope="session")
+def csv(tmp_path_factory) -> Path:
+    """A CSV file of 150 houses."""
+    path = tmp_path_factory.mktemp("data") / "houses.csv"
+    houses(150).to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, csv) -> Path:
+    """A finished run of the mlp."""
+    folder = tmp_path_factory.mktemp("run") / "finished"
+    result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", folder)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished_export(tmp_path_factory, finished_run) -> Path:
+    """The export of the finished run."""
+    folder = tmp_path_factory.mktemp("exports") / "houses"
+    result = invoke("export", finished_run, "--to", folder)
+    assert result.exit_code == 0, result.output
+    return folder

@@ -1,0 +1,55 @@
+"""Splits: the stated rule, whole and disjoint, for any size and any shares."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.data.splits import duplicates_across, split
+from pipelines.errors import UserError
+
+SHARES = {"train": 0.64, "validation": 0.16, "test": 0.2}
+
+
+def frame(count, start=0):
+    return pd.DataFrame({"x": np.arange(start, start + count)})
+
+
+def test_the_cut_is_that_of_a_seeded_permutation():
+    order = np.random.default_rng(3).permutation(20640)
+    parts = split({"all": frame(20640)}, **SHARES, seed=3)
+    assert parts["train"]["x"].tolist() == order[: int(0.64 * 20640)].tolist()
+    assert parts["test"]["x"].tolist() == order[-4128:].tolist()
+
+
+@given(st.integers(10, 500), st.integers(0, 5), st.integers(10, 60), st.integers(10, 30))
+def test_splits_are_whole_and_disjoint(count, seed, train, validation):
+    shares = {"train": train / 100, "validation": validation / 100, "test": 1 - train / 100 - validation / 100}
+    parts = split({"all": frame(count)}, **shares, seed=seed)
+    assert list(parts) == ["train", "validation", "test"]
+    assert sorted(pd.concat(parts.values())["x"]) == list(range(count))
+    for name, part in parts.items():
+        assert abs(len(part) - shares[name] * count) <= 1
+
+
+def test_splits_that_are_given_stay_and_the_lacking_is_cut_off_train():
+    parts = split({"train": frame(80), "test": frame(20, 80)}, **SHARES, seed=0)
+    assert parts["test"]["x"].tolist() == list(range(80, 100))
+    assert (len(parts["train"]), len(parts["validation"])) == (64, 16)
+    whole = split(
+        {name: frame(5, at) for name, at in (("train", 0), ("validation", 5), ("test", 10))}, **SHARES, seed=0
+    )
+    assert whole["train"]["x"].tolist() == list(range(5))
+
+
+def test_shares_and_sizes_are_checked():
+    with pytest.raises(UserError, match=r"add up to 1.1, not to 1"):
+        split({"all": frame(10)}, train=0.7, validation=0.2, test=0.2, seed=0)
+    with pytest.raises(UserError, match=r"split\.validation: no example is left"):
+        split({"all": frame(2)}, **SHARES, seed=0)
+
+
+def test_duplicates_across_splits_are_counted():
+    hashes = {"train": np.array([1, 2, 3]), "validation": np.array([3, 3, 4]), "test": np.array([4, 5, 1])}
+    assert duplicates_across(hashes) == {"validation in train": 2, "test in train": 1, "test in validation": 1}

@@ -1,0 +1,82 @@
+"""TensorFlow Datasets as a source, on a dataset prepared here, and what is said where data is not prepared."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from pipelines.errors import UserError
+from pipelines.tasks.house_prices.sources import tfds as source
+
+FEATURES = {"size (m2)": "about/size", "kind": "kind", "name": "name", "cost": "cost"}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """Prepare a dataset of twelve flats."""
+    folder = tmp_path_factory.mktemp("tfds")
+
+    def flats(start, stop):
+        for i in range(start, stop):
+            yield i, {"about": {"size": np.float32(i)}, "kind": i % 2, "name": f"flat {i}", "cost": np.int64(10 * i)}
+
+    features = {
+        "about": {"size": np.float32},
+        "kind": tfds.features.ClassLabel(names=["let", "owned"]),
+        "name": tfds.features.Text(),
+        "cost": np.int64,
+    }
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="flats",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"train": flats(0, 8), "test": flats(8, 12)},
+        data_dir=folder,
+    )
+    return str(folder)
+
+
+def load(data_dir, **changes):
+    settings = {"name": "flats", "download": False, "splits": {"train": "train", "test": "test"}, "features": FEATURES}
+    return source(**{**settings, "target": "cost", "data_dir": data_dir, **changes})
+
+
+def test_features_become_columns_with_readable_values(data_dir):
+    loaded = load(data_dir)
+    train = loaded.examples["train"].sort_values("price").reset_index(drop=True)
+    assert list(train) == ["size__m2_", "kind", "name", "price"]
+    assert train.loc[3].tolist() == [3.0, "owned", "flat 3", 30.0]
+    assert len(loaded.examples["test"]) == 4
+    assert loaded.origin["tfds"] == "flats/1.0.0"
+
+
+def test_a_split_expression_can_be_split_here(data_dir):
+    assert len(load(data_dir, splits={"all": "train+test[:50%]"}).examples["all"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"name": "no_such_data"}, "data.name: TensorFlow Datasets knows no 'no_such_data'"),
+        ({"splits": {"all": "trian"}}, "data.splits.all: 'flats' has no split 'trian'; it has"),
+        ({"features": {"a": "about/sice", "cost": "cost"}}, "no feature 'about/sice'; did you mean 'size'?"),
+        ({"target": "price"}, "data.target: 'price' is not one of data.features"),
+    ],
+)
+def test_what_is_not_there_is_named(data_dir, changes, expected):
+    with pytest.raises(UserError) as caught:
+        load(data_dir, **changes)
+    assert expected in str(caught.value)
+
+
+def test_unprepared_data_says_what_to_run_where(tmp_path, monkeypatch):
+    changes = {"name": "wine_quality/white", "data_dir": str(tmp_path), "features": {"cost": "quality"}}
+    with pytest.raises(
+        UserError, match=r"is not prepared in .*; set data.download: true, or run where a network answers: tfds build"
+    ):
+        load(**changes)
+    monkeypatch.setattr("pipelines.data.tfds._online", lambda: False)
+    with pytest.raises(
+        UserError, match=r"is not prepared in .* and no network answers here; run where one does: tfds build"
+    ):
+        load(**changes, download=True)
+    assert not list(tmp_path.iterdir())

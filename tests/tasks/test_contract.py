@@ -1,0 +1,70 @@
+"""What every task promises: its preprocessor fits its models, its state survives, its answers score."""
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines.config import load_config, shipped_config
+from pipelines.data import load_dataset
+from pipelines.evaluation import Answerer
+from pipelines.fit import build_model
+from pipelines.tasks import TASKS, load_task
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def prepared(request):
+    """A task with its shipped config, its embedded data, and its preprocessor adapted to a part of it."""
+    config = load_config(shipped_config(request.param))
+    task = load_task(request.param)
+    dataset = load_dataset(config.data, config.split, task.sources)
+    preprocessor = task.preprocessor(**config.preprocessing)
+    preprocessor.adapt(dataset.train.head(200))
+    return task, dataset, preprocessor
+
+
+def test_every_model_answers_and_scores(prepared, subtests):
+    task, dataset, preprocessor = prepared
+    for name in task.models:
+        with subtests.test(name):
+            config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)), [f"model={name}"])
+            model = build_model(config, task, preprocessor)
+            answers = Answerer(task, preprocessor, model).answer_table(dataset.validation.head(50))
+            scores = task.score(dataset.validation.head(50), answers)
+            assert set(scores) == set(task.metrics)
+            assert all(np.isfinite(score) for score in scores.values())
+
+
+def test_the_embedded_data_is_the_same_every_time(prepared):
+    task, dataset, _ = prepared
+    config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)))
+    again = load_dataset(config.data, config.split, task.sources)
+    assert again.record == dataset.record
+    assert not any(again.record["duplicates_across_splits"].values())
+
+
+def test_a_restored_preprocessor_does_the_same(prepared, tmp_path):
+    task, dataset, preprocessor = prepared
+    np.savez(tmp_path / "state.npz", **preprocessor.state)
+    config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)))
+    restored = task.preprocessor(**config.preprocessing)
+    with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
+        restored.restore(dict(state))
+    from pipelines.batches import tensors
+
+    raw = tensors(dataset.test[list(preprocessor.signature)].head(50))
+    for name, tensor in preprocessor.inputs(raw).items():
+        np.testing.assert_array_equal(tensor, restored.inputs(raw)[name])
+
+
+def test_models_have_the_inputs_that_the_preprocessor_gives(prepared):
+    task, dataset, preprocessor = prepared
+    from pipelines.batches import tensors
+
+    config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)))
+    inputs, labels, weights = preprocessor.example(tensors(dataset.train.head(8)), training=True)
+    model = build_model(config, task, preprocessor)
+    assert isinstance(model, keras.Model)
+    assert {name: tensor.shape[1:] for name, tensor in inputs.items()} == {
+        name: tensor.shape[1:] for name, tensor in model.input.items()
+    }
+    assert len(labels) == len(weights) == 8

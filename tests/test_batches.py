@@ -1,0 +1,45 @@
+"""Mini-batches: every example once an epoch, in an order that seed and step alone decide."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.batches import make_batches, tensors
+
+
+def stream(first_step=0, seed=0, size=4, cache=True, count=10, steps=6):
+    batches = make_batches(pd.DataFrame({"x": np.arange(count)}), lambda raw: raw["x"], seed, size=size, cache=cache)
+    taken = batches.stream(first_step).take(steps)
+    return batches, [batch.numpy().tolist() for batch in taken]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_an_epoch_holds_every_example_once_and_the_next_another_order(cache):
+    batches, taken = stream(cache=cache)
+    assert batches.steps_per_epoch == 3
+    first, second = ([i for batch in epoch for i in batch] for epoch in (taken[:3], taken[3:]))
+    assert sorted(first) == sorted(second) == list(range(10))
+    assert first != second
+
+
+@pytest.mark.parametrize("first_step", [1, 3, 5])
+def test_a_stream_taken_up_goes_on_as_the_uninterrupted_one(first_step):
+    assert stream(first_step, steps=6 - first_step)[1] == stream()[1][first_step:]
+
+
+def test_the_seed_decides_the_order():
+    assert stream(seed=1)[1] == stream(seed=1)[1] != stream(seed=2)[1]
+
+
+@pytest.mark.parametrize("size", ["full", 10, 99])
+def test_full_batches_hold_all_examples(size):
+    batches, taken = stream(size=size, steps=2)
+    assert (batches.steps_per_epoch, batches.size) == (1, 10)
+    assert [len(batch) for batch in taken] == [10, 10]
+
+
+def test_tensors_keep_numbers_texts_and_lists():
+    columns = tensors(pd.DataFrame({"n": [1.5, np.nan], "t": ["ä", ""], "l": [["a", "b"], ["c"]]}))
+    assert columns["n"].dtype.name == "float32" and np.isnan(columns["n"][1])
+    assert columns["t"].numpy().tolist() == ["ä".encode(), b""]
+    assert columns["l"].to_list() == [[b"a", b"b"], [b"c"]]

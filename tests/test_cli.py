@@ -1,0 +1,222 @@
+"""The command line as its user meets it: help, the verbs, and one clear line for every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import CONFIG, houses, invoke, overrides, sets
+
+import cli
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_help_lists_every_verb_without_importing_tensorflow():
+    code = (
+        "import sys, cli; from click.testing import CliRunner;"
+        "result = CliRunner().invoke(cli.main, ['--help']); print(result.output);"
+        "sys.exit(bool({'tensorflow', 'keras', 'pandas', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert all(
+        f"  {verb} " in done.stdout for verb in ("run", "train", "evaluate", "predict", "export", "tasks", "config")
+    )
+
+
+@pytest.mark.parametrize("verb", sorted(cli.main.commands))
+def test_every_verb_has_an_example_and_stands_in_the_readme(verb):
+    assert f"Example: cli.py {verb}" in cli.main.commands[verb].help
+    assert f"cli.py {verb}" in (ROOT / "README.md").read_text()
+
+
+def test_tensorflow_says_nothing_at_its_start_unless_asked():
+    command = [sys.executable, "cli.py", "tasks"]
+    quiet = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert "house_prices" in quiet.stdout
+
+
+def test_tasks_explains_every_hyperparameter():
+    result = invoke("tasks", "house_prices")
+    assert result.exit_code == 0
+    for model in ("linear_regression", "mlp", "mlp_ple", "tabm"):
+        assert f"\n{model}: " in f"\n{result.stdout}"
+    lines = [line for line in result.stdout.splitlines() if line.startswith("    ")]
+    assert lines and all(line.split("): ")[1] for line in lines)
+
+
+def test_config_prints_a_config_that_runs_as_it_is(tmp_path):
+    printed = invoke("config", "house_prices")
+    assert printed.stdout == CONFIG.read_text()
+    copy = tmp_path / "my.yaml"
+    copy.write_text(printed.stdout)
+    resolved = invoke("config", copy)
+    assert resolved.exit_code == 0
+    assert "size: 128   # examples in a mini-batch" in resolved.stdout
+
+
+def test_train_prints_a_table_and_the_run_folder(csv, tmp_path):
+    folder = tmp_path / "run"
+    result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", folder)
+    assert result.exit_code == 0
+    assert str(folder) in result.stdout and "rmsle" in result.stdout
+    assert "epoch 4/4" in result.stderr
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert {"config.yaml", "environment.json", "data.json", "history.csv", "metrics.json"} <= names
+    pictures = {"learning_curves.png", "predicted_against_actual.png", "residuals.png"}
+    assert {f"report/{picture}" for picture in pictures} <= names
+    assert any(name.startswith("logs/") for name in names)
+    assert set(json.loads((folder / "metrics.json").read_text())) == {"train", "validation", "test"}
+    assert len(pd.read_csv(folder / "history.csv")) == 4
+
+
+def test_run_trains_exports_and_shows_answers(csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke("run", CONFIG, *sets(overrides(csv)))
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "exports/house_prices/1/saved_model.pb").is_file()
+    assert len(list((tmp_path / "runs/house_prices").iterdir())) == 1
+    assert "price" in result.stdout and "exports/house_prices/1" in result.stdout
+
+
+def test_evaluate_gives_the_metrics_that_training_wrote(finished_run):
+    written = json.loads((finished_run / "metrics.json").read_text())
+    for split in ("train", "validation", "test"):
+        result = invoke("evaluate", finished_run, "--split", split, "--json")
+        assert json.loads(result.stdout) == {split: written[split]}
+
+
+def test_predict_gives_what_evaluate_saw_on_run_and_export(finished_run, finished_export, csv, tmp_path):
+    from sklearn.metrics import mean_absolute_error
+
+    from pipelines.config import load_config
+    from pipelines.fit import load_run_dataset
+
+    test = load_run_dataset(load_config(finished_run / "config.yaml")).test
+    test.to_csv(tmp_path / "test.csv", index=False)
+    answers = {}
+    for folder in (finished_run, finished_export):
+        result = invoke("predict", folder, "--file", tmp_path / "test.csv", "--json")
+        assert result.exit_code == 0, result.output
+        answers[folder] = [answer["price"] for answer in json.loads(result.stdout)]
+    metrics = json.loads((finished_run / "metrics.json").read_text())
+    assert mean_absolute_error(test["price"], answers[finished_run]) == pytest.approx(metrics["test"]["mae"], rel=1e-6)
+    assert answers[finished_export] == pytest.approx(answers[finished_run], rel=1e-5)
+
+
+def test_predict_takes_what_is_left_out_as_missing(finished_export):
+    inputs = ['{"Area (m2)": 100}', '{"Area_m2_": null, "Area__m2_": 100, "age": null, "district": null}']
+    result = invoke(
+        "predict", finished_export, inputs[0], '{"Area (m2)": 100, "age": null, "district": null}', "--json"
+    )
+    first, second = json.loads(result.stdout)
+    assert first == second
+
+
+CONFIG_MISTAKES = {
+    "unknown setting": (["models.mlp.unit=[3]"], "models.mlp.unit: unknown setting; did you mean 'units'?"),
+    "unknown section": (["optimiser.name=adam"], "optimiser: unknown setting; did you mean 'optimizer'?"),
+    "wrong type": (["training.epochs=many"], "training.epochs: should be a valid integer"),
+    "text for a number": (["optimizer.learning_rate=fast"], "optimizer.learning_rate: should be a valid number"),
+    "out of range": (["models.mlp.dropout=1.5"], "models.mlp.dropout: should be less than 1"),
+    "unknown model": (["model=mpl"], "model: unknown 'mpl'; did you mean 'mlp'?"),
+    "unknown optimizer": (["optimizer.name=adamm"], "did you mean 'adam'?"),
+    "unknown source": (["data={source: sql}"], "unknown 'sql'; choose one of embedded, files, tfds"),
+    "unknown metric": (["training.monitor=validation.maee"], "did you mean 'validation.mae'?"),
+    "shares over one": (["split.train=0.9"], "split: train, validation and test add up to"),
+    "missing file": (["data.path=nowhere.csv"], "nowhere.csv: cannot read this table (No such file or directory)"),
+    "missing target": (["data.target=prize"], "no column 'prize', which data.target names; did you mean 'price'?"),
+    "unknown column": (["data.ignore=[agee]"], "no column 'agee', which data.ignore names; did you mean 'age'?"),
+    "ratio of text": (["preprocessing.ratios=[[age, district]]"], "preprocessing.ratios: no numeric column 'district'"),
+    "empty tune": (["batches.size={tune: [], default: 3}"], "batches.size: tune node: there is nothing to choose from"),
+    "not an override": (["model"], "--set model: write it as dotted.path=value"),
+}
+
+
+@pytest.mark.parametrize("mistake", CONFIG_MISTAKES)
+def test_a_mistake_in_the_config_gets_one_line_and_leaves_nothing(mistake, csv, tmp_path):
+    settings, expected = CONFIG_MISTAKES[mistake]
+    result = invoke("train", CONFIG, *sets(overrides(csv, *settings)), "--run-dir", tmp_path / "run")
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
+    assert not (tmp_path / "run").exists()
+
+
+DATA_MISTAKES = {
+    "empty file": ("", "this table is empty"),
+    "header only": ("area,price\n", "this table has a header but no row"),
+    "text in a numeric column": (
+        houses(40).assign(age=lambda t: ["ten", *t["age"][1:]]).to_csv(index=False),
+        "houses.csv:2: column 'age' holds 'ten', not a number",
+    ),
+    "no valid target": ("area,price\n1,\n2,x\n", "no row has a valid target in column 'price'"),
+    "ragged rows": ("area,price\n1,2\n1,2,3\n", "not a CSV table: Expected 2 fields in line 3, saw 3"),
+    "too few rows": ("area,price\n1,2\n", "no example is left for it"),
+    "not text": (b"area,price\n\xff\xfe,2\n", "not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("mistake", DATA_MISTAKES)
+def test_a_mistake_in_the_data_gets_one_line_and_leaves_nothing(mistake, tmp_path):
+    content, expected = DATA_MISTAKES[mistake]
+    csv = tmp_path / "houses.csv"
+    csv.write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", tmp_path / "run")
+    assert result.exit_code == 1, result.output
+    assert expected in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["train", "nowhere.yaml"], "nowhere.yaml: cannot read this config"),
+        (["evaluate", "nowhere"], "nowhere: no such folder"),
+        (["evaluate", ROOT / "configs"], "not a run folder"),
+        (["export", ROOT / "configs"], "not a run folder"),
+        (["predict", ROOT / "configs", "{}"], "neither a run folder nor an export"),
+        (["tasks", "house_price"], "unknown task 'house_price'; did you mean 'house_prices'?"),
+    ],
+)
+def test_a_wrong_argument_gets_one_line(arguments, expected):
+    result = invoke(*arguments)
+    assert result.exit_code == 1
+    assert expected in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("100", "a house is a JSON object"),
+        ('{"arae": 3}', "unknown column 'arae'"),
+        ('{"age": "ten"}', "'age' takes a number, not 'ten'"),
+    ],
+)
+def test_a_wrong_input_gets_one_line(text, expected, finished_export):
+    result = invoke("predict", finished_export, text)
+    assert result.exit_code == 1
+    assert expected in result.stderr
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch, finished_run):
+    def broken(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("pipelines.commands.evaluate.evaluate", broken)
+    result = invoke("evaluate", finished_run)
+    assert isinstance(result.exception, RuntimeError)
+
+
+def test_a_run_folder_in_use_is_left_alone(finished_run, csv):
+    before = (finished_run / "metrics.json").read_bytes()
+    result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", finished_run)
+    assert result.exit_code == 1
+    assert "already exists" in result.stderr
+    assert (finished_run / "metrics.json").read_bytes() == before

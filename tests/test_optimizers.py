@@ -1,0 +1,79 @@
+"""Optimisers and schedules against their formulas."""
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines.optimizers import OPTIMIZERS, SCHEDULES
+
+STEP = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": None, "average_decay": None}
+
+
+def minimise(optimizer, steps=1, start=(4.0, -3.0)):
+    """Take steps down x^2 / 2, whose gradient is x."""
+    variable = keras.Variable(np.array(start, "float32"), name="kernel")
+    optimizer.build([variable])
+    for _ in range(steps):
+        optimizer.apply([keras.ops.copy(variable.value)], [variable])
+    return optimizer, variable
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_finds_the_minimum(name):
+    _, variable = minimise(OPTIMIZERS[name](**STEP), steps=300)
+    assert np.abs(variable.numpy()).max() < 0.2
+
+
+def test_gradient_descent_and_momentum_follow_their_formulas():
+    _, variable = minimise(OPTIMIZERS["gradient_descent"](**STEP), steps=2)
+    np.testing.assert_allclose(variable.numpy(), np.array([4.0, -3.0]) * 0.9**2, rtol=1e-6)
+    _, variable = minimise(OPTIMIZERS["momentum"](**STEP, momentum=0.5), steps=2)
+    x, velocity = np.array([4.0, -3.0]), 0.0
+    for _ in range(2):
+        velocity = 0.5 * velocity - 0.1 * x
+        x = x + velocity
+    np.testing.assert_allclose(variable.numpy(), x, rtol=1e-6)
+
+
+def test_long_gradients_are_cut():
+    _, variable = minimise(OPTIMIZERS["gradient_descent"](**{**STEP, "clip_norm": 1.0}))
+    np.testing.assert_allclose(variable.numpy(), [4 - 0.1 * 4 / 5, -3 + 0.1 * 3 / 5], rtol=1e-5)
+
+
+def test_weights_decay_apart_from_the_gradient():
+    optimizer = OPTIMIZERS["adamw"](**{**STEP, "weight_decay": 0.5})
+    variables = [keras.Variable(np.array([1.0], "float32"), name=name) for name in ("kernel", "bias")]
+    optimizer.build(variables)
+    optimizer.apply([keras.ops.zeros(1)] * 2, variables)
+    np.testing.assert_allclose([v.numpy()[0] for v in variables], [1 - 0.1 * 0.5, 1.0], rtol=1e-6)
+
+
+def test_weights_are_averaged():
+    optimizer, variable = minimise(OPTIMIZERS["gradient_descent"](**{**STEP, "average_decay": 0.9}), steps=5)
+    optimizer.finalize_variable_values([variable])
+    x = average = np.array([4.0, -3.0])
+    for step in range(5):
+        x = 0.9 * x
+        average = x if step == 0 else 0.9 * average + 0.1 * x
+    np.testing.assert_allclose(variable.numpy(), average, rtol=1e-5)
+
+
+def rate(name, step, warmup_epochs=0.0, **settings):
+    """Give the learning rate of a schedule of height 1 over 10 epochs of 5 steps."""
+    return float(SCHEDULES[name](1.0, 5, 10, warmup_epochs=warmup_epochs, **settings)(step))
+
+
+def test_schedules_follow_their_formulas():
+    for step in (0, 7, 25, 49):
+        epochs = step / 5
+        assert rate("constant", step) == 1
+        assert rate("inverse_time", step, decay_rate=0.5, decay_epochs=2) == pytest.approx(1 / (1 + 0.5 * epochs / 2))
+        assert rate("exponential", step, decay_rate=0.5, decay_epochs=2) == pytest.approx(0.5 ** (epochs / 2), rel=1e-5)
+        cosine = 0.1 + 0.9 * (1 + np.cos(np.pi * epochs / 10)) / 2
+        assert rate("cosine", step, final_share=0.1) == pytest.approx(cosine, rel=1e-5)
+
+
+def test_the_learning_rate_warms_up_first():
+    warmed = {"warmup_epochs": 2.0, "final_share": 0.0}
+    assert [rate("cosine", step, **warmed) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert rate("cosine", 50, **warmed) == pytest.approx(0, abs=1e-6)

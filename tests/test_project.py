@@ -1,0 +1,34 @@
+"""What the project says of itself is true."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from pipelines.tasks import TASKS
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_every_dependency_is_pinned_within_its_range_and_has_a_reason():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert all(re.fullmatch(r"\S+==\S+ +# .+", line) for line in lines)
+    pins = dict(line.split("#")[0].strip().split("==") for line in lines)
+    wanted = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
+    for requirement in map(Requirement, wanted):
+        assert pins[requirement.name] in requirement.specifier
+
+
+def test_every_task_has_the_same_files_a_config_and_a_line_in_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    for task in TASKS:
+        folder = ROOT / "pipelines" / "tasks" / task
+        assert {"task.py", "sources.py", "preprocessing.py", "models.py"} <= {path.name for path in folder.iterdir()}
+        assert (ROOT / "configs" / f"{task}.yaml").is_file()
+        assert f"| `{task}` |" in readme
+    assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == set(TASKS)

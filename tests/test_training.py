@@ -1,0 +1,143 @@
+"""Training: it repeats itself, survives an interruption at any moment, stops early and keeps the best."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import CONFIG, invoke, overrides, sets
+
+from pipelines.commands.train import train
+from pipelines.errors import UserError
+from pipelines.run import Run
+
+ROOT = Path(__file__).parent.parent
+AVERAGED = ("optimizer.average_decay=0.9", "models.mlp.batch_normalization=true")
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(monkeypatch, epoch: int) -> None:
+    """Stop the process's training just as the checkpoint of `epoch` was to be written."""
+    save = Run.save_checkpoint
+
+    def broken(self, weights, optimizer, history, finished):
+        if len(history) == epoch:
+            raise Interrupted
+        save(self, weights, optimizer, history, finished)
+
+    monkeypatch.setattr(Run, "save_checkpoint", broken)
+
+
+def test_two_runs_of_one_config_are_the_same_and_the_seed_makes_another(csv, tmp_path):
+    settings = overrides(csv, *AVERAGED)
+    for name, more in (("a", ()), ("b", ()), ("c", ("seed=1",))):
+        train(CONFIG, [*settings, *more], tmp_path / name)
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b") != metrics(tmp_path / "c")
+    assert (tmp_path / "a/history.csv").read_text() == (tmp_path / "b/history.csv").read_text()
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, tmp_path, monkeypatch):
+    settings = overrides(csv, *AVERAGED)
+    train(CONFIG, settings, tmp_path / "whole")
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_after(patched, epoch)
+        train(CONFIG, settings, tmp_path / "parts")
+    assert not (tmp_path / "parts/metrics.json").exists()
+    train(CONFIG, settings, tmp_path / "parts", resume=True)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
+    assert (tmp_path / "parts/history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
+
+
+def test_a_run_killed_outright_is_taken_up(csv, tmp_path):
+    settings = overrides(csv, "training.epochs=300", "training.patience=null")
+    command = [sys.executable, "cli.py", "train", str(CONFIG), *sets(settings), "--run-dir", str(tmp_path / "killed")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "killed/checkpoints/last.npz").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    result = invoke("evaluate", tmp_path / "killed")
+    assert "this run is not finished" in result.stderr
+    train(CONFIG, settings, tmp_path / "killed", resume=True)
+    train(CONFIG, settings, tmp_path / "whole")
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "whole")
+    assert not list((tmp_path / "killed").rglob(".*"))
+
+
+def test_resume_without_a_folder_takes_the_newest_unfinished_run(csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = overrides(csv)
+    with pytest.raises(UserError, match="no unfinished run"):
+        train(CONFIG, settings, resume=True)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_after(patched, 2)
+        train(CONFIG, settings)
+    _, run = train(CONFIG, settings, resume=True)
+    assert run.finished and len(list((tmp_path / "runs/house_prices").iterdir())) == 1
+
+
+def test_a_run_goes_on_only_with_its_own_config_and_data(csv, tmp_path, monkeypatch):
+    copy = tmp_path / "houses.csv"
+    copy.write_text(csv.read_text())
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_after(patched, 2)
+        train(CONFIG, overrides(copy), tmp_path / "run")
+    with pytest.raises(
+        UserError, match=r"another optimizer\.learning_rate, seed|another seed, optimizer\.learning_rate"
+    ):
+        train(CONFIG, overrides(copy, "seed=5", "optimizer.learning_rate=0.5"), tmp_path / "run", resume=True)
+    copy.write_text(csv.read_text().replace("north", "east"))
+    with pytest.raises(UserError, match="the data is not what this run began with"):
+        train(CONFIG, overrides(copy), tmp_path / "run", resume=True)
+
+
+def test_training_stops_early_and_keeps_the_best_epoch(csv, tmp_path):
+    settings = overrides(csv, "training.epochs=60", "training.patience=3", "optimizer.learning_rate=0.1")
+    _, run = train(CONFIG, settings, tmp_path / "run")
+    history = pd.read_csv(tmp_path / "run/history.csv")
+    best = int(history["validation.rmsle"].argmin())
+    assert len(history) == min(60, best + 1 + 3) < 60
+    assert run.metrics()["validation"]["rmsle"] == pytest.approx(history["validation.rmsle"][best], rel=1e-5)
+
+
+def test_a_loss_that_becomes_nan_is_said_in_one_line(csv, tmp_path):
+    settings = overrides(csv, "optimizer.name=gradient_descent", "optimizer.learning_rate=1e30")
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate: the loss became"):
+        train(CONFIG, [*settings, "optimizer.clip_norm=null"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("execution", ["{jit_compile: false, steps_per_execution: 1}", "auto"])
+def test_the_way_of_execution_changes_speed_and_not_the_result(execution, csv, tmp_path):
+    settings = overrides(csv, "models.mlp.dropout=0.0", f"training.execution={execution}")
+    _, run = train(CONFIG, settings, tmp_path / "run")
+    _, reference = train(
+        CONFIG, [*settings, "training.execution={jit_compile: false, steps_per_execution: 3}"], tmp_path / "r"
+    )
+    assert run.metrics()["test"]["rmse"] == pytest.approx(reference.metrics()["test"]["rmse"], rel=1e-3)
+
+
+def test_zeros_cannot_learn_what_small_random_weights_can(csv, tmp_path):
+    losses = {}
+    for initializer in ("zeros", "small_random", "he_normal"):
+        name = f"models.mlp.initializer={initializer}"
+        settings = overrides(csv, name, "training.epochs=30", "models.mlp.dropout=0.0", "optimizer.learning_rate=0.01")
+        train(CONFIG, settings, tmp_path / initializer)
+        losses[initializer] = pd.read_csv(tmp_path / initializer / "history.csv")["loss"]
+    assert losses["zeros"].min() > 0.9  # the mean of a scaled target predicts it with a loss of 1
+    assert losses["small_random"].min() < 0.3 and losses["he_normal"].min() < 0.3
+    assert np.isfinite(losses["zeros"]).all()
