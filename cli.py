@@ -11,6 +11,8 @@ from rich.table import Table
 
 from pipelines.errors import UserError
 
+SHOWN_CHARACTERS = 160  # of an example's raw inputs
+
 
 def verb(function: Callable) -> Callable:
     """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes."""
@@ -27,6 +29,9 @@ def verb(function: Callable) -> Callable:
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
             sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted; a training goes on with: train CONFIG --resume", err=True)
+            sys.exit(130)
 
     return wrapped
 
@@ -60,12 +65,15 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     Example: cli.py run configs/house_prices.yaml
     """
     from pipelines.commands.run import run as run_config
+    from pipelines.config import load_config
 
+    for config in configs:  # a fault in the last is found before the first is trained
+        load_config(config, overrides)
     for config in configs:
         click.echo(f"{config}: training", err=True)
         finished = run_config(config, overrides)
         _print_metrics(finished.run.metrics())
-        _print_answers(finished.examples, finished.answers)
+        _print_answers(finished.inputs, finished.targets, finished.answers)
         click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
 
 
@@ -183,20 +191,23 @@ def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:
     Console().print(table)
 
 
-def _print_answers(examples: list[dict], answers: list[dict]) -> None:
-    table = Table("a few test examples", "answer", title_justify="left")
-    for example, answer in zip(examples, answers, strict=True):
-        raw = ", ".join(f"{name} {_short(value)}" for name, value in list(example.items())[:6])
-        table.add_row(raw, ", ".join(f"{name} {_short(value)}" for name, value in answer.items()))
+def _print_answers(inputs: list[dict], targets: list[dict], answers: list[dict]) -> None:
+    table = Table("a few test examples", "target", "answer")
+    for raw, target, answer in zip(inputs, targets, answers, strict=True):
+        known = ", ".join(f"{name} {_plain(value)}" for name, value in raw.items() if value != "" and value == value)
+        known = known if len(known) < SHOWN_CHARACTERS else known[:SHOWN_CHARACTERS] + " ..."
+        table.add_row(known, *(", ".join(f"{k} {_short(v)}" for k, v in cell.items()) for cell in (target, answer)))
     Console().print(table)
 
 
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
 def _short(value: object) -> str:
-    return (
-        f"{value:,.4g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else (f"{value:,.0f}" if isinstance(value, float) else str(value))
-    )
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"
 
 
 if __name__ == "__main__":

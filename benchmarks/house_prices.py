@@ -114,7 +114,6 @@ def _peers(data: str) -> dict[str, tuple[Callable, Callable]]:
         "scikit-learn MLP (100, early stopping)": (_sklearn_mlp, _one_hot),
         "scikit-learn HistGradientBoosting": (_sklearn_boosting, _one_hot),
         "LightGBM": (_lightgbm, _columns),
-        "CatBoost, 1,000 trees": (_catboost(1000), _columns),
         "CatBoost, 4,000 trees": (_catboost(4000), _columns),
     }
     if data == "california":

@@ -48,9 +48,7 @@ def main(root: str, pairs: int, child: str) -> None:
     for _ in range(pairs):
         for name in names:
             command = [sys.executable, __file__, "--root", root, "--child", name]
-            done = subprocess.run(
-                command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-            )
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(done.stderr)
             runs[name].append(json.loads(done.stdout.splitlines()[-1]))
@@ -88,7 +86,13 @@ def _ours(root: str, execution: str) -> dict[str, float]:
 
     clock = Clock()
     training.Progress = lambda *_: clock
-    plain = ["model=mlp", "preprocessing.neighbours=[]", "preprocessing.ratios=[]", "training.patience=null"]
+    plain = [
+        "model=mlp",
+        "preprocessing.neighbours=[]",
+        "preprocessing.ratios=[]",
+        "models.mlp.dropout=0.1",
+        "training.patience=null",
+    ]
     settings = [*plain, f"data.root={root}", f"training.epochs={EPOCHS}", f"training.execution={execution}"]
     with tempfile.TemporaryDirectory() as folder:
         train(CONFIG, settings, Path(folder) / "run")

@@ -59,7 +59,7 @@ class Evaluator:
     def _loss_and_answer(self, model, inputs, labels, weights) -> tuple[tf.Tensor, Tensors]:
         outputs = model(inputs, training=False)
         loss = model.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
-        return loss, self.task.answer(model, self.preprocessor, inputs)
+        return loss, self.task.answer(model, self.preprocessor, inputs, outputs)
 
 
 def _concatenate(batches: list[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from typing import Annotated, Literal
 
+import keras
+import tensorflow as tf
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
@@ -16,14 +18,17 @@ class Execution(TypedDict):
     steps_per_execution: Annotated[int, Field(ge=1, description="training steps in one call from Python")]
 
 
-def resolve_execution(execution: Execution | Literal["auto"], steps_per_epoch: int) -> Execution:
-    """Decide `auto`: XLA on, and the most steps per execution that divide an epoch, so that an epoch stays one.
+def resolve_execution(execution: Execution | Literal["auto"], model: keras.Model, steps_per_epoch: int) -> Execution:
+    """Decide `auto`; `benchmarks/results/training_speed.md` holds the figures behind the rule.
 
-    `benchmarks/results/training_speed.md` holds the figures behind the rule; an architecture that measures otherwise
-    gets its case here.
+    XLA is on, but for a model with dropout on a CPU: there XLA draws random numbers at more cost than its fusion saves.
+    Steps per execution are the most that divide an epoch, so that an epoch stays one.
     """
-    wanted = {"jit_compile": True, "steps_per_execution": MOST_STEPS} if execution == "auto" else execution
-    return {**wanted, "steps_per_execution": _largest_divisor(steps_per_epoch, wanted["steps_per_execution"])}
+    if execution == "auto":
+        drops = any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
+        on_cpu = not tf.config.list_physical_devices("GPU")
+        execution = {"jit_compile": not (drops and on_cpu), "steps_per_execution": MOST_STEPS}
+    return {**execution, "steps_per_execution": _largest_divisor(steps_per_epoch, execution["steps_per_execution"])}
 
 
 def _largest_divisor(number: int, at_most: int) -> int:

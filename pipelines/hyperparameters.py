@@ -18,6 +18,9 @@ L2 = Annotated[float, Field(ge=0, description="weight of the squared kernels in 
 BatchNormalization = Annotated[
     bool, Field(description="normalise each hidden layer over the mini-batch (Ioffe & Szegedy 2015)")
 ]
+LinearSkip = Annotated[
+    bool, Field(description="add a linear regression on the same inputs, which starts at zero (Cheng et al. 2016)")
+]
 Initializer = Annotated[
     Literal["he_normal", "glorot_uniform", "small_random", "zeros"],
     Field(

@@ -65,8 +65,13 @@ class Task(abc.ABC):
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better
 
     @abc.abstractmethod
-    def answer(self, model: "keras.Model", preprocessor: Preprocessor, inputs: Tensors) -> Tensors:
-        """Give the readable answers of a trained model for model inputs, in graph."""
+    def answer(
+        self, model: "keras.Model", preprocessor: Preprocessor, inputs: Tensors, outputs: "tf.Tensor | None" = None
+    ) -> Tensors:
+        """Give the readable answers of a trained model for model inputs, in graph.
+
+        `outputs`, where the caller has them, are what the model gives for `inputs`: they save calling it again.
+        """
 
     @abc.abstractmethod
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:

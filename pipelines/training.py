@@ -39,7 +39,7 @@ def train(
     Raises:
         UserError: where the loss becomes NaN or infinite.
     """
-    execution = resolve_execution(execution, batches.steps_per_epoch)
+    execution = resolve_execution(execution, model, batches.steps_per_epoch)
     model.compile(
         optimizer(epochs, batches.steps_per_epoch), loss, run_eagerly=False, auto_scale_loss=False, **execution
     )

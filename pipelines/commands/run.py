@@ -20,8 +20,9 @@ class Finished:
 
     run: Run
     export: Path
-    examples: list[dict[str, Any]]  # a few test examples
-    answers: list[dict[str, Any]]  # the export's answers to them
+    inputs: list[dict[str, Any]]  # of a few test examples
+    targets: list[dict[str, Any]]
+    answers: list[dict[str, Any]]  # the export's
 
 
 def run(config: str | Path, overrides: Sequence[str] = ()) -> Finished:
@@ -34,4 +35,6 @@ def run(config: str | Path, overrides: Sequence[str] = ()) -> Finished:
     version = write_export(fitted, Path("exports") / fitted.config.task)
     examples = load_run_dataset(fitted.config).test.head(SHOWN)
     answers = as_records(Export(version).answer_table(examples))
-    return Finished(folder, version, examples.to_dict("records"), answers)
+    names = list(fitted.preprocessor.signature)
+    inputs, targets = examples[names].to_dict("records"), examples.drop(columns=names).to_dict("records")
+    return Finished(folder, version, inputs, targets, answers)

@@ -4,14 +4,14 @@ Shapes: B houses, F numeric features, T bins, D width of an embedding, K members
 (B, K) scaled prices, where K is 1 but for TabM; the answer is their mean.
 """
 
-from typing import Annotated, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import keras
 import numpy as np
 from keras import ops
 from pydantic import Field
 
-from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Initializer, Units
+from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Initializer, LinearSkip, Units
 from pipelines.tasks.house_prices.preprocessing import Features
 
 Bins = Annotated[int, Field(ge=2, description="bins of each numeric feature, at its quantiles in the training split")]
@@ -26,6 +26,7 @@ class HiddenLayers(TypedDict):
     dropout: Dropout
     l2: L2
     batch_normalization: BatchNormalization
+    linear_skip: LinearSkip
     initializer: Initializer
 
 
@@ -90,6 +91,36 @@ class MemberScaling(keras.layers.Layer):
         return (inputs if len(inputs.shape) == 3 else inputs[:, None, :]) * self.factors
 
 
+class MemberDense(keras.layers.Layer):
+    """Give each member a dense layer of its own: (B, I) or (B, K, I) -> (B, K, O)."""
+
+    def __init__(
+        self,
+        members: int,
+        units: int,
+        kernel_initializer: keras.Initializer,
+        kernel_regularizer: keras.Regularizer | None,
+    ):
+        super().__init__()
+        self.members, self.units = members, units
+        self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make one kernel and one bias a member, each kernel drawn as a layer's alone would be."""
+
+        def each(shape: tuple[int, ...], dtype: str | None = None) -> keras.KerasTensor:
+            return ops.stack([self.kernel_initializer.clone()(shape[1:], dtype) for _ in range(shape[0])])
+
+        shape = (self.members, input_shape[-1], self.units)
+        self.kernel = self.add_weight(shape=shape, initializer=each, regularizer=self.kernel_regularizer, name="kernel")
+        self.bias = self.add_weight(shape=(self.members, self.units), initializer="zeros", name="bias")
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Map each member's features."""
+        equation = "bi,kio->bko" if len(inputs.shape) == 2 else "bki,kio->bko"
+        return ops.einsum(equation, inputs, self.kernel) + self.bias
+
+
 class MemberHeads(keras.layers.Layer):
     """Give each member a linear output of its own: (B, K, D) -> (B, K)."""
 
@@ -123,8 +154,8 @@ def linear_regression(features: Features, *, l2: L2) -> keras.Model:
 def mlp(features: Features, **hidden: Unpack[HiddenLayers]) -> keras.Model:
     """Stack fully connected layers with a non-linearity after each (multilayer perceptron)."""
     inputs = _inputs(features)
-    x = _hidden_layers(_join(inputs.values()), **hidden)
-    return keras.Model(inputs, _head(x, hidden["initializer"], hidden["l2"]), name="mlp")
+    outputs = _head(_hidden_layers(_join(inputs.values()), **hidden), inputs, **hidden)
+    return keras.Model(inputs, outputs, name="mlp")
 
 
 def mlp_ple(
@@ -132,8 +163,8 @@ def mlp_ple(
 ) -> keras.Model:
     """Put piecewise-linear embeddings of the numbers before an MLP (Gorishniy et al. 2022)."""
     inputs = _inputs(features)
-    x = _hidden_layers(_embed(features, inputs, bins, embedding_width), **hidden)
-    return keras.Model(inputs, _head(x, hidden["initializer"], hidden["l2"]), name="mlp_ple")
+    outputs = _head(_hidden_layers(_embed(features, inputs, bins, embedding_width), **hidden), inputs, **hidden)
+    return keras.Model(inputs, outputs, name="mlp_ple")
 
 
 def tabm(
@@ -141,18 +172,24 @@ def tabm(
     *,
     members: Annotated[int, Field(ge=2, description="networks that share their weights and are averaged")],
     adapters: Annotated[
-        Literal["first", "all"],
-        Field(description="where members differ: before the first layer (TabM-mini), or around every layer (TabM)"),
+        Literal["first", "all", "own"],
+        Field(
+            description="where members differ: first, before the first layer (TabM-mini); all, at each layer (TabM);"
+            " own, in every weight (TabM-packed: an ensemble of separate networks)"
+        ),
     ],
     bins: Bins,
     embedding_width: EmbeddingWidth,
     **hidden: Unpack[HiddenLayers],
 ) -> keras.Model:
-    """Train an ensemble of MLPs that share nearly all weights (Gorishniy et al. 2025, "TabM", section 3.3)."""
+    """Train an ensemble of MLPs as one (Gorishniy et al. 2025, "TabM", section 3.3), which may share weights."""
     inputs = _inputs(features)
-    x = MemberScaling(members, "random_sign", name="members")(_embed(features, inputs, bins, embedding_width))
-    x = _hidden_layers(x, **hidden, members=members if adapters == "all" else None)
-    return keras.Model(inputs, MemberHeads(name="price")(x), name="tabm")
+    x = _embed(features, inputs, bins, embedding_width)
+    if adapters != "own":
+        x = MemberScaling(members, "random_sign", name="members")(x)
+    x = _hidden_layers(x, **hidden, members=members, adapters=adapters)
+    outputs = _skip(MemberHeads(name="price")(x), inputs, hidden["linear_skip"], hidden["l2"])
+    return keras.Model(inputs, outputs, name="tabm")
 
 
 MODELS = {"linear_regression": linear_regression, "mlp": mlp, "mlp_ple": mlp_ple, "tabm": tabm}
@@ -186,15 +223,16 @@ def _hidden_layers(
     l2: float,
     batch_normalization: bool,
     initializer: str,
-    members: int | None = None,
+    members: int = 1,
+    adapters: str = "first",
+    **_: bool,
 ) -> keras.KerasTensor:
     for number, width in enumerate(units):
-        if members and number:
+        given = {"kernel_initializer": _initializer(initializer), "kernel_regularizer": _regularizer(l2)}
+        if adapters == "all" and number:
             x = MemberScaling(members, "ones")(x)
-        x = keras.layers.Dense(
-            width, kernel_initializer=_initializer(initializer), kernel_regularizer=_regularizer(l2)
-        )(x)
-        if members:
+        x = MemberDense(members, width, **given)(x) if adapters == "own" else keras.layers.Dense(width, **given)(x)
+        if adapters == "all":
             x = MemberScaling(members, "ones")(x)
         if batch_normalization:
             x = keras.layers.BatchNormalization()(x)
@@ -204,10 +242,26 @@ def _hidden_layers(
     return x
 
 
-def _head(x: keras.KerasTensor, initializer: str, l2: float) -> keras.KerasTensor:
-    return keras.layers.Dense(
-        1, kernel_initializer=_initializer(initializer), kernel_regularizer=_regularizer(l2), name="price"
-    )(x)
+def _head(
+    x: keras.KerasTensor,
+    inputs: dict[str, keras.KerasTensor],
+    *,
+    initializer: str,
+    l2: float,
+    linear_skip: bool,
+    **_: Any,
+) -> keras.KerasTensor:
+    head = keras.layers.Dense(1, kernel_initializer=_initializer(initializer), kernel_regularizer=_regularizer(l2))
+    return _skip(head(x), inputs, linear_skip, l2)
+
+
+def _skip(
+    outputs: keras.KerasTensor, inputs: dict[str, keras.KerasTensor], linear_skip: bool, l2: float
+) -> keras.KerasTensor:
+    if not linear_skip:
+        return outputs
+    linear = keras.layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=_regularizer(l2), name="linear_skip")
+    return keras.layers.Add()([outputs, linear(_join(inputs.values()))])
 
 
 def _initializer(name: str) -> keras.Initializer:

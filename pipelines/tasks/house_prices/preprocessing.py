@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from pydantic import ConfigDict, Field
+from scipy.stats import skew
 from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
 from pipelines.batches import tensors
@@ -22,6 +23,7 @@ from pipelines.tasks.house_prices.neighbours import KnownHouses, neighbour_label
 from pipelines.tasks.house_prices.sources import TARGET
 
 QUANTILES = 1001  # points kept of each feature's distribution; models take their bins from them
+SKEWED = 1.0  # skewness from which a column counts as skewed
 KNOWN = "known"  # the category of a number that is there, in a column where some are missing
 ADAPT_BATCH = 256
 
@@ -56,8 +58,14 @@ class TablePreprocessor(Preprocessor):
         self,
         *,
         numeric_scaling: Annotated[
-            Literal["standard", "quantile"],
-            Field(description="standard: to mean 0, deviation 1; quantile: by rank to a normal, for skewed columns"),
+            Literal["standard", "log", "quantile"],
+            Field(
+                description="standard: to mean 0, deviation 1; log: the same, after log(1 + x) of skewed columns that"
+                " are never negative; quantile: by rank among the training values, to a normal"
+            ),
+        ],
+        numeric_limit: Annotated[
+            float, Field(gt=0, description="normalised numbers farther from 0 are cut to this: outliers stay in reach")
         ],
         target_scaling: Annotated[
             Literal["log", "standard"],
@@ -66,6 +74,7 @@ class TablePreprocessor(Preprocessor):
         max_categories: Annotated[
             int, Field(ge=1, description="values of a column looked up, the most frequent first; the rest are unknown")
         ],
+        min_count: Annotated[int, Field(ge=1, description="training rows that a value needs to be looked up")],
         ratios: Annotated[
             list[Annotated[list[str], Field(min_length=2, max_length=2)]],
             Field(description="pairs of numeric columns whose quotient is a feature too"),
@@ -76,8 +85,10 @@ class TablePreprocessor(Preprocessor):
         ],
     ):
         self.numeric_scaling = numeric_scaling
+        self.numeric_limit = numeric_limit
         self.target_scaling = target_scaling
         self.max_categories = max_categories
+        self.min_count = min_count
         self.ratios = [[input_names([name])[name] for name in pair] for pair in ratios]
         self.neighbours = [
             {**near, "columns": {input_names([name])[name]: weight for name, weight in near["columns"].items()}}
@@ -159,6 +170,7 @@ class TablePreprocessor(Preprocessor):
         inputs = {}
         if len(self.state["mean"]):
             values = self._normalise(self._numbers(raw, own_price))
+            values = tf.clip_by_value(values, -self.numeric_limit, self.numeric_limit)
             inputs["numeric"] = tf.where(tf.math.is_nan(values), 0.0, values)
         if self.lookups:
             (lookup,) = self.lookups
@@ -182,6 +194,8 @@ class TablePreprocessor(Preprocessor):
         if self.numeric_scaling == "quantile":
             share = _ranks(values, self.state["raw_quantiles"]) / (QUANTILES - 1)
             values = tf.math.ndtri(tf.clip_by_value(share, 1 / QUANTILES, 1 - 1 / QUANTILES))
+        if self.numeric_scaling == "log":
+            values = tf.where(self.state["skewed"], tf.math.log1p(tf.maximum(values, 0.0)), values)
         return (values - self.state["mean"]) / self.state["deviation"]
 
     def _moments(self, train: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -190,6 +204,7 @@ class TablePreprocessor(Preprocessor):
         values = np.concatenate([batch.numpy() for batch in numbers]).astype("float64")
         at = np.linspace(0, 1, QUANTILES)
         self.state["raw_quantiles"] = np.nanquantile(values, at, axis=0).T.astype("float32")
+        self.state["skewed"] = (skew(values, nan_policy="omit") > SKEWED) & (np.nanmin(values, axis=0) >= 0)
         self.state["mean"], self.state["deviation"] = np.float32(0), np.float32(1)
         scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
         mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
@@ -197,13 +212,14 @@ class TablePreprocessor(Preprocessor):
         quantiles = np.nanquantile((scaled - mean) / deviation, at, axis=0).T
         arrays = {"mean": mean, "deviation": deviation, "quantiles": quantiles}
         learnt = {name: array.astype("float32") for name, array in arrays.items()}
-        return learnt | {"raw_quantiles": self.state["raw_quantiles"]}
+        return learnt | {key: self.state[key] for key in ("raw_quantiles", "skewed")}
 
     def _vocabulary(self, features: pd.DataFrame, text: list[str], gaps: list[str]) -> list[str]:
         vocabulary = []
         for name in text:
             counts = features[name].value_counts(sort=False).sort_index().sort_values(ascending=False, kind="stable")
-            vocabulary += [f"{name}={value}" for value in counts.index[: self.max_categories]]
+            frequent = counts.index[counts >= self.min_count]
+            vocabulary += [f"{name}={value}" for value in frequent[: self.max_categories]]
         return vocabulary + [f"{name}={value}" for name in gaps for value in ("", KNOWN)]
 
     def _check_columns(self, numeric: list[str]) -> None:

@@ -16,6 +16,7 @@ HIDDEN = {
     "dropout": 0.0,
     "l2": 0.0,
     "batch_normalization": False,
+    "linear_skip": False,
     "initializer": "he_normal",
 }
 
@@ -74,6 +75,19 @@ def test_members_of_tabm_share_their_weights_and_differ_by_their_adapters(adapte
     assert set(np.unique(scalings[0].factors)) == {-1.0, 1.0}
     dense = sum(layer.count_params() for layer in model.layers if isinstance(layer, keras.layers.Dense))
     assert dense == (2 * 3 + 3 + 1) * 8 + (8 + 1) * 8
+
+
+def test_members_that_share_nothing_are_separate_networks():
+    model = MODELS["tabm"](features(2), members=3, adapters="own", bins=4, embedding_width=3, **HIDDEN)
+    reference = MODELS["mlp_ple"](features(2), bins=4, embedding_width=3, **HIDDEN)
+    inputs = {"numeric": np.random.default_rng(0).normal(size=(5, 2)).astype("float32")}
+    own = {layer.name: layer.get_weights() for layer in model.layers if layer.get_weights()}
+    (embedding, (kernel, bias), (head, head_bias)) = own.values()
+    assert len({member.tobytes() for member in kernel}) == 3
+    for member in range(3):
+        weights = [*embedding, kernel[member], bias[member], head[member][:, None], head_bias[member : member + 1]]
+        reference.set_weights(weights)
+        np.testing.assert_allclose(model(inputs)[:, member], reference(inputs)[:, 0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["mlp", "mlp_ple"])

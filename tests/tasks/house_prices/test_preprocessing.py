@@ -13,6 +13,8 @@ from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 
 SETTINGS = {
     "numeric_scaling": "standard",
+    "numeric_limit": 100.0,
+    "min_count": 1,
     "target_scaling": "standard",
     "max_categories": 10,
     "ratios": [],
