@@ -48,7 +48,7 @@ def test_a_resolved_config_loads_as_the_same_config(tmp_path):
 
 
 def test_all_faults_are_reported_together_with_their_lines(tmp_path):
-    text = CONFIG.read_text().replace("patience: 20 ", "patiense: 20 ").replace("clip_norm: 1.0", "clip_norm: -1.0")
+    text = CONFIG.read_text().replace("  patience:", "  patiense:").replace("clip_norm: 1.0", "clip_norm: -1.0")
     path = tmp_path / "wrong.yaml"
     path.write_text(text)
     lines = {name: 1 + text[: text.index(name)].count("\n") for name in ("patiense", "clip_norm")}

@@ -135,9 +135,10 @@ def test_zeros_cannot_learn_what_small_random_weights_can(csv, tmp_path):
     losses = {}
     for initializer in ("zeros", "small_random", "he_normal"):
         name = f"models.mlp.initializer={initializer}"
-        settings = overrides(csv, name, "training.epochs=30", "models.mlp.dropout=0.0", "optimizer.learning_rate=0.01")
+        plain = ("models.mlp.dropout=0.0", "models.mlp.linear_skip=false", "loss={name: squared_error}")
+        settings = overrides(csv, name, *plain, "training.epochs=30", "optimizer.learning_rate=0.01")
         train(CONFIG, settings, tmp_path / initializer)
         losses[initializer] = pd.read_csv(tmp_path / initializer / "history.csv")["loss"]
     assert losses["zeros"].min() > 0.9  # the mean of a scaled target predicts it with a loss of 1
-    assert losses["small_random"].min() < 0.3 and losses["he_normal"].min() < 0.3
+    assert losses["small_random"].min() < 0.5 and losses["he_normal"].min() < 0.5
     assert np.isfinite(losses["zeros"]).all()
