@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipelines.batches import make_batches
 from pipelines.build import FORBID_UNKNOWN, choice, settings
+from pipelines.config_faults import faults_in_words, line_of
 from pipelines.data.splits import split
 from pipelines.errors import UserError, did_you_mean
 from pipelines.optimizers import OPTIMIZERS, SCHEDULES
@@ -61,13 +62,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     _resolve_tune_nodes(document, str(path))
     name = document.get("task")
     if name not in TASKS:
-        where = f"{path}{_line(document, ['task'])}: task"
+        where = f"{path}{line_of(document, ['task'])}: task"
         raise UserError(where, f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}")
     task = load_task(name)
+    kind = config_type(name, task)
     try:
-        checked = config_type(name, task).model_validate(_plain(document))
+        checked = kind.model_validate(_plain(document))
     except pydantic.ValidationError as error:
-        raise UserError("", *_faults(error, document, str(path))) from None
+        raise UserError("", *faults_in_words(error, kind, document, str(path))) from None
     _check_across_sections(checked, task, document, str(path))
     return Config(document, checked)
 
@@ -164,14 +166,14 @@ def _resolve_tune_nodes(node: CommentedMap, file: str, path: tuple[str, ...] = (
                 node[key] = TuneNode.model_validate(_plain(value)).default
             except pydantic.ValidationError as error:
                 reason = error.errors()[-1]["msg"].removeprefix("Value error, ")
-                raise UserError(f"{file}{_line(node, [key])}: {'.'.join(here)}", f"tune node: {reason}") from None
+                raise UserError(f"{file}{line_of(node, [key])}: {'.'.join(here)}", f"tune node: {reason}") from None
         elif isinstance(value, CommentedMap):
             _resolve_tune_nodes(value, file, here)
 
 
 def _check_across_sections(checked: pydantic.BaseModel, task: Task, document: CommentedMap, file: str) -> None:
     if getattr(checked.models, checked.model) is None:
-        where = f"{file}{_line(document, ['model'])}: model"
+        where = f"{file}{line_of(document, ['model'])}: model"
         raise UserError(where, f"'{checked.model}' has no settings; add the section models.{checked.model}")
 
 
@@ -185,71 +187,3 @@ def _plain(node: Any) -> Any:
         if isinstance(node, kind):
             return kind(node)
     return node
-
-
-def _faults(error: pydantic.ValidationError, document: CommentedMap, file: str) -> Iterator[str]:
-    for fault in error.errors():
-        path = _document_path(document, list(fault["loc"]), fault["type"])
-        yield f"{file}{_line(document, path)}: {'.'.join(map(str, path))}: {_in_words(fault, document, path)}"
-
-
-def _document_path(document: CommentedMap, loc: list, kind: str) -> list:
-    """Drop from pydantic's location the names of union members, which the document does not hold."""
-    path, node = [], document
-    for index, key in enumerate(loc):
-        last = index == len(loc) - 1
-        if isinstance(node, dict) and (key in node or (last and kind == "missing")):
-            path.append(key)
-            node = node.get(key)
-        elif isinstance(node, list) and isinstance(key, int):
-            path.append(key)
-            node = node[key]
-        elif not path:
-            path.append(key)
-    return path
-
-
-def _in_words(fault: dict, document: CommentedMap, path: list) -> str:
-    kind, value = fault["type"], fault.get("input")
-    if kind == "extra_forbidden":
-        known = _siblings(fault["loc"], document)
-        return f"unknown setting{did_you_mean(str(path[-1]), known)}"
-    if kind == "missing":
-        return "missing; every setting stands in the config (`config TASK` prints them all)"
-    if kind == "union_tag_not_found":
-        return f"needs the key {fault['ctx']['discriminator']}"
-    if kind == "union_tag_invalid":
-        key, tag = fault["ctx"]["discriminator"], fault["ctx"]["tag"]
-        known = fault["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return f"{key.strip(chr(39))}: unknown '{tag}'{did_you_mean(tag, known)}"
-    if kind == "literal_error":
-        known = fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        return f"unknown {value!r}{did_you_mean(str(value), known)}"
-    return f"{fault['msg'].removeprefix('Value error, ').removeprefix('Input ')}, not {value!r}"
-
-
-def _siblings(loc: tuple, document: CommentedMap) -> list[str]:
-    """List the settings that the section at `loc` could have held."""
-    kind: Any = config_type(document["task"], load_task(document["task"]))
-    for key in loc[:-1]:
-        if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
-            kind = kind.model_fields[key].annotation
-        else:  # a discriminated union: the key is the tag of the member
-            kind = next(m for m in kind.__args__ if any(_tag(f.annotation) == key for f in m.model_fields.values()))
-    return list(kind.model_fields) if hasattr(kind, "model_fields") else []
-
-
-def _tag(annotation: Any) -> Any:
-    return annotation.__args__[0] if getattr(annotation, "__origin__", None) is Literal else None
-
-
-def _line(document: Any, path: list) -> str:
-    """Give ':<line>' of the deepest part of `path` that the file holds, or nothing."""
-    line, node = None, document
-    for key in path:
-        try:
-            line = (node.lc.key(key) if isinstance(node, dict) else node.lc.item(key))[0]
-            node = node[key]
-        except (AttributeError, KeyError, IndexError, TypeError):
-            break
-    return "" if line is None else f":{line + 1}"

@@ -81,7 +81,10 @@ class TablePreprocessor(Preprocessor):
         ],
         neighbours: Annotated[
             list[Neighbourhood],
-            Field(description="the prices of near training houses as features; time grows with the square of the rows"),
+            Field(
+                description="the prices of near training houses as features; time grows with rows squared, and"
+                " metrics on train flatter, as there a house is its own neighbour"
+            ),
         ],
     ):
         self.numeric_scaling = numeric_scaling

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
-from pipelines.tasks.house_prices.models import MODELS, MemberScaling, PiecewiseLinearEmbedding
+from pipelines.tasks.house_prices.layers import MemberScaling, PiecewiseLinearEmbedding
+from pipelines.tasks.house_prices.models import MODELS
 from pipelines.tasks.house_prices.preprocessing import Features
 
 HIDDEN = {

@@ -1,0 +1,116 @@
+"""Layers of the house-price models: embeddings of numbers, and what tells the members of an ensemble apart.
+
+Shapes: B houses, F numeric features, T bins, D width of an embedding, K members, I and O widths of a dense layer.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+class PiecewiseLinearEmbedding(keras.layers.Layer):
+    """Embed each numeric feature: a linear map of it plus one of its piecewise-linear encoding.
+
+    (B, F) -> (B, F, D). Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning",
+    section 3.2, in the form of TabM (Gorishniy et al. 2025, appendix D.6), where the encoding's own map starts at zero.
+    """
+
+    def __init__(self, edges: np.ndarray, width: int, **kwargs):
+        super().__init__(**kwargs)
+        self.edges = np.asarray(edges, "float32")  # (F, T + 1), rising; bins of no width carry no signal
+        self.width = width
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the two maps."""
+        features, bins = len(self.edges), self.edges.shape[1] - 1
+        uniform = keras.initializers.RandomUniform(-1, 1)
+        self.slope = self.add_weight(shape=(features, self.width), initializer=uniform, name="slope")
+        self.offset = self.add_weight(shape=(features, self.width), initializer=uniform, name="bias")
+        self.kernel = self.add_weight(shape=(features, bins, self.width), initializer="zeros", name="kernel")
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Embed each feature on its own."""
+        linear = inputs[:, :, None] * self.slope + self.offset
+        return linear + ops.einsum("bft,ftd->bfd", self._encode(inputs), self.kernel)
+
+    def _encode(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        low, high = self.edges[:, :-1], self.edges[:, 1:]
+        wide = high > low
+        share = (inputs[:, :, None] - low) / np.where(wide, high - low, 1.0)  # (B, F, T)
+        # Inside the outermost bins' outer sides the encoding goes on linearly, as in the paper's equation 1.
+        floor = np.where(np.arange(low.shape[1]) == 0, -np.inf, 0.0)
+        ceiling = np.where(np.arange(low.shape[1]) == low.shape[1] - 1, np.inf, 1.0)
+        return ops.clip(share, floor.astype("float32"), ceiling.astype("float32")) * wide.astype("float32")
+
+
+class MemberScaling(keras.layers.Layer):
+    """Scale each feature by each member's own factors: (B, D) or (B, K, D) -> (B, K, D).
+
+    The rank-one adapter of BatchEnsemble (Wen et al. 2020, section 3.1).
+    """
+
+    def __init__(self, members: int, initializer: str, **kwargs):
+        super().__init__(**kwargs)
+        self.members = members
+        self.initializer = initializer
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make the factors: random signs tell the members apart, ones leave the layer as it is."""
+        random_sign = self.initializer == "random_sign"
+        initializer = _random_sign if random_sign else keras.initializers.get(self.initializer)
+        shape = (self.members, input_shape[-1])
+        self.factors = self.add_weight(shape=shape, initializer=initializer, name="factors")
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Scale."""
+        return (inputs if len(inputs.shape) == 3 else inputs[:, None, :]) * self.factors
+
+
+class MemberDense(keras.layers.Layer):
+    """Give each member a dense layer of its own: (B, I) or (B, K, I) -> (B, K, O)."""
+
+    def __init__(
+        self,
+        members: int,
+        units: int,
+        kernel_initializer: keras.Initializer,
+        kernel_regularizer: keras.Regularizer | None,
+    ):
+        super().__init__()
+        self.members, self.units = members, units
+        self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make one kernel and one bias a member, each kernel drawn as a layer's alone would be."""
+
+        def each(shape: tuple[int, ...], dtype: str | None = None) -> keras.KerasTensor:
+            return ops.stack([self.kernel_initializer.clone()(shape[1:], dtype) for _ in range(shape[0])])
+
+        shape = (self.members, input_shape[-1], self.units)
+        self.kernel = self.add_weight(shape=shape, initializer=each, regularizer=self.kernel_regularizer, name="kernel")
+        self.bias = self.add_weight(shape=(self.members, self.units), initializer="zeros", name="bias")
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Map each member's features."""
+        equation = "bi,kio->bko" if len(inputs.shape) == 2 else "bki,kio->bko"
+        return ops.einsum(equation, inputs, self.kernel) + self.bias
+
+
+class MemberHeads(keras.layers.Layer):
+    """Give each member a linear output of its own: (B, K, D) -> (B, K)."""
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Make one kernel and one bias a member."""
+        members, width = input_shape[1:]
+        uniform = keras.initializers.RandomUniform(-(width**-0.5), width**-0.5)
+        self.kernel = self.add_weight(shape=(members, width), initializer=uniform, name="kernel")
+        self.bias = self.add_weight(shape=(members,), initializer="zeros", name="bias")
+
+    def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Predict."""
+        return ops.sum(inputs * self.kernel, axis=-1) + self.bias
+
+
+def _random_sign(shape: tuple[int, ...], dtype: str | None = None) -> keras.KerasTensor:
+    seeds = keras.random.SeedGenerator()
+    return ops.cast(ops.where(keras.random.uniform(shape, seed=seeds) < 0.5, -1.0, 1.0), dtype or "float32")
