@@ -81,8 +81,14 @@ def _make(kind: Callable[..., keras.Optimizer], step: Step, **own: float) -> ker
 
 Rate = keras.optimizers.schedules.LearningRateSchedule
 WarmupEpochs = Annotated[float, Field(ge=0, description="epochs over which the learning rate first rises from zero")]
-DecayRate = Annotated[float, Field(gt=0, description="how fast the learning rate falls")]
-DecayEpochs = Annotated[float, Field(gt=0, description="epochs in which decay_rate applies once")]
+
+
+class Falling(TypedDict):
+    """A learning rate that falls by the same rule for ever."""
+
+    warmup_epochs: WarmupEpochs
+    decay_rate: Annotated[float, Field(gt=0, description="how fast the learning rate falls")]
+    decay_epochs: Annotated[float, Field(gt=0, description="epochs in which decay_rate applies once")]
 
 
 def constant(peak: float, steps_per_epoch: int, epochs: int, *, warmup_epochs: WarmupEpochs) -> Rate:
@@ -91,32 +97,14 @@ def constant(peak: float, steps_per_epoch: int, epochs: int, *, warmup_epochs: W
     return WarmUp(flat, warmup_epochs * steps_per_epoch)
 
 
-def inverse_time(
-    peak: float,
-    steps_per_epoch: int,
-    epochs: int,
-    *,
-    warmup_epochs: WarmupEpochs,
-    decay_rate: DecayRate,
-    decay_epochs: DecayEpochs,
-) -> Rate:
+def inverse_time(peak: float, steps_per_epoch: int, epochs: int, **falling: Unpack[Falling]) -> Rate:
     """Divide the learning rate by 1 + decay_rate x epochs / decay_epochs."""
-    decay = keras.optimizers.schedules.InverseTimeDecay(peak, decay_epochs * steps_per_epoch, decay_rate)
-    return WarmUp(decay, warmup_epochs * steps_per_epoch)
+    return _fall(keras.optimizers.schedules.InverseTimeDecay, peak, steps_per_epoch, falling)
 
 
-def exponential(
-    peak: float,
-    steps_per_epoch: int,
-    epochs: int,
-    *,
-    warmup_epochs: WarmupEpochs,
-    decay_rate: DecayRate,
-    decay_epochs: DecayEpochs,
-) -> Rate:
+def exponential(peak: float, steps_per_epoch: int, epochs: int, **falling: Unpack[Falling]) -> Rate:
     """Multiply the learning rate by decay_rate every decay_epochs."""
-    decay = keras.optimizers.schedules.ExponentialDecay(peak, decay_epochs * steps_per_epoch, decay_rate)
-    return WarmUp(decay, warmup_epochs * steps_per_epoch)
+    return _fall(keras.optimizers.schedules.ExponentialDecay, peak, steps_per_epoch, falling)
 
 
 def cosine(
@@ -132,6 +120,11 @@ def cosine(
     return WarmUp(
         keras.optimizers.schedules.CosineDecay(peak, steps, alpha=final_share), warmup_epochs * steps_per_epoch
     )
+
+
+def _fall(kind: Callable[..., Rate], peak: float, steps_per_epoch: int, falling: Falling) -> Rate:
+    decay = kind(peak, falling["decay_epochs"] * steps_per_epoch, falling["decay_rate"])
+    return WarmUp(decay, falling["warmup_epochs"] * steps_per_epoch)
 
 
 SCHEDULES = {"constant": constant, "inverse_time": inverse_time, "exponential": exponential, "cosine": cosine}
