@@ -5,6 +5,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,7 +34,7 @@ def write_export(fitted: Fitted, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         archive.write_out(str(temporary), verbose=False)
-        about = {"task": fitted.config.task, "model": fitted.config.model}
+        about = {"task": fitted.config.task, "model": fitted.config.model, "reading": fitted.reading}
         (temporary / ABOUT).parent.mkdir(parents=True, exist_ok=True)
         (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
         versions = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
@@ -58,6 +59,7 @@ class Export:
         folder = self.version(Path(folder))
         about = json.loads((folder / ABOUT).read_text())
         self.task: str = about["task"]
+        self.reading: dict[str, Any] = about["reading"]
         self._function = tf.saved_model.load(str(folder)).signatures["serving_default"]
 
     @staticmethod

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -28,6 +29,11 @@ class Fitted:
     preprocessor: Preprocessor
     model: keras.Model
     answerer: Answerer
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Give the settings of the data that files given to `predict` follow too."""
+        return {name: self.config.data[name] for name in self.task.reading if name in self.config.data}
 
 
 def fit(config: Config, run: Run) -> Fitted:

@@ -63,6 +63,7 @@ class Task(abc.ABC):
     models: Mapping[str, Callable[..., "keras.Model"]]  # the ladder, simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better
+    reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
 
     @abc.abstractmethod
     def answer(
@@ -82,8 +83,10 @@ class Task(abc.ABC):
         """Draw what explains the answers on a split: file name -> figure."""
 
     @abc.abstractmethod
-    def read_inputs(self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type]) -> pd.DataFrame:
-        """Read what a person gives on the command line as raw inputs.
+    def read_inputs(
+        self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
+    ) -> pd.DataFrame:
+        """Read what a person gives on the command line as raw inputs, with the `reading` settings of the data.
 
         Raises:
             UserError: naming the input and what would work.

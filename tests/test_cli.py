@@ -109,6 +109,19 @@ def test_predict_gives_what_evaluate_saw_on_run_and_export(finished_run, finishe
     assert answers[finished_export] == pytest.approx(answers[finished_run], rel=1e-5)
 
 
+def test_predict_reads_a_file_as_training_read_its_own(csv, tmp_path):
+    odd = tmp_path / "odd.csv"
+    table = pd.read_csv(csv, dtype=str, keep_default_na=False).replace({"age": {"": "unknown"}})
+    table.to_csv(odd, index=False, sep=";")
+    settings = overrides(odd, "data.delimiter=;", "data.missing=['', unknown]", "training.epochs=1")
+    assert invoke("train", CONFIG, *sets(settings), "--run-dir", tmp_path / "run").exit_code == 0
+    exported = invoke("export", tmp_path / "run", "--to", tmp_path / "exports").stdout.strip()
+    results = [invoke("predict", folder, "--file", odd, "--json") for folder in (tmp_path / "run", exported)]
+    answers = [[answer["price"] for answer in json.loads(result.stdout)] for result in results]
+    assert len(answers[0]) == 150
+    assert answers[0] == pytest.approx(answers[1], rel=1e-5)
+
+
 def test_predict_takes_what_is_left_out_as_missing(finished_export):
     inputs = ['{"Area (m2)": 100}', '{"Area_m2_": null, "Area__m2_": 100, "age": null, "district": null}']
     result = invoke(

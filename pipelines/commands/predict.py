@@ -26,11 +26,13 @@ def predict(
     if Run(run_or_export).started:
         fitted = load_fitted(Run.open(run_or_export))
         task, signature, answer = fitted.task, fitted.preprocessor.signature, fitted.answerer.answer_table
+        reading = fitted.reading
     else:
         export = Export(run_or_export)
         task, signature, answer = load_task(export.task), export.signature, export.answer_table
+        reading = export.reading
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
-    return as_records(answer(task.read_inputs(inputs, file, columns)))
+    return as_records(answer(task.read_inputs(inputs, file, columns, reading)))
 
 
 def as_records(answers: dict[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import keras
 import numpy as np
@@ -45,6 +45,7 @@ class HousePrices(Task):
     preprocessor = TablePreprocessor
     models = MODELS
     losses = {"squared_error": squared_error, "absolute_error": absolute_error, "huber": huber}
+    reading = ("delimiter", "missing")
     metrics = {"rmse": "min", "mae": "min", "r2": "max", "rmsle": "min"}
 
     def answer(
@@ -70,11 +71,13 @@ class HousePrices(Task):
         true, price = examples[TARGET].to_numpy(), answers["price"]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
 
-    def read_inputs(self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type]) -> pd.DataFrame:
+    def read_inputs(
+        self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
+    ) -> pd.DataFrame:
         """Read houses as JSON objects, one an input, or the rows of a CSV file; what is left out is missing."""
         tables = [_read_object(text, columns) for text in inputs]
         if file is not None:
-            tables.append(_read_table(file, columns))
+            tables.append(_read_table(file, columns, **reading))
         return pd.concat(tables, ignore_index=True)
 
 
@@ -105,13 +108,16 @@ def _read_object(text: str, columns: Mapping[str, type]) -> pd.DataFrame:
     return pd.DataFrame(row)
 
 
-def _read_table(file: str, columns: Mapping[str, type]) -> pd.DataFrame:
-    text = read_csv(file, ",")
+def _read_table(
+    file: str, columns: Mapping[str, type], delimiter: str = ",", missing: Sequence[str] = ("", "NA")
+) -> pd.DataFrame:
+    text = read_csv(file, delimiter)
     if not set(columns) & set(text):
         raise UserError(file, f"none of its columns is known; the model takes {', '.join(columns)}")
     text = text.reindex(columns=list(columns), fill_value="")
     numeric = [name for name, kind in columns.items() if kind is float]
-    return type_table(text, file, TableRules(None, (), numeric, list(set(columns) - set(numeric)), (), "error"))[0]
+    categorical = [name for name in columns if name not in numeric]
+    return type_table(text, file, TableRules(None, (), numeric, categorical, missing, "error"))[0]
 
 
 def _against(true: np.ndarray, price: np.ndarray) -> Figure:
