@@ -30,7 +30,7 @@ def verb(function: Callable) -> Callable:
                 click.echo(f"error: {line}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; a training goes on with: train CONFIG --resume", err=True)
+            click.echo("interrupted; a training goes on with: train RUN/config.yaml --run-dir RUN --resume", err=True)
             sys.exit(130)
 
     return wrapped

@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipelines.batches import make_batches
 from pipelines.build import FORBID_UNKNOWN, choice, settings
-from pipelines.config_faults import faults_in_words, line_of
+from pipelines.config_faults import Places, faults_in_words
 from pipelines.data.splits import split
 from pipelines.errors import UserError, did_you_mean
 from pipelines.optimizers import OPTIMIZERS, SCHEDULES
@@ -59,18 +59,21 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     document = _read(path)
     for override in overrides:
         _override(document, override)
-    _resolve_tune_nodes(document, str(path))
+    places = Places(document, str(path), {override.partition("=")[0] for override in overrides})
+    _resolve_tune_nodes(document, places)
     name = document.get("task")
     if name not in TASKS:
-        where = f"{path}{line_of(document, ['task'])}: task"
-        raise UserError(where, f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}")
+        problem = f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}"
+        raise UserError(places.of(["task"]), problem)
     task = load_task(name)
     kind = config_type(name, task)
     try:
         checked = kind.model_validate(_plain(document))
     except pydantic.ValidationError as error:
-        raise UserError("", *faults_in_words(error, kind, document, str(path))) from None
-    _check_across_sections(checked, task, document, str(path))
+        raise UserError("", *faults_in_words(error, kind, places)) from None
+    if getattr(checked.models, checked.model) is None:
+        problem = f"'{checked.model}' has no settings; add the section models.{checked.model}"
+        raise UserError(places.of(["model"]), problem)
     return Config(document, checked)
 
 
@@ -158,7 +161,7 @@ def _override(document: CommentedMap, override: str) -> None:
     node[leaf] = value
 
 
-def _resolve_tune_nodes(node: CommentedMap, file: str, path: tuple[str, ...] = ()) -> None:
+def _resolve_tune_nodes(node: CommentedMap, places: Places, path: tuple[str, ...] = ()) -> None:
     for key, value in node.items():
         here = (*path, str(key))
         if is_tune_node(value):
@@ -166,15 +169,9 @@ def _resolve_tune_nodes(node: CommentedMap, file: str, path: tuple[str, ...] = (
                 node[key] = TuneNode.model_validate(_plain(value)).default
             except pydantic.ValidationError as error:
                 reason = error.errors()[-1]["msg"].removeprefix("Value error, ")
-                raise UserError(f"{file}{line_of(node, [key])}: {'.'.join(here)}", f"tune node: {reason}") from None
+                raise UserError(places.of(list(here)), f"tune node: {reason}") from None
         elif isinstance(value, CommentedMap):
-            _resolve_tune_nodes(value, file, here)
-
-
-def _check_across_sections(checked: pydantic.BaseModel, task: Task, document: CommentedMap, file: str) -> None:
-    if getattr(checked.models, checked.model) is None:
-        where = f"{file}{line_of(document, ['model'])}: model"
-        raise UserError(where, f"'{checked.model}' has no settings; add the section models.{checked.model}")
+            _resolve_tune_nodes(value, places, here)
 
 
 def _plain(node: Any) -> Any:

@@ -1,6 +1,7 @@
 """The faults of a config in words, each with its line in the file and its dotted path."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pydantic
@@ -9,13 +10,28 @@ from ruamel.yaml.comments import CommentedMap
 from pipelines.errors import did_you_mean
 
 
-def faults_in_words(
-    error: pydantic.ValidationError, kind: type[pydantic.BaseModel], document: CommentedMap, file: str
-) -> Iterator[str]:
-    """Put each fault of a config, checked against `kind`, in one line: file, line, dotted path, what is wrong."""
+@dataclass(frozen=True)
+class Places:
+    """Where each setting of a config stands: in which line of its file, or in which override."""
+
+    document: CommentedMap
+    file: str
+    overridden: Collection[str]  # dotted paths
+
+    def of(self, path: list) -> str:
+        """Give '<file>:<line>: <dotted path>', or '--set <dotted path>' where an override put it there."""
+        dotted = ".".join(map(str, path))
+        for override in self.overridden:
+            if f"{dotted}.".startswith(f"{override}.") or f"{override}.".startswith(f"{dotted}."):
+                return f"--set {dotted}"
+        return f"{self.file}{_line(self.document, path)}: {dotted}"
+
+
+def faults_in_words(error: pydantic.ValidationError, kind: type[pydantic.BaseModel], places: Places) -> Iterator[str]:
+    """Put each fault of a config, checked against `kind`, in one line: its place and what is wrong."""
     for fault in error.errors():
-        path = _document_path(document, list(fault["loc"]), fault["type"])
-        yield f"{file}{line_of(document, path)}: {'.'.join(map(str, path))}: {_in_words(fault, kind, path)}"
+        path = _document_path(places.document, list(fault["loc"]), fault["type"])
+        yield f"{places.of(path)}: {_in_words(fault, kind, path)}"
 
 
 def _document_path(document: CommentedMap, loc: list, kind: str) -> list:
@@ -68,7 +84,7 @@ def _tag(annotation: Any) -> Any:
     return annotation.__args__[0] if getattr(annotation, "__origin__", None) is Literal else None
 
 
-def line_of(document: Any, path: list) -> str:
+def _line(document: Any, path: list) -> str:
     """Give ':<line>' of the deepest part of `path` that the file holds, or nothing."""
     line, node = None, document
     for key in path:

@@ -6,10 +6,12 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -66,7 +68,7 @@ class Run:
             what = "not a run folder (no config.yaml in it)" if run.folder.exists() else "no such folder"
             raise UserError(str(folder), f"{what}; `train` makes one and prints its path")
         if not run.finished:
-            raise UserError(str(folder), "this run is not finished; go on with: train CONFIG --run-dir DIR --resume")
+            raise UserError(str(folder), f"this run is not finished; go on with: {run.going_on}")
         return run
 
     @classmethod
@@ -91,6 +93,11 @@ class Run:
     def finished(self) -> bool:
         """Say whether the run has its metrics, which are written last."""
         return self._metrics.is_file()
+
+    @property
+    def going_on(self) -> str:
+        """Give the command that goes on with this run."""
+        return f"train {self.config} --run-dir {self.folder} --resume"
 
     @property
     def config(self) -> Path:
@@ -123,11 +130,13 @@ class Run:
 
     def data(self) -> dict[str, Any]:
         """Read where the run's examples came from."""
-        return json.loads(self._data.read_text())
+        with _readable(self._data):
+            return json.loads(self._data.read_text())
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Read the metrics of each split."""
-        return json.loads(self._metrics.read_text())
+        with _readable(self._metrics):
+            return json.loads(self._metrics.read_text())
 
     def history(self) -> pd.DataFrame:
         """Read the figures of each epoch."""
@@ -166,7 +175,8 @@ class Run:
 
     def load_weights(self, model: keras.Model) -> None:
         """Give a model of the same build the trained weights."""
-        model.load_weights(self._weights)
+        with _readable(self._weights):
+            model.load_weights(self._weights)
 
     def preprocessor_state(self) -> dict[str, np.ndarray]:
         """Read what the preprocessor learnt."""
@@ -216,13 +226,22 @@ def _numbered(base: Path) -> Iterator[Path]:
         number += 1
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Say in one line that a file of the run is damaged."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError, BadZipFile, KeyError):
+        raise UserError(str(path), "missing or damaged: this is not what training wrote; train the run anew") from None
+
+
 def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     with path.open("wb") as file:  # given a name, numpy would append its own ending to it
         np.savez(file, **arrays)
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
+    with _readable(path), np.load(path, allow_pickle=False) as file:
         return dict(file)
 
 

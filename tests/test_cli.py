@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -158,6 +159,7 @@ def test_a_mistake_in_the_config_gets_one_line_and_leaves_nothing(mistake, csv, 
     assert result.exit_code == 1
     assert expected in result.stderr
     assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("error: ")
+    assert f"{CONFIG}:" not in result.stderr, "the file is not at fault where an override is"
     assert not (tmp_path / "run").exists()
 
 
@@ -169,6 +171,13 @@ DATA_MISTAKES = {
         "houses.csv:2: column 'age' holds 'ten', not a number",
     ),
     "no valid target": ("area,price\n1,\n2,x\n", "no row has a valid target in column 'price'"),
+    "target only": ("price\n1\n2\n3\n", "no column is left beside the target 'price'"),
+    "one header twice": ("a,a,price\n1,2,3\n", "two columns are called 'a'; rename one"),
+    "more than a tensor holds": ("a,price\n1e300,2\n1,3\n" + "1,2\n" * 20, "houses.csv:2: column 'a' holds '1e300'"),
+    "prices of nothing": (
+        "a,price\n" + "1,0\n" * 20,
+        "log needs targets above zero, and 12 of those to train on are not",
+    ),
     "ragged rows": ("area,price\n1,2\n1,2,3\n", "not a CSV table: Expected 2 fields in line 3, saw 3"),
     "too few rows": ("area,price\n1,2\n", "no example is left for it"),
     "not text": (b"area,price\n\xff\xfe,2\n", "not UTF-8 text"),
@@ -211,12 +220,26 @@ def test_a_wrong_argument_gets_one_line(arguments, expected):
         ("100", "a house is a JSON object"),
         ('{"arae": 3}', "unknown column 'arae'"),
         ('{"age": "ten"}', "'age' takes a number, not 'ten'"),
+        ('{"Area (m2)": 1, "Area__m2_": 2}', "gives a column twice: 'Area (m2)', 'Area__m2_'"),
     ],
 )
 def test_a_wrong_input_gets_one_line(text, expected, finished_export):
     result = invoke("predict", finished_export, text)
     assert result.exit_code == 1
     assert expected in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "file"), [("predict", "model.weights.h5"), ("predict", "preprocessor.npz"), ("evaluate", "data.json")]
+)
+def test_a_damaged_run_gets_one_line(verb, file, finished_run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(finished_run, copy)
+    (copy / file).write_text("garbage")
+    result = invoke(verb, copy, *(["{}"] if verb == "predict" else []))
+    assert result.exit_code == 1
+    assert f"{copy / file}: missing or damaged" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch, finished_run):

@@ -35,7 +35,8 @@ def _check_same(wanted: Config, begun: Config, run: Run) -> None:
     differing = _differences(wanted.values, begun.values)
     if differing:
         names = ", ".join(differing)
-        raise UserError(str(run.folder), f"cannot go on: this run began with another {names}; start a new run for it")
+        mend = f"start a new run, or go on with its own config: {run.going_on}"
+        raise UserError(str(run.folder), f"this run began with another {names}; {mend}")
 
 
 def _differences(a: dict, b: dict, prefix: str = "") -> list[str]:

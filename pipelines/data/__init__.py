@@ -50,6 +50,7 @@ def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], sources
         "source": dict(data),
         "origin": source.origin,
         "examples": {name: len(examples) for name, examples in splits.items()},
+        "columns": {name: str(kind) for name, kind in splits["train"].dtypes.items()},
         "split": dict(split_rule),
         "skipped": {"count": len(source.skipped), "rows": source.skipped[:LISTED_SKIPS]},
         "duplicates_across_splits": duplicates_across(hashes),

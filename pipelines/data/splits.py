@@ -44,7 +44,10 @@ def split(
         given[name] = whole.iloc[rows].reset_index(drop=True)
     for name in shares:
         if given[name].empty:
-            raise UserError(f"split.{name}", f"no example is left for it ({len(whole)} in all); give it a larger share")
+            raise UserError(
+                f"split.{name}",
+                f"no example is left for it ({len(whole)} in all); give it a larger share or more examples",
+            )
     return {name: given[name] for name in shares}
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from pipelines.errors import UserError, did_you_mean
 
+LARGEST = np.finfo("float32").max  # what a tensor of numbers can hold; more, and infinity, is no number
 MOSTLY = 0.9  # a column in which this share of the values are numbers is meant as one, and the rest are mistakes
 
 
@@ -62,9 +63,15 @@ def read_csv(path: str | Path, delimiter: str) -> pd.DataFrame:
         raise UserError(str(path), "this table is empty; the first line must name the columns") from None
     except pd.errors.ParserError as error:
         reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise UserError(str(path), f"not a CSV table: {reason}") from None
+        raise UserError(str(path), f"not a CSV table: {reason}; quote cells that hold the delimiter") from None
     if frame.empty:
         raise UserError(str(path), "this table has a header but no row")
+    header = pd.read_csv(
+        path, sep=delimiter, dtype=str, header=None, nrows=1, skipinitialspace=True, encoding="utf-8-sig"
+    )
+    twice = header.loc[0][header.loc[0].duplicated()].dropna()
+    if len(twice):
+        raise UserError(str(path), f"two columns are called '{twice.iloc[0]}'; rename one")
     return frame.fillna("").rename(columns=input_names(frame.columns))
 
 
@@ -84,7 +91,8 @@ def type_table(text: pd.DataFrame, path: str | Path, rules: TableRules) -> tuple
     skipped: list[dict[str, str]] = []
     columns: dict[str, pd.Series] = {}
     for name, values in text.items():
-        numbers = pd.to_numeric(values.where(values != ""), errors="coerce").replace([np.inf, -np.inf], np.nan)
+        numbers = pd.to_numeric(values.where(values != ""), errors="coerce")
+        numbers = numbers.where(numbers.abs() <= LARGEST)
         stray = (values != "") & numbers.isna()
         if name != rules.target and not _is_numeric(name, values, stray, rules):
             columns[name] = values
@@ -97,13 +105,18 @@ def type_table(text: pd.DataFrame, path: str | Path, rules: TableRules) -> tuple
             skipped.append({"row": row, "reason": reason})
             kept[row] = False
     if not kept.any():
-        raise UserError(str(path), f"no row has a valid target in column '{rules.target}'")
+        mend = "check data.target and the cells' form (no thousands separators, no currency)"
+        raise UserError(
+            str(path), f"no row has a valid target in column '{rules.target}': {skipped[0]['reason']}; {mend}"
+        )
+    if len(columns) == 1 and rules.target is not None:
+        raise UserError(str(path), f"no column is left beside the target '{rules.target}'; see data.ignore")
     if skipped:
         numbers_of = line_numbers(path, [skip["row"] for skip in skipped])
         skipped = [{"place": f"{path}:{numbers_of[s['row']]}", "reason": s["reason"]} for s in skipped]
         if rules.bad_rows == "error":
             more = f" ({len(skipped) - 1} more rows like it)" if len(skipped) > 1 else ""
-            mend = "mend it, name the column in data.categorical, or set data.bad_rows: skip"
+            mend = "mend it" if rules.target is None else "mend it or set data.bad_rows: skip"
             raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
     return pd.DataFrame(columns)[kept].reset_index(drop=True), skipped
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from pydantic import ConfigDict, Field
-from scipy.stats import skew
 from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
 from pipelines.batches import tensors
@@ -105,7 +104,9 @@ class TablePreprocessor(Preprocessor):
         text = [name for name in features if name not in numeric]
         self._check_columns(numeric)
         if self.target_scaling == "log" and (train[TARGET] <= 0).any():
-            raise UserError("preprocessing.target_scaling", "log needs targets above zero; use standard")
+            count = int((train[TARGET] <= 0).sum())
+            problem = f"log needs targets above zero, and {count} of those to train on are not; use standard"
+            raise UserError("preprocessing.target_scaling", problem)
         gaps = [name for name in numeric if train[name].isna().any()]
         target = np.log(train[TARGET]) if self.target_scaling == "log" else train[TARGET]
         scale = [target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max()]
@@ -207,7 +208,7 @@ class TablePreprocessor(Preprocessor):
         values = np.concatenate([batch.numpy() for batch in numbers]).astype("float64")
         at = np.linspace(0, 1, QUANTILES)
         self.state["raw_quantiles"] = np.nanquantile(values, at, axis=0).T.astype("float32")
-        self.state["skewed"] = (skew(values, nan_policy="omit") > SKEWED) & (np.nanmin(values, axis=0) >= 0)
+        self.state["skewed"] = (pd.DataFrame(values).skew().to_numpy() > SKEWED) & (np.nanmin(values, axis=0) >= 0)
         self.state["mean"], self.state["deviation"] = np.float32(0), np.float32(1)
         scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
         mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)

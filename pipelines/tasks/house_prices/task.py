@@ -93,7 +93,9 @@ def _read_object(text: str, columns: Mapping[str, type]) -> pd.DataFrame:
     if not isinstance(house, dict):
         first = next(iter(columns))
         raise UserError(where, f"a house is a JSON object of its columns, such as '{{\"{first}\": ...}}'")
-    names = input_names(house)
+    names = {given: input_names([given])[given] for given in house}
+    if len(set(names.values())) < len(names):
+        raise UserError(where, f"gives a column twice: {', '.join(map(repr, house))}")
     row = {name: [float("nan") if kind is float else ""] for name, kind in columns.items()}
     for given, value in house.items():
         name = names[given]
@@ -113,7 +115,9 @@ def _read_table(
 ) -> pd.DataFrame:
     text = read_csv(file, delimiter)
     if not set(columns) & set(text):
-        raise UserError(file, f"none of its columns is known; the model takes {', '.join(columns)}")
+        raise UserError(
+            file, f"none of its columns is known (delimiter {delimiter!r}); wanted: {', '.join(sorted(columns))}"
+        )
     text = text.reindex(columns=list(columns), fill_value="")
     numeric = [name for name, kind in columns.items() if kind is float]
     categorical = [name for name in columns if name not in numeric]
