@@ -126,11 +126,11 @@ def _peers(data: str) -> dict[str, tuple[Callable, Callable]]:
 
 
 def _columns(dataset: Dataset, config: object) -> dict[str, pd.DataFrame]:
-    """Give the columns as they are, texts as pandas categories of the training split."""
+    """Give the columns as they are, texts as pandas categories."""
     tables = {split: dataset[split].drop(columns="price") for split in ("train", "validation", "test")}
     for name in tables["train"]:
         if not pd.api.types.is_numeric_dtype(tables["train"][name]):
-            kind = pd.CategoricalDtype(sorted(set(tables["train"][name])))
+            kind = pd.CategoricalDtype(sorted(set().union(*(table[name] for table in tables.values()))))
             for table in tables.values():
                 table[name] = table[name].astype(kind)
     return tables
