@@ -7,7 +7,7 @@ import tensorflow as tf
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
-MOST_STEPS = 128  # per execution: beyond it the gain is under a percent and the progress display stands still
+MOST_STEPS = 128  # per execution: the progress display stands still in between
 
 
 class Execution(TypedDict):

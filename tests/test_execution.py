@@ -1,0 +1,29 @@
+"""The rule by which `auto` executes a training step."""
+
+import keras
+import pytest
+import tensorflow as tf
+
+from pipelines.execution import resolve_execution
+
+
+def model(*layers):
+    return keras.Sequential([keras.Input((3,)), *layers, keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize(("devices", "xla"), [([], False), (["a GPU"], True)])
+def test_dropout_keeps_xla_off_on_a_cpu_only(devices, xla, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
+    assert resolve_execution("auto", model(keras.layers.Dropout(0.5)), 10)["jit_compile"] is xla
+    assert resolve_execution("auto", model(), 10)["jit_compile"] is True
+
+
+@pytest.mark.parametrize(("steps", "expected"), [(52, 52), (128, 128), (130, 65), (131, 1), (300, 100)])
+def test_steps_per_execution_divide_an_epoch(steps, expected):
+    assert resolve_execution("auto", model(), steps)["steps_per_execution"] == expected
+
+
+def test_what_the_config_says_is_kept():
+    wanted = {"jit_compile": False, "steps_per_execution": 20}
+    assert resolve_execution(wanted, model(), 100) == wanted
+    assert resolve_execution(wanted, model(), 30)["steps_per_execution"] == 15
