@@ -56,7 +56,7 @@ def mlp_ple(
 def tabm(
     features: Features,
     *,
-    members: Annotated[int, Field(ge=2, description="networks that share their weights and are averaged")],
+    members: Annotated[int, Field(ge=2, description="networks whose answers are averaged")],
     adapters: Annotated[
         Literal["first", "all", "own"],
         Field(
