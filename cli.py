@@ -184,10 +184,9 @@ def config(task_or_config: str, schema: bool) -> None:
 
 
 def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:
-    names = list(next(iter(metrics.values())))
-    table = Table("split", *names)
-    for split, values in metrics.items():
-        table.add_row(split, *(_short(values[name]) for name in names))
+    table = Table("metric", *metrics)
+    for name in next(iter(metrics.values())):
+        table.add_row(name, *(_short(values[name]) for values in metrics.values()))
     Console().print(table)
 
 
@@ -201,10 +200,14 @@ def _print_answers(inputs: list[dict], targets: list[dict], answers: list[dict])
 
 
 def _plain(value: object) -> str:
+    if isinstance(value, bytes):
+        return f"of {len(value):,} bytes"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(value: object) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_short, value))}]"
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"

@@ -2,13 +2,24 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-EVALUATION_BATCH = 1024
+EVALUATION_BATCH = 256
+CACHE_BYTES = 1 << 30  # model inputs of a split up to this size are kept in memory where `cache` is auto
+
+Encode = Callable[[Mapping[str, tf.Tensor]], Any]
+Cache = Annotated[
+    bool | Literal["auto"],
+    Field(
+        description="keep model inputs in memory, rather than making them anew for each mini-batch; auto: where a split"
+        " takes up to 1 GiB"
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -21,7 +32,7 @@ class Batches:
 
 
 def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
-    """Turn a table of raw examples into one tensor a column: numbers to float32, text to strings, lists to ragged."""
+    """Turn a table into one tensor a column: numbers to float32, lists to ragged, text, bytes and paths to strings."""
     columns = {}
     for name, values in examples.items():
         if pd.api.types.is_numeric_dtype(values):
@@ -29,57 +40,88 @@ def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
         elif len(values) and isinstance(values.iloc[0], list):
             columns[name] = tf.ragged.constant(values.tolist())
         else:
-            columns[name] = tf.constant(values.to_numpy(object), dtype=tf.string)
+            texts = values.map(str) if holds_files(values) else values
+            columns[name] = tf.constant(texts.to_numpy(object), dtype=tf.string)
     return columns
+
+
+def holds_files(values: pd.Series) -> bool:
+    """Say whether a column of raw examples holds paths, which stand for what is in the files."""
+    return len(values) > 0 and isinstance(values.iloc[0], Path)
+
+
+def raw_batches(examples: pd.DataFrame) -> tf.data.Dataset:
+    """Give raw examples in their own order, files read as they are asked for."""
+    rows = tf.data.Dataset.from_tensor_slices(tensors(examples)).batch(EVALUATION_BATCH)
+    return rows.map(_reader(examples), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
 
 
 def make_batches(
     examples: pd.DataFrame,
-    encode: Callable[[Mapping[str, tf.Tensor]], Any],
+    encode: Encode,
+    augment: Callable[..., Any],
     seed: int,
     *,
     size: Annotated[
         Annotated[int, Field(ge=1)] | Literal["full"],
         Field(description="examples in a mini-batch; full takes all of them (batch gradient descent)"),
     ],
-    cache: Annotated[
-        bool, Field(description="keep model inputs in memory, rather than making them anew for each mini-batch")
-    ],
+    cache: Cache,
 ) -> Batches:
-    """Make shuffled mini-batches of encoded examples.
+    """Make shuffled mini-batches of encoded examples, each augmented anew.
 
-    Each epoch's order is drawn from (seed, epoch), so that a stream taken up at any step goes on as the
-    uninterrupted one does. The last batch of an epoch may be smaller.
+    Each epoch's order is drawn from (seed, epoch) and each batch's augmentation from (seed, step), so that a stream
+    taken up at any step goes on as the uninterrupted one does. The last batch of an epoch may be smaller.
     """
     count = len(examples)
     size = count if size == "full" else min(size, count)
     steps = -(-count // size)
-    rows: Any = tensors(examples)
-    if cache:
-        rows, encode = _encode_all(rows, encode), lambda encoded: encoded
+    kept = _keeps(cache, examples, encode)
+    rows, read = _encode_all(examples, encode) if kept else tensors(examples), _reader(examples)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
         return tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True)).batch(size)
 
+    def one_batch(step: tf.Tensor, order: tf.Tensor) -> Any:
+        drawn = tf.nest.map_structure(lambda column: tf.gather(column, order), rows)
+        return augment(*(drawn if kept else encode(read(drawn))), seed=tf.stack([tf.cast(seed, tf.int64), step]))
+
     def stream(first_step: int) -> tf.data.Dataset:
         epochs = tf.data.Dataset.range(first_step // steps, tf.int64.max).flat_map(one_epoch).skip(first_step % steps)
-        batches = epochs.map(
-            lambda order: encode(tf.nest.map_structure(lambda column: tf.gather(column, order), rows)),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
+        batches = epochs.enumerate(first_step).map(one_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     return Batches(steps_per_epoch=steps, size=size, stream=stream)
 
 
-def evaluation_batches(examples: pd.DataFrame, encode: Callable[[Mapping[str, tf.Tensor]], Any]) -> tf.data.Dataset:
-    """Give a split's encoded examples in their own order, kept in memory."""
-    rows = tf.data.Dataset.from_tensor_slices(tensors(examples)).batch(EVALUATION_BATCH)
-    return rows.map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).cache().prefetch(tf.data.AUTOTUNE)
+def evaluation_batches(examples: pd.DataFrame, encode: Encode, cache: Cache) -> tf.data.Dataset:
+    """Give a split's encoded examples in their own order."""
+    batches = _encoded(examples, encode)
+    return (batches.cache() if _keeps(cache, examples, encode) else batches).prefetch(tf.data.AUTOTUNE)
 
 
-def _encode_all(rows: Mapping[str, tf.Tensor], encode: Callable) -> Any:
-    chunks = list(tf.data.Dataset.from_tensor_slices(rows).batch(EVALUATION_BATCH).map(encode))
-    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *chunks)
+def _encoded(examples: pd.DataFrame, encode: Encode) -> tf.data.Dataset:
+    return raw_batches(examples).map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def _encode_all(examples: pd.DataFrame, encode: Encode) -> Any:
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *_encoded(examples, encode))
+
+
+def _keeps(cache: bool | Literal["auto"], examples: pd.DataFrame, encode: Encode) -> bool:
+    if cache != "auto":
+        return cache
+    sample = examples.head(EVALUATION_BATCH)
+    encoded = tf.nest.flatten(next(iter(_encoded(sample, encode))))
+    size = sum(tensor.dtype.size * int(tf.size(tensor)) for tensor in encoded)
+    return size / len(sample) * len(examples) <= CACHE_BYTES
+
+
+def _reader(examples: pd.DataFrame) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:
+    files = {name for name, values in examples.items() if holds_files(values)}
+
+    def read(rows: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return {name: tf.map_fn(tf.io.read_file, rows[name]) if name in files else rows[name] for name in rows}
+
+    return read

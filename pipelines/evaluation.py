@@ -8,10 +8,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.batches import evaluation_batches, tensors
+from pipelines.batches import Cache, evaluation_batches, raw_batches
 from pipelines.task import Preprocessor, Task, Tensors
-
-ANSWER_BATCH = 1024
 
 
 class Answerer:
@@ -27,18 +25,17 @@ class Answerer:
 
     def answer_table(self, examples: pd.DataFrame) -> dict[str, np.ndarray]:
         """Answer every row of a table of raw inputs."""
-        raw = tensors(examples[list(self.preprocessor.signature)])
-        batches = tf.data.Dataset.from_tensor_slices(raw).batch(ANSWER_BATCH)
-        return _concatenate([self.function(batch) for batch in batches])
+        raw = raw_batches(examples[list(self.preprocessor.signature)])
+        return concatenate([self.function(batch) for batch in raw])
 
 
 class Evaluator:
     """Score a model on the validation split as it trains."""
 
-    def __init__(self, task: Task, preprocessor: Preprocessor, validation: pd.DataFrame):
+    def __init__(self, task: Task, preprocessor: Preprocessor, validation: pd.DataFrame, cache: Cache):
         self.task, self.examples = task, validation
         self.preprocessor = preprocessor
-        self.batches = evaluation_batches(validation, partial(preprocessor.example, training=False))
+        self.batches = evaluation_batches(validation, partial(preprocessor.example, training=False), cache)
         self._step = tf.function(self._loss_and_answer, reduce_retracing=True)
 
     def direction(self, metric: str) -> str:
@@ -53,7 +50,7 @@ class Evaluator:
             losses.append(float(loss))
             counts.append(len(labels))
             answers.append(answer)
-        scores = self.task.score(self.examples, _concatenate(answers))
+        scores = self.task.score(self.examples, concatenate(answers))
         return {"loss": float(np.average(losses, weights=counts)), **scores}
 
     def _loss_and_answer(self, model, inputs, labels, weights) -> tuple[tf.Tensor, Tensors]:
@@ -62,5 +59,6 @@ class Evaluator:
         return loss, self.task.answer(model, self.preprocessor, inputs, outputs)
 
 
-def _concatenate(batches: list[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
+def concatenate(batches: list[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
+    """Join the answers to several batches."""
     return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}

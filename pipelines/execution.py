@@ -8,6 +8,11 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
 MOST_STEPS = 128  # per execution: the progress display stands still in between
+WITHOUT_XLA = (  # on a CPU: it draws random numbers and convolves at more cost than its fusion saves
+    keras.layers.Dropout,
+    keras.layers.Conv2D,
+    keras.layers.DepthwiseConv2D,
+)
 
 
 class Execution(TypedDict):
@@ -21,13 +26,13 @@ class Execution(TypedDict):
 def resolve_execution(execution: Execution | Literal["auto"], model: keras.Model, steps_per_epoch: int) -> Execution:
     """Decide `auto`; `benchmarks/results/training_speed.md` holds the figures behind the rule.
 
-    XLA is on, but for a model with dropout on a CPU: there XLA draws random numbers at more cost than its fusion saves.
+    XLA is on, but for a model with dropout or convolutions on a CPU.
     Steps per execution are the most that divide an epoch, so that an epoch stays one.
     """
     if execution == "auto":
-        drops = any(isinstance(layer, keras.layers.Dropout) for layer in model.layers)
+        hindered = any(isinstance(layer, WITHOUT_XLA) for layer in model.layers)
         on_cpu = not tf.config.list_physical_devices("GPU")
-        execution = {"jit_compile": not (drops and on_cpu), "steps_per_execution": MOST_STEPS}
+        execution = {"jit_compile": not (hindered and on_cpu), "steps_per_execution": MOST_STEPS}
     return {**execution, "steps_per_execution": _largest_divisor(steps_per_epoch, execution["steps_per_execution"])}
 
 

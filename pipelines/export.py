@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.batches import tensors
+from pipelines.batches import raw_batches
 from pipelines.errors import UserError
+from pipelines.evaluation import concatenate
 from pipelines.fit import Fitted
 
 ABOUT = Path("assets.extra") / "about.json"  # a folder that SavedModel leaves to its writers
@@ -79,5 +80,5 @@ class Export:
 
     def answer_table(self, examples: pd.DataFrame) -> Mapping[str, np.ndarray]:
         """Answer every row of a table of raw inputs."""
-        raw = tensors(examples[list(self.signature)])
-        return {name: answer.numpy() for name, answer in self._function(**raw).items()}
+        raw = raw_batches(examples[list(self.signature)])
+        return concatenate([self._function(**batch) for batch in raw])

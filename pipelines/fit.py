@@ -15,6 +15,7 @@ from pipelines.evaluation import Answerer, Evaluator
 from pipelines.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.report import write_report
 from pipelines.run import Run
+from pipelines.starts import load_start
 from pipelines.task import Preprocessor, Task
 from pipelines.tasks import load_task
 from pipelines.training import train
@@ -50,8 +51,10 @@ def fit(config: Config, run: Run) -> Fitted:
     preprocessor = task.preprocessor(**config.preprocessing)
     preprocessor.adapt(dataset.train)
     model = build_model(config, task, preprocessor)
-    batches = make_batches(dataset.train, partial(preprocessor.example, training=True), config.seed, **config.batches)
-    evaluator = Evaluator(task, preprocessor, dataset.validation)
+    load_start(model)
+    encode = partial(preprocessor.example, training=True)
+    batches = make_batches(dataset.train, encode, preprocessor.augment, config.seed, **config.batches)
+    evaluator = Evaluator(task, preprocessor, dataset.validation, config.batches["cache"])
     run.start(config.to_yaml(), dataset.record)
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config), batches, evaluator, run, **config.training)
@@ -61,7 +64,7 @@ def fit(config: Config, run: Run) -> Fitted:
     for split in ("train", "validation", "test"):
         answers[split] = fitted.answerer.answer_table(dataset[split])
         metrics[split] = task.score(dataset[split], answers[split])
-    write_report(run, task, dataset.test, answers["test"], config.training["monitor"])
+    write_report(run, fitted, dataset.test, answers["test"])
     run.finish(metrics)
     return fitted
 

@@ -107,6 +107,25 @@ def exponential(peak: float, steps_per_epoch: int, epochs: int, **falling: Unpac
     return _fall(keras.optimizers.schedules.ExponentialDecay, peak, steps_per_epoch, falling)
 
 
+def step(
+    peak: float,
+    steps_per_epoch: int,
+    epochs: int,
+    *,
+    warmup_epochs: WarmupEpochs,
+    at_epochs: Annotated[
+        list[Annotated[float, Field(gt=0)]], Field(min_length=1, description="when the learning rate falls, rising")
+    ],
+    share: Annotated[float, Field(gt=0, description="what it is multiplied by each time")],
+) -> Rate:
+    """Multiply the learning rate by `share` at given epochs (He et al. 2016, section 4.2)."""
+    boundaries = [int((at - warmup_epochs) * steps_per_epoch) for at in at_epochs]
+    values = [peak * share**falls for falls in range(len(boundaries) + 1)]
+    return WarmUp(
+        keras.optimizers.schedules.PiecewiseConstantDecay(boundaries, values), warmup_epochs * steps_per_epoch
+    )
+
+
 def cosine(
     peak: float,
     steps_per_epoch: int,
@@ -127,7 +146,13 @@ def _fall(kind: Callable[..., Rate], peak: float, steps_per_epoch: int, falling:
     return WarmUp(decay, falling["warmup_epochs"] * steps_per_epoch)
 
 
-SCHEDULES = {"constant": constant, "inverse_time": inverse_time, "exponential": exponential, "cosine": cosine}
+SCHEDULES = {
+    "constant": constant,
+    "inverse_time": inverse_time,
+    "exponential": exponential,
+    "step": step,
+    "cosine": cosine,
+}
 
 
 class WarmUp(Rate):

@@ -1,20 +1,24 @@
 """The pictures of a run: learning curves for every task, and what the task draws of its answers."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from pipelines.run import Run
-from pipelines.task import Task
+
+if TYPE_CHECKING:
+    from pipelines.fit import Fitted
 
 DOTS_PER_INCH = 110
 
 
-def write_report(run: Run, task: Task, examples: pd.DataFrame, answers: Mapping[str, np.ndarray], monitor: str) -> None:
+def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> None:
     """Draw a run's learning curves and its task's pictures into `report/`."""
-    pictures = {"learning_curves": learning_curves(run.history(), monitor), **task.pictures(examples, answers)}
+    pictures = {"learning_curves": learning_curves(run.history(), fitted.config.training["monitor"])}
+    pictures |= fitted.task.pictures(fitted.model, fitted.preprocessor, examples, answers)
     run.report.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
         figure.savefig(run.report / f"{name}.png", dpi=DOTS_PER_INCH, bbox_inches="tight")

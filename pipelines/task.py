@@ -51,8 +51,14 @@ class Preprocessor(abc.ABC):
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:
         """Turn raw examples into model inputs, labels and loss weights.
 
-        `training` says whether the model learns from them: augmentation, and what else a client's input never sees.
+        `training` says whether the model learns from them: it may then see what a client's input never does.
         """
+
+    def augment(
+        self, inputs: Tensors, labels: "tf.Tensor", weights: "tf.Tensor", *, seed: "tf.Tensor"
+    ) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:
+        """Vary a training mini-batch, in graph, as `seed` (2,) draws it; unless overridden it stays as it is."""
+        return inputs, labels, weights
 
 
 class Task(abc.ABC):
@@ -79,8 +85,14 @@ class Task(abc.ABC):
         """Compute every one of `metrics` from raw examples and the answers to them, in raw units."""
 
     @abc.abstractmethod
-    def pictures(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, "Figure"]:
-        """Draw what explains the answers on a split: file name -> figure."""
+    def pictures(
+        self,
+        model: "keras.Model",
+        preprocessor: Preprocessor,
+        examples: pd.DataFrame,
+        answers: Mapping[str, np.ndarray],
+    ) -> dict[str, "Figure"]:
+        """Draw what explains a model and its answers on a split: file name -> figure."""
 
     @abc.abstractmethod
     def read_inputs(

@@ -1,5 +1,6 @@
 """Train a model by Keras's own `fit`: validate, keep the best, checkpoint, stop early, go on after an interruption."""
 
+import time
 from typing import Annotated, Any, Literal
 
 import keras
@@ -12,6 +13,7 @@ from pipelines.evaluation import Evaluator
 from pipelines.execution import Execution, resolve_execution
 from pipelines.progress import Progress
 from pipelines.run import Run
+from pipelines.starts import StartedModel, Thaw
 
 
 def train(
@@ -49,6 +51,9 @@ def train(
     keeper.take_up()
     first_epoch = len(keeper.history)
     if not keeper.finished and first_epoch < epochs:
+        callbacks = [keeper, keras.callbacks.TensorBoard(run.logs, write_graph=False), Progress(epochs, monitor)]
+        if isinstance(model, StartedModel):
+            callbacks.append(Thaw())
         model.fit(
             batches.stream(first_epoch * batches.steps_per_epoch),
             epochs=epochs,
@@ -56,11 +61,7 @@ def train(
             steps_per_epoch=batches.steps_per_epoch,
             shuffle=False,  # the stream shuffles
             verbose=0,
-            callbacks=[
-                keeper,
-                keras.callbacks.TensorBoard(run.logs, write_graph=False),
-                Progress(epochs, monitor),
-            ],
+            callbacks=callbacks,
         )
     keeper.restore_best()
 
@@ -80,6 +81,10 @@ class Keeper(keras.callbacks.Callback):
         self.best_weights: list[np.ndarray] = []
         self.finished = False
 
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start the clock, or go on with that of the run taken up."""
+        self.started = time.perf_counter() - (self.history[-1]["seconds"] if self.history else 0.0)
+
     @property
     def best_epoch(self) -> int:
         """Give the epoch, counted from 1, with the best `monitor`."""
@@ -95,7 +100,9 @@ class Keeper(keras.callbacks.Callback):
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         logs |= {f"validation.{name}": value for name, value in self.evaluator.validate(self.model).items()}
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-        self.history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
+        seconds = round(time.perf_counter() - self.started, 2)
+        figures = {name: float(value) for name, value in logs.items()}
+        self.history.append({"epoch": epoch + 1, "seconds": seconds, **figures})
         logs["best_epoch"] = self.history[-1]["best_epoch"] = self.best_epoch
         if self.best_epoch == epoch + 1:
             self.best_weights = [variable.numpy() for variable in self.model.variables]

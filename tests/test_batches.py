@@ -8,12 +8,13 @@ from pipelines.batches import make_batches, tensors
 
 
 def stream(first_step=0, seed=0, size=4, cache=True, count=10, steps=6):
-    batches = make_batches(pd.DataFrame({"x": np.arange(count)}), lambda raw: raw["x"], seed, size=size, cache=cache)
+    examples = pd.DataFrame({"x": np.arange(count)})
+    batches = make_batches(examples, lambda raw: (raw["x"],), lambda x, seed: x, seed, size=size, cache=cache)
     taken = batches.stream(first_step).take(steps)
     return batches, [batch.numpy().tolist() for batch in taken]
 
 
-@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("cache", [True, False, "auto"])
 def test_an_epoch_holds_every_example_once_and_the_next_another_order(cache):
     batches, taken = stream(cache=cache)
     assert batches.steps_per_epoch == 3

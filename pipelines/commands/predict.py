@@ -44,4 +44,6 @@ def as_records(answers: dict[str, np.ndarray]) -> list[dict[str, Any]]:
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else value
+    if isinstance(value, np.ndarray):
+        return [_plain(element) for element in value]
+    return value.tolist() if isinstance(value, np.generic) else value

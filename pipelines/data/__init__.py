@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipelines.batches import holds_files
 from pipelines.build import build
 from pipelines.data.splits import duplicates_across, split
 
@@ -67,5 +69,21 @@ def fingerprint(columns: Iterable[str], hashes: np.ndarray) -> str:
 
 
 def row_hashes(examples: pd.DataFrame) -> np.ndarray:
-    """Hash each row's content to 64 bits; equal rows hash equal on every machine. Shape (n,), uint64."""
-    return pd.util.hash_pandas_object(examples.astype(str), index=False).to_numpy()
+    """Hash each row's content to 64 bits; equal rows hash equal on every machine. Shape (n,), uint64.
+
+    A path counts as what its file holds.
+    """
+    return pd.util.hash_pandas_object(examples.apply(_content).astype(str), index=False).to_numpy()
+
+
+def _content(values: pd.Series) -> pd.Series:
+    if holds_files(values):
+        with ThreadPoolExecutor() as pool:  # reading and hashing both let other threads run
+            return pd.Series(list(pool.map(lambda path: _digest(path.read_bytes()), values)), index=values.index)
+    if len(values) and isinstance(values.iloc[0], bytes):
+        return values.map(_digest)
+    return values
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -17,7 +17,7 @@ def load_tfds(
     """Read splits of a prepared dataset as tables, one column a feature.
 
     `splits` maps our split names, or `all`, to TFDS split expressions such as `train[:90%]`; `features` maps our
-    column names to feature paths such as `features/alcohol`. Class labels come as their names.
+    column names to feature paths such as `features/alcohol`. Class labels come as their names, images as encoded bytes.
 
     Returns the tables by split, and what `data.json` says of their origin.
 
@@ -35,10 +35,11 @@ def load_tfds(
         _prepare(builder, data_dir, download)
     paths = {column: path.split("/") for column, path in features.items()}
     kinds = {column: _find(builder.info.features, path, column) for column, path in paths.items()}
+    encoded = _undecoded([paths[column] for column, kind in kinds.items() if isinstance(kind, tfds.features.Image)])
     tables = {}
     for split, expression in splits.items():
         try:
-            examples = builder.as_dataset(split=expression)
+            examples = builder.as_dataset(split=expression, decoders=encoded)
         except (ValueError, KeyError):
             known = ", ".join(builder.info.splits)
             raise UserError(f"data.splits.{split}", f"'{name}' has no split '{expression}'; it has {known}") from None
@@ -50,7 +51,8 @@ def load_tfds(
             columns=list(paths),
         )
         for column, kind in kinds.items():
-            tables[split][column] = _readable(tables[split][column], kind)
+            if not isinstance(kind, tfds.features.Image):
+                tables[split][column] = _readable(tables[split][column], kind)
     origin = {"tfds": builder.info.full_name, "data_dir": str(builder.data_path), "citation": builder.info.citation}
     return tables, origin
 
@@ -94,6 +96,19 @@ def _find(features: Any, path: list[str], column: str) -> Any:
                 f"data.features.{column}", f"no feature '{'/'.join(path)}'{did_you_mean(key, known)}"
             ) from None
     return features
+
+
+def _undecoded(paths: list[list[str]]) -> dict[str, Any]:
+    """Ask TFDS, in the nested form that it takes, to leave the images at these paths encoded."""
+    import tensorflow_datasets as tfds
+
+    decoders: dict[str, Any] = {}
+    for *parents, leaf in paths:
+        node = decoders
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[leaf] = tfds.decode.SkipDecoding()
+    return decoders
 
 
 def _readable(values: pd.Series, feature: Any) -> pd.Series:

@@ -66,7 +66,13 @@ class HousePrices(Task):
             "rmsle": float(log_error),
         }
 
-    def pictures(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, Figure]:
+    def pictures(
+        self,
+        model: keras.Model,
+        preprocessor: Preprocessor,
+        examples: pd.DataFrame,
+        answers: Mapping[str, np.ndarray],
+    ) -> dict[str, Figure]:
         """Draw predicted against actual prices, and residuals over the prediction and by frequency."""
         true, price = examples[TARGET].to_numpy(), answers["price"]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}

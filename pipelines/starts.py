@@ -1,0 +1,44 @@
+"""Models that start from weights learnt elsewhere."""
+
+from collections.abc import Callable, Sequence
+
+import keras
+
+
+class StartedModel(keras.Model):
+    """A model some of whose layers take given weights before training, and keep them for its first epochs.
+
+    `load` gives those layers their weights. It is called before training only: a model that is built again for the
+    weights of its run needs no file and no network.
+    """
+
+    def __init__(
+        self,
+        inputs: dict[str, keras.KerasTensor],
+        outputs: keras.KerasTensor,
+        *,
+        given: Sequence[keras.Layer],
+        load: Callable[[], None],
+        frozen_epochs: int,
+        name: str,
+    ):
+        super().__init__(inputs, outputs, name=name)
+        self.given, self.load, self.frozen_epochs = given, load, frozen_epochs
+
+
+def load_start(model: keras.Model) -> None:
+    """Load the weights that a model starts from, where it is one that does."""
+    if isinstance(model, StartedModel):
+        model.load()
+
+
+class Thaw(keras.callbacks.Callback):
+    """Hold the given layers of a `StartedModel` still for its first epochs, then let them learn too."""
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Trace the training step again where what learns has changed."""
+        learns = epoch >= self.model.frozen_epochs
+        if any(layer.trainable != learns for layer in self.model.given):
+            for layer in self.model.given:
+                layer.trainable = learns
+            self.model.make_train_function(force=True)
