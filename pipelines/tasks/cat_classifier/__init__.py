@@ -1,0 +1,1 @@
+"""Cat classifier: a class from an image."""

@@ -1,0 +1,106 @@
+"""Random changes of training images that leave their class as it is, in graph.
+
+Shapes: B images, S pixels a side, C label columns. Every change draws from a seed of its own, so that the same
+step of the same run always changes its images in the same way.
+"""
+
+from typing import Annotated
+
+import tensorflow as tf
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Augmentation(TypedDict):
+    """How far training images are changed, each anew in each epoch."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+    flip: Annotated[bool, Field(description="mirror every other image")]
+    crop: Annotated[Share, Field(description="cut off at one side and filled up at the other: up to this share")]
+    zoom: Annotated[Share, Field(description="enlarged or made smaller by up to this share")]
+    rotate: Annotated[float, Field(ge=0, le=180, description="turned by up to this many degrees")]
+    colour: Annotated[Share, Field(description="brightness, contrast and saturation changed by up to this share")]
+    cutout: Annotated[
+        Share, Field(description="side of a square made grey, as a share of the image's (DeVries & Taylor 2017)")
+    ]
+    mixup: Annotated[
+        float,
+        Field(ge=0, description="blend each image and label with another's, by Beta(mixup, mixup) (Zhang et al. 2018)"),
+    ]
+
+
+def augment(
+    images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, how: Augmentation
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Change images (B, S, S, 3) in 0 to 255, and with mixup their labels (B, C) and weights (B,) too.
+
+    Returns images as float32 where they were changed.
+    """
+    seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4))
+    if how["flip"] or how["crop"] or how["zoom"] or how["rotate"]:
+        images = _move(tf.cast(images, tf.float32), seeds[0], how)
+    if how["colour"]:
+        images = _recolour(tf.cast(images, tf.float32), seeds[1], how["colour"])
+    if how["cutout"]:
+        images = _cut_out(tf.cast(images, tf.float32), seeds[2], how["cutout"])
+    if how["mixup"]:
+        return _mix(tf.cast(images, tf.float32), labels, weights, seeds[3], how["mixup"])
+    return images, labels, weights
+
+
+def _move(images: tf.Tensor, seed: tf.Tensor, how: Augmentation) -> tf.Tensor:
+    """Mirror, turn, zoom and shift in one resampling: output pixel (x, y) is input pixel (ax + by + c, dx + ey + f)."""
+    count, side = tf.shape(images)[0], tf.cast(tf.shape(images)[1], tf.float32)
+    draws = tf.random.stateless_uniform([5, count], seed, -1.0, 1.0)
+    mirror = tf.where(draws[0] < 0, -1.0, 1.0) if how["flip"] else tf.ones([count])
+    angle = draws[1] * how["rotate"] * (3.141592653589793 / 180)
+    scale = 1 + draws[2] * how["zoom"]
+    # Whole pixels: without zoom and rotation nothing is blurred.
+    shift_x, shift_y = (tf.round(draw * how["crop"] * side) for draw in (draws[3], draws[4]))
+    a, b = mirror * tf.cos(angle) * scale, -tf.sin(angle) * scale
+    d, e = mirror * tf.sin(angle) * scale, tf.cos(angle) * scale
+    middle = (side - 1) / 2
+    zeros = tf.zeros([count])
+    c = middle - (a + b) * middle + shift_x
+    f = middle - (d + e) * middle + shift_y
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=images,
+        transforms=tf.stack([a, b, c, d, e, f, zeros, zeros], axis=1),
+        output_shape=tf.shape(images)[1:3],
+        fill_value=0.0,
+        interpolation="BILINEAR" if how["rotate"] or how["zoom"] else "NEAREST",
+        fill_mode="REFLECT",
+    )
+
+
+def _recolour(images: tf.Tensor, seed: tf.Tensor, share: float) -> tf.Tensor:
+    factors = tf.random.stateless_uniform([3, tf.shape(images)[0], 1, 1, 1], seed, 1 - share, 1 + share)
+    images *= factors[0]
+    mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
+    images = mean + (images - mean) * factors[1]
+    grey = tf.reduce_mean(images, axis=3, keepdims=True)
+    return tf.clip_by_value(grey + (images - grey) * factors[2], 0.0, 255.0)
+
+
+def _cut_out(images: tf.Tensor, seed: tf.Tensor, share: float) -> tf.Tensor:
+    count, side = tf.shape(images)[0], tf.shape(images)[1]
+    centres = tf.random.stateless_uniform([2, count, 1], seed) * tf.cast(side, tf.float32)
+    away = tf.abs(tf.range(tf.cast(side, tf.float32)) + 0.5 - centres) <= share * tf.cast(side, tf.float32) / 2
+    square = away[0][:, :, None] & away[1][:, None, :]
+    return tf.where(square[..., None], 127.5, images)
+
+
+def _mix(
+    images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, alpha: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Blend each image with the one before it in the batch; batches are shuffled, so that is a random one."""
+    left, right = tf.unstack(tf.random.stateless_gamma([2, tf.shape(images)[0]], seed, alpha))
+    share = left / tf.maximum(left + right, 1e-7)
+
+    def blend(values: tf.Tensor) -> tf.Tensor:
+        own = tf.reshape(share, [-1] + [1] * (len(values.shape) - 1))
+        return own * values + (1 - own) * tf.roll(values, 1, axis=0)
+
+    return blend(images), blend(labels), blend(weights)

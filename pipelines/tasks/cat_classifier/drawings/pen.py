@@ -1,0 +1,175 @@
+"""What the drawn figures are made of: shapes, coats, and a pen that places both on the canvas.
+
+Shapes are (N, 2) arrays of points in a figure's own measure: x to the right, y down, the figure from about -1 to 1.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+Colour = tuple[int, int, int]
+
+FURS: list[Colour] = [
+    (216, 134, 58),
+    (234, 172, 98),
+    (40, 37, 42),
+    (66, 62, 66),
+    (128, 130, 138),
+    (170, 172, 174),
+    (240, 236, 228),
+    (228, 204, 164),
+    (118, 82, 54),
+    (82, 56, 44),
+    (98, 114, 136),
+    (190, 158, 116),
+]
+PINK: Colour = (226, 150, 152)
+DARK: Colour = (26, 22, 24)
+WHITE: Colour = (242, 238, 232)
+
+_ANGLES = np.linspace(0, 2 * np.pi, 18, endpoint=False)
+_CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)
+_STEPS = np.arange(5)[:, None] / 5
+_CATMULL_ROM = np.array([[0, 2, 0, 0], [-1, 0, 1, 0], [2, -5, 4, -1], [-1, 3, -3, 1]]) / 2
+_SPLINE = np.hstack([_STEPS**0, _STEPS, _STEPS**2, _STEPS**3]) @ _CATMULL_ROM
+
+
+class Coat(NamedTuple):
+    """Fur all over the canvas, and the colours that go with it."""
+
+    fur: Image.Image
+    tip: Colour  # ears, tail and paws
+    pale: Colour  # muzzle and chest
+    mark: Colour
+    ink: Colour  # outlines
+    striped: bool
+
+
+class Pen(NamedTuple):
+    """Draws shapes on an image, at a place, in a size, turned, and perhaps mirrored."""
+
+    image: Image.Image
+    draw: ImageDraw.ImageDraw
+    frame: np.ndarray  # (2, 2), from the figure's measure to pixels
+    origin: np.ndarray  # (2,), in pixels
+    coat: Coat | None = None
+
+    def moved(self, x: float, y: float, scale: float = 1.0, turn: float = 0.0) -> "Pen":
+        """Give a pen for a part of the figure: its own middle, size and turn (in radians)."""
+        part = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        return self._replace(frame=self.frame @ part, origin=self.frame @ (x, y) + self.origin)
+
+    def fill(self, shape: np.ndarray, colour: Colour) -> None:
+        """Fill a shape with a colour."""
+        self.draw.polygon(self._pixels(shape), fill=colour)
+
+    def fur(self, shape: np.ndarray, tip: bool = False) -> None:
+        """Fill a shape with the coat, or with the colour of the coat's tips, and outline it."""
+        pixels = self._pixels(shape)
+        if tip:
+            self.draw.polygon(pixels, fill=self.coat.tip)
+        else:
+            mask = Image.new("1", self.image.size)
+            ImageDraw.Draw(mask).polygon(pixels, fill=1)
+            self.image.paste(self.coat.fur, mask=mask)
+        self.draw.line(pixels + pixels[:2], fill=self.coat.ink, width=2)
+
+    def line(self, shape: Sequence[tuple[float, float]] | np.ndarray, colour: Colour, width: float = 0.0) -> None:
+        """Draw a line through points, as wide as `width` in the figure's measure but never less than two pixels."""
+        (a, b), (c, d) = self.frame.tolist()
+        pixels = max(2, round(width * abs(a * d - b * c) ** 0.5))
+        self.draw.line(self._pixels(np.asarray(shape)), fill=colour, width=pixels)
+
+    def _pixels(self, shape: np.ndarray) -> list[float]:
+        return (shape @ self.frame.T + self.origin).ravel().tolist()
+
+
+def pick(random: np.random.Generator, items: Sequence) -> Any:
+    """Choose one of the items."""
+    return items[int(random.random() * len(items))]
+
+
+def tint(random: np.random.Generator, colour: Colour, spread: int = 14) -> Colour:
+    """Vary a colour a little."""
+    moves = random.integers(-spread, spread + 1, 3).tolist()
+    return tuple(min(255, max(0, part + move)) for part, move in zip(colour, moves, strict=True))
+
+
+def shade(colour: Colour, factor: float) -> Colour:
+    """Make a colour darker (a factor below 1) or lighter."""
+    return tuple(min(255, int(part * factor)) for part in colour)
+
+
+def oval(x: float, y: float, width: float, height: float, turn: float = 0.0) -> np.ndarray:
+    """Give an ellipse by its middle, its half width and height, and its turn (in radians)."""
+    points = _CIRCLE * (width, height)
+    if turn:
+        points = points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    return np.add(points, (x, y))
+
+
+def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
+    """Give an upright rectangle."""
+    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+
+
+def curve(points: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Give the smooth closed line through points."""
+    return _splines(np.array([points[-1], *points, *points[:2]], float))
+
+
+def symmetric(points: Sequence[tuple[float, float]]) -> np.ndarray:
+    """Give the smooth closed line through points on the right, from top to bottom, and their mirror images."""
+    return curve([*points, *((-x, y) for x, y in points[::-1] if x)])
+
+
+def ribbon(points: Sequence[tuple[float, float]], start: float, end: float) -> np.ndarray:
+    """Give a tail or a limb: a smooth band through points whose half width goes from `start` to `end`."""
+    middle = np.vstack([_splines(np.array([points[0], *points, points[-1]], float)), points[-1:]])
+    along = np.empty_like(middle)
+    along[1:-1] = middle[2:] - middle[:-2]
+    along[0], along[-1] = middle[1] - middle[0], middle[-1] - middle[-2]
+    along /= np.sqrt((along**2).sum(axis=1, keepdims=True)) + 1e-9
+    across = along[:, ::-1] * (-1, 1) * np.linspace(start, end, len(middle))[:, None]
+    return np.vstack([middle + across, middle[-1:] + along[-1:] * end, (middle - across)[::-1]])
+
+
+def _splines(points: np.ndarray) -> np.ndarray:
+    fours = np.stack([points[:-3], points[1:-2], points[2:-1], points[3:]], axis=1)
+    return np.matmul(_SPLINE, fours).reshape(-1, 2)
+
+
+def with_coat(pen: Pen, random: np.random.Generator) -> Pen:
+    """Give the pen a coat: plain, striped, patched in two or three colours, with a bib, or with dark points."""
+    pattern = pick(random, ["plain", "plain", "stripes", "stripes", "stripes", "patches", "calico", "bib", "points"])
+    white = tint(random, WHITE, 8)
+    base = white if pattern == "calico" else tint(random, pick(random, FURS))
+    marks = [tint(random, pick(random, FURS)) for _ in range(2)]
+    if pattern == "stripes":
+        marks = [shade(base, 0.58 if sum(base) > 230 else 1.7)]
+    tips = {"points": shade(base, 0.45), "bib": white, "patches": marks[0]}
+    pale = base if pattern in ("plain", "points") and random.random() < 0.6 else white
+    fur = Image.new("RGB", pen.image.size, base)
+    painter = pen._replace(image=fur, draw=ImageDraw.Draw(fur))
+    painter.fill(oval(0, 1.3, 1.4, 0.8, random.normal(0, 0.3)), shade(base, 0.86))
+    if pattern == "stripes":
+        _stripes(painter, random, marks[0])
+    elif pattern in ("patches", "calico"):
+        _patches(painter, random, marks)
+    ink = shade(base, 0.5 if sum(base) > 230 else 1.9)
+    return pen._replace(coat=Coat(fur, tips.get(pattern, base), pale, marks[0], ink, pattern == "stripes"))
+
+
+def _stripes(painter: Pen, random: np.random.Generator, colour: Colour) -> None:
+    across = painter.moved(0, 0, turn=random.normal(0, 0.4))
+    gap, bend, width = random.uniform(0.17, 0.3), random.uniform(-0.2, 0.2), random.uniform(0.04, 0.09)
+    for x in np.arange(-1.5, 1.5, gap).tolist():
+        bends = np.add(random.normal(x, 0.04, 5), (0, bend, 0, -bend, 0))
+        across.line(np.stack([bends, (-1.5, -0.7, 0, 0.7, 1.5)], axis=1), colour, width)
+
+
+def _patches(painter: Pen, random: np.random.Generator, colours: list[Colour]) -> None:
+    for x, y, width, height, turn in random.uniform(-1, 1, (9, 5)).tolist():
+        painter.fill(oval(x, y, 0.22 + 0.16 * width, 0.22 + 0.16 * height, turn), pick(random, colours))

@@ -1,0 +1,107 @@
+"""Pictures of what an image model looks at: Grad-CAM, first-layer filters, feature maps.
+
+Shapes: B images, H and W pixels or places, F filters.
+"""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+MOST_FILTERS = 32
+
+
+def grad_cam(model: keras.Model, images: np.ndarray, captions: Sequence[str], mistakes: int) -> Figure | None:
+    """Draw where the last feature maps speak for the answer (Selvaraju et al. 2017); None for a model without them.
+
+    The first `mistakes` of the images (B, H, W, 3) are mistakes, the rest right answers.
+    """
+    maps = [layer for layer in model.layers if _is_map(layer)]
+    if not maps or not len(images):
+        return None
+    heat = _heat(model, maps[-1], images)
+    columns = min(8, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(1.9 * columns + 0.5, 2 * rows * 2 + 0.6), layout="constrained")
+    figure.suptitle(f"Grad-CAM: what speaks for the answer; first {mistakes} mistakes, then right answers")
+    for number, (image, warm, caption) in enumerate(zip(images, heat, captions, strict=True)):
+        row, column = divmod(number, columns)
+        for below, overlay in enumerate((None, warm)):
+            axes = figure.add_subplot(2 * rows, columns, (2 * row + below) * columns + column + 1)
+            axes.imshow(image)
+            if overlay is not None:
+                axes.imshow(overlay, cmap="jet", alpha=0.45, vmin=0, vmax=1)
+            else:
+                axes.set_title(caption, fontsize=8)
+            axes.axis("off")
+    return figure
+
+
+def first_layer(model: keras.Model) -> Figure | None:
+    """Draw the weights of the first layer that has any, as the little images that it answers to most."""
+    layer = next(layer for layer in model.layers if layer.weights)
+    kernel = keras.ops.convert_to_numpy(layer.weights[0])
+    if isinstance(layer, keras.layers.Dense):
+        height, width, channels = model.inputs[0].shape[1:]
+        kernel = kernel.reshape(height, width, channels, -1)
+    if kernel.ndim != 4 or kernel.shape[2] != 3:
+        return None
+    kernel = kernel[..., :MOST_FILTERS]
+    most = np.abs(kernel).max(axis=(0, 1, 2), keepdims=True)
+    tiles = np.moveaxis(0.5 + 0.5 * kernel / np.maximum(most, 1e-9), 3, 0)
+    return _tiles(tiles, f"Weights of the first layer, '{layer.name}': grey is zero")
+
+
+def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
+    """Draw what the first and the last filters make of the first of the images (B, H, W, 3)."""
+    maps = [layer for layer in model.layers if _is_map(layer) and layer.weights]
+    if not maps or not len(images):
+        return None
+    chosen = [maps[0], maps[-1]]
+    outputs = keras.Model(model.inputs, [layer.output for layer in chosen])({"image": images[:1]}, training=False)
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    for half, layer, output in zip(figure.subfigures(2, 1), chosen, outputs, strict=True):
+        half.suptitle(f"'{layer.name}' of one test image")
+        planes = np.moveaxis(keras.ops.convert_to_numpy(output[0]), 2, 0)[: MOST_FILTERS - 1]
+        for place, (plane, colours) in enumerate([(images[0], None), *((plane, "viridis") for plane in planes)], 1):
+            axes = half.add_subplot(4, 8, place)
+            axes.imshow(plane, cmap=colours)
+            axes.axis("off")
+    return figure
+
+
+def _is_map(layer: keras.Layer) -> bool:
+    """Say whether a layer gives (B, H, W, F) and comes after the first filters."""
+    if isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling):
+        return False
+    shape = layer.output.shape
+    return len(shape) == 4 and shape[1] > 1
+
+
+def _heat(model: keras.Model, layer: keras.Layer, images: np.ndarray) -> np.ndarray:
+    """Weigh the feature maps by the mean gradient of the answer's logit: (B, H, W), 0 to 1."""
+    both = keras.Model(model.inputs, [layer.output, model.output])
+    pixels = tf.constant(images, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(pixels)  # so that all that follows from them is on the tape, frozen layers or not
+        features, logits = both({"image": pixels}, training=False)
+        # One logit speaks for the positive class where it is above zero, and against it where it is below.
+        spoken = tf.abs(logits[:, 0]) if logits.shape[1] == 1 else tf.reduce_max(logits, axis=1)
+    weights = tf.reduce_mean(tape.gradient(spoken, features), axis=(1, 2), keepdims=True)
+    heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=3, keepdims=True))
+    heat = tf.image.resize(heat / (tf.reduce_max(heat, axis=(1, 2, 3), keepdims=True) + 1e-9), images.shape[1:3])
+    return heat[..., 0].numpy()
+
+
+def _tiles(tiles: np.ndarray, title: str) -> Figure:
+    columns = min(8, len(tiles))
+    rows = -(-len(tiles) // columns)
+    figure = Figure(figsize=(1.2 * columns + 0.5, 1.2 * rows + 0.6), layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    for place, tile in enumerate(tiles, 1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(tile)
+        axes.axis("off")
+    return figure

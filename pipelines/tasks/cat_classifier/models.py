@@ -1,0 +1,250 @@
+"""The ladder of image models: logistic regression, MLP, CNN, ResNet, Inception, and backbones trained elsewhere.
+
+Every model gives logits (B, O): one of the positive class, or one a class. Filters of L layers are a list of L widths.
+"""
+
+from functools import partial
+from typing import Annotated, Literal
+
+import keras
+from pydantic import Field
+
+from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Units
+from pipelines.starts import StartedModel
+from pipelines.tasks.cat_classifier.backbones import BACKBONES, load_backbone
+from pipelines.tasks.cat_classifier.preprocessing import Features
+
+Filters = Annotated[int, Field(ge=1)]
+KernelSize = Annotated[int, Field(ge=1, description="pixels a side that a filter sees")]
+Stride = Annotated[int, Field(ge=1, description="pixels from one place of a filter to the next")]
+Padding = Annotated[
+    Literal["same", "valid"], Field(description="same: filters reach over the border; valid: they do not")
+]
+Pooling = Annotated[
+    Literal["max", "average"], Field(description="what stands for a pool of pixels: its greatest or its mean")
+]
+PoolSize = Annotated[int, Field(ge=1, description="pixels a side of a pool; 1: none")]
+
+
+def logistic_regression(features: Features, *, l2: L2) -> keras.Model:
+    """Weigh every pixel once: the baseline that all others have to beat."""
+    inputs, x = _start(features)
+    return keras.Model(inputs, _head(keras.layers.Flatten()(x), features, l2), name="logistic_regression")
+
+
+def mlp(
+    features: Features,
+    *,
+    units: Units,
+    activation: Activation,
+    dropout: Dropout,
+    l2: L2,
+    batch_normalization: BatchNormalization,
+) -> keras.Model:
+    """Stack fully connected layers on the pixels, which know nothing of neighbourhood (multilayer perceptron)."""
+    inputs, x = _start(features)
+    x = _dense_layers(keras.layers.Flatten()(x), units, activation, dropout, l2, batch_normalization)
+    return keras.Model(inputs, _head(x, features, l2), name="mlp")
+
+
+def cnn(
+    features: Features,
+    *,
+    filters: Annotated[list[Filters], Field(min_length=1, description="of each convolution, first to last")],
+    kernel_size: KernelSize,
+    stride: Stride,
+    padding: Padding,
+    pooling: Pooling,
+    pool_size: PoolSize,
+    units: Units,
+    activation: Activation,
+    dropout: Dropout,
+    l2: L2,
+    batch_normalization: BatchNormalization,
+) -> keras.Model:
+    """Convolve and pool, once for each entry of `filters`, then fully connected layers (LeCun et al. 1998)."""
+    inputs, x = _start(features)
+    for width in filters:
+        x = _convolve(x, width, kernel_size, stride, padding, activation, l2, batch_normalization)
+        x = _pool(x, pooling, pool_size)
+    x = _dense_layers(keras.layers.Flatten()(x), units, activation, dropout, l2, batch_normalization)
+    return keras.Model(inputs, _head(x, features, l2), name="cnn")
+
+
+def resnet(
+    features: Features,
+    *,
+    depth: Annotated[
+        Literal[8, 14, 20, 26, 32, 44, 56, 110],
+        Field(description="layers with weights: 6n + 2, for three stages of n blocks of two convolutions"),
+    ],
+    filters: Annotated[int, Field(ge=1, description="of the first stage; each next stage has twice as many")],
+    kernel_size: KernelSize,
+    stem_stride: Annotated[int, Field(ge=1, description="stride of the first convolution; 2 suits larger images")],
+    shortcut: Annotated[
+        Literal["projection", "identity"],
+        Field(description="past a block that halves the image: a 1x1 convolution, or every other pixel and zeros"),
+    ],
+    activation: Activation,
+    dropout: Dropout,
+    l2: L2,
+    batch_normalization: BatchNormalization,
+) -> keras.Model:
+    """Add what each block learns to what it was given (He et al. 2016, "Deep Residual Learning", section 4.2)."""
+    inputs, x = _start(features)
+    convolve = partial(_convolve, padding="same", l2=l2, batch_normalization=batch_normalization)
+    x = convolve(x, filters, kernel_size, stem_stride, activation=activation)
+    for stage in range(3):
+        width = filters * 2**stage
+        for block in range((depth - 2) // 6):
+            stride = 2 if stage and not block else 1
+            y = convolve(x, width, kernel_size, stride, activation=activation)
+            y = convolve(y, width, kernel_size, 1, activation=None)
+            if stride > 1 and shortcut == "projection":
+                x = convolve(x, width, 1, stride, activation=None)
+            elif stride > 1:
+                x = keras.layers.MaxPooling2D(1, stride)(x)
+                x = keras.layers.Concatenate()([x, keras.layers.Rescaling(0.0)(x)])
+            x = keras.layers.Activation(activation)(keras.layers.Add()([x, y]))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, _head(_drop(x, dropout), features, l2), name="resnet")
+
+
+def inception(
+    features: Features,
+    *,
+    stem_filters: Annotated[int, Field(ge=1, description="of the first convolution")],
+    stem_stride: Annotated[int, Field(ge=1, description="stride of the first convolution; 2 suits larger images")],
+    modules: Annotated[
+        list[Annotated[int, Field(ge=8)]],
+        Field(min_length=1, description="filters of each module, all four branches together; a pool follows each"),
+    ],
+    bottleneck: Annotated[
+        float,
+        Field(gt=0, le=1, description="filters of the 1x1 convolution before a 3x3 or 5x5, as a share of that one's"),
+    ],
+    pooling: Pooling,
+    pool_size: PoolSize,
+    activation: Activation,
+    dropout: Dropout,
+    l2: L2,
+    batch_normalization: BatchNormalization,
+) -> keras.Model:
+    """Look at several sizes at once: 1x1, 3x3, 5x5 and pooled branches in parallel (Szegedy et al. 2015, section 4)."""
+    inputs, x = _start(features)
+    convolve = partial(_convolve, padding="same", activation=activation, l2=l2, batch_normalization=batch_normalization)
+    x = convolve(x, stem_filters, 3, stem_stride)
+    for width in modules:
+        widths = {1: width // 4, 3: width // 2, 5: width // 8, "pool": width // 8}  # as module 3a of the paper
+        narrow = {size: max(1, int(bottleneck * widths[size])) for size in (3, 5)}
+        branches = [convolve(x, widths[1], 1, 1)]
+        branches += [convolve(convolve(x, narrow[size], 1, 1), widths[size], size, 1) for size in (3, 5)]
+        branches.append(convolve(keras.layers.MaxPooling2D(3, 1, "same")(x), widths["pool"], 1, 1))
+        x = _pool(keras.layers.Concatenate()(branches), pooling, pool_size)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, _head(_drop(x, dropout), features, l2), name="inception")
+
+
+def pretrained(
+    features: Features,
+    *,
+    backbone: Annotated[Literal[tuple(BACKBONES)], Field(description="a network of keras.applications")],
+    weights: Annotated[
+        str,
+        Field(description="none: at random; imagenet: downloaded once; else a .weights.h5 file of the backbone"),
+    ],
+    frozen_epochs: Annotated[
+        int, Field(ge=0, description="epochs in which only the head learns; the backbone is fine-tuned after them")
+    ],
+    units: Annotated[list[Annotated[int, Field(ge=1)]], Field(description="width of each hidden layer of the head")],
+    activation: Activation,
+    dropout: Dropout,
+    l2: L2,
+) -> keras.Model:
+    """Put a new head on a network that was trained on other images (Yosinski et al. 2014)."""
+    inputs = _inputs(features)
+    application, scale, offset = BACKBONES[backbone]
+    pixels = keras.layers.Rescaling(scale, offset)(inputs["image"])
+    network = application(include_top=False, weights=None, input_tensor=pixels, pooling="avg")
+    x = _dense_layers(_drop(network.output, dropout), units, activation, dropout, l2, False)
+    return StartedModel(
+        inputs,
+        _head(x, features, l2),
+        given=network.layers,
+        load=partial(load_backbone, network, backbone, weights, features.image_size),
+        frozen_epochs=frozen_epochs if weights != "none" else 0,
+        name="pretrained",
+    )
+
+
+MODELS = {
+    "logistic_regression": logistic_regression,
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "inception": inception,
+    "pretrained": pretrained,
+}
+
+
+def _inputs(features: Features) -> dict[str, keras.KerasTensor]:
+    return {"image": keras.Input((features.image_size, features.image_size, 3), name="image")}
+
+
+def _start(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor]:
+    inputs = _inputs(features)
+    scale = 1 / features.deviation
+    return inputs, keras.layers.Rescaling(scale.tolist(), (-features.mean * scale).tolist())(inputs["image"])
+
+
+def _convolve(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    stride: int,
+    padding: str,
+    activation: str | None,
+    l2: float,
+    batch_normalization: bool,
+) -> keras.KerasTensor:
+    convolution = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        stride,
+        padding,
+        use_bias=not batch_normalization,  # the normalisation has a bias of its own
+        kernel_initializer="he_normal",
+        kernel_regularizer=_regularizer(l2),
+    )
+    x = convolution(x)
+    if batch_normalization:
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)
+    return keras.layers.Activation(activation)(x) if activation else x
+
+
+def _pool(x: keras.KerasTensor, pooling: str, size: int) -> keras.KerasTensor:
+    layer = keras.layers.MaxPooling2D if pooling == "max" else keras.layers.AveragePooling2D
+    return layer(size, padding="same")(x) if size > 1 else x
+
+
+def _dense_layers(
+    x: keras.KerasTensor, units: list[int], activation: str, dropout: float, l2: float, batch_normalization: bool
+) -> keras.KerasTensor:
+    for width in units:
+        x = keras.layers.Dense(width, kernel_initializer="he_normal", kernel_regularizer=_regularizer(l2))(x)
+        if batch_normalization:
+            x = keras.layers.BatchNormalization(momentum=0.9)(x)
+        x = _drop(keras.layers.Activation(activation)(x), dropout)
+    return x
+
+
+def _drop(x: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
+    return keras.layers.Dropout(dropout)(x) if dropout else x
+
+
+def _head(x: keras.KerasTensor, features: Features, l2: float) -> keras.KerasTensor:
+    return keras.layers.Dense(features.outputs, kernel_regularizer=_regularizer(l2), name="logits")(x)
+
+
+def _regularizer(l2: float) -> keras.Regularizer | None:
+    return keras.regularizers.L2(l2) if l2 else None

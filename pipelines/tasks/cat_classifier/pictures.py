@@ -1,0 +1,126 @@
+"""Pictures of a classifier's answers: what is confused, how far probabilities can be trusted, what went wrong."""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn import metrics
+from sklearn.calibration import CalibrationDisplay
+
+from pipelines.batches import raw_batches
+from pipelines.task import Preprocessor
+from pipelines.tasks.cat_classifier.explanations import feature_maps, first_layer, grad_cam
+from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
+
+SHOWN = 16  # images on a page
+MOST_CURVES = 12  # classes with a curve of their own
+
+
+def draw_pictures(
+    model: keras.Model, preprocessor: Preprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> dict[str, Figure]:
+    """Draw every picture that the model allows: file name -> figure."""
+    true, label = examples[LABEL].to_numpy(str), answers["label"].astype(str)
+    classes, probabilities = answers["labels"][0].astype(str), answers["probabilities"]
+    confidence = answers["probability"]
+    kinds = examples[KIND if KIND in examples else LABEL].to_numpy(str)
+    captions = [f"{kind}: {said} {sure:.2f}" for kind, said, sure in zip(kinds, label, confidence, strict=True)]
+    mistakes = np.flatnonzero(true != label)
+    worst = mistakes[np.argsort(-confidence[mistakes], kind="stable")][:SHOWN]
+    right = np.flatnonzero(true == label)[: SHOWN // 2]
+    wrong = worst[: SHOWN // 2]
+    explained = [*wrong, *right]
+    pictures = {
+        "confusion_matrix": _confusion(true, label, classes),
+        "roc_and_precision_recall": _curves(true, classes, probabilities),
+        "calibration": _calibration(true, label, classes, probabilities, confidence),
+        "confident_mistakes": _page(
+            _pixels(preprocessor, examples, worst),
+            [captions[row] for row in worst],
+            f"The most confident of {len(mistakes)} mistakes in {len(true)} test images (class: answer, probability)",
+        ),
+        "grad_cam": grad_cam(
+            model, _pixels(preprocessor, examples, explained), [captions[row] for row in explained], len(wrong)
+        ),
+        "first_layer": first_layer(model),
+        "feature_maps": feature_maps(model, _pixels(preprocessor, examples, right[:1])),
+    }
+    return {name: figure for name, figure in pictures.items() if figure is not None}
+
+
+def _pixels(preprocessor: Preprocessor, examples: pd.DataFrame, rows: Sequence[int]) -> np.ndarray:
+    if not len(rows):
+        return np.zeros((0, 1, 1, 3), "uint8")
+    (raw,) = raw_batches(examples.iloc[list(rows)][["image"]])
+    return preprocessor.inputs(raw)["image"].numpy()
+
+
+def _confusion(true: np.ndarray, label: np.ndarray, classes: np.ndarray) -> Figure:
+    side = max(4.5, 0.4 * len(classes) + 2)
+    figure = Figure(figsize=(side + 1, side), layout="constrained")
+    matrix = metrics.confusion_matrix(true, label, labels=classes)
+    display = metrics.ConfusionMatrixDisplay(matrix, display_labels=classes)
+    display.plot(ax=figure.subplots(), cmap="Blues", xticks_rotation="vertical", values_format="d")
+    display.ax_.set(title=f"{len(true):,} test images", xlabel="answer", ylabel="class")
+    return figure
+
+
+def _curves(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray) -> Figure:
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    roc, precision_recall = figure.subplots(1, 2)
+    shown = [0] if positive_of(list(classes)) is not None else range(min(len(classes), MOST_CURVES))
+    for column in shown:
+        is_class, name = true == classes[column], str(classes[column])
+        if 0 < is_class.sum() < len(true):
+            metrics.RocCurveDisplay.from_predictions(is_class, probabilities[:, column], name=name, ax=roc)
+            metrics.PrecisionRecallDisplay.from_predictions(
+                is_class, probabilities[:, column], name=name, ax=precision_recall
+            )
+    roc.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
+    roc.set(title="Receiver operating characteristic", xlabel="false positives", ylabel="true positives")
+    precision_recall.set(title="Precision and recall", xlabel="recall", ylabel="precision")
+    return _with_grid(figure)
+
+
+def _calibration(
+    true: np.ndarray, label: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, confidence: np.ndarray
+) -> Figure:
+    """Set how often an answer is right against its probability."""
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    positive = positive_of(list(classes))
+    if positive is not None:
+        happened, forecast, name = true == positive, probabilities[:, 0], positive
+    else:
+        happened, forecast, name = true == label, confidence, "answered class"
+    forecast = np.clip(forecast, 0, 1)
+    CalibrationDisplay.from_predictions(happened, forecast, n_bins=10, ax=axes, name=name, pos_label=True)
+    histogram = axes.twinx()
+    histogram.hist(forecast, bins=10, range=(0, 1), alpha=0.15, color="grey")
+    histogram.set_ylabel("images (bars)")
+    axes.set(title="Calibration", xlabel=f"probability of {name}", ylabel="how often it was so")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _page(images: np.ndarray, captions: Sequence[str], title: str) -> Figure | None:
+    if not len(images):
+        return None
+    columns = min(4, len(images))
+    rows = -(-len(images) // columns)
+    figure = Figure(figsize=(2.6 * columns + 1, 2.8 * rows + 0.6), layout="constrained")
+    figure.suptitle(title)
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True), 1):
+        axes = figure.add_subplot(rows, columns, place)
+        axes.imshow(image)
+        axes.set_title(caption, fontsize=9)
+        axes.axis("off")
+    return figure
+
+
+def _with_grid(figure: Figure) -> Figure:
+    for axes in figure.axes:
+        axes.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,150 @@
+"""From encoded image bytes to pixels, and from a class to a label, in graph.
+
+Shapes: B images, S pixels a side, C classes, O outputs of a model: 1 for a class and its opposite, C for more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pydantic import Field
+
+from pipelines.batches import raw_batches
+from pipelines.data.images import decode_image
+from pipelines.errors import UserError, did_you_mean
+from pipelines.task import Preprocessor, Tensors
+from pipelines.tasks.cat_classifier.augmentation import Augmentation, augment
+from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
+
+SAMPLE = 5000  # training images that give mean and deviation
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a model builder has to know of the inputs: pixels a side, outputs, and each channel's mean and deviation."""
+
+    image_size: int
+    outputs: int
+    mean: np.ndarray  # (3,)
+    deviation: np.ndarray  # (3,)
+
+
+class ImagePreprocessor(Preprocessor):
+    """Decode and resize images to uint8 pixels; encode classes, weigh them, and vary training images."""
+
+    def __init__(
+        self,
+        *,
+        image_size: Annotated[int, Field(ge=8, le=1024, description="pixels a side of the models' input")],
+        resize: Annotated[
+            Literal["stretch", "crop", "pad"],
+            Field(description="what makes an image square: stretch it, crop its middle, or pad it with black"),
+        ],
+        pixel_scaling: Annotated[
+            Literal["unit", "standard"],
+            Field(description="unit: divide by 255; standard: mean 0 and deviation 1 for each channel"),
+        ],
+        augmentation: Annotated[Augmentation, Field(description="random changes of training images")],
+        class_weights: Annotated[
+            Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]],
+            Field(
+                description="weight of each class in the loss; balanced: in inverse proportion to how frequent it is"
+            ),
+        ],
+        threshold: Annotated[
+            float, Field(gt=0, lt=1, description="probability from which the answer is the positive class")
+        ],
+    ):
+        self.image_size, self.resize, self.pixel_scaling = image_size, resize, pixel_scaling
+        self.augmentation, self.class_weights, self.threshold = augmentation, class_weights, threshold
+
+    def adapt(self, train: pd.DataFrame) -> None:
+        """Learn the classes, their weights, and the channels' mean and deviation.
+
+        Raises:
+            UserError: where there is but one class, or a weight is for none of them.
+        """
+        classes = sorted(train[LABEL].unique())
+        if len(classes) < 2:
+            raise UserError("split.train", f"holds a single class, '{classes[0]}'; nothing to learn")
+        mean, deviation = self._statistics(train.head(SAMPLE)[["image"]])
+        weights = self._weights(train[LABEL], classes)
+        self.restore({"classes": np.array(classes), "weights": weights, "mean": mean, "deviation": deviation})
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over classes, weights, mean and deviation."""
+        self.state = dict(state)
+        classes = [str(name) for name in state["classes"]]
+        self.positive = positive_of(classes)
+        if self.positive is not None:  # the positive class stands first in every answer
+            classes.sort(key=lambda name: name != self.positive)
+        self.classes = classes
+
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """Take encoded images."""
+        return {"image": tf.TensorSpec([None], tf.string, name="image")}
+
+    @property
+    def features(self) -> Features:
+        """Give the size of the input and the number of outputs."""
+        outputs = 1 if self.positive is not None else len(self.classes)
+        return Features(self.image_size, outputs, self.state["mean"], self.state["deviation"])
+
+    def inputs(self, raw: Tensors) -> Tensors:
+        """Decode and resize: (B,) bytes to (B, S, S, 3) uint8."""
+        shape = [self.image_size, self.image_size, 3]
+        pixels = tf.map_fn(self._pixels, raw["image"], fn_output_signature=tf.TensorSpec(shape, tf.uint8))
+        return {"image": pixels}
+
+    def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """Add labels (B, O), 0 to 1, and weights (B,)."""
+        known = raw[LABEL][:, None] == tf.constant(self.classes)[None]  # (B, C)
+        order = [list(self.state["classes"]).index(name) for name in self.classes]
+        weights = tf.reduce_sum(tf.where(known, self.state["weights"][order][None], 0.0), axis=1)
+        labels = tf.cast(known, tf.float32)
+        return self.inputs(raw), labels[:, : self.features.outputs], weights
+
+    def augment(
+        self, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor, *, seed: tf.Tensor
+    ) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """Vary training images as the config says."""
+        images, labels, weights = augment(inputs["image"], labels, weights, seed, self.augmentation)
+        return {"image": images}, labels, weights
+
+    def _pixels(self, encoded: tf.Tensor) -> tf.Tensor:
+        image = tf.cast(decode_image(encoded), tf.float32)
+        size = self.image_size
+        if self.resize == "pad":
+            image = tf.image.resize_with_pad(image, size, size, antialias=True)
+        else:
+            if self.resize == "crop":
+                side = tf.minimum(tf.shape(image)[0], tf.shape(image)[1])
+                top, left = (tf.shape(image)[0] - side) // 2, (tf.shape(image)[1] - side) // 2
+                image = image[top : top + side, left : left + side]
+            image = tf.image.resize(image, [size, size], antialias=True)
+        return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+
+    def _statistics(self, images: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        if self.pixel_scaling == "unit":
+            return np.zeros(3, "float32"), np.full(3, 255, "float32")
+        sums = [
+            (np.mean(part, (0, 1, 2)), np.mean(part**2, (0, 1, 2)), len(part))
+            for part in (self.inputs(raw)["image"].numpy().astype("float64") for raw in raw_batches(images))
+        ]
+        mean, square = (np.average([part[i] for part in sums], axis=0, weights=[p[2] for p in sums]) for i in (0, 1))
+        return mean.astype("float32"), np.sqrt(np.maximum(square - mean**2, 1.0)).astype("float32")
+
+    def _weights(self, labels: pd.Series, classes: list[str]) -> np.ndarray:
+        if self.class_weights == "none":
+            return np.ones(len(classes), "float32")
+        if self.class_weights == "balanced":
+            counts = labels.value_counts()[classes].to_numpy()
+            return (len(labels) / (len(classes) * counts)).astype("float32")
+        for name in self.class_weights:
+            if name not in classes:
+                raise UserError("preprocessing.class_weights", f"no class '{name}'{did_you_mean(name, classes)}")
+        return np.array([self.class_weights.get(name, 1.0) for name in classes], "float32")

@@ -1,0 +1,124 @@
+"""Where images come from: drawings made here, folders or HDF5 files, TensorFlow Datasets."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pandas as pd
+from pydantic import Field
+
+from pipelines.data import Source
+from pipelines.data.images import hdf5_images, image_folder, undecodable
+from pipelines.data.tfds import load_tfds
+from pipelines.errors import UserError, did_you_mean
+from pipelines.tasks.cat_classifier.drawings import drawn_pictures
+
+LABEL = "label"  # the target's name among raw examples
+KIND = "kind"  # an image's class before classes were taken together under `positive`
+NOT = "not "  # a negative's label is the positive's after this word
+
+Positive = Annotated[
+    list[str],
+    Field(
+        description="classes that count as positive, all others as negative; none: tell every class from every other"
+    ),
+]
+BadFiles = Annotated[
+    Literal["error", "skip"], Field(description="what to do with files that cannot be decoded: stop, or leave them out")
+]
+
+
+def embedded(
+    *,
+    count: Annotated[int, Field(ge=10, description="how many pictures are drawn")],
+    positive: Positive,
+) -> Source:
+    """Draw pictures of cats and of dogs, rabbits, birds, houses, cars and blobs: drawings, no photographs."""
+    examples = pd.DataFrame(_drawn(count), columns=["image", LABEL])
+    return _source({"all": examples}, positive, "error", {"drawn by": "pipelines.tasks.cat_classifier.drawings"})
+
+
+def files(
+    *,
+    root: Annotated[str, Field(description="folder that `path` starts from")],
+    path: Annotated[
+        str | dict[Literal["train", "validation", "test"], str],
+        Field(
+            description="a folder with one subfolder a class, or an HDF5 file with the keys <split>_set_x,"
+            " <split>_set_y and list_classes; or one such a split by name"
+        ),
+    ],
+    positive: Positive,
+    bad_files: BadFiles,
+) -> Source:
+    """Read JPEG, PNG, GIF and BMP files of any size and colour, or arrays in HDF5 files."""
+    paths = {"all": path} if isinstance(path, str) else path
+    if "train" not in paths and "all" not in paths:
+        raise UserError("data.path", "names no train folder or file")
+    places = {split: Path(root) / name for split, name in paths.items()}
+    if any(place.suffix in (".h5", ".hdf5") for place in places.values()):
+        tables = hdf5_images(places)
+    else:
+        tables = {split: image_folder(place) for split, place in places.items()}
+    return _source(tables, positive, bad_files, {"files": {split: Path(name).name for split, name in paths.items()}})
+
+
+def tfds(
+    *,
+    name: Annotated[str, Field(description="a name registered with TensorFlow Datasets, such as cats_vs_dogs")],
+    data_dir: Annotated[str | None, Field(description="folder of prepared data; null: ~/tensorflow_datasets")],
+    download: Annotated[bool, Field(description="download and prepare the data where it is not prepared")],
+    splits: Annotated[
+        dict[Literal["all", "train", "validation", "test"], str],
+        Field(description="our splits, or `all` to have it split here, to split expressions such as train[:90%]"),
+    ],
+    image: Annotated[str, Field(description="the feature that holds the image")],
+    label: Annotated[str, Field(description="the feature that holds the class")],
+    positive: Positive,
+    bad_files: BadFiles,
+) -> Source:
+    """Read images and their classes from TensorFlow Datasets."""
+    tables, origin = load_tfds(name, data_dir, download, splits, {"image": image, LABEL: label})
+    return _source(tables, positive, bad_files, origin)
+
+
+def positive_of(labels: Sequence[str]) -> str | None:
+    """Give the positive one of two labels, or None where the labels are not one class and its opposite."""
+    pairs = [name for name in labels if f"{NOT}{name}" in labels]
+    return pairs[0] if len(labels) == 2 and pairs else None
+
+
+@cache
+def _drawn(count: int) -> list[tuple[bytes, str]]:
+    return drawn_pictures(count, seed=0)
+
+
+def _source(tables: dict[str, pd.DataFrame], positive: list[str], bad_files: str, origin: dict) -> Source:
+    kinds = sorted({kind for table in tables.values() for kind in table[LABEL]})
+    for name in positive:
+        if name not in kinds:
+            raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, kinds)}")
+    if len(kinds) < 2 or set(positive) == set(kinds):
+        raise UserError("data", f"nothing to tell apart: the only class is {' or '.join(kinds)}")
+    skipped: list[dict[str, str]] = []
+    for split, table in tables.items():
+        faults = undecodable(table["image"])
+        skipped += [{"place": _place(table["image"][row], split, row), "reason": faults[row]} for row in faults]
+        tables[split] = _grouped(table.drop(index=list(faults)).reset_index(drop=True), positive)
+    if skipped and bad_files == "error":
+        more = f" ({len(skipped) - 1} more like it)" if len(skipped) > 1 else ""
+        raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; remove it or set data.bad_files: skip")
+    return Source(tables, origin, skipped)
+
+
+def _place(image: Path | bytes, split: str, row: int) -> str:
+    return str(image) if isinstance(image, Path) else f"{split}, image {row + 1}"
+
+
+def _grouped(table: pd.DataFrame, positive: list[str]) -> pd.DataFrame:
+    if not positive:
+        return table
+    name = " or ".join(positive)
+    labels = table[LABEL].map(lambda kind: name if kind in positive else f"{NOT}{name}")
+    return table.rename(columns={LABEL: KIND}).assign(**{LABEL: labels})

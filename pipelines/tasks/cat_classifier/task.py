@@ -1,0 +1,158 @@
+"""The cat-classifier task: what the line needs to know of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from matplotlib.figure import Figure
+from pydantic import Field
+from sklearn import metrics
+
+from pipelines.data.images import images_below, undecodable
+from pipelines.errors import UserError
+from pipelines.task import Preprocessor, Task, Tensors
+from pipelines.tasks.cat_classifier import sources
+from pipelines.tasks.cat_classifier.models import MODELS
+from pipelines.tasks.cat_classifier.pictures import draw_pictures
+from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
+from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
+
+Smoothing = Annotated[
+    float, Field(ge=0, lt=1, description="share of each label spread evenly over the classes (Szegedy et al. 2016)")
+]
+
+
+class CrossEntropy(keras.Loss):
+    """Take minus the log of the true class's probability: of one output a sigmoid's, of more a softmax's."""
+
+    def __init__(self, label_smoothing: float):
+        super().__init__()
+        self.label_smoothing = label_smoothing
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        """Give one loss an example: labels and logits (B, O) to (B,)."""
+        binary = y_pred.shape[-1] == 1
+        loss = keras.losses.binary_crossentropy if binary else keras.losses.categorical_crossentropy
+        return loss(y_true, y_pred, from_logits=True, label_smoothing=self.label_smoothing)
+
+
+def cross_entropy(*, label_smoothing: Smoothing) -> keras.Loss:
+    """Take minus the log of the true class's probability."""
+    return CrossEntropy(label_smoothing)
+
+
+class CatClassifier(Task):
+    """Tell the class of an image."""
+
+    sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
+    preprocessor = ImagePreprocessor
+    models = MODELS
+    losses = {"cross_entropy": cross_entropy}
+    metrics = {
+        "accuracy": "max",
+        "balanced_accuracy": "max",
+        "precision": "max",
+        "recall": "max",
+        "f1": "max",
+        "auc": "max",
+        "log_loss": "min",
+    }
+
+    def answer(
+        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+    ) -> Tensors:
+        """Give each image's label (B,) with its probability (B,), and all labels and probabilities (B, C)."""
+        logits = model(inputs, training=False) if outputs is None else outputs
+        classes = tf.constant(preprocessor.classes)
+        if preprocessor.positive is None:
+            probabilities = tf.nn.softmax(logits)
+            chosen = tf.argmax(probabilities, axis=1)
+        else:
+            positive = tf.sigmoid(logits[:, 0])
+            probabilities = tf.stack([positive, 1 - positive], axis=1)
+            chosen = tf.where(positive >= preprocessor.threshold, 0, 1)
+        return {
+            "label": tf.gather(classes, chosen),
+            "probability": tf.gather(probabilities, chosen, batch_dims=1),
+            "labels": tf.tile(classes[None], [tf.shape(logits)[0], 1]),
+            "probabilities": probabilities,
+        }
+
+    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Compare labels and probabilities; of more than two classes, precision, recall, f1 and auc are their means.
+
+        `auc` is NaN where a class does not occur among the examples.
+        """
+        true = examples[LABEL].to_numpy(str)
+        label = answers["label"].astype(str)
+        classes = answers["labels"][0].astype(str)
+        probabilities = answers["probabilities"].astype("float64")
+        probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 adds up to nearly 1
+        order = np.argsort(classes)  # scikit-learn takes columns in the order of sorted names
+        positive = positive_of(list(classes))
+        kind = {"average": "macro"} if positive is None else {"average": "binary", "pos_label": positive}
+        precision, recall, f1, _ = metrics.precision_recall_fscore_support(true, label, zero_division=0.0, **kind)
+        present = np.unique(true)
+        return {
+            "accuracy": float(metrics.accuracy_score(true, label)),
+            "balanced_accuracy": float(metrics.recall_score(true, label, labels=present, average="macro")),
+            "precision": float(precision),
+            "recall": float(recall),
+            "f1": float(f1),
+            "auc": _auc(true, classes, probabilities, positive) if len(present) == len(classes) else float("nan"),
+            "log_loss": float(metrics.log_loss(true, probabilities[:, order], labels=classes[order])),
+        }
+
+    def pictures(
+        self,
+        model: keras.Model,
+        preprocessor: Preprocessor,
+        examples: pd.DataFrame,
+        answers: Mapping[str, np.ndarray],
+    ) -> dict[str, Figure]:
+        """Draw what is confused, how probable answers really are, the worst mistakes, and what the model looks at."""
+        return draw_pictures(model, preprocessor, examples, answers)
+
+    def read_inputs(
+        self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
+    ) -> pd.DataFrame:
+        """Read image files, all images of a folder, or those that a text file names, one a line."""
+        paths = [path for text in inputs for path in _paths(Path(text))]
+        if file is not None:
+            paths += [path for line in _lines(file) for path in _paths(Path(line))]
+        faults = undecodable(paths)
+        if faults:
+            number, reason = next(iter(faults.items()))
+            raise UserError(str(paths[number]), reason)
+        return pd.DataFrame({"image": paths})
+
+
+TASK = CatClassifier()
+
+
+def _auc(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, positive: str | None) -> float:
+    if positive is not None:
+        return float(metrics.roc_auc_score(true == positive, probabilities[:, 0]))
+    each = [metrics.roc_auc_score(true == name, probabilities[:, column]) for column, name in enumerate(classes)]
+    return float(np.mean(each))
+
+
+def _paths(path: Path) -> list[Path]:
+    if not path.exists():
+        raise UserError(str(path), "no such file; an input is an image file, or a folder of them")
+    paths = images_below(path) if path.is_dir() else [path]
+    if not paths:
+        raise UserError(str(path), "this folder holds no file")
+    return paths
+
+
+def _lines(file: str) -> list[str]:
+    try:
+        lines = Path(file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise UserError(file, "cannot be read as a text file with the path of an image on each line") from None
+    return [line for line in lines if line.strip()]

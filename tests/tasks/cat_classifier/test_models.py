@@ -1,0 +1,168 @@
+"""The image models have the layers that their papers and hyperparameters name."""
+
+import keras
+import numpy as np
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.starts import Thaw, load_start
+from pipelines.tasks.cat_classifier.models import MODELS
+from pipelines.tasks.cat_classifier.preprocessing import Features
+
+RESNET = {
+    "depth": 20,
+    "filters": 16,
+    "kernel_size": 3,
+    "stem_stride": 1,
+    "shortcut": "identity",
+    "activation": "relu",
+    "dropout": 0.0,
+    "l2": 0.0,
+    "batch_normalization": True,
+}
+CNN = {
+    "filters": [4, 6],
+    "kernel_size": 3,
+    "stride": 1,
+    "padding": "same",
+    "pooling": "max",
+    "pool_size": 2,
+    "units": [5],
+    "activation": "relu",
+    "dropout": 0.0,
+    "l2": 0.0,
+    "batch_normalization": False,
+}
+INCEPTION = {
+    "stem_filters": 8,
+    "stem_stride": 1,
+    "modules": [16, 32],
+    "bottleneck": 0.5,
+    "pooling": "max",
+    "pool_size": 2,
+    "activation": "relu",
+    "dropout": 0.0,
+    "l2": 0.0,
+    "batch_normalization": False,
+}
+PRETRAINED = {
+    "backbone": "mobilenet_v3_small",
+    "weights": "none",
+    "frozen_epochs": 1,
+    "units": [],
+    "activation": "relu",
+    "dropout": 0.0,
+    "l2": 0.0,
+}
+
+
+def features(size=32, outputs=10):
+    return Features(size, outputs, np.full(3, 120, "float32"), np.full(3, 60, "float32"))
+
+
+def convolutions(model):
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+
+
+def test_logistic_regression_has_one_weight_a_pixel_and_class():
+    assert MODELS["logistic_regression"](features(8, 1), l2=0.0).count_params() == 8 * 8 * 3 + 1
+
+
+def test_resnet_20_has_the_layers_and_parameters_of_the_paper():
+    model = MODELS["resnet"](features(), **RESNET)
+    assert len(convolutions(model)) + 1 == 20
+    trainable = sum(np.prod(weight.shape) for weight in model.trainable_weights)
+    assert trainable == 269_722  # He et al. 2016, table 6: 0.27 million
+    projected = MODELS["resnet"](features(), **{**RESNET, "shortcut": "projection"})
+    assert len(convolutions(projected)) + 1 == 22
+
+
+@pytest.mark.parametrize("depth", [8, 14, 32])
+def test_every_depth_counts_its_layers(depth):
+    assert len(convolutions(MODELS["resnet"](features(), **{**RESNET, "depth": depth}))) + 1 == depth
+
+
+def test_an_identity_shortcut_halves_the_image_and_adds_empty_channels():
+    model = MODELS["resnet"](features(), **{**RESNET, "depth": 8})
+    join = next(layer for layer in model.layers if isinstance(layer, keras.layers.Concatenate))
+    values = keras.Model(model.inputs, join.output)({"image": np.ones((1, 32, 32, 3), "float32")})
+    assert values.shape == (1, 16, 16, 32)
+    assert not keras.ops.any(values[..., 16:]) and keras.ops.any(values[..., :16])
+
+
+@pytest.mark.parametrize(
+    ("changes", "shape"),
+    [
+        ({}, (8, 8, 6)),
+        ({"stride": 2}, (2, 2, 6)),
+        ({"padding": "valid"}, (7, 7, 6)),
+        ({"pool_size": 1}, (32, 32, 6)),
+        ({"filters": [4]}, (16, 16, 4)),
+    ],
+)
+def test_cnn_settings_shape_what_its_dense_layers_see(changes, shape):
+    model = MODELS["cnn"](features(), **{**CNN, **changes})
+    flat = next(layer for layer in model.layers if isinstance(layer, keras.layers.Flatten))
+    assert flat.input.shape[1:] == shape
+
+
+def test_cnn_pools_and_normalises_as_asked():
+    kinds = {type(layer) for layer in MODELS["cnn"](features(), **{**CNN, "pooling": "average"}).layers}
+    assert keras.layers.AveragePooling2D in kinds and keras.layers.MaxPooling2D not in kinds
+    model = MODELS["cnn"](features(), **{**CNN, "batch_normalization": True, "dropout": 0.5, "l2": 0.1})
+    kinds = [type(layer) for layer in model.layers]
+    assert kinds.count(keras.layers.BatchNormalization) == 3 and kinds.count(keras.layers.Dropout) == 1
+    assert len(model.losses) == 4
+
+
+def test_an_inception_module_has_four_branches_behind_bottlenecks():
+    model = MODELS["inception"](features(), **INCEPTION)
+    joins = [layer for layer in model.layers if isinstance(layer, keras.layers.Concatenate)]
+    assert [join.output.shape[-1] for join in joins] == [16, 32]
+    assert len(joins[0].input) == 4
+    sizes = [(layer.kernel_size[0], layer.filters) for layer in convolutions(model)[1:7]]
+    assert sorted(sizes) == [(1, 1), (1, 2), (1, 4), (1, 4), (3, 8), (5, 2)]
+
+
+def test_a_backbone_keeps_its_given_weights_for_the_frozen_epochs_only(tmp_path):
+    source = keras.applications.MobileNetV3Small(
+        include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg"
+    )
+    source.save_weights(tmp_path / "backbone.weights.h5")
+    settings = {**PRETRAINED, "weights": str(tmp_path / "backbone.weights.h5")}
+    model = MODELS["pretrained"](features(outputs=1), **settings)
+    load_start(model)
+    kernel = next(layer for layer in model.given if isinstance(layer, keras.layers.Conv2D)).kernel
+    given = [weight for layer in model.given for weight in layer.weights]
+    assert all(np.array_equal(a, b) for a, b in zip(given, source.weights, strict=True))
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.optimizer.build(model.trainable_variables)
+    kernels, heads = [kernel.numpy()], [model.layers[-1].bias.numpy()]
+
+    class Note(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            kernels.append(kernel.numpy())
+            heads.append(self.model.layers[-1].bias.numpy())
+
+    images, labels = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)), np.ones((8, 1))
+    model.fit({"image": images}, labels, epochs=2, verbose=0, callbacks=[Thaw(), Note()])
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[1], kernels[2])
+    assert not np.array_equal(heads[0], heads[1])
+
+
+def test_weights_that_are_missing_or_of_another_network_are_explained(tmp_path):
+    with pytest.raises(UserError, match=r"models.pretrained.weights: no such file: nowhere.h5"):
+        load_start(MODELS["pretrained"](features(), **{**PRETRAINED, "weights": "nowhere.h5"}))
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    with pytest.raises(UserError, match="holds no weights of a headless mobilenet_v3_small"):
+        load_start(MODELS["pretrained"](features(), **{**PRETRAINED, "weights": str(tmp_path / "other.weights.h5")}))
+
+
+@pytest.mark.parametrize("name", ["logistic_regression", "resnet"])
+def test_models_see_normalised_pixels(name):
+    given = {"l2": 0.0} if name == "logistic_regression" else RESNET
+    model = MODELS[name](features(), **given)
+    scaling = next(layer for layer in model.layers if isinstance(layer, keras.layers.Rescaling))
+    np.testing.assert_allclose(scaling(np.array([[[[120, 180, 60]]]], "uint8"))[0, 0, 0], [0, 1, -1], atol=1e-6)
