@@ -9,32 +9,25 @@ not measured again. `benchmarks/results/<data>.md` is the table of them. Models 
 (early stopping); the test split is scored once, at the end.
 """
 
-import json
-import os
-import platform
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 
 import click
 import numpy as np
 import pandas as pd
+from measured import CONFIGS, RESULTS, add_line, how, read_lines, train_once
 
 from pipelines.startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 
 from pipelines.batches import tensors  # noqa: E402 - TensorFlow is imported quietly first
-from pipelines.commands.train import train  # noqa: E402
 from pipelines.config import load_config  # noqa: E402
 from pipelines.data import Dataset  # noqa: E402
 from pipelines.fit import load_run_dataset  # noqa: E402
 from pipelines.tasks import load_task  # noqa: E402
 
-RESULTS = Path(__file__).parent / "results"
-CONFIGS = Path(__file__).parent.parent / "configs"
 SCORES = {  # data -> config, metric, its unit, what the table's title says
     "california": ("benchmarks/california.yaml", "rmse", 1e5, "test rmse in $100k"),
     "ames": ("house_prices.yaml", "rmsle", 1.0, "test rmsle"),
@@ -63,7 +56,7 @@ OURS = {  # row of the table -> overrides of the config
 def main(data: str, root: str | None, seeds: int, only: str) -> None:
     """Measure every row that is not measured yet, then write the table."""
     path = RESULTS / f"{data}.jsonl"
-    done = _read(path)
+    done = read_lines(path)
     for seed in range(seeds):
         for name, measure in _rows(data, root, seed):
             if only in name and not any(line["name"] == name and line["seed"] == seed for line in done):
@@ -71,8 +64,7 @@ def main(data: str, root: str | None, seeds: int, only: str) -> None:
                 line = {"name": name, "seed": seed, **measure(), "seconds": round(time.perf_counter() - started, 1)}
                 click.echo(line)
                 done.append(line)
-                with path.open("a") as file:
-                    file.write(json.dumps(line) + "\n")
+                add_line(path, line)
     (RESULTS / f"{data}.md").write_text(_table(data, done, root))
 
 
@@ -80,21 +72,9 @@ def _rows(data: str, root: str | None, seed: int) -> Iterator[tuple[str, Callabl
     config = CONFIGS / SCORES[data][0]
     base = [f"seed={seed}", f"split.seed={seed}", *([f"data.root={root}"] if root else [])]
     for name, overrides in OURS[data].items():
-        yield f"ours: {name}", lambda overrides=overrides: _ours(config, [*base, *overrides])
+        yield f"ours: {name}", lambda overrides=overrides: train_once(config, [*base, *overrides])
     for name, (fit, prepare) in _peers(data).items():
         yield f"peer: {name}", lambda fit=fit, prepare=prepare: _peer(config, base, fit, prepare, data)
-
-
-def _ours(config: Path, overrides: list[str]) -> dict:
-    with tempfile.TemporaryDirectory() as folder:
-        _, run = train(config, overrides, Path(folder) / "run")
-        epochs, metrics, record = len(run.history()), run.metrics(), run.data()
-    return {
-        "validation": metrics["validation"],
-        "test": metrics["test"],
-        "epochs": epochs,
-        "data": record["fingerprint"],
-    }
 
 
 def _peer(config: Path, overrides: list[str], fit: Callable, prepare: Callable, data: str) -> dict:
@@ -239,10 +219,6 @@ class _Texts:
         )
 
 
-def _read(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
-
-
 def _table(data: str, lines: list[dict], root: str | None) -> str:
     config, metric, unit, title = SCORES[data]
     frame = pd.DataFrame(
@@ -260,8 +236,6 @@ def _table(data: str, lines: list[dict], root: str | None) -> str:
         rows.append(
             f"| {row} | {wide.loc[row].mean():.4f} | {wide.loc[row].std():.4f} | {values} | {seconds[row]:.0f} |"
         )
-    packages = ("tensorflow", "keras", "scikit-learn", "lightgbm", "catboost", "numpy", "pandas")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     fingerprint = next((line["data"]["test"] for line in lines if line["seed"] == 0 and "data" in line), "none")
     return "\n".join(
         [
@@ -271,14 +245,13 @@ def _table(data: str, lines: list[dict], root: str | None) -> str:
             "",
             *rows,
             "",
-            f"- Command: `python benchmarks/house_prices.py {data}{' --root FOLDER' if root else ''}`",
-            f"- Config: `configs/{config}`; rows 'ours' differ from it as `OURS` in the script says",
-            "- Split: `numpy.random.default_rng(seed).permutation`, 64 % train, 16 % validation, 20 % test",
-            f"- Fingerprint of the test split of seed 0: `{fingerprint}`",
-            f"- Versions: Python {platform.python_version()}, {versions}",
-            f"- Hardware: {len(os.sched_getaffinity(0))} cores of a shared {platform.machine()} server processor, no"
-            " accelerator; seconds are wall clock under changing load, so only their order of size counts",
-            "",
+            *how(
+                f"python benchmarks/house_prices.py {data}{' --root FOLDER' if root else ''}",
+                ("tensorflow", "keras", "scikit-learn", "lightgbm", "catboost", "numpy", "pandas"),
+                f"Config: `configs/{config}`; rows 'ours' differ from it as `OURS` in the script says",
+                "Split: `numpy.random.default_rng(seed).permutation`, 64 % train, 16 % validation, 20 % test",
+                f"Fingerprint of the test split of seed 0: `{fingerprint}`",
+            ),
         ]
     )
 

@@ -9,22 +9,20 @@ process of its own and gives the median epoch; runs alternate, and the table giv
 """
 
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 
 import click
+from measured import CONFIGS, RESULTS, how
 
-ROOT = Path(__file__).parent.parent
-CONFIG = ROOT / "configs" / "benchmarks" / "california.yaml"
-RESULT = Path(__file__).parent / "results" / "training_speed.md"
+ROOT = CONFIGS.parent
+CONFIG = CONFIGS / "benchmarks" / "california.yaml"
+RESULT = RESULTS / "training_speed.md"
 EXECUTIONS = {
     "auto": "auto",  # no XLA, 52 steps, as the network has dropout
     "XLA, 1 step": "{jit_compile: true, steps_per_execution: 1}",
@@ -149,8 +147,6 @@ def _table(runs: dict[str, list[dict]], pairs: int) -> str:
             cells += [f"{statistics.median(values):.0f}"]
             cells += [f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"]
         rows.append(f"| {'PyTorch, eager' if name == 'pytorch' else f'ours, {name}'} | {' | '.join(cells)} |")
-    cores = len(os.sched_getaffinity(0))
-    packages = ", ".join(f"{name} {version(name)}" for name in ("tensorflow", "keras", "torch"))
     return "\n".join(
         [
             "# Time of an epoch: `mlp` beside the same network in plain PyTorch",
@@ -163,11 +159,7 @@ def _table(runs: dict[str, list[dict]], pairs: int) -> str:
             *rows,
             "",
             "A whole epoch holds its validation too, and for ours its checkpoint, history and TensorBoard logs.",
-            "",
-            "- Command: `python benchmarks/training_speed.py --root FOLDER`",
-            f"- Versions: Python {platform.python_version()}, {packages}",
-            f"- Hardware: {cores} cores of a shared {platform.machine()} server processor, no accelerator",
-            "",
+            *how("python benchmarks/training_speed.py --root FOLDER", ("tensorflow", "keras", "torch")),
         ]
     )
 

@@ -1,0 +1,90 @@
+"""Measure the image ladder: on the drawn pictures, on the course's cats, and on CIFAR-10.
+
+    python benchmarks/cat_classifier.py drawn
+    python benchmarks/cat_classifier.py catvnoncat --root FOLDER_OF_THE_H5_FILES
+    python benchmarks/cat_classifier.py cifar10 --root FOLDER_WITH_train_AND_test
+
+Each result is one line of `benchmarks/results/<data>.jsonl`; lines that are there are not measured again. Every choice
+is made by validation; the test split is scored once, at the end.
+"""
+
+import click
+import pandas as pd
+from measured import CONFIGS, RESULTS, add_line, how, read_lines, train_once
+
+from pipelines.startup import import_tensorflow
+
+import_tensorflow(verbose=False)
+
+LADDER = ("logistic_regression", "mlp", "cnn", "resnet", "inception")
+ROWS = {  # data -> config, seeds, row of the table -> overrides of the config
+    "drawn": ("cat_classifier.yaml", 3, {model: (f"model={model}",) for model in LADDER}),
+    "catvnoncat": ("benchmarks/catvnoncat.yaml", 5, {model: (f"model={model}",) for model in LADDER}),
+    "cifar10": (
+        "benchmarks/cifar10.yaml",
+        1,
+        {
+            "ten classes": (),
+            "cat against the nine others": (
+                "data.positive=[cat]",
+                "preprocessing.class_weights=balanced",
+                "training.monitor=validation.auc",
+                "training.epochs=12",
+            ),
+        },
+    ),
+}
+TITLES = {
+    "drawn": "The drawn pictures (drawings made by the project, no photographs): cat or not",
+    "catvnoncat": "cat / non-cat, 209 training and 50 test images of 64 pixels",
+    "cifar10": "CIFAR-10 (JPEG copy), ResNet-20",
+}
+COLUMNS = ("accuracy", "balanced_accuracy", "auc")
+
+
+@click.command()
+@click.argument("data", type=click.Choice(list(ROWS)))
+@click.option("--root", help="Folder of the data's files, where it has any.")
+@click.option("--only", default="", help="Measure only rows with this in their name.")
+def main(data: str, root: str | None, only: str) -> None:
+    """Measure every row that is not measured yet, then write the table."""
+    config, seeds, rows = ROWS[data]
+    path = RESULTS / f"{data}.jsonl"
+    done = read_lines(path)
+    for seed in range(seeds):
+        for name, overrides in rows.items():
+            if only in name and not any(line["name"] == name and line["seed"] == seed for line in done):
+                given = [f"seed={seed}", f"split.seed={seed}", *([f"data.root={root}"] if root else []), *overrides]
+                folder = RESULTS / f"{data}_run" if data == "cifar10" else None
+                line = {"name": name, "seed": seed, **train_once(CONFIGS / config, given, folder)}
+                click.echo(line)
+                done.append(line)
+                add_line(path, line)
+    (RESULTS / f"{data}.md").write_text(table(data, done, root))
+
+
+def table(data: str, lines: list[dict], root: str | None) -> str:
+    """Write the table of a data set."""
+    config, seeds, _ = ROWS[data]
+    rows = [
+        f"# {TITLES[data]}: test split, mean of seeds 0 to {seeds - 1}" if seeds > 1 else f"# {TITLES[data]}: seed 0"
+    ]
+    heads = ["row", *COLUMNS, "accuracy by seed", "parameters", "epochs", "seconds of training"]
+    rows += ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    frame = pd.DataFrame(lines)
+    for name, group in frame.groupby("name", sort=False):
+        scores = pd.DataFrame(list(group.sort_values("seed")["test"]))
+        by_seed = " ".join(f"{value:.3f}" for value in scores["accuracy"])
+        means = [f"{scores[column].mean():.3f}" for column in COLUMNS]
+        last = group.iloc[-1]
+        seconds = group["training_seconds"].median()
+        cells = [name, *means, by_seed, f"{last['parameters']:,}", str(last["epochs"]), f"{seconds:.0f}"]
+        rows.append(f"| {' | '.join(cells)} |")
+    command = f"python benchmarks/cat_classifier.py {data}{' --root FOLDER' if root else ''}"
+    fingerprint = lines[0]["data"]["test"]
+    more = (f"Config: `configs/{config}`", f"Fingerprint of the test split of seed 0: `{fingerprint}`")
+    return "\n".join([*rows, *how(command, ("tensorflow", "keras", "scikit-learn", "numpy", "pillow"), *more)])
+
+
+if __name__ == "__main__":
+    main()

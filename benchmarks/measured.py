@@ -1,0 +1,58 @@
+"""What every benchmark writes: one line of JSON a result, and a table with how it was obtained."""
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+
+def train_once(config: Path, overrides: Sequence[str], folder: Path | None = None) -> dict:
+    """Train a config and give its metrics, parameters, seconds and data fingerprint."""
+    from pipelines.commands.train import train
+
+    with tempfile.TemporaryDirectory() as temporary:
+        began = time.process_time()
+        fitted, run = train(config, overrides, folder or Path(temporary) / "run")
+        history = run.history()
+        return {
+            "validation": run.metrics()["validation"],
+            "test": run.metrics()["test"],
+            "parameters": fitted.model.count_params(),
+            "epochs": len(history),
+            "training_seconds": history["seconds"].iloc[-1],
+            "processor_seconds": round(time.process_time() - began, 1),
+            "data": run.data()["fingerprint"],
+        }
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Read the results that are there."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def add_line(path: Path, line: dict) -> None:
+    """Add a result as soon as it is there, so that nothing measured is lost."""
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def how(command: str, packages: Sequence[str], *more: str) -> list[str]:
+    """Say how a table's figures were obtained."""
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    cores = len(os.sched_getaffinity(0))
+    return [
+        "",
+        f"- Command: `{command}`",
+        *(f"- {line}" for line in more),
+        f"- Versions: Python {platform.python_version()}, {versions}",
+        f"- Hardware: {cores} cores of a shared {platform.machine()} server processor, no accelerator; seconds are wall"
+        " clock under changing load, so only their order of size counts",
+        "",
+    ]
