@@ -84,8 +84,8 @@ def undecodable(images: Iterable[Path | bytes]) -> dict[int, str]:
         return number, tf.size(decode_image(tf.io.read_file(image) if from_files else image))
 
     decoded = tf.data.Dataset.from_tensor_slices(given).enumerate()
-    decoded = decoded.map(number_and_size, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors()
-    good = {int(number) for number, _ in decoded.as_numpy_iterator()}
+    decoded = decoded.map(number_and_size, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().batch(1024)
+    good = {int(number) for numbers, _ in decoded.as_numpy_iterator() for number in numbers}
     return {number: _reason(image) for number, image in enumerate(images) if number not in good}
 
 

@@ -80,3 +80,41 @@ def test_unprepared_data_says_what_to_run_where(tmp_path, monkeypatch):
     ):
         load(**changes, download=True)
     assert not list(tmp_path.iterdir())
+
+
+def test_images_come_as_encoded_bytes(tmp_path):
+    from pipelines.data.images import decode_image
+    from pipelines.tasks.cat_classifier.sources import tfds as images
+
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)
+
+    def pictures(start, stop):
+        for i in range(start, stop):
+            yield i, {"about": {"picture": pixels[i]}, "kind": i % 2}
+
+    features = {
+        "about": {"picture": tfds.features.Image(shape=(None, None, 3))},
+        "kind": tfds.features.ClassLabel(names=["dog", "cat"]),
+    }
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="pets",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={"train": pictures(0, 6)},
+        data_dir=tmp_path,
+    )
+    table = images(
+        name="pets",
+        data_dir=str(tmp_path),
+        download=False,
+        splits={"all": "train"},
+        image="about/picture",
+        label="kind",
+        positive=["cat"],
+        bad_files="error",
+    ).examples["all"]
+    assert sorted(table["label"]) == ["cat"] * 3 + ["not cat"] * 3
+    decoded = {
+        decode_image(image).numpy().tobytes(): kind for image, kind in zip(table["image"], table["kind"], strict=False)
+    }
+    assert decoded == {image.tobytes(): ["dog", "cat"][i % 2] for i, image in enumerate(pixels)}

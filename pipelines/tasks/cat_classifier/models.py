@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Units
 from pipelines.starts import StartedModel
+from pipelines.tasks.cat_classifier import layers
 from pipelines.tasks.cat_classifier.backbones import BACKBONES, load_backbone
 from pipelines.tasks.cat_classifier.preprocessing import Features
 
@@ -43,7 +44,7 @@ def mlp(
 ) -> keras.Model:
     """Stack fully connected layers on the pixels, which know nothing of neighbourhood (multilayer perceptron)."""
     inputs, x = _start(features)
-    x = _dense_layers(keras.layers.Flatten()(x), units, activation, dropout, l2, batch_normalization)
+    x = layers.dense_layers(keras.layers.Flatten()(x), units, activation, dropout, l2, batch_normalization)
     return keras.Model(inputs, _head(x, features, l2), name="mlp")
 
 
@@ -65,9 +66,9 @@ def cnn(
     """Convolve and pool, once for each entry of `filters`, then fully connected layers (LeCun et al. 1998)."""
     inputs, x = _start(features)
     for width in filters:
-        x = _convolve(x, width, kernel_size, stride, padding, activation, l2, batch_normalization)
-        x = _pool(x, pooling, pool_size)
-    x = _dense_layers(keras.layers.Flatten()(x), units, activation, dropout, l2, batch_normalization)
+        x = layers.convolve(x, width, kernel_size, stride, padding, activation, l2, batch_normalization)
+        x = layers.pool(x, pooling, pool_size)
+    x = layers.dense_layers(keras.layers.Flatten()(x), units, activation, dropout, l2, batch_normalization)
     return keras.Model(inputs, _head(x, features, l2), name="cnn")
 
 
@@ -92,7 +93,7 @@ def resnet(
 ) -> keras.Model:
     """Add what each block learns to what it was given (He et al. 2016, "Deep Residual Learning", section 4.2)."""
     inputs, x = _start(features)
-    convolve = partial(_convolve, padding="same", l2=l2, batch_normalization=batch_normalization)
+    convolve = partial(layers.convolve, padding="same", l2=l2, batch_normalization=batch_normalization)
     x = convolve(x, filters, kernel_size, stem_stride, activation=activation)
     for stage in range(3):
         width = filters * 2**stage
@@ -107,7 +108,7 @@ def resnet(
                 x = keras.layers.Concatenate()([x, keras.layers.Rescaling(0.0)(x)])
             x = keras.layers.Activation(activation)(keras.layers.Add()([x, y]))
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, _head(_drop(x, dropout), features, l2), name="resnet")
+    return keras.Model(inputs, _head(layers.drop(x, dropout), features, l2), name="resnet")
 
 
 def inception(
@@ -132,7 +133,9 @@ def inception(
 ) -> keras.Model:
     """Look at several sizes at once: 1x1, 3x3, 5x5 and pooled branches in parallel (Szegedy et al. 2015, section 4)."""
     inputs, x = _start(features)
-    convolve = partial(_convolve, padding="same", activation=activation, l2=l2, batch_normalization=batch_normalization)
+    convolve = partial(
+        layers.convolve, padding="same", activation=activation, l2=l2, batch_normalization=batch_normalization
+    )
     x = convolve(x, stem_filters, 3, stem_stride)
     for width in modules:
         widths = {1: width // 4, 3: width // 2, 5: width // 8, "pool": width // 8}  # as module 3a of the paper
@@ -140,9 +143,9 @@ def inception(
         branches = [convolve(x, widths[1], 1, 1)]
         branches += [convolve(convolve(x, narrow[size], 1, 1), widths[size], size, 1) for size in (3, 5)]
         branches.append(convolve(keras.layers.MaxPooling2D(3, 1, "same")(x), widths["pool"], 1, 1))
-        x = _pool(keras.layers.Concatenate()(branches), pooling, pool_size)
+        x = layers.pool(keras.layers.Concatenate()(branches), pooling, pool_size)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, _head(_drop(x, dropout), features, l2), name="inception")
+    return keras.Model(inputs, _head(layers.drop(x, dropout), features, l2), name="inception")
 
 
 def pretrained(
@@ -166,7 +169,7 @@ def pretrained(
     application, scale, offset = BACKBONES[backbone]
     pixels = keras.layers.Rescaling(scale, offset)(inputs["image"])
     network = application(include_top=False, weights=None, input_tensor=pixels, pooling="avg")
-    x = _dense_layers(_drop(network.output, dropout), units, activation, dropout, l2, False)
+    x = layers.dense_layers(layers.drop(network.output, dropout), units, activation, dropout, l2, False)
     return StartedModel(
         inputs,
         _head(x, features, l2),
@@ -197,54 +200,5 @@ def _start(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.Kera
     return inputs, keras.layers.Rescaling(scale.tolist(), (-features.mean * scale).tolist())(inputs["image"])
 
 
-def _convolve(
-    x: keras.KerasTensor,
-    filters: int,
-    kernel_size: int,
-    stride: int,
-    padding: str,
-    activation: str | None,
-    l2: float,
-    batch_normalization: bool,
-) -> keras.KerasTensor:
-    convolution = keras.layers.Conv2D(
-        filters,
-        kernel_size,
-        stride,
-        padding,
-        use_bias=not batch_normalization,  # the normalisation has a bias of its own
-        kernel_initializer="he_normal",
-        kernel_regularizer=_regularizer(l2),
-    )
-    x = convolution(x)
-    if batch_normalization:
-        x = keras.layers.BatchNormalization(momentum=0.9)(x)
-    return keras.layers.Activation(activation)(x) if activation else x
-
-
-def _pool(x: keras.KerasTensor, pooling: str, size: int) -> keras.KerasTensor:
-    layer = keras.layers.MaxPooling2D if pooling == "max" else keras.layers.AveragePooling2D
-    return layer(size, padding="same")(x) if size > 1 else x
-
-
-def _dense_layers(
-    x: keras.KerasTensor, units: list[int], activation: str, dropout: float, l2: float, batch_normalization: bool
-) -> keras.KerasTensor:
-    for width in units:
-        x = keras.layers.Dense(width, kernel_initializer="he_normal", kernel_regularizer=_regularizer(l2))(x)
-        if batch_normalization:
-            x = keras.layers.BatchNormalization(momentum=0.9)(x)
-        x = _drop(keras.layers.Activation(activation)(x), dropout)
-    return x
-
-
-def _drop(x: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
-    return keras.layers.Dropout(dropout)(x) if dropout else x
-
-
 def _head(x: keras.KerasTensor, features: Features, l2: float) -> keras.KerasTensor:
-    return keras.layers.Dense(features.outputs, kernel_regularizer=_regularizer(l2), name="logits")(x)
-
-
-def _regularizer(l2: float) -> keras.Regularizer | None:
-    return keras.regularizers.L2(l2) if l2 else None
+    return keras.layers.Dense(features.outputs, kernel_regularizer=layers.regularizer(l2), name="logits")(x)

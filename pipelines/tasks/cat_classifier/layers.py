@@ -1,0 +1,60 @@
+"""What image models are stacked from: convolutions, pools and dense layers with all their settings.
+
+Shapes: B images, H and W places, F filters, D width.
+"""
+
+import keras
+
+
+def convolve(
+    x: keras.KerasTensor,
+    filters: int,
+    kernel_size: int,
+    stride: int,
+    padding: str,
+    activation: str | None,
+    l2: float,
+    batch_normalization: bool,
+) -> keras.KerasTensor:
+    """Convolve, normalise, activate: (B, H, W, C) to (B, H', W', filters)."""
+    convolution = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        stride,
+        padding,
+        use_bias=not batch_normalization,  # the normalisation has a bias of its own
+        kernel_initializer="he_normal",
+        kernel_regularizer=regularizer(l2),
+    )
+    x = convolution(x)
+    if batch_normalization:
+        x = keras.layers.BatchNormalization(momentum=0.9)(x)
+    return keras.layers.Activation(activation)(x) if activation else x
+
+
+def pool(x: keras.KerasTensor, pooling: str, size: int) -> keras.KerasTensor:
+    """Let one value stand for each pool of `size` by `size` places."""
+    layer = keras.layers.MaxPooling2D if pooling == "max" else keras.layers.AveragePooling2D
+    return layer(size, padding="same")(x) if size > 1 else x
+
+
+def dense_layers(
+    x: keras.KerasTensor, units: list[int], activation: str, dropout: float, l2: float, batch_normalization: bool
+) -> keras.KerasTensor:
+    """Stack fully connected layers: (B, D) to (B, units[-1])."""
+    for width in units:
+        x = keras.layers.Dense(width, kernel_initializer="he_normal", kernel_regularizer=regularizer(l2))(x)
+        if batch_normalization:
+            x = keras.layers.BatchNormalization(momentum=0.9)(x)
+        x = drop(keras.layers.Activation(activation)(x), dropout)
+    return x
+
+
+def drop(x: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
+    """Drop units, where any are to be."""
+    return keras.layers.Dropout(dropout)(x) if dropout else x
+
+
+def regularizer(l2: float) -> keras.Regularizer | None:
+    """Give the penalty on squared kernels, or none."""
+    return keras.regularizers.L2(l2) if l2 else None
