@@ -16,10 +16,16 @@ from pipelines.startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 
-LADDER = ("logistic_regression", "mlp", "cnn", "resnet", "inception")
+LADDER = {  # rung -> overrides: what sees the pixels themselves learns with smaller steps
+    "logistic_regression": ("model=logistic_regression", "optimizer.learning_rate=0.001"),
+    "mlp": ("model=mlp", "optimizer.learning_rate=0.001"),
+    "cnn": ("model=cnn",),
+    "resnet": ("model=resnet",),
+    "inception": ("model=inception",),
+}
 ROWS = {  # data -> config, seeds, row of the table -> overrides of the config
-    "drawn": ("cat_classifier.yaml", 3, {model: (f"model={model}",) for model in LADDER}),
-    "catvnoncat": ("benchmarks/catvnoncat.yaml", 5, {model: (f"model={model}",) for model in LADDER}),
+    "drawn": ("cat_classifier.yaml", 3, LADDER),
+    "catvnoncat": ("benchmarks/catvnoncat.yaml", 5, LADDER),
     "cifar10": (
         "benchmarks/cifar10.yaml",
         1,

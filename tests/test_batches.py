@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
-from pipelines.batches import make_batches, tensors
+from pipelines.batches import make_batches, raw_batches, tensors
 
 
 def stream(first_step=0, seed=0, size=4, cache=True, count=10, steps=6):
@@ -44,3 +45,46 @@ def test_tensors_keep_numbers_texts_and_lists():
     assert columns["n"].dtype.name == "float32" and np.isnan(columns["n"][1])
     assert columns["t"].numpy().tolist() == ["ä".encode(), b""]
     assert columns["l"].to_list() == [[b"a", b"b"], [b"c"]]
+
+
+def test_files_are_read_when_a_batch_needs_them_and_not_kept_unless_cached(tmp_path):
+    paths = [tmp_path / str(i) for i in range(4)]
+    for path in paths:
+        path.write_text("before")
+    examples = pd.DataFrame({"x": paths})
+    streams = {}
+    for cache in (False, True):
+        batches = make_batches(examples, lambda raw: (raw["x"],), lambda x, seed: x, 0, size=2, cache=cache)
+        streams[cache] = batches.stream(0)
+    for path in paths:
+        path.write_text("after")
+    assert next(iter(streams[False])).numpy().tolist() == [b"after"] * 2
+    assert next(iter(streams[True])).numpy().tolist() == [b"before"] * 2
+    assert [part["x"].numpy().tolist() for part in raw_batches(examples)] == [[b"after"] * 4]
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(24, True), (23, False)])
+def test_auto_keeps_what_fits(limit, kept, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.batches.CACHE_BYTES", limit)
+    paths = [tmp_path / str(i) for i in range(6)]
+    for path in paths:
+        path.write_text("1")
+
+    def encode(raw):
+        return (tf.strings.to_number(raw["x"]),)  # four bytes each
+
+    batches = make_batches(pd.DataFrame({"x": paths}), encode, lambda x, seed: x, 0, size=6, cache="auto")
+    stream = batches.stream(0)
+    for path in paths:
+        path.write_text("2")
+    assert next(iter(stream)).numpy().tolist() == [1.0 if kept else 2.0] * 6
+
+
+@pytest.mark.parametrize("first_step", [0, 2, 4])
+def test_each_step_is_augmented_by_its_own_seed(first_step):
+    def augment(x, seed):
+        return tf.cast(seed, tf.int64)
+
+    batches = make_batches(pd.DataFrame({"x": range(6)}), lambda raw: (raw["x"],), augment, 7, size=2, cache=True)
+    seeds = [seed.numpy().tolist() for seed in batches.stream(first_step).take(3)]
+    assert seeds == [[7, first_step], [7, first_step + 1], [7, first_step + 2]]

@@ -77,3 +77,9 @@ def test_the_learning_rate_warms_up_first():
     warmed = {"warmup_epochs": 2.0, "final_share": 0.0}
     assert [rate("cosine", step, **warmed) for step in (0, 4, 9)] == pytest.approx([0.1, 0.5, 1.0])
     assert rate("cosine", 50, **warmed) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_step_schedule_falls_at_its_epochs_after_the_warm_up():
+    rate = SCHEDULES["step"](1.0, 10, 6, warmup_epochs=1, at_epochs=[2, 4], share=0.1)
+    values = [float(rate(step)) for step in (4, 15, 25, 35, 45, 55)]
+    np.testing.assert_allclose(values, [0.5, 1.0, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)
