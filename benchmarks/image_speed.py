@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 import click
 from measured import CONFIGS, RESULTS, how
@@ -42,8 +43,8 @@ def main(root: str, rounds: int, child: str) -> None:
     (RESULTS / "image_speed.md").write_text(table(runs, rounds))
 
 
-def ours(root: str) -> float:
-    """Time the steps that `train` runs, one a call so that each can be timed."""
+def ours(root: str, xla: bool | None = None) -> float:
+    """Time the steps that `train` runs, one a call so that each can be timed; XLA where `auto` says so."""
     import keras
 
     from pipelines.startup import import_tensorflow
@@ -52,7 +53,8 @@ def ours(root: str) -> float:
     batches, model, loss, optimizer = _prepared(root)
     from pipelines.execution import resolve_execution
 
-    execution = {**resolve_execution("auto", model, STEPS), "steps_per_execution": 1}
+    auto = resolve_execution("auto", model, STEPS)
+    execution = {"jit_compile": auto["jit_compile"] if xla is None else xla, "steps_per_execution": 1}
     model.compile(optimizer, loss, auto_scale_loss=False, **execution)
     times = []
 
@@ -119,12 +121,15 @@ def pytorch(root: str) -> float:
     return _images_per_second(times)
 
 
-MEASURES = {"PyTorch": pytorch, "ours": ours, "our input pipeline, from files": pipeline}
+MEASURES = {
+    "PyTorch": pytorch,
+    "ours": ours,
+    "ours, with XLA": partial(ours, xla=True),
+    "our input pipeline, from files": pipeline,
+}
 
 
 def _prepared(root: str, cache: bool = True) -> tuple:
-    from functools import partial
-
     from pipelines.batches import make_batches
     from pipelines.build import build
     from pipelines.config import load_config

@@ -24,7 +24,7 @@ class Execution(TypedDict):
 
 
 def resolve_execution(execution: Execution | Literal["auto"], model: keras.Model, steps_per_epoch: int) -> Execution:
-    """Decide `auto`; `benchmarks/results/training_speed.md` holds the figures behind the rule.
+    """Decide `auto`; `benchmarks/results/*_speed.md` hold the figures behind the rule.
 
     XLA is on, but for a model with dropout or convolutions on a CPU.
     Steps per execution are the most that divide an epoch, so that an epoch stays one.

@@ -1,9 +1,10 @@
 """Raw examples from TensorFlow Datasets: any registered name, read without a network once it is prepared."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal, TypedDict
 
 import pandas as pd
+from pydantic import Field
 
 from pipelines.errors import UserError, did_you_mean
 
@@ -11,8 +12,20 @@ DOWNLOAD_HOST = "https://storage.googleapis.com/tfds-data/"
 PROBE_SECONDS = 5  # TFDS itself retries for minutes before it says that there is no network
 
 
+class Prepared(TypedDict):
+    """Which data set, where it is prepared, and which of its splits are ours."""
+
+    name: Annotated[str, Field(description="a name registered with TensorFlow Datasets, such as cifar10")]
+    data_dir: Annotated[str | None, Field(description="folder of prepared data; null: ~/tensorflow_datasets")]
+    download: Annotated[bool, Field(description="download and prepare the data where it is not prepared")]
+    splits: Annotated[
+        dict[Literal["all", "train", "validation", "test"], str],
+        Field(description="our splits, or `all` to have it split here, to split expressions such as train[:90%]"),
+    ]
+
+
 def load_tfds(
-    name: str, data_dir: str | None, download: bool, splits: Mapping[str, str], features: Mapping[str, str]
+    features: Mapping[str, str], *, name: str, data_dir: str | None, download: bool, splits: Mapping[str, str]
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Read splits of a prepared dataset as tables, one column a feature.
 

@@ -12,9 +12,11 @@ def convolve(
     kernel_size: int,
     stride: int,
     padding: str,
+    *,
     activation: str | None,
     l2: float,
     batch_normalization: bool,
+    **_: float,
 ) -> keras.KerasTensor:
     """Convolve, normalise, activate: (B, H, W, C) to (B, H', W', filters)."""
     convolution = keras.layers.Conv2D(
@@ -39,7 +41,7 @@ def pool(x: keras.KerasTensor, pooling: str, size: int) -> keras.KerasTensor:
 
 
 def dense_layers(
-    x: keras.KerasTensor, units: list[int], activation: str, dropout: float, l2: float, batch_normalization: bool
+    x: keras.KerasTensor, units: list[int], *, activation: str, dropout: float, l2: float, batch_normalization: bool
 ) -> keras.KerasTensor:
     """Stack fully connected layers: (B, D) to (B, units[-1])."""
     for width in units:

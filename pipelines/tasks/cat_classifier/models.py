@@ -4,7 +4,7 @@ Every model gives logits (B, O): one of the positive class, or one a class. Filt
 """
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypedDict, Unpack
 
 import keras
 from pydantic import Field
@@ -27,6 +27,15 @@ Pooling = Annotated[
 PoolSize = Annotated[int, Field(ge=1, description="pixels a side of a pool; 1: none")]
 
 
+class LayerSettings(TypedDict):
+    """What every hidden layer has, convolution or fully connected."""
+
+    activation: Activation
+    dropout: Dropout
+    l2: L2
+    batch_normalization: BatchNormalization
+
+
 def logistic_regression(features: Features, *, l2: L2) -> keras.Model:
     """Weigh every pixel once: the baseline that all others have to beat."""
     inputs, x = _start(features)
@@ -37,15 +46,12 @@ def mlp(
     features: Features,
     *,
     units: Units,
-    activation: Activation,
-    dropout: Dropout,
-    l2: L2,
-    batch_normalization: BatchNormalization,
+    **layer: Unpack[LayerSettings],
 ) -> keras.Model:
     """Stack fully connected layers on the pixels, which know nothing of neighbourhood (multilayer perceptron)."""
     inputs, x = _start(features)
-    x = layers.dense_layers(keras.layers.Flatten()(x), units, activation, dropout, l2, batch_normalization)
-    return keras.Model(inputs, _head(x, features, l2), name="mlp")
+    x = layers.dense_layers(keras.layers.Flatten()(x), units, **layer)
+    return keras.Model(inputs, _head(x, features, layer["l2"]), name="mlp")
 
 
 def cnn(
@@ -58,18 +64,15 @@ def cnn(
     pooling: Pooling,
     pool_size: PoolSize,
     units: Units,
-    activation: Activation,
-    dropout: Dropout,
-    l2: L2,
-    batch_normalization: BatchNormalization,
+    **layer: Unpack[LayerSettings],
 ) -> keras.Model:
     """Convolve and pool, once for each entry of `filters`, then fully connected layers (LeCun et al. 1998)."""
     inputs, x = _start(features)
     for width in filters:
-        x = layers.convolve(x, width, kernel_size, stride, padding, activation, l2, batch_normalization)
+        x = layers.convolve(x, width, kernel_size, stride, padding, **layer)
         x = layers.pool(x, pooling, pool_size)
-    x = layers.dense_layers(keras.layers.Flatten()(x), units, activation, dropout, l2, batch_normalization)
-    return keras.Model(inputs, _head(x, features, l2), name="cnn")
+    x = layers.dense_layers(keras.layers.Flatten()(x), units, **layer)
+    return keras.Model(inputs, _head(x, features, layer["l2"]), name="cnn")
 
 
 def resnet(
@@ -86,29 +89,26 @@ def resnet(
         Literal["projection", "identity"],
         Field(description="past a block that halves the image: a 1x1 convolution, or every other pixel and zeros"),
     ],
-    activation: Activation,
-    dropout: Dropout,
-    l2: L2,
-    batch_normalization: BatchNormalization,
+    **layer: Unpack[LayerSettings],
 ) -> keras.Model:
     """Add what each block learns to what it was given (He et al. 2016, "Deep Residual Learning", section 4.2)."""
     inputs, x = _start(features)
-    convolve = partial(layers.convolve, padding="same", l2=l2, batch_normalization=batch_normalization)
-    x = convolve(x, filters, kernel_size, stem_stride, activation=activation)
+    convolve = partial(layers.convolve, padding="same", **layer)
+    straight = partial(convolve, activation=None)
+    x = convolve(x, filters, kernel_size, stem_stride)
     for stage in range(3):
         width = filters * 2**stage
         for block in range((depth - 2) // 6):
             stride = 2 if stage and not block else 1
-            y = convolve(x, width, kernel_size, stride, activation=activation)
-            y = convolve(y, width, kernel_size, 1, activation=None)
+            y = straight(convolve(x, width, kernel_size, stride), width, kernel_size, 1)
             if stride > 1 and shortcut == "projection":
-                x = convolve(x, width, 1, stride, activation=None)
+                x = straight(x, width, 1, stride)
             elif stride > 1:
                 x = keras.layers.MaxPooling2D(1, stride)(x)
                 x = keras.layers.Concatenate()([x, keras.layers.Rescaling(0.0)(x)])
-            x = keras.layers.Activation(activation)(keras.layers.Add()([x, y]))
+            x = keras.layers.Activation(layer["activation"])(keras.layers.Add()([x, y]))
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, _head(layers.drop(x, dropout), features, l2), name="resnet")
+    return keras.Model(inputs, _head(layers.drop(x, layer["dropout"]), features, layer["l2"]), name="resnet")
 
 
 def inception(
@@ -126,16 +126,11 @@ def inception(
     ],
     pooling: Pooling,
     pool_size: PoolSize,
-    activation: Activation,
-    dropout: Dropout,
-    l2: L2,
-    batch_normalization: BatchNormalization,
+    **layer: Unpack[LayerSettings],
 ) -> keras.Model:
     """Look at several sizes at once: 1x1, 3x3, 5x5 and pooled branches in parallel (Szegedy et al. 2015, section 4)."""
     inputs, x = _start(features)
-    convolve = partial(
-        layers.convolve, padding="same", activation=activation, l2=l2, batch_normalization=batch_normalization
-    )
+    convolve = partial(layers.convolve, padding="same", **layer)
     x = convolve(x, stem_filters, 3, stem_stride)
     for width in modules:
         widths = {1: width // 4, 3: width // 2, 5: width // 8, "pool": width // 8}  # as module 3a of the paper
@@ -145,7 +140,7 @@ def inception(
         branches.append(convolve(keras.layers.MaxPooling2D(3, 1, "same")(x), widths["pool"], 1, 1))
         x = layers.pool(keras.layers.Concatenate()(branches), pooling, pool_size)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, _head(layers.drop(x, dropout), features, l2), name="inception")
+    return keras.Model(inputs, _head(layers.drop(x, layer["dropout"]), features, layer["l2"]), name="inception")
 
 
 def pretrained(
@@ -169,7 +164,8 @@ def pretrained(
     application, scale, offset = BACKBONES[backbone]
     pixels = keras.layers.Rescaling(scale, offset)(inputs["image"])
     network = application(include_top=False, weights=None, input_tensor=pixels, pooling="avg")
-    x = layers.dense_layers(layers.drop(network.output, dropout), units, activation, dropout, l2, False)
+    head = {"activation": activation, "dropout": dropout, "l2": l2, "batch_normalization": False}
+    x = layers.dense_layers(layers.drop(network.output, dropout), units, **head)
     return StartedModel(
         inputs,
         _head(x, features, l2),

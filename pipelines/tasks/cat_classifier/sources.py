@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Unpack
 
 import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
+from pipelines.data.files import Root, Split, paths_by_split
 from pipelines.data.images import hdf5_images, image_folder, undecodable
-from pipelines.data.tfds import load_tfds
+from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tasks.cat_classifier.drawings import drawn_pictures
 
@@ -41,9 +42,9 @@ def embedded(
 
 def files(
     *,
-    root: Annotated[str, Field(description="folder that `path` starts from")],
+    root: Root,
     path: Annotated[
-        str | dict[Literal["train", "validation", "test"], str],
+        str | dict[Split, str],
         Field(
             description="a folder with one subfolder a class, or an HDF5 file with the keys <split>_set_x,"
             " <split>_set_y and list_classes; or one such a split by name"
@@ -53,33 +54,24 @@ def files(
     bad_files: BadFiles,
 ) -> Source:
     """Read JPEG, PNG, GIF and BMP files of any size and colour, or arrays in HDF5 files."""
-    paths = {"all": path} if isinstance(path, str) else path
-    if "train" not in paths and "all" not in paths:
-        raise UserError("data.path", "names no train folder or file")
-    places = {split: Path(root) / name for split, name in paths.items()}
+    places = paths_by_split(root, path)
     if any(place.suffix in (".h5", ".hdf5") for place in places.values()):
         tables = hdf5_images(places)
     else:
         tables = {split: image_folder(place) for split, place in places.items()}
-    return _source(tables, positive, bad_files, {"files": {split: Path(name).name for split, name in paths.items()}})
+    return _source(tables, positive, bad_files, {"files": {split: place.name for split, place in places.items()}})
 
 
 def tfds(
     *,
-    name: Annotated[str, Field(description="a name registered with TensorFlow Datasets, such as cats_vs_dogs")],
-    data_dir: Annotated[str | None, Field(description="folder of prepared data; null: ~/tensorflow_datasets")],
-    download: Annotated[bool, Field(description="download and prepare the data where it is not prepared")],
-    splits: Annotated[
-        dict[Literal["all", "train", "validation", "test"], str],
-        Field(description="our splits, or `all` to have it split here, to split expressions such as train[:90%]"),
-    ],
     image: Annotated[str, Field(description="the feature that holds the image")],
     label: Annotated[str, Field(description="the feature that holds the class")],
     positive: Positive,
     bad_files: BadFiles,
+    **prepared: Unpack[Prepared],
 ) -> Source:
     """Read images and their classes from TensorFlow Datasets."""
-    tables, origin = load_tfds(name, data_dir, download, splits, {"image": image, LABEL: label})
+    tables, origin = load_tfds({"image": image, LABEL: label}, **prepared)
     return _source(tables, positive, bad_files, origin)
 
 

