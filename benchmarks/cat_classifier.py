@@ -10,6 +10,7 @@ is made by validation; the test split is scored once, at the end.
 
 import click
 import pandas as pd
+from matplotlib.figure import Figure
 from measured import CONFIGS, RESULTS, add_line, how, read_lines, train_once
 
 from pipelines.startup import import_tensorflow
@@ -61,12 +62,27 @@ def main(data: str, root: str | None, only: str) -> None:
         for name, overrides in rows.items():
             if only in name and not any(line["name"] == name and line["seed"] == seed for line in done):
                 given = [f"seed={seed}", f"split.seed={seed}", *([f"data.root={root}"] if root else []), *overrides]
-                folder = RESULTS / f"{data}_run" if data == "cifar10" else None
-                line = {"name": name, "seed": seed, **train_once(CONFIGS / config, given, folder)}
+                curve = "validation.balanced_accuracy" if data == "cifar10" else None
+                line = {"name": name, "seed": seed, **train_once(CONFIGS / config, given, curve)}
                 click.echo(line)
                 done.append(line)
                 add_line(path, line)
+    if data == "cifar10":
+        draw_curves(done).savefig(RESULTS / "cifar10.png", dpi=100)
     (RESULTS / f"{data}.md").write_text(table(data, done, root))
+
+
+def draw_curves(lines: list[dict]) -> Figure:
+    """Draw balanced accuracy on validation over the minutes of training."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    for line in lines:
+        minutes, accuracy = zip(*[(seconds / 60, value) for seconds, value in line["curve"]], strict=True)
+        axes.plot(minutes, accuracy, label=f"{line['name']} (test {line['test']['balanced_accuracy']:.3f})")
+    axes.set(title="CIFAR-10, ResNet-20", xlabel="minutes of training", ylabel="balanced accuracy on validation")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
 
 
 def table(data: str, lines: list[dict], root: str | None) -> str:

@@ -13,13 +13,16 @@ RESULTS = Path(__file__).parent / "results"
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 
-def train_once(config: Path, overrides: Sequence[str], folder: Path | None = None) -> dict:
-    """Train a config and give its metrics, parameters, seconds and data fingerprint."""
+def train_once(config: Path, overrides: Sequence[str], curve: str | None = None) -> dict:
+    """Train a config and give its metrics, parameters, seconds and data fingerprint.
+
+    `curve` names a column of the history that is given epoch by epoch, with the seconds of training so far.
+    """
     from pipelines.commands.train import train
 
     with tempfile.TemporaryDirectory() as temporary:
         began = time.process_time()
-        fitted, run = train(config, overrides, folder or Path(temporary) / "run")
+        fitted, run = train(config, overrides, Path(temporary) / "run")
         history = run.history()
         return {
             "validation": run.metrics()["validation"],
@@ -29,6 +32,7 @@ def train_once(config: Path, overrides: Sequence[str], folder: Path | None = Non
             "training_seconds": history["seconds"].iloc[-1],
             "processor_seconds": round(time.process_time() - began, 1),
             "data": run.data()["fingerprint"],
+            **({"curve": history[["seconds", curve]].round(4).to_numpy().tolist()} if curve else {}),
         }
 
 

@@ -13,9 +13,9 @@ LOG_SECONDS = 5.0  # at least this long between two lines where nobody watches
 class Progress(keras.callbacks.Callback):
     """Show each epoch's figures, the best so far and the time left."""
 
-    def __init__(self, epochs: int, monitor: str, console: Console | None = None):
+    def __init__(self, epochs: int, monitor: str, history: list[dict[str, float]], console: Console | None = None):
         super().__init__()
-        self.epochs, self.monitor = epochs, monitor
+        self.epochs, self.monitor, self.history = epochs, monitor, history
         self.console = console or Console(stderr=True)
         columns = (
             TextColumn("epoch"),
@@ -26,7 +26,6 @@ class Progress(keras.callbacks.Callback):
         )
         self.bar = Bar(*columns, console=self.console, transient=True)
         self.last_line = -LOG_SECONDS
-        self.best = float("nan")
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Start the line where somebody watches."""
@@ -37,11 +36,10 @@ class Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
         """Show the figures of the epoch."""
-        if logs["best_epoch"] == epoch + 1:
-            self.best = logs[self.monitor]
+        best = self.history[logs["best_epoch"] - 1][self.monitor]
         names = dict.fromkeys(["loss", "validation.loss", self.monitor])
         figures = "  ".join(f"{name} {logs[name]:,.4g}" for name in names)
-        figures += f"  best {self.best:,.4g} (epoch {logs['best_epoch']})"
+        figures += f"  best {best:,.4g} (epoch {logs['best_epoch']})"
         now = time.monotonic()
         if self.console.is_terminal:
             self.bar.update(self.line, completed=epoch + 1, figures=figures)

@@ -51,7 +51,11 @@ def train(
     keeper.take_up()
     first_epoch = len(keeper.history)
     if not keeper.finished and first_epoch < epochs:
-        callbacks = [keeper, keras.callbacks.TensorBoard(run.logs, write_graph=False), Progress(epochs, monitor)]
+        callbacks = [
+            keeper,
+            keras.callbacks.TensorBoard(run.logs, write_graph=False),
+            Progress(epochs, monitor, keeper.history),
+        ]
         if isinstance(model, StartedModel):
             callbacks.append(Thaw())
         model.fit(
