@@ -55,14 +55,16 @@ def test_two_runs_of_one_config_are_the_same_and_the_seed_makes_another(csv, tmp
 
 
 @pytest.mark.parametrize("epoch", [1, 3, 4])
-def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, tmp_path, monkeypatch):
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, tmp_path, monkeypatch, capsys):
     settings = overrides(csv, *AVERAGED)
     train(CONFIG, settings, tmp_path / "whole")
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         interrupt_after(patched, epoch)
         train(CONFIG, settings, tmp_path / "parts")
     assert not (tmp_path / "parts/metrics.json").exists()
+    capsys.readouterr()
     train(CONFIG, settings, tmp_path / "parts", resume=True)
+    assert "nan" not in capsys.readouterr().err  # the best so far is known from before the interruption
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert figures(tmp_path / "parts").equals(figures(tmp_path / "whole"))
     assert pd.read_csv(tmp_path / "parts/history.csv")["seconds"].is_monotonic_increasing
