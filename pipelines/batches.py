@@ -1,6 +1,6 @@
 """Mini-batches for training and batches for evaluation, in an order that seed and step alone decide."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,9 +10,10 @@ import tensorflow as tf
 from pydantic import Field
 
 EVALUATION_BATCH = 256
+MIXING = 0.25  # of a length: how much longer than another an example may be, and still come before it
 CACHE_BYTES = 1 << 30  # model inputs of a split up to this size are kept in memory where `cache` is auto
 
-Encode = Callable[[Mapping[str, tf.Tensor]], Any]
+Encode = Callable[[Mapping[str, tf.Tensor]], Any]  # raw examples to tensors, ragged where lengths differ
 Cache = Annotated[
     bool | Literal["auto"],
     Field(
@@ -38,7 +39,8 @@ def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
         if pd.api.types.is_numeric_dtype(values):
             columns[name] = tf.constant(values.to_numpy("float32"))
         elif len(values) and isinstance(values.iloc[0], list):
-            columns[name] = tf.ragged.constant(values.tolist())
+            flat = [element for row in values for element in row]
+            columns[name] = tf.RaggedTensor.from_row_lengths(tf.constant(flat), values.map(len).to_numpy("int64"))
         else:
             texts = values.map(str) if holds_files(values) else values
             columns[name] = tf.constant(texts.to_numpy(object), dtype=tf.string)
@@ -50,8 +52,22 @@ def holds_files(values: pd.Series) -> bool:
     return len(values) > 0 and isinstance(values.iloc[0], Path)
 
 
+def padded(tensors: Any) -> Any:
+    """Fill ragged tensors up with zeros, or empty texts, to the longest row of the batch, and to one step at least."""
+
+    def dense(tensor: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+        if not isinstance(tensor, tf.RaggedTensor):
+            return tensor
+        shape = tensor.bounding_shape(out_type=tf.int64)
+        return tf.ensure_shape(
+            tensor.to_tensor(shape=tf.maximum(shape, [0] + [1] * (len(tensor.shape) - 1))), tensor.shape
+        )
+
+    return tf.nest.map_structure(dense, tensors)
+
+
 def raw_batches(examples: pd.DataFrame) -> tf.data.Dataset:
-    """Give raw examples in their own order, files read as they are asked for."""
+    """Give raw examples in their own order, padded, files read as they are asked for."""
     rows = tf.data.Dataset.from_tensor_slices(tensors(examples)).batch(EVALUATION_BATCH)
     return rows.map(_reader(examples), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
 
@@ -67,25 +83,35 @@ def make_batches(
         Field(description="examples in a mini-batch; full takes all of them (batch gradient descent)"),
     ],
     cache: Cache,
+    by_length: Annotated[
+        bool, Field(description="put examples of about the same length into one mini-batch, so that little is padding")
+    ] = True,
 ) -> Batches:
-    """Make shuffled mini-batches of encoded examples, each augmented anew.
+    """Make shuffled mini-batches of encoded examples, padded and each augmented anew.
 
     Each epoch's order is drawn from (seed, epoch) and each batch's augmentation from (seed, step), so that a stream
-    taken up at any step goes on as the uninterrupted one does. The last batch of an epoch may be smaller.
+    taken up at any step goes on as the uninterrupted one does. One batch of an epoch may be smaller.
     """
     count = len(examples)
     size = count if size == "full" else min(size, count)
     steps = -(-count // size)
     kept = _keeps(cache, examples, encode)
     rows, read = _encode_all(examples, encode) if kept else tensors(examples), _reader(examples)
+    lengths = _lengths([rows] if kept else _encoded(examples, encode)) if by_length else None
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
-        return tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True)).batch(size)
+        seeds = tf.stack([tf.cast(seed, tf.int64), epoch])
+        draw = tf.random.stateless_uniform([count], seed=seeds)
+        if lengths is None:
+            return tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True)).batch(size)
+        order = tf.argsort(lengths * (1 + MIXING * draw) + draw, stable=True)
+        batches = tf.argsort(tf.random.stateless_uniform([steps], seed=seeds), stable=True)
+        return tf.data.Dataset.from_tensor_slices(batches).map(lambda batch: order[batch * size : (batch + 1) * size])
 
     def one_batch(step: tf.Tensor, order: tf.Tensor) -> Any:
         drawn = tf.nest.map_structure(lambda column: tf.gather(column, order), rows)
-        return augment(*(drawn if kept else encode(read(drawn))), seed=tf.stack([tf.cast(seed, tf.int64), step]))
+        encoded = padded(drawn if kept else encode(read(drawn)))
+        return augment(*encoded, seed=tf.stack([tf.cast(seed, tf.int64), step]))
 
     def stream(first_step: int) -> tf.data.Dataset:
         epochs = tf.data.Dataset.range(first_step // steps, tf.int64.max).flat_map(one_epoch).skip(first_step % steps)
@@ -97,7 +123,7 @@ def make_batches(
 
 def evaluation_batches(examples: pd.DataFrame, encode: Encode, cache: Cache) -> tf.data.Dataset:
     """Give a split's encoded examples in their own order."""
-    batches = _encoded(examples, encode)
+    batches = _encoded(examples, encode).map(lambda *encoded: padded(encoded))
     return (batches.cache() if _keeps(cache, examples, encode) else batches).prefetch(tf.data.AUTOTUNE)
 
 
@@ -107,6 +133,17 @@ def _encoded(examples: pd.DataFrame, encode: Encode) -> tf.data.Dataset:
 
 def _encode_all(examples: pd.DataFrame, encode: Encode) -> Any:
     return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *_encoded(examples, encode))
+
+
+def _lengths(parts: Iterable[Any]) -> tf.Tensor | None:
+    """Give the length of each example (n,) float32, or None where all are as long as each other."""
+    lengths = []
+    for part in parts:
+        ragged = [tensor for tensor in tf.nest.flatten(part) if isinstance(tensor, tf.RaggedTensor)]
+        if not ragged:
+            return None
+        lengths.append(tf.reduce_max([tensor.row_lengths() for tensor in ragged], axis=0))
+    return tf.cast(tf.concat(lengths, axis=0), tf.float32)
 
 
 def _keeps(cache: bool | Literal["auto"], examples: pd.DataFrame, encode: Encode) -> bool:
@@ -122,6 +159,6 @@ def _reader(examples: pd.DataFrame) -> Callable[[Mapping[str, tf.Tensor]], dict[
     files = {name for name, values in examples.items() if holds_files(values)}
 
     def read(rows: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return {name: tf.map_fn(tf.io.read_file, rows[name]) if name in files else rows[name] for name in rows}
+        return padded({name: tf.map_fn(tf.io.read_file, rows[name]) if name in files else rows[name] for name in rows})
 
     return read

@@ -9,23 +9,19 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.batches import Cache, evaluation_batches, raw_batches
-from pipelines.task import Preprocessor, Task, Tensors
+from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 
 
 class Answerer:
-    """Raw inputs in, readable answers out: what evaluation measures and what export writes."""
+    """Raw inputs in, readable answers out: an endpoint, traced once for all batches."""
 
-    def __init__(self, task: Task, preprocessor: Preprocessor, model: keras.Model):
-        self.task, self.preprocessor, self.model = task, preprocessor, model
-        self.function = tf.function(self.answer, input_signature=[preprocessor.signature])
-
-    def answer(self, raw: Tensors) -> Tensors:
-        """Answer a batch of raw inputs, in graph."""
-        return self.task.answer(self.model, self.preprocessor, self.preprocessor.inputs(raw))
+    def __init__(self, endpoint: Endpoint):
+        self.signature = endpoint.signature
+        self.function = tf.function(endpoint.answer, input_signature=[endpoint.signature])
 
     def answer_table(self, examples: pd.DataFrame) -> dict[str, np.ndarray]:
         """Answer every row of a table of raw inputs."""
-        raw = raw_batches(examples[list(self.preprocessor.signature)])
+        raw = raw_batches(examples[list(self.signature)])
         return concatenate([self.function(batch) for batch in raw])
 
 
@@ -44,14 +40,15 @@ class Evaluator:
 
     def validate(self, model: keras.Model) -> dict[str, float]:
         """Give the mean loss and the metrics of the validation split."""
-        losses, counts, answers = [], [], []
+        losses, shares, answers = [], [], []
+        weighted = model.loss.reduction == "mean_with_sample_weight"
         for inputs, labels, weights in self.batches:
             loss, answer = self._step(model, inputs, labels, weights)
             losses.append(float(loss))
-            counts.append(len(labels))
+            shares.append(float(tf.reduce_sum(weights)) if weighted else len(labels))
             answers.append(answer)
         scores = self.task.score(self.examples, concatenate(answers))
-        return {"loss": float(np.average(losses, weights=counts)), **scores}
+        return {"loss": float(np.average(losses, weights=shares)), **scores}
 
     def _loss_and_answer(self, model, inputs, labels, weights) -> tuple[tf.Tensor, Tensors]:
         outputs = model(inputs, training=False)
@@ -60,5 +57,13 @@ class Evaluator:
 
 
 def concatenate(batches: list[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
-    """Join the answers to several batches."""
-    return {name: np.concatenate([batch[name].numpy() for batch in batches]) for name in batches[0]}
+    """Join the answers to several batches, those that vary in length filled up with zeros or empty texts."""
+    return {name: _join([batch[name].numpy() for batch in batches]) for name in batches[0]}
+
+
+def _join(parts: list[np.ndarray]) -> np.ndarray:
+    lengths = np.max([part.shape[1:] for part in parts], axis=0).astype(int)
+    fill = b"" if parts[0].dtype == object else 0
+    gaps = [[(0, 0), *((0, most - own) for most, own in zip(lengths, part.shape[1:], strict=True))] for part in parts]
+    padded_parts = [np.pad(part, gap, constant_values=fill) for part, gap in zip(parts, gaps, strict=True)]
+    return np.concatenate(padded_parts)

@@ -26,13 +26,16 @@ class Execution(TypedDict):
 def resolve_execution(execution: Execution | Literal["auto"], model: keras.Model, steps_per_epoch: int) -> Execution:
     """Decide `auto`; `benchmarks/results/*_speed.md` hold the figures behind the rule.
 
-    XLA is on, but for a model with dropout or convolutions on a CPU.
+    XLA is on, but for a model with dropout or convolutions on a CPU, and for inputs that vary in length, as it
+    would compile the step anew for each length.
     Steps per execution are the most that divide an epoch, so that an epoch stays one.
     """
     if execution == "auto":
         hindered = any(isinstance(layer, WITHOUT_XLA) for layer in model.layers)
         on_cpu = not tf.config.list_physical_devices("GPU")
-        execution = {"jit_compile": not (hindered and on_cpu), "steps_per_execution": MOST_STEPS}
+        varying = any(None in value.shape[1:] for value in model.inputs)
+        jit_compile = not (varying or (hindered and on_cpu))
+        execution = {"jit_compile": jit_compile, "steps_per_execution": MOST_STEPS}
     return {**execution, "steps_per_execution": _largest_divisor(steps_per_epoch, execution["steps_per_execution"])}
 
 

@@ -31,7 +31,8 @@ def write_export(fitted: Fitted, folder: Path) -> Path:
     fitted.answerer.function.get_concrete_function()  # a lookup can be tracked only once it was called
     for resource in (fitted.model, *fitted.preprocessor.lookups):
         archive.track(resource)
-    archive.add_endpoint("serve", fitted.answerer.answer, input_signature=[fitted.preprocessor.signature])
+    for name, endpoint in fitted.endpoints.items():
+        archive.add_endpoint(name, endpoint.answer, input_signature=[endpoint.signature])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         archive.write_out(str(temporary), verbose=False)

@@ -1,7 +1,7 @@
 """The whole flow on one screen: from a config to a trained model with its metrics in a run folder."""
 
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -16,7 +16,7 @@ from pipelines.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.report import write_report
 from pipelines.run import Run
 from pipelines.starts import load_start
-from pipelines.task import Preprocessor, Task
+from pipelines.task import Endpoint, Preprocessor, Task
 from pipelines.tasks import load_task
 from pipelines.training import train
 
@@ -29,7 +29,18 @@ class Fitted:
     task: Task
     preprocessor: Preprocessor
     model: keras.Model
-    answerer: Answerer
+
+    @cached_property
+    def answerer(self) -> Answerer:
+        """Answer examples, as measured."""
+        return Answerer(
+            Endpoint(partial(self.task.respond, self.model, self.preprocessor), self.preprocessor.signature)
+        )
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Name what an export answers."""
+        return self.task.endpoints(self.model, self.preprocessor)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -59,7 +70,7 @@ def fit(config: Config, run: Run) -> Fitted:
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config), batches, evaluator, run, **config.training)
     run.save_model(model, preprocessor.state)
-    fitted = Fitted(config, task, preprocessor, model, Answerer(task, preprocessor, model))
+    fitted = Fitted(config, task, preprocessor, model)
     metrics, answers = {}, {}
     for split in ("train", "validation", "test"):
         answers[split] = fitted.answerer.answer_table(dataset[split])
@@ -77,7 +88,7 @@ def load_fitted(run: Run) -> Fitted:
     preprocessor.restore(run.preprocessor_state())
     model = build_model(config, task, preprocessor)
     run.load_weights(model)
-    return Fitted(config, task, preprocessor, model, Answerer(task, preprocessor, model))
+    return Fitted(config, task, preprocessor, model)
 
 
 def load_run_dataset(config: Config) -> Dataset:

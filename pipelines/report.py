@@ -21,7 +21,10 @@ def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Ma
     pictures |= fitted.task.pictures(fitted.model, fitted.preprocessor, examples, answers)
     run.report.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
-        figure.savefig(run.report / f"{name}.png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+        if isinstance(figure, str):
+            (run.report / f"{name}.html").write_text(figure, encoding="utf-8")
+        else:
+            figure.savefig(run.report / f"{name}.png", dpi=DOTS_PER_INCH, bbox_inches="tight")
 
 
 def learning_curves(history: pd.DataFrame, monitor: str) -> Figure:

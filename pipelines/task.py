@@ -2,10 +2,14 @@
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+
+from pipelines.batches import padded
 
 if TYPE_CHECKING:
     import keras
@@ -13,6 +17,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Tensors = Mapping[str, "tf.Tensor"]  # name -> tensor with the batch first
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One thing that a trained model answers: raw inputs, named and typed by `signature`, to readable answers."""
+
+    answer: Callable[[Tensors], Tensors]
+    signature: dict[str, "tf.TensorSpec"]
 
 
 class Preprocessor(abc.ABC):
@@ -36,7 +48,7 @@ class Preprocessor(abc.ABC):
     @property
     @abc.abstractmethod
     def signature(self) -> dict[str, "tf.TensorSpec"]:
-        """Name the raw inputs of a client, with type and shape, the batch first."""
+        """Name the raw inputs among an example's columns, with type and shape, the batch first."""
 
     @property
     @abc.abstractmethod
@@ -45,7 +57,7 @@ class Preprocessor(abc.ABC):
 
     @abc.abstractmethod
     def inputs(self, raw: Tensors) -> Tensors:
-        """Turn raw inputs into model inputs: in training, in evaluation and in serving."""
+        """Turn raw inputs into model inputs, ragged where lengths differ: in training, evaluation and serving."""
 
     @abc.abstractmethod
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:
@@ -68,7 +80,7 @@ class Task(abc.ABC):
     preprocessor: type[Preprocessor]
     models: Mapping[str, Callable[..., "keras.Model"]]  # the ladder, simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
-    metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better
+    metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better; `score` may give more
     reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
 
     @abc.abstractmethod
@@ -80,9 +92,28 @@ class Task(abc.ABC):
         `outputs`, where the caller has them, are what the model gives for `inputs`: they save calling it again.
         """
 
+    def respond(self, model: "keras.Model", preprocessor: Preprocessor, raw: Tensors) -> Tensors:
+        """Answer a batch of examples' raw inputs, in graph: what is measured."""
+        return self.answer(model, preprocessor, padded(preprocessor.inputs(raw)))
+
+    def endpoints(self, model: "keras.Model", preprocessor: Preprocessor) -> dict[str, Endpoint]:
+        """Name what an export answers: `serve`, which `predict` asks too, and any other.
+
+        Unless overridden that is `respond`. A client's raw inputs may be others than an example's: see `raw_inputs`.
+        """
+        return {"serve": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature)}
+
+    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+        """Give examples as a client would send them to `serve`: unless overridden, with the same columns."""
+        return examples
+
+    def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Give one answer of `serve`, as plain values, the form that is printed: unless overridden, as it is."""
+        return dict(answer)
+
     @abc.abstractmethod
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compute every one of `metrics` from raw examples and the answers to them, in raw units."""
+        """Compute `metrics`, and what else is of interest, from raw examples and the answers to them, in raw units."""
 
     @abc.abstractmethod
     def pictures(
@@ -91,8 +122,8 @@ class Task(abc.ABC):
         preprocessor: Preprocessor,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
-    ) -> dict[str, "Figure"]:
-        """Draw what explains a model and its answers on a split: file name -> figure."""
+    ) -> dict[str, "Figure | str"]:
+        """Draw what explains a model and its answers on a split: file name -> figure, or a page of HTML."""
 
     @abc.abstractmethod
     def read_inputs(

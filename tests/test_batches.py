@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.batches import make_batches, raw_batches, tensors
+from pipelines.batches import make_batches, padded, raw_batches, tensors
 
 
 def stream(first_step=0, seed=0, size=4, cache=True, count=10, steps=6):
@@ -88,3 +88,38 @@ def test_each_step_is_augmented_by_its_own_seed(first_step):
     batches = make_batches(pd.DataFrame({"x": range(6)}), lambda raw: (raw["x"],), augment, 7, size=2, cache=True)
     seeds = [seed.numpy().tolist() for seed in batches.stream(first_step).take(3)]
     assert seeds == [[7, first_step], [7, first_step + 1], [7, first_step + 2]]
+
+
+def ragged_stream(by_length, cache, count=64, size=8, seed=0):
+    lengths = np.random.default_rng(0).integers(1, 30, count)
+    examples = pd.DataFrame({"x": [[f"{row}"] * length for row, length in enumerate(lengths)]})
+
+    def encode(raw):
+        return (tf.ragged.boolean_mask(raw["x"], raw["x"] != ""),)
+
+    batches = make_batches(examples, encode, lambda x, seed: x, seed, size=size, cache=cache, by_length=by_length)
+    taken = [batch.numpy() for batch in batches.stream(0).take(2 * batches.steps_per_epoch)]
+    return [taken[: batches.steps_per_epoch], taken[batches.steps_per_epoch :]]
+
+
+@pytest.mark.parametrize("cache", [True, False])
+@pytest.mark.parametrize("count", [320, 317])
+def test_examples_of_about_the_same_length_share_a_batch(cache, count):
+    share = {}
+    for by_length in (True, False):
+        epochs = ragged_stream(by_length, cache, count)
+        for epoch in epochs:
+            assert sorted(int(row[0]) for batch in epoch for row in batch) == list(range(count))
+        share[by_length] = np.mean([(batch == b"").mean() for batch in epochs[0]])
+        assert [batch[:, 0].tolist() for batch in epochs[0]] != [batch[:, 0].tolist() for batch in epochs[1]]
+    assert share[True] < 0.15 and share[False] > 0.35
+
+
+def test_batches_by_length_come_in_no_order_of_length():
+    widths = [batch.shape[1] for batch in ragged_stream(True, True)[0]]
+    assert widths != sorted(widths) and widths != sorted(widths, reverse=True)
+
+
+def test_nothing_is_padded_to_one_step():
+    empty = tf.RaggedTensor.from_row_lengths(tf.constant([], tf.string), [0, 0])
+    assert padded(empty).shape == (2, 1)

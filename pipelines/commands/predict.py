@@ -1,15 +1,17 @@
 """`predict`: answers of a run or an export to raw inputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines.errors import UserError
+from pipelines.evaluation import Answerer
 from pipelines.export import Export
 from pipelines.fit import load_fitted
 from pipelines.run import Run
+from pipelines.task import Task
 from pipelines.tasks import load_task
 
 
@@ -25,20 +27,21 @@ def predict(
         raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
     if Run(run_or_export).started:
         fitted = load_fitted(Run.open(run_or_export))
-        task, signature, answer = fitted.task, fitted.preprocessor.signature, fitted.answerer.answer_table
-        reading = fitted.reading
+        answerer = Answerer(fitted.endpoints["serve"])
+        task, signature, answer, reading = fitted.task, answerer.signature, answerer.answer_table, fitted.reading
     else:
         export = Export(run_or_export)
         task, signature, answer = load_task(export.task), export.signature, export.answer_table
         reading = export.reading
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
-    return as_records(answer(task.read_inputs(inputs, file, columns, reading)))
+    return as_records(task, answer(task.read_inputs(inputs, file, columns, reading)))
 
 
-def as_records(answers: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+def as_records(task: Task, answers: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Turn named arrays of answers into one plain record an example."""
     names = list(answers)
-    return [dict(zip(names, map(_plain, row), strict=True)) for row in zip(*answers.values(), strict=True)]
+    rows = zip(*answers.values(), strict=True)
+    return [task.readable(dict(zip(names, map(_plain, row), strict=True))) for row in rows]
 
 
 def _plain(value: Any) -> Any:

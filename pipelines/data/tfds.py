@@ -125,6 +125,12 @@ def _undecoded(paths: list[list[str]]) -> dict[str, Any]:
 
 
 def _readable(values: pd.Series, feature: Any) -> pd.Series:
+    if hasattr(feature, "feature"):  # a sequence of another
+        return values.map(lambda row: [_readable_value(value, feature.feature) for value in row])
+    return values.map(lambda value: _readable_value(value, feature))
+
+
+def _readable_value(value: Any, feature: Any) -> Any:
     if hasattr(feature, "int2str"):
-        return values.map(lambda value: feature.int2str(int(value)) if value >= 0 else "")
-    return values.map(lambda value: value.decode() if isinstance(value, bytes) else value)
+        return feature.int2str(int(value)) if value >= 0 else ""
+    return value.decode() if isinstance(value, bytes) else value

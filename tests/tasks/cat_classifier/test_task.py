@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -72,9 +73,7 @@ def test_the_threshold_moves_the_answer_and_not_the_probabilities(images, finish
     test = load_run_dataset(config).test
     plain = fitted.answerer.answer_table(test)
     fitted.preprocessor.threshold = 0.9999
-    from pipelines.evaluation import Answerer
-
-    strict = Answerer(fitted.task, fitted.preprocessor, fitted.model).answer_table(test)
+    strict = replace(fitted).answerer.answer_table(test)
     np.testing.assert_allclose(strict["probabilities"], plain["probabilities"])
     assert set(strict["label"]) == {b"not cat"}
 

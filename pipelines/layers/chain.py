@@ -1,0 +1,126 @@
+"""Linear chains of tags: conditional random fields, and the most probable legal sequence (Lafferty et al. 2001).
+
+Shapes: B sentences, T tokens, K tags. The potential (B, T, K, K) scores tag j at a token after tag i at the one
+before. Before a sentence's first token stands tag 0, and after its last one the tag stays as it is, at no cost.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+FORBIDDEN = -1e4  # a score no sum of others makes up for, and far from overflow
+
+
+class ConditionalRandomField(keras.layers.Layer):
+    """Score each tag at each token together with its neighbour: (B, T, K) and what is real (B, T) -> (B, T, K, K).
+
+    `allowed` (K + 1, K) says which tag may follow which; its last row says which may come first.
+    """
+
+    def __init__(self, allowed: np.ndarray, **kwargs):
+        super().__init__(**kwargs)
+        self.allowed = np.asarray(allowed, "bool")
+
+    def build(self, input_shape: tuple[int | None, ...], *_: tuple[int | None, ...]) -> None:
+        """Make one score for each tag after each other, and for each at the start."""
+        self.transitions = self.add_weight(shape=self.allowed.shape, initializer="zeros", name="transitions")
+
+    def call(self, emissions: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+        """Add what a tag scores after another."""
+        return potentials(emissions, real, self.transitions + forbidding(self.allowed))
+
+
+def forbidding(allowed: np.ndarray) -> np.ndarray:
+    """Turn what is allowed (K + 1, K) into scores of transitions: zero, or never."""
+    return np.where(allowed, 0.0, FORBIDDEN).astype("float32")
+
+
+def potentials(
+    emissions: keras.KerasTensor, real: keras.KerasTensor, transitions: keras.KerasTensor
+) -> keras.KerasTensor:
+    """Join emissions (B, T, K), what is real (B, T) and transitions (K + 1, K) to potentials (B, T, K, K)."""
+    tags = emissions.shape[-1]
+    first = ops.expand_dims(ops.equal(ops.cumsum(ops.ones_like(real, "int32"), axis=1), 1), -1)  # (B, T, 1)
+    first = ops.expand_dims(first, -1)
+    scores = emissions[:, :, None, :] + ops.where(first, transitions[tags], transitions[:tags])
+    stay = np.where(np.eye(tags), 0.0, FORBIDDEN).astype("float32")
+    return ops.where(real[:, :, None, None], scores, stay)
+
+
+def messages(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Sum over all ways to each tag from the left and from the right: two (T, B, K), in logarithms.
+
+    The forward and the backward recursion of Rabiner (1989, section III.A) run side by side in one loop.
+    """
+    forwards = ops.transpose(potentials, (1, 0, 2, 3))  # (T, B, K, K)
+    backwards = ops.flip(ops.transpose(potentials, (1, 0, 3, 2)), 0)
+    end = ops.zeros_like(forwards[0, :, 0, :])
+
+    def step(carry: keras.KerasTensor, scores: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        carry = ops.logsumexp(carry[..., None] + scores, axis=-2)
+        return carry, carry
+
+    _, both = ops.scan(
+        step, ops.stack([_only_first(end), end]), ops.stack([forwards, backwards], axis=1)
+    )  # (T, 2, B, K)
+    right = ops.flip(both[:-1, 1], 0)
+    return both[:, 0], ops.concatenate([right, end[None]])
+
+
+def negative_log_likelihood(potentials: keras.KerasTensor, tags: keras.KerasTensor) -> keras.KerasTensor:
+    """Give minus the log-probability of each tag sequence (B, T), padded with its last tag: (B,).
+
+    Its gradient, the expected less the actual count of each pair of tags, comes with the same recursion, so that none
+    has to be taken through the loop.
+    """
+
+    @ops.custom_gradient
+    def compute(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, object]:
+        left, right = messages(potentials)
+        total = ops.logsumexp(left[-1], axis=-1)  # (B,)
+        actual = path_pairs(tags, potentials.shape[-1])
+        score = ops.sum(potentials * actual, axis=(1, 2, 3))
+
+        def gradient(*arguments: keras.KerasTensor, upstream: keras.KerasTensor | None = None) -> keras.KerasTensor:
+            upstream = arguments[0] if upstream is None else upstream
+            before = ops.concatenate([_only_first(left[:1]), left[:-1]])
+            pairs = ops.transpose(before, (1, 0, 2))[..., None] + potentials
+            expected = ops.exp(pairs + ops.transpose(right, (1, 0, 2))[:, :, None, :] - total[:, None, None, None])
+            return upstream[:, None, None, None] * (expected - actual)
+
+        return total - score, gradient
+
+    return compute(potentials)
+
+
+def path_pairs(tags: keras.KerasTensor, count: int) -> keras.KerasTensor:
+    """Mark the pair of tags at each token of sequences (B, T), tag 0 standing before the first: (B, T, K, K)."""
+    before = ops.concatenate([ops.zeros_like(tags[:, :1]), tags[:, :-1]], axis=1)
+    shape = (*ops.shape(tags), count, count)
+    return ops.reshape(ops.one_hot(before * count + tags, count * count), shape)
+
+
+def best_path(potentials: keras.KerasTensor) -> keras.KerasTensor:
+    """Find the tag sequence of the highest score (B, T) (Viterbi 1967)."""
+    scores = ops.transpose(potentials, (1, 0, 2, 3))
+    start = _only_first(scores[:1, :, 0])[0]
+
+    def forward(best: keras.KerasTensor, scores: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        best = ops.max(best[..., None] + scores, axis=-2)
+        return best, best
+
+    def backward(tag: keras.KerasTensor, scores: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        column = ops.take_along_axis(scores, tag[:, None, None], axis=2)[:, :, 0]
+        tag = ops.cast(ops.argmax(column, axis=-1), "int32")
+        return tag, tag
+
+    _, best = ops.scan(forward, start, scores)  # (T, B, K)
+    last = ops.cast(ops.argmax(best[-1], axis=-1), "int32")
+    before = ops.concatenate([start[None], best[:-1]])
+    _, path = ops.scan(backward, last, before[..., None] + scores, reverse=True)  # the tag before each token
+    return ops.transpose(ops.concatenate([path[1:], last[None]]))
+
+
+def _only_first(like: keras.KerasTensor) -> keras.KerasTensor:
+    """Give the message of a certain tag 0, in the shape of `like` (..., K)."""
+    return ops.zeros_like(like) + np.where(np.arange(like.shape[-1]) == 0, 0.0, FORBIDDEN).astype("float32")

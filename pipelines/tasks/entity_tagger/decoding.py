@@ -1,0 +1,75 @@
+"""From a model's scores to tags, and from tags to entities with their text, in graph.
+
+Shapes: B sentences, T tokens, K tags, E the most entities of a sentence in the batch.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.layers.chain import FORBIDDEN, best_path, forbidding, messages, potentials
+from pipelines.tasks.entity_tagger.preprocessing import PAD, Features
+
+
+class Decoded:
+    """The most probable legal tags of a batch, and what is needed to tell how probable they are."""
+
+    def __init__(self, outputs: tf.Tensor, words: tf.Tensor, features: Features):
+        self.mask = words != PAD  # (B, T)
+        if outputs.shape.rank == 3:  # without a CRF the tags are independent, but for those that the law parts
+            outputs = potentials(tf.nn.log_softmax(outputs), self.mask, forbidding(features.allowed))
+        self.potentials, self.features = outputs, features
+        self.path = best_path(outputs)
+        # B-, I- are 1, 2 of the first type, 3, 4 of the second; O is 0
+        self.begins = self.mask & (self.path % 2 == 1)
+        inside = self.mask & (self.path > 0) & (self.path % 2 == 0)
+        after = tf.concat([inside[:, 1:], tf.zeros_like(inside[:, :1])], axis=1)
+        self.ends = (self.begins | inside) & ~after
+
+    def probabilities(self) -> tf.Tensor:
+        """Give each token's probability of its tag (B, T)."""
+        left, right = messages(self.potentials)
+        both = tf.transpose(left + right, [1, 0, 2])
+        return tf.where(self.mask, tf.gather(tf.nn.softmax(both), self.path, batch_dims=2), 0.0)
+
+    def entity_probabilities(self) -> tf.RaggedTensor:
+        """Give the probability that each entity stands there with that type and those ends (B, E)."""
+        left, right = (tf.transpose(message, [1, 0, 2]) for message in messages(self.potentials))  # (B, T, K)
+        total = tf.reduce_logsumexp(left[:, -1], axis=-1, keepdims=True)
+        before = tf.concat([tf.zeros_like(self.path[:, :1]), self.path[:, :-1]], axis=1)
+        pairs = tf.gather(tf.gather(self.potentials, before, batch_dims=2), self.path, batch_dims=2)
+        along = tf.cumsum(pairs, axis=1)
+        # What may come after an entity's last tag: all but its own type's I-.
+        tags = np.arange(self.features.tags)
+        goes_on = (tags[None] % 2 == 0) & (tags[None] > 0) & ((tags[None] - 1) // 2 == (tags[:, None] - 1) // 2)
+        ways = self.potentials[:, 1:] + right[:, 1:, None, :]
+        ended = tf.reduce_logsumexp(tf.where(goes_on & self.mask[:, 1:, None, None], FORBIDDEN, ways), axis=-1)
+        ended = tf.concat([ended, tf.zeros_like(right[:, :1])], axis=1)
+        begin = along - tf.gather(left, self.path, batch_dims=2)
+        end = along + tf.gather(ended, self.path, batch_dims=2) - total
+        return tf.exp(self.of_ends(end) - self.of_begins(begin))
+
+    def of_begins(self, values: tf.Tensor) -> tf.RaggedTensor:
+        """Take what stands at the first token of each entity: (B, T) -> (B, E)."""
+        return tf.ragged.boolean_mask(values, self.begins)
+
+    def of_ends(self, values: tf.Tensor) -> tf.RaggedTensor:
+        """Take what stands at the last token of each entity: (B, T) -> (B, E)."""
+        return tf.ragged.boolean_mask(values, self.ends)
+
+
+def found_entities(
+    decoded: Decoded, types: list[str], text: tf.Tensor, tokens: tf.Tensor, starts: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Name the entities of texts (B,) whose tokens (B, T) begin at characters `starts` (B, T), padded to (B, E)."""
+    first = decoded.of_begins(starts)
+    stops = decoded.of_ends(starts + tf.strings.length(tokens, unit="UTF8_CHAR"))
+    kinds = decoded.of_begins((decoded.path - 1) // 2)
+    texts = tf.repeat(text, first.row_lengths())
+    names = tf.strings.substr(texts, first.flat_values, (stops - first).flat_values, unit="UTF8_CHAR")
+    return {
+        "entity": first.with_values(names).to_tensor(),
+        "type": first.with_values(tf.gather(tf.constant(types), kinds.flat_values)).to_tensor(),
+        "start": first.to_tensor(),
+        "stop": stops.to_tensor(),
+        "probability": decoded.entity_probabilities().to_tensor(),
+    }

@@ -1,0 +1,231 @@
+"""The ladder of entity taggers: a window, recurrent networks in one or both directions, a Transformer.
+
+Every model gives scores of tags (B, T, K), or with a CRF on top potentials (B, T, K, K).
+"""
+
+from functools import partial
+from typing import Annotated, Literal, TypedDict, Unpack
+
+import keras
+import numpy as np
+from pydantic import Field
+
+from pipelines.data.vectors import read_vectors
+from pipelines.hyperparameters import L2, Dropout, Units
+from pipelines.layers.chain import ConditionalRandomField
+from pipelines.layers.recurrent import recur
+from pipelines.layers.transformer import SinusoidalPositions, encoder_block
+from pipelines.starts import StartedModel
+from pipelines.tasks.entity_tagger.layers import (
+    CharacterCNN,
+    CharacterLSTM,
+    IsToken,
+    Sum,
+    Window,
+    WindowIds,
+    WordDropout,
+)
+from pipelines.tasks.entity_tagger.preprocessing import Features
+
+WordWidth = Annotated[int, Field(ge=1, description="width of each word's embedding")]
+CRF = Annotated[
+    bool,
+    Field(
+        description="score neighbouring tags together: a linear-chain conditional random field (Lafferty et al. 2001)"
+    ),
+]
+Layers = Annotated[int, Field(ge=1, description="layers, one upon the other")]
+
+
+class Token(TypedDict):
+    """What a token is turned into before its neighbours are looked at."""
+
+    word_width: WordWidth
+    characters: Annotated[
+        Literal["none", "cnn", "lstm"],
+        Field(
+            description="what looks at a token's characters: a CNN (Ma & Hovy 2016) or a BiLSTM (Lample et al. 2016)"
+        ),
+    ]
+    character_width: Annotated[int, Field(ge=1, description="width of each character's embedding")]
+    character_units: Annotated[int, Field(ge=1, description="width of what is made of a token's characters")]
+    kernel_size: Annotated[int, Field(ge=1, description="characters that a filter of the CNN sees")]
+    casing_width: Annotated[
+        int, Field(ge=0, description="width of the embedding of a token's casing: digits, Title, UPPER ...; 0: none")
+    ]
+    affix_width: Annotated[int, Field(ge=0, description="width of the embedding of each prefix and suffix; 0: none")]
+    word_dropout: Annotated[float, Field(ge=0, lt=1, description="share of words taken for unknown in training")]
+    dropout: Dropout
+    l2: L2
+    crf: CRF
+
+
+class Recurrent(Token):
+    """What all recurrent rungs share."""
+
+    units: Annotated[int, Field(ge=1, description="width of the state, in each direction")]
+    layers: Layers
+    bidirectional: Annotated[
+        bool, Field(description="read from the sentence's end too (Schuster & Paliwal 1997), not only from its start")
+    ]
+    variational: Annotated[
+        bool, Field(description="drop the same units at all tokens of a sentence (Gal & Ghahramani 2016)")
+    ]
+
+
+def window(
+    features: Features,
+    *,
+    reach: Annotated[int, Field(ge=0, description="neighbours seen on each side")],
+    encoding: Annotated[
+        Literal["one_hot", "embedded"],
+        Field(
+            description="one_hot: a row of the first kernel for each word at each place; embedded: one for each word"
+        ),
+    ],
+    units: Units,
+    **token: Unpack[Token],
+) -> keras.Model:
+    """Look at a window of tokens at a time with a feed-forward network (Collobert et al. 2011, section 3.2)."""
+    inputs, real = _inputs(features)
+    if encoding == "one_hot":
+        words = WordDropout(token["word_dropout"])(inputs["words"])
+        kernel = keras.layers.Embedding(
+            (2 * reach + 1) * features.words, units[0], embeddings_regularizer=_regularizer(token["l2"])
+        )
+        x = keras.layers.Activation("relu")(Sum()(kernel(WindowIds(reach, features.words)(words))))
+        x, later = keras.layers.Dropout(token["dropout"])(x), units[1:]
+    else:
+        x, later = Window(reach)(_tokens(features, inputs, **token), real), units
+    for width in later:
+        x = keras.layers.Dense(width, activation="relu", kernel_regularizer=_regularizer(token["l2"]))(x)
+        x = keras.layers.Dropout(token["dropout"])(x)
+    return _model(features, inputs, real, x, token, "window", encoding == "embedded")
+
+
+def rnn(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
+    """Carry a state from token to token (Elman 1990)."""
+    return _recurrent(features, "rnn", settings)
+
+
+def gru(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
+    """Let gates decide what the state keeps (Cho et al. 2014)."""
+    return _recurrent(features, "gru", settings)
+
+
+def lstm(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
+    """Keep a memory beside the state, behind gates (Hochreiter & Schmidhuber 1997; with a CRF Huang et al. 2015)."""
+    return _recurrent(features, "lstm", settings)
+
+
+def transformer(
+    features: Features,
+    *,
+    width: Annotated[int, Field(ge=2, description="width of each token between the layers")],
+    layers: Layers,
+    heads: Annotated[int, Field(ge=1, description="attention heads; each is width / heads wide")],
+    feed_forward_units: Annotated[int, Field(ge=1, description="width of the hidden layer after each attention")],
+    **token: Unpack[Token],
+) -> keras.Model:
+    """Let every token attend to all others (Vaswani et al. 2017, the encoder), with sinusoidal positions."""
+    inputs, real = _inputs(features)
+    regularizer = _regularizer(token["l2"])
+    x = keras.layers.Dense(width, kernel_regularizer=regularizer)(_tokens(features, inputs, **token))
+    x = SinusoidalPositions()(x)
+    for _ in range(layers):
+        x = encoder_block(
+            x,
+            real,
+            heads=heads,
+            feed_forward_units=feed_forward_units,
+            dropout=token["dropout"],
+            kernel_regularizer=regularizer,
+        )
+    return _model(features, inputs, real, keras.layers.LayerNormalization()(x), token, "transformer")
+
+
+MODELS = {"window": window, "rnn": rnn, "gru": gru, "lstm": lstm, "transformer": transformer}
+
+
+def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Model:
+    token = {name: settings[name] for name in Token.__annotations__}
+    inputs, real = _inputs(features)
+    x = _tokens(features, inputs, **token)
+    drop = keras.layers.SpatialDropout1D if settings["variational"] else keras.layers.Dropout
+    for _ in range(settings["layers"]):
+        x = recur(
+            x,
+            real,
+            cell,
+            settings["units"],
+            bidirectional=settings["bidirectional"],
+            kernel_regularizer=_regularizer(settings["l2"]),
+        )
+        x = drop(settings["dropout"])(x)
+    return _model(features, inputs, real, x, token, cell)
+
+
+def _inputs(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor]:
+    inputs = {
+        "words": keras.Input((None,), dtype="int32", name="words"),
+        "characters": keras.Input((None, None), dtype="int32", name="characters"),
+        "casings": keras.Input((None,), dtype="int32", name="casings"),
+    }
+    if features.affixes:
+        inputs["affixes"] = keras.Input((None, len(features.affixes)), dtype="int32", name="affixes")
+    return inputs, IsToken()(inputs["words"])
+
+
+def _tokens(features: Features, inputs: dict[str, keras.KerasTensor], **token: Unpack[Token]) -> keras.KerasTensor:
+    """Join what is known of each token: (B, T, D)."""
+    words = WordDropout(token["word_dropout"])(inputs["words"])
+    parts = [_embedding(features.words, token["word_width"], "word_embedding")(words)]
+    sizes = (features.characters, token["character_width"])
+    if token["characters"] == "cnn":
+        kernel_size, dropout = token["kernel_size"], token["dropout"]
+        parts.append(CharacterCNN(*sizes, token["character_units"], kernel_size, dropout)(inputs["characters"]))
+    elif token["characters"] == "lstm":
+        parts.append(CharacterLSTM(*sizes, token["character_units"], token["dropout"])(inputs["characters"]))
+    if token["casing_width"]:
+        parts.append(_embedding(features.casings, token["casing_width"], "casing_embedding")(inputs["casings"]))
+    if token["affix_width"]:
+        for number, size in enumerate(features.affixes):
+            ids = inputs["affixes"][:, :, number]
+            parts.append(_embedding(size, token["affix_width"], f"affix_{number}_embedding")(ids))
+    joined = keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    return keras.layers.Dropout(token["dropout"])(joined)
+
+
+def _model(
+    features: Features,
+    inputs: dict[str, keras.KerasTensor],
+    real: keras.KerasTensor,
+    x: keras.KerasTensor,
+    token: Token,
+    name: str,
+    embedded: bool = True,
+) -> keras.Model:
+    outputs = keras.layers.Dense(features.tags, kernel_regularizer=_regularizer(token["l2"]), name="tags")(x)
+    if token["crf"]:
+        outputs = ConditionalRandomField(features.allowed, name="crf")(outputs, real)
+    if features.vectors is None or not embedded:
+        return keras.Model(inputs, outputs, name=name)
+    embedding = next(layer for layer in keras.Model(inputs, outputs).layers if layer.name == "word_embedding")
+    load = partial(_load_vectors, embedding, features)
+    return StartedModel(inputs, outputs, given=[embedding], load=load, frozen_epochs=0, name=name)
+
+
+def _load_vectors(embedding: keras.layers.Embedding, features: Features) -> None:
+    rows = {word: number for number, word in enumerate(features.vocabulary, start=2)}
+    table = np.array(embedding.embeddings)
+    read_vectors(features.vectors, rows, table)
+    embedding.embeddings.assign(table)
+
+
+def _embedding(count: int, width: int, name: str) -> keras.layers.Embedding:
+    limit = (3 / width) ** 0.5  # Ma & Hovy 2016, section 3.1
+    return keras.layers.Embedding(count, width, keras.initializers.RandomUniform(-limit, limit), name=name)
+
+
+def _regularizer(l2: float) -> keras.Regularizer | None:
+    return keras.regularizers.L2(l2) if l2 else None

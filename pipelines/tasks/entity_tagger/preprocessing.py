@@ -1,0 +1,220 @@
+"""From text to tokens, from tokens to numbers, and from tags to labels, in graph.
+
+Shapes: B sentences, T tokens, C characters of a token.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pydantic import Field
+
+from pipelines.data.vectors import vector_words
+from pipelines.errors import UserError
+from pipelines.metrics.entity_f1 import entities
+from pipelines.task import Preprocessor, Tensors
+from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
+
+PAD, UNKNOWN = 0, 1  # the first ids of every vocabulary
+AFFIX_COUNT = 2  # training tokens that an affix needs to be looked up
+BREAK = "\x1f"  # a control character that parts tokens inside the graph, and no text needs
+CASINGS = (  # the form of a token: the first pattern that it matches in full
+    r"\d+",
+    r"[^\pL\d]+",
+    r"\P{Lu}*\d\P{Lu}*",
+    r".*\d.*",
+    r"\P{Lu}+",
+    r"\p{Lu}",
+    r"\P{Ll}+",
+    r"\p{Lu}\P{Lu}+",
+    r".*",
+)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What a model builder has to know of the inputs: how many ids each has, and which tag may follow which."""
+
+    words: int
+    characters: int
+    casings: int
+    affixes: tuple[int, ...]  # ids of each kind of affix, in the order of the inputs
+    tags: int
+    allowed: np.ndarray  # (K + 1, K): tag j may follow tag i; the last row: may come first
+    vocabulary: tuple[str, ...]  # of words, from id 2 on
+    vectors: str | None
+
+
+class SentencePreprocessor(Preprocessor):
+    """Find tokens in text; look up words, their characters, casing and affixes; encode tags."""
+
+    def __init__(
+        self,
+        *,
+        token_pattern: Annotated[
+            str, Field(description="what is a token in a raw text: an RE2 regular expression, such as \\S+")
+        ],
+        lowercase: Annotated[bool, Field(description="look words up in lower case")],
+        fold_digits: Annotated[bool, Field(description="look words up with each digit as 0")],
+        max_words: Annotated[int, Field(ge=1, description="words looked up, the most frequent first")],
+        min_count: Annotated[int, Field(ge=1, description="training tokens that a word needs to be looked up")],
+        vectors: Annotated[
+            str | None,
+            Field(
+                description="text file of word vectors, as of GloVe or word2vec: a word and its numbers on each line;"
+                " its words are looked up too. null: word embeddings start at random"
+            ),
+        ],
+        max_characters: Annotated[int, Field(ge=1, description="characters of a token that are looked at")],
+        affixes: Annotated[
+            list[Annotated[int, Field(ge=1, le=10)]],
+            Field(description="lengths of the prefixes and suffixes that are looked up"),
+        ],
+    ):
+        self.token_pattern, self.lowercase, self.fold_digits = token_pattern, lowercase, fold_digits
+        self.max_words, self.min_count, self.vectors = max_words, min_count, vectors
+        self.max_characters, self.affixes = max_characters, affixes
+        self._check_pattern()
+
+    def adapt(self, train: pd.DataFrame) -> None:
+        """Learn the words, characters and affixes of the training split, its types of entities, and its entities."""
+        tokens = [token for row in train[TOKENS] for token in row]
+        words = _frequent(self._word(tf.constant(tokens)), self.min_count)[: self.max_words]
+        if self.vectors is not None:
+            words = list(dict.fromkeys([*words, *vector_words(self.vectors)]))
+        state = {"words": words, "characters": _frequent(tf.strings.unicode_split(tokens, "UTF-8").flat_values, 1)}
+        for number, affixes in enumerate(self._affixes(tf.constant(tokens))):
+            state[f"affixes_{number}"] = _frequent(affixes, AFFIX_COUNT)
+        found = [
+            (row, entity) for row, tags in zip(train[TOKENS], train[TAGS], strict=True) for entity in entities(tags)
+        ]
+        state["types"] = sorted({entity.type for _, entity in found})
+        names = {f"{entity.type} {' '.join(row[entity.start : entity.stop]).casefold()}" for row, entity in found}
+        state["entities"] = sorted(names)
+        if not state["types"]:
+            raise UserError("split.train", "holds no entity; nothing to learn")
+        self.restore({name: np.array(values, dtype=str) for name, values in state.items()})
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over vocabularies and types."""
+        self.state = dict(state)
+        self.tags = ["O"] + [f"{prefix}-{kind}" for kind in state["types"] for prefix in "BI"]
+        self._words, self._characters, self._tag_ids = map(
+            _lookup, (state["words"], state["characters"], np.array(self.tags))
+        )
+        self._affix_ids = [_lookup(state[f"affixes_{number}"]) for number in range(2 * len(self.affixes))]
+        self.lookups = [self._words, self._characters, *self._affix_ids]
+
+    @property
+    def signature(self) -> dict[str, tf.TensorSpec]:
+        """Take sentences of tokens, filled up with empty texts."""
+        return {TOKENS: tf.TensorSpec([None, None], tf.string, name=TOKENS)}
+
+    @property
+    def features(self) -> Features:
+        """Give the sizes of the vocabularies and the legal transitions."""
+        kinds = [tag[2:] for tag in self.tags]
+        follows = np.array(
+            [[not t.startswith("I-") or kinds[i] == t[2:] for t in self.tags] for i in range(len(kinds))]
+        )
+        first = np.array([[not tag.startswith("I-") for tag in self.tags]])
+        return Features(
+            words=len(self.state["words"]) + 2,
+            characters=len(self.state["characters"]) + 2,
+            casings=len(CASINGS) + 1,
+            affixes=tuple(len(self.state[f"affixes_{number}"]) + 2 for number in range(2 * len(self.affixes))),
+            tags=len(self.tags),
+            allowed=np.concatenate([follows, first]),
+            vocabulary=tuple(self.state["words"]),
+            vectors=self.vectors,
+        )
+
+    def inputs(self, raw: Tensors) -> Tensors:
+        """Look up words, casings (B, T), characters (B, T, C) and affixes (B, T, 2 lengths), ragged, 0 for nothing."""
+        tokens = raw[TOKENS]
+        if not isinstance(tokens, tf.RaggedTensor):
+            tokens = tf.ragged.boolean_mask(tokens, tokens != "")
+        flat = tokens.flat_values
+        characters = tf.strings.unicode_split(flat, "UTF-8")[:, : self.max_characters]
+        affixes = [lookup(text) for lookup, text in zip(self._affix_ids, self._affixes(flat), strict=True)]
+        each = {
+            "words": _whole(self._words(self._word(flat))),
+            "characters": characters.with_flat_values(_whole(self._characters(characters.flat_values))),
+            "casings": _casing(flat),
+        }
+        if affixes:
+            each["affixes"] = tf.stack([_whole(ids) for ids in affixes], axis=-1)
+        return {name: tokens.with_flat_values(values) for name, values in each.items()}
+
+    def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """Add labels (B, T), 1 for the first tag and 0 for padding, and weights (B, T): 1 for tokens."""
+        inputs = self.inputs(raw)
+        tags = raw[TAGS]
+        if not isinstance(tags, tf.RaggedTensor):
+            tags = tf.ragged.boolean_mask(tags, tags != "")
+        # A type that train lacks cannot be answered: it counts as no entity in the loss, and as missed in the score.
+        labels = tf.maximum(_whole(self._tag_ids(tags.flat_values)) - 1, 1)
+        weights = tf.ones_like(labels, tf.float32)
+        return inputs, tags.with_flat_values(labels), tags.with_flat_values(weights)
+
+    def tokenize(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Find the tokens of texts (B,): tokens (B, T) and the character at which each begins (B, T), padded with 0."""
+        text = tf.strings.regex_replace(text, BREAK, " ")
+        parts = tf.strings.split(tf.strings.regex_replace(text, f"({self.token_pattern})", rf"{BREAK}\1{BREAK}"), BREAK)
+        lengths = tf.strings.length(parts.flat_values, unit="UTF8_CHAR")
+        ends = parts.with_values(lengths).to_tensor()
+        starts = tf.RaggedTensor.from_tensor(tf.cumsum(ends, axis=1, exclusive=True), parts.row_lengths())
+        # Tokens stand between breaks: the second part of a text, the fourth, and so on.
+        place = tf.RaggedTensor.from_row_splits(tf.ragged.range(parts.row_lengths()).flat_values, parts.row_splits)
+        token = place % 2 == 1
+        return tf.ragged.boolean_mask(parts, token), tf.ragged.boolean_mask(starts, token)
+
+    def _word(self, tokens: tf.Tensor) -> tf.Tensor:
+        words = tf.strings.lower(tokens, encoding="utf-8") if self.lowercase else tokens
+        return tf.strings.regex_replace(words, r"\d", "0") if self.fold_digits else words
+
+    def _affixes(self, tokens: tf.Tensor) -> list[tf.Tensor]:
+        """Cut prefixes and suffixes off tokens (N,) that are longer than these."""
+        lengths = tf.strings.length(tokens, unit="UTF8_CHAR")
+        affixes = []
+        for length in self.affixes:
+            starts = tf.zeros_like(lengths)
+            for pos in (starts, tf.maximum(0, lengths - length)):
+                cut = tf.strings.substr(tokens, pos, tf.fill(tf.shape(lengths), length), unit="UTF8_CHAR")
+                affixes.append(tf.where(lengths > length, cut, ""))
+        return affixes
+
+    def _check_pattern(self) -> None:
+        where = "preprocessing.token_pattern"
+        try:
+            empty = tf.strings.regex_full_match("", f"({self.token_pattern})")
+        except tf.errors.InvalidArgumentError:
+            raise UserError(where, f"'{self.token_pattern}' is no RE2 regular expression") from None
+        if empty:
+            raise UserError(where, f"'{self.token_pattern}' also matches a token of no characters")
+
+
+def _frequent(texts: tf.Tensor, least: int) -> list[str]:
+    """List texts that occur `least` times or more, the most frequent first; arrays of text drop a NUL at the end."""
+    counts = Counter(text.decode().rstrip("\0") for text in texts.numpy())
+    return [text for text, count in counts.most_common() if count >= least and text] or [BREAK]  # which no token holds
+
+
+def _lookup(vocabulary: Iterable[str]) -> keras.layers.StringLookup:
+    """Give texts numbers from 2 on; no text can pass for the token that Keras lets stand for unknown ones."""
+    return keras.layers.StringLookup(vocabulary=list(vocabulary), mask_token="", oov_token=2 * BREAK)
+
+
+def _whole(ids: tf.Tensor) -> tf.Tensor:
+    return tf.cast(ids, tf.int32)
+
+
+def _casing(tokens: tf.Tensor) -> tf.Tensor:
+    """Tell the form of each token (N,), from 1."""
+    forms = tf.stack([tf.strings.regex_full_match(tokens, pattern) for pattern in CASINGS], axis=1)
+    return tf.argmax(tf.cast(forms, tf.int32), axis=1, output_type=tf.int32) + 1

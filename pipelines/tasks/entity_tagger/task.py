@@ -1,0 +1,140 @@
+"""The entity-tagger task: what the line needs to know of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from keras import ops
+from matplotlib.figure import Figure
+
+from pipelines.batches import padded
+from pipelines.errors import UserError
+from pipelines.layers.chain import negative_log_likelihood
+from pipelines.metrics.entity_f1 import entity_scores
+from pipelines.task import Endpoint, Preprocessor, Task, Tensors
+from pipelines.tasks.entity_tagger import sources
+from pipelines.tasks.entity_tagger.decoding import Decoded, found_entities
+from pipelines.tasks.entity_tagger.models import MODELS
+from pipelines.tasks.entity_tagger.pictures import draw_pictures
+from pipelines.tasks.entity_tagger.preprocessing import SentencePreprocessor
+from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
+
+
+class NegativeLogLikelihood(keras.Loss):
+    """Take minus the log-probability of the tags, averaged over tokens.
+
+    Of scores (B, T, K) each token's tag counts on its own; of a CRF's potentials (B, T, K, K) each sentence's do
+    together. Labels (B, T) count tags from 1, 0 is padding.
+    """
+
+    def __init__(self):
+        super().__init__(reduction="mean_with_sample_weight")
+
+    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
+        """Give each token's share of the loss (B, T)."""
+        labels = ops.cast(y_true, "int32")
+        tags = ops.maximum(labels - 1, 0)
+        if len(y_pred.shape) == 3:
+            return keras.losses.sparse_categorical_crossentropy(tags, y_pred, from_logits=True)
+        real = ops.cast(labels > 0, y_pred.dtype)
+        last = ops.max(ops.where(real > 0, ops.cumsum(ops.ones_like(tags), axis=1), 1), axis=1, keepdims=True) - 1
+        tags = ops.where(labels > 0, tags, ops.take_along_axis(tags, last, axis=1))  # padding repeats the last tag
+        return negative_log_likelihood(y_pred, tags)[:, None] * real / ops.sum(real, axis=1, keepdims=True)
+
+
+def negative_log_likelihood_loss() -> keras.Loss:
+    """Take minus the log-probability of the tags, averaged over tokens."""
+    return NegativeLogLikelihood()
+
+
+class EntityTagger(Task):
+    """Find the entities that a text names."""
+
+    sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
+    preprocessor = SentencePreprocessor
+    models = MODELS
+    losses = {"negative_log_likelihood": negative_log_likelihood_loss}
+    metrics = {"precision": "max", "recall": "max", "f1": "max"}
+
+    def answer(
+        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+    ) -> Tensors:
+        """Give each token's tag and its probability (B, T), padded with empty texts and zeros."""
+        decoded = _decode(model, preprocessor, inputs, outputs)
+        tags = tf.gather(tf.constant(preprocessor.tags), decoded.path)
+        return {"tags": tf.where(decoded.mask, tags, ""), "probabilities": decoded.probabilities()}
+
+    def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
+        """Find entities in texts, or in sentences of tokens, which count as joined by blanks."""
+
+        def find(text: tf.Tensor, tokens: tf.RaggedTensor, starts: tf.RaggedTensor) -> dict[str, tf.Tensor]:
+            inputs = padded(preprocessor.inputs({TOKENS: tokens}))
+            decoded = _decode(model, preprocessor, inputs, None)
+            types = list(preprocessor.state["types"])
+            return found_entities(decoded, types, text, padded(tokens), padded(starts))
+
+        def in_texts(raw: Tensors) -> Tensors:
+            return find(raw["text"], *preprocessor.tokenize(raw["text"]))
+
+        def in_tokens(raw: Tensors) -> Tensors:
+            tokens = tf.ragged.boolean_mask(raw[TOKENS], raw[TOKENS] != "")
+            widths = tf.strings.length(raw[TOKENS], unit="UTF8_CHAR") + 1
+            starts = tf.ragged.boolean_mask(tf.cumsum(widths, axis=1, exclusive=True), raw[TOKENS] != "")
+            return find(tf.strings.reduce_join(tokens, axis=1, separator=" "), tokens, starts)
+
+        text = {"text": tf.TensorSpec([None], tf.string, name="text")}
+        return {"serve": Endpoint(in_texts, text), TOKENS: Endpoint(in_tokens, preprocessor.signature)}
+
+    def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """List a text's entities."""
+        rows = zip(*(answer[name] for name in ("entity", "type", "start", "stop", "probability")), strict=True)
+        names = ("text", "type", "start", "stop", "probability")
+        return {"entities": [dict(zip(names, row, strict=True)) for row in rows if row[1]]}
+
+    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Compute precision, recall and f1 of whole entities: of all, and of each type."""
+        return entity_scores(examples[TAGS].tolist(), answered_tags(examples, answers))
+
+    def pictures(
+        self,
+        model: keras.Model,
+        preprocessor: Preprocessor,
+        examples: pd.DataFrame,
+        answers: Mapping[str, np.ndarray],
+    ) -> dict[str, Figure | str]:
+        """Draw F1 by type and by what training had seen, confused tags, and the most frequent mistakes."""
+        return draw_pictures(preprocessor.state, examples, answered_tags(examples, answers))
+
+    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+        """Write examples as texts."""
+        return pd.DataFrame({"text": examples[TOKENS].map(" ".join)})
+
+    def read_inputs(
+        self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
+    ) -> pd.DataFrame:
+        """Read texts: each input is one, and each line of a file that is not empty."""
+        texts = list(inputs)
+        if file is not None:
+            try:
+                texts += [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError):
+                raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
+        return pd.DataFrame({"text": texts})
+
+
+TASK = EntityTagger()
+
+
+def answered_tags(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> list[list[str]]:
+    """Cut answers to each sentence's length."""
+    rows = zip(examples[TAGS], answers["tags"], strict=True)
+    return [[tag.decode() for tag in tags[: len(true)]] for true, tags in rows]
+
+
+def _decode(model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None) -> Decoded:
+    outputs = model(inputs, training=False) if outputs is None else outputs
+    return Decoded(outputs, inputs["words"], preprocessor.features)

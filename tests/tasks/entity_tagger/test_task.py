@@ -1,0 +1,173 @@
+"""The whole line on a CoNLL file: answers with their places, metrics, pages, and one clear line for every mistake."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import tensorflow as tf
+from conftest import invoke, sets
+
+from pipelines.config import load_config
+from pipelines.fit import load_fitted
+from pipelines.run import Run
+from pipelines.tasks.entity_tagger.pictures import mistakes_page
+
+from .conftest import CONFIG, overrides, write_conll
+
+TEXT = "Mr  Bob Lee lives in Oslo 7. Ms Ann lives in Rome 8."
+
+
+def test_metrics_hold_each_type_and_the_run_its_pages(finished_tagger):
+    metrics = json.loads((finished_tagger / "metrics.json").read_text())["test"]
+    assert metrics["f1"] > 0.9 and {"PER.f1", "LOC.recall"} <= set(metrics)
+    names = {path.name for path in (finished_tagger / "report").iterdir()}
+    assert {
+        "f1_by_type.png",
+        "seen_and_unseen.png",
+        "tag_confusion.png",
+        "mistakes.html",
+        "learning_curves.png",
+    } <= names
+
+
+def test_answers_name_entities_where_they_stand(finished_tagger, exported_tagger):
+    for folder in (finished_tagger, exported_tagger):
+        result = invoke("predict", folder, TEXT, "nothing here", "", "--json")
+        (first, second, third) = json.loads(result.stdout)
+        found = first["entities"]
+        assert "Bob Lee" in {entity["text"] for entity in found}
+        for entity in found:
+            assert TEXT[entity["start"] : entity["stop"]] == entity["text"]
+            assert 0 < entity["probability"] <= 1
+        assert third == {"entities": []} and isinstance(second["entities"], list)
+
+
+def test_an_export_answers_texts_and_tokens_without_keras(exported_tagger):
+    code = f"""
+import tensorflow as tf
+loaded = tf.saved_model.load({str(exported_tagger / "1")!r})
+texts = loaded.signatures["serving_default"](text=tf.constant(["Mr Bob Lee lives in Oslo 3 ."]))
+rows = [["Mr", "Bob", "Lee", "lives", "in", "Oslo", "3", "."], ["Hi"] + [""] * 7]
+tokens = loaded.signatures["tokens"](tokens=tf.constant(rows))
+for name in texts: assert (texts[name].numpy()[0] == tokens[name].numpy()[0]).all(), name
+print(texts["entity"].numpy()[0].tolist(), texts["start"].numpy()[0].tolist())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "[b'Bob Lee', b'Oslo'] [3, 20]", done.stderr
+
+
+def test_an_entity_is_as_probable_as_all_sequences_with_it(finished_tagger):
+    """Sum over every sequence of a short sentence by way of the model's own potentials."""
+    import itertools
+
+    import numpy as np
+
+    from pipelines.batches import padded
+    from pipelines.metrics.entity_f1 import Entity, entities
+    from pipelines.tasks.entity_tagger.decoding import Decoded
+
+    fitted = load_fitted(Run.open(finished_tagger))
+    inputs = padded(fitted.preprocessor.inputs({"tokens": tf.constant([["Mr", "Bob", "Lee", "Oslo"]])}))
+    inputs = {
+        name: tf.pad(value, [[0, 0], [0, 2]] + [[0, 0]] * (len(value.shape) - 2)) for name, value in inputs.items()
+    }
+    decoded = Decoded(fitted.model(inputs), inputs["words"], fitted.preprocessor.features)
+    tags, potentials = fitted.preprocessor.tags, decoded.potentials.numpy()[0].astype("float64")
+    weights = {}
+    for path in itertools.product(range(len(tags)), repeat=4):
+        weights[path] = np.exp(
+            sum(potentials[t, before, tag] for t, (before, tag) in enumerate(zip((0, *path), path, strict=False)))
+        )
+    total = sum(weights.values())
+    answered = entities([tags[tag] for tag in decoded.path.numpy()[0][:4]])
+    by_hand = [
+        sum(
+            weight
+            for path, weight in weights.items()
+            if Entity(e.start, e.stop, e.type) in entities([tags[t] for t in path])
+        )
+        for e in answered
+    ]
+    assert answered
+    np.testing.assert_allclose(decoded.entity_probabilities().to_list()[0], np.array(by_hand) / total, atol=1e-4)
+
+
+def test_a_run_reads_sentences_of_a_file_and_shows_its_answers(conll, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("Mr Dan Ng lives in Rome 1 .\n\nMs Eve slept .\n")
+    result = invoke("run", CONFIG, *sets(overrides(conll, "training.epochs=1")))
+    assert result.exit_code == 0, result.output
+    assert "lives in" in result.stdout
+    result = invoke("predict", "exports/entity_tagger", "--file", "texts.txt", "--json")
+    assert len(json.loads(result.stdout)) == 2
+    result = invoke("predict", "exports/entity_tagger", "--file", "none.txt")
+    assert (result.exit_code, "none.txt: cannot be read" in result.stderr) == (1, True)
+
+
+def test_interrupted_training_ends_with_the_same_metrics(conll, finished_tagger, tmp_path, monkeypatch):
+    from pipelines.training import Keeper
+
+    original = Keeper.on_epoch_end
+
+    def stop(self, epoch, logs=None):
+        original(self, epoch, logs)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Keeper, "on_epoch_end", stop)
+    arguments = ["train", CONFIG, *sets(overrides(conll)), "--run-dir", tmp_path / "run"]
+    assert invoke(*arguments).exit_code == 130
+    monkeypatch.setattr(Keeper, "on_epoch_end", original)
+    assert invoke(*arguments, "--resume").exit_code == 0
+    assert (tmp_path / "run" / "metrics.json").read_text() == (finished_tagger / "metrics.json").read_text()
+
+
+BAD = {
+    "an illegal tag": ("Ann I-PER\n", [], "names.conll:1: 'I-PER' after 'O': no entity of type PER is open; mend it"),
+    "no tags at all": ("Ann O\n", [], "data: no token has a tag but O"),
+    "no such column": ("Ann B-PER\n", ["data.tag_column=3"], "2 columns, so no tag in column 3"),
+    "a scheme of no name": ("Ann B-PER\n", ["data.scheme=biluo"], "data.scheme"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_gets_one_line_and_writes_nothing(case, tmp_path):
+    content, more, message = BAD[case]
+    path = tmp_path / "names.conll"
+    path.write_text(content)
+    settings = overrides(path, "data.scheme=bio", *more)
+    result = invoke("train", CONFIG, *sets(settings), "--run-dir", tmp_path / "run")
+    assert result.exit_code == 1 and message in result.stderr and "Traceback" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("rule", "count"), [("skip", 90), ("repair", 91)])
+def test_illegal_tags_are_left_out_or_repaired_and_listed(rule, count, tmp_path):
+    from pipelines.tasks.entity_tagger.sources import files
+
+    path = write_conll(tmp_path / "names.conll")
+    path.write_text(path.read_text() + "\nEve I-PER\n")
+    source = files(root=str(tmp_path), path="names.conll", tag_column=-1, scheme="bio", bad_tags=rule)
+    assert len(source.examples["all"]) == count
+    listed = source.skipped if rule == "skip" else source.origin["repaired"]
+    assert [fault["reason"] for fault in listed] == ["'I-PER' after 'O': no entity of type PER is open"]
+
+
+def test_mistakes_are_counted_by_kind_and_cannot_break_the_page():
+    page = mistakes_page(
+        [["<b>", "ran"], ["Oslo", "Bay"]], [["B-PER", "O"], ["B-LOC", "I-LOC"]], [["O", "B-PER"], ["B-LOC", "O"]]
+    )
+    assert "PER answered as nothing: 1 times" in page and "nothing answered as PER: 1 times" in page
+    assert "LOC answered as its own type with other ends: 1 times" in page
+    assert "&lt;b&gt;" in page and "<b>" not in page
+
+
+def test_the_split_files_keep_their_splits_and_config_is_checked(conll, tmp_path):
+    parts = {"train": ["names.conll"], "validation": "names.conll", "test": "names.conll"}
+    config = load_config(CONFIG, [*overrides(conll), f"data.path={json.dumps(parts)}"])
+    from pipelines.fit import load_run_dataset
+
+    dataset = load_run_dataset(config)
+    assert len(dataset.train) == len(dataset.test) == 90 and isinstance(dataset.train, pd.DataFrame)
