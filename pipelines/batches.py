@@ -10,6 +10,8 @@ import tensorflow as tf
 from pydantic import Field
 
 EVALUATION_BATCH = 256
+FULL_UP_TO = 2500  # examples: with so few, a step over all of them is cheap
+SMALLEST_MINI_BATCH = 64  # of the powers of two that are usual for more examples
 MIXING = 0.25  # of a length: how much longer than another an example may be, and still come before it
 CACHE_BYTES = 1 << 30  # model inputs of a split up to this size are kept in memory where `cache` is auto
 
@@ -79,8 +81,11 @@ def make_batches(
     seed: int,
     *,
     size: Annotated[
-        Annotated[int, Field(ge=1)] | Literal["full"],
-        Field(description="examples in a mini-batch; full takes all of them (batch gradient descent)"),
+        Annotated[int, Field(ge=1)] | Literal["full", "auto"],
+        Field(
+            description="examples in a mini-batch; full: all of them (batch gradient descent); auto: all where there"
+            " are at most 2,500, else 64"
+        ),
     ],
     cache: Cache,
     by_length: Annotated[
@@ -93,6 +98,8 @@ def make_batches(
     taken up at any step goes on as the uninterrupted one does. One batch of an epoch may be smaller.
     """
     count = len(examples)
+    if size == "auto":
+        size = "full" if count <= FULL_UP_TO else SMALLEST_MINI_BATCH
     size = count if size == "full" else min(size, count)
     steps = -(-count // size)
     kept = _keeps(cache, examples, encode)
@@ -100,13 +107,17 @@ def make_batches(
     lengths = _lengths([rows] if kept else _encoded(examples, encode)) if by_length else None
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        seeds = tf.stack([tf.cast(seed, tf.int64), epoch])
-        draw = tf.random.stateless_uniform([count], seed=seeds)
+        draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
         if lengths is None:
             return tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True)).batch(size)
         order = tf.argsort(lengths * (1 + MIXING * draw) + draw, stable=True)
-        batches = tf.argsort(tf.random.stateless_uniform([steps], seed=seeds), stable=True)
-        return tf.data.Dataset.from_tensor_slices(batches).map(lambda batch: order[batch * size : (batch + 1) * size])
+        # Which batch is the smaller one is drawn too: were it always the last, the longest would weigh the most.
+        places = tf.random.stateless_uniform([steps], seed=tf.stack([tf.cast(seed, tf.int64), -1 - epoch]))
+        batches = tf.argsort(places, stable=True)
+        starts = batches * size - tf.where(batches > batches[0], steps * size - count, 0)
+        sizes = tf.where(batches == batches[0], size - (steps * size - count), size)
+        spans = tf.data.Dataset.from_tensor_slices((starts, starts + sizes))
+        return spans.map(lambda start, stop: order[start:stop])
 
     def one_batch(step: tf.Tensor, order: tf.Tensor) -> Any:
         drawn = tf.nest.map_structure(lambda column: tf.gather(column, order), rows)

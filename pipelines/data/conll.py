@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,22 +35,23 @@ def read_conll(path: Path, tag_column: int) -> list[Sentence]:
     sentences: list[Sentence] = []
     current = Sentence([], [], [])
     for number, line in _lines(path):
-        cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
+        cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else re.split(" +", line.strip(" "))
         if not any(cells) or cells[0] == DOCUMENT:
             sentences += [current] if current.tokens else []
             current = Sentence([], [], [])
             continue
-        if not cells[0] and cells[-1] == "O":
-            continue  # a token of nothing but blanks, as tweets have
-        if not cells[0]:
-            raise UserError(f"{path}:{number}", f"a tag, '{cells[-1]}', but no token in the first column")
         if len(cells) < 2 or not -len(cells) <= tag_column < len(cells):
             problem = f"{len(cells)} column{'s' * (len(cells) != 1)}, so no tag in column {tag_column}"
             raise UserError(
                 f"{path}:{number}", f"{problem}; a line is a token and its tag, a blank line ends a sentence"
             )
+        tag = cells[tag_column]
+        if not cells[0] and tag != "O":
+            raise UserError(f"{path}:{number}", f"a tag, '{tag}', but no token in the first column")
+        if not cells[0]:
+            continue  # a token of nothing but blanks, as tweets have
         current.tokens.append(cells[0])
-        current.tags.append(cells[tag_column])
+        current.tags.append(tag)
         current.lines.append(number)
     sentences += [current] if current.tokens else []
     if not sentences:
@@ -90,7 +93,7 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], dict[int, st
             faults[place] = f"'{tag}' after '{before}': {fault}"
         goes_on = _goes_on(before, prefix, kind, scheme)
         result.append("O" if prefix == "O" else f"{'I' if goes_on else 'B'}-{kind}")
-        if scheme == "bioes" and before[0] in "BI" and prefix in "OBS" and place not in faults:
+        if scheme == "bioes" and before[0] in "BI" and prefix in ("O", "B", "S") and place not in faults:
             faults[place] = f"'{tag}' after '{before}': that entity has no E-"
         before = tag if prefix != "O" else "O"
     if scheme == "bioes" and before[0] in "BI":
@@ -98,16 +101,16 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], dict[int, st
     return result, faults
 
 
-_PREFIXES = {"io": "I", "iob1": "BI", "bio": "BI", "bioes": "BIES"}
+_PREFIXES = {"io": {"I"}, "iob1": {"B", "I"}, "bio": {"B", "I"}, "bioes": {"B", "I", "E", "S"}}
 
 
 def _goes_on(before: str, prefix: str, kind: str, scheme: Scheme) -> bool:
     open_before = before != "O" and before.partition("-")[2] == kind and before[0] not in "ES"
-    return prefix in "IE" and open_before
+    return prefix in ("I", "E") and open_before
 
 
 def _fault(before: str, prefix: str, kind: str, scheme: Scheme) -> str | None:
-    if scheme in ("bio", "bioes") and prefix in "IE" and not _goes_on(before, prefix, kind, scheme):
+    if scheme in ("bio", "bioes") and prefix in ("I", "E") and not _goes_on(before, prefix, kind, scheme):
         return f"no entity of type {kind} is open"
     if scheme == "iob1" and prefix == "B" and before.partition("-")[2] != kind:
         return "B- stands only between two entities of a type"
@@ -124,6 +127,6 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
                 except UnicodeDecodeError as error:
                     mend = "save the file as UTF-8"
                     raise UserError(f"{path}:{number}", f"not UTF-8 text (byte {error.start + 1}); {mend}") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
         raise UserError(str(path), f"cannot read this file ({reason})") from None

@@ -2,7 +2,8 @@
 
 import gzip
 import os
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,49 +15,50 @@ def vector_words(path: str | Path) -> list[str]:
     """List the words of a file of vectors, in its order.
 
     Raises:
-        UserError: as `read_vectors` does.
+        UserError: where the file cannot be read.
     """
-    return list(dict.fromkeys(word for word, _ in _lines(Path(path))))
+    return [word for _, word, _ in _lines(Path(path))]
 
 
-def read_vectors(path: str | Path, rows: Mapping[str, int], table: np.ndarray) -> int:
-    """Fill the rows of `table` (V, D) whose words a file has; gives how many it has.
+def read_vectors(path: str | Path, rows: Sequence[int], table: np.ndarray) -> None:
+    """Put the file's vectors into the rows of `table` (V, D) given for each of its words, in its order; -1: nowhere.
 
     Raises:
         UserError: naming the line that is no word with D numbers.
     """
-    found = 0
-    for number, (word, numbers) in enumerate(_lines(Path(path)), start=1):
-        row = rows.get(word)
-        if row is None:
-            continue
+    for row, (number, word, numbers) in zip(rows, _lines(Path(path)), strict=True):
+        if len(numbers) != table.shape[1]:
+            mend = f"set word_width: {len(numbers)}"
+            problem = f"has {len(numbers)} numbers, the model's words {table.shape[1]}; {mend}"
+            raise UserError(f"{path}:{number}", problem)
         try:
-            vector = np.array(numbers.split(" "), dtype="float32")
+            vector = np.array(numbers, dtype="float32")
         except ValueError:
-            raise UserError(f"{path}: vector {number}", f"'{word}' is followed by what is no number") from None
-        if len(vector) != table.shape[1]:
-            mend = f"set word_width: {len(vector)}"
-            raise UserError(
-                f"{path}: vector {number}", f"has {len(vector)} numbers, the model's words {table.shape[1]}; {mend}"
-            )
-        table[row] = vector
-        found += 1
-    return found
+            raise UserError(f"{path}:{number}", f"'{word}' is followed by what is no number") from None
+        if row >= 0:
+            table[row] = vector
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
+def _lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
+    """Give each line's number, word and numbers; some words of GloVe hold blanks, so the first line gives the width."""
     opener = gzip.open if path.suffix == ".gz" else open
+    width = None
     try:
-        with opener(path, "rt", encoding="utf-8", newline="\n") as file:
-            for number, line in enumerate(file):
-                word, _, numbers = line.rstrip("\r\n ").partition(" ")
-                header = number == 0 and word.isdigit() and numbers.strip().isdigit()  # word2vec's count and width
-                if word and numbers and not header:
-                    yield word, numbers
-    except (OSError, EOFError) as error:
+        with opener(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+            for number, line in enumerate(file, start=1):
+                cells = line.rstrip("\r\n ").split(" ")
+                if number == 1 and len(cells) == 2 and cells[0].isdigit() and cells[1].isdigit():
+                    width = int(cells[1])  # word2vec's count and width
+                elif len(cells) > 1:
+                    width = width or len(cells) - 1
+                    yield (
+                        number,
+                        " ".join(cells[:-width]) or cells[0],
+                        cells[-width:] if len(cells) > width else cells[1:],
+                    )
+    except (OSError, EOFError, zlib.error) as error:
         reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
         raise UserError(str(path), f"cannot read these word vectors ({reason})") from None
     except UnicodeDecodeError:
-        raise UserError(
-            str(path), "not UTF-8 text; word vectors are read in their text form, not the binary one"
-        ) from None
+        problem = "not UTF-8 text; word vectors are read in their text form, not the binary one"
+        raise UserError(str(path), problem) from None

@@ -48,22 +48,21 @@ def potentials(
 
 
 def messages(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Sum over all ways to each tag from the left and from the right: two (T, B, K), in logarithms.
+    """Weigh each tag by all ways to it from the left, and from the right: two (T, B, K), in logarithms.
 
-    The forward and the backward recursion of Rabiner (1989, section III.A) run side by side in one loop.
+    The forward and the backward recursion of Rabiner (1989, section III.A) run side by side in one loop. The weights
+    of a token add up to 1, so that they stay exact however long the sentence.
     """
     forwards = ops.transpose(potentials, (1, 0, 2, 3))  # (T, B, K, K)
     backwards = ops.flip(ops.transpose(potentials, (1, 0, 3, 2)), 0)
     end = ops.zeros_like(forwards[0, :, 0, :])
 
     def step(carry: keras.KerasTensor, scores: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        carry = ops.logsumexp(carry[..., None] + scores, axis=-2)
+        carry = ops.log_softmax(ops.logsumexp(carry[..., None] + scores, axis=-2), axis=-1)
         return carry, carry
 
-    _, both = ops.scan(
-        step, ops.stack([_only_first(end), end]), ops.stack([forwards, backwards], axis=1)
-    )  # (T, 2, B, K)
-    right = ops.flip(both[:-1, 1], 0)
+    _, both = ops.scan(step, ops.stack([_only_first(end), end]), ops.stack([forwards, backwards], axis=1))
+    right = ops.flip(both[:-1, 1], 0)  # both: (T, 2, B, K)
     return both[:, 0], ops.concatenate([right, end[None]])
 
 
@@ -77,18 +76,19 @@ def negative_log_likelihood(potentials: keras.KerasTensor, tags: keras.KerasTens
     @ops.custom_gradient
     def compute(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, object]:
         left, right = messages(potentials)
-        total = ops.logsumexp(left[-1], axis=-1)  # (B,)
+        before = ops.concatenate([_only_first(left[:1]), left[:-1]])
+        pairs = ops.transpose(before, (1, 0, 2))[..., None] + potentials  # (B, T, K, K)
         actual = path_pairs(tags, potentials.shape[-1])
-        score = ops.sum(potentials * actual, axis=(1, 2, 3))
+        # What each token adds to all ways, less what it adds to the actual one: only small numbers are added up.
+        each = ops.logsumexp(pairs, axis=(2, 3)) - ops.sum(potentials * actual, axis=(2, 3))
 
         def gradient(*arguments: keras.KerasTensor, upstream: keras.KerasTensor | None = None) -> keras.KerasTensor:
             upstream = arguments[0] if upstream is None else upstream
-            before = ops.concatenate([_only_first(left[:1]), left[:-1]])
-            pairs = ops.transpose(before, (1, 0, 2))[..., None] + potentials
-            expected = ops.exp(pairs + ops.transpose(right, (1, 0, 2))[:, :, None, :] - total[:, None, None, None])
+            joint = pairs + ops.transpose(right, (1, 0, 2))[:, :, None, :]
+            expected = ops.exp(joint - ops.logsumexp(joint, axis=(2, 3), keepdims=True))
             return upstream[:, None, None, None] * (expected - actual)
 
-        return total - score, gradient
+        return ops.sum(each, axis=1), gradient
 
     return compute(potentials)
 

@@ -3,6 +3,7 @@
 import gzip
 
 import pytest
+from archives import broken_archive
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def test_lines_are_those_of_the_file_and_columns_count_from_either_end(tmp_path)
 
 BAD = {
     "no tag": (b"Ann B-PER\nran\n", "a:2: 1 column, so no tag in column -1"),
+    "a tag alone, not in the last column": (b"Ann\tO\tx\n\tB-PER\tO\n", "a:2: a tag, 'B-PER', but no token"),
     "a tag alone": (b"Ann\tO\n\tB-PER\n", "a:2: a tag, 'B-PER', but no token"),
     "nothing": (b"\n\n", "a: holds no sentence"),
     "another encoding": ("Ann O\nJosé B-PER\n".encode("latin-1"), "a:2: not UTF-8 text"),
@@ -49,15 +51,22 @@ def test_a_bad_file_is_named_with_its_line(case, tmp_path):
     content, message = BAD[case]
     (tmp_path / "a").write_bytes(content)
     with pytest.raises(UserError, match=message):
-        read_conll(tmp_path / "a", -1)
+        read_conll(tmp_path / "a", -2 if "column" in case else -1)
+
+
+def test_only_blanks_and_tabs_divide(tmp_path):
+    (tmp_path / "a").write_text("10\u00a0000  O\nNew York\tB-LOC\n", encoding="utf-8")
+    (sentence,) = read_conll(tmp_path / "a", -1)
+    assert sentence.tokens == ["10\u00a0000", "New York"]
 
 
 def test_a_missing_file_and_a_broken_archive_are_named(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         read_conll(tmp_path / "none", -1)
-    (tmp_path / "b.gz").write_text("no archive")
-    with pytest.raises(UserError, match=r"b.gz: cannot read this file"):
-        read_conll(tmp_path / "b.gz", -1)
+    for content in (b"no archive", broken_archive()):
+        (tmp_path / "b.gz").write_bytes(content)
+        with pytest.raises(UserError, match=r"b.gz: cannot read this file"):
+            read_conll(tmp_path / "b.gz", -1)
 
 
 SAME = {  # scheme -> how it writes Ann Lee (PER), Oslo Bergen (two LOC), Rome (LOC)
@@ -84,6 +93,8 @@ ILLEGAL = {  # scheme, tags -> places of the faults, repaired tags
     ("bio", "B-PER I-LOC"): ([1], "B-PER B-LOC"),
     ("bio", "PER O"): ([0], "O O"),
     ("bio", "B- O"): ([0], "O O"),
+    ("bio", "BI-PER O"): ([0], "O O"),
+    ("io", "-PER O"): ([0], "O O"),
     ("bioes", "B-PER O"): ([1], "B-PER O"),
     ("bioes", "O E-PER"): ([1], "O B-PER"),
     ("bioes", "S-PER I-PER"): ([1], "B-PER B-PER"),
@@ -101,7 +112,8 @@ def test_what_is_illegal_is_found_and_begins_an_entity(scheme, tags):
 
 
 @given(
-    st.sampled_from(["io", "iob1", "bio", "bioes"]), st.lists(st.sampled_from("O B-a I-a E-a S-a B-b I-b x".split()))
+    st.sampled_from(["io", "iob1", "bio", "bioes"]),
+    st.lists(st.sampled_from("O B-a I-a E-a S-a B-b I-b x -a BI-a".split())),
 )
 def test_whatever_comes_in_legal_bio_comes_out(scheme, tags):
     bio, _ = to_bio(tags, scheme)

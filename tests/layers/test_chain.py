@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.layers.chain import FORBIDDEN, best_path, forbidding, messages, negative_log_likelihood, potentials
+from pipelines.layers.chain import best_path, forbidding, messages, negative_log_likelihood, potentials
 from pipelines.layers.recurrent import CELLS, recur
 
 TAGS = 3
@@ -83,8 +83,22 @@ def test_the_gradient_is_that_of_the_sum_over_all_sequences():
     np.testing.assert_allclose(given_by_chain, tape.gradient(loss, scores), atol=1e-5)
 
 
-def test_what_is_forbidden_outweighs_any_score():
-    assert np.unique(forbidding(ALLOWED)).tolist() == [FORBIDDEN, 0.0]
+@settings(max_examples=10, deadline=None)
+@given(seeds)
+def test_long_sentences_with_high_scores_stay_legal_and_exact(seed):
+    random = np.random.default_rng(seed)
+    emissions = random.normal(size=(1, 300, TAGS)).astype("float32") * 300 - 30
+    scores = potentials(tf.constant(emissions), tf.ones((1, 300), bool), tf.constant(forbidding(ALLOWED)))
+    path = best_path(scores)[0].numpy()
+    assert all(ALLOWED[before, tag] for before, tag in zip([TAGS, *path], path, strict=False))
+    left, right = messages(scores)
+    np.testing.assert_allclose(tf.reduce_sum(tf.exp(left), -1), 1, atol=1e-4)
+    assert np.isfinite(right.numpy()).all()
+    alpha, score = np.where(np.arange(TAGS) == 0, 0.0, -np.inf), 0.0  # the same in double precision
+    for before, tag, step in zip([0, *path], path, scores[0].numpy().astype("float64"), strict=False):
+        alpha, score = np.logaddexp.reduce(alpha[:, None] + step), score + step[before, tag]
+    likelihood = float(negative_log_likelihood(scores, tf.constant([path]))[0])
+    assert likelihood == pytest.approx(np.logaddexp.reduce(alpha) - score, abs=0.01)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -6,7 +6,7 @@ Shapes: B sentences, T tokens, K tags, E the most entities of a sentence in the 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.layers.chain import FORBIDDEN, best_path, forbidding, messages, potentials
+from pipelines.layers.chain import best_path, forbidding, messages, potentials
 from pipelines.tasks.entity_tagger.preprocessing import PAD, Features
 
 
@@ -32,21 +32,23 @@ class Decoded:
         return tf.where(self.mask, tf.gather(tf.nn.softmax(both), self.path, batch_dims=2), 0.0)
 
     def entity_probabilities(self) -> tf.RaggedTensor:
-        """Give the probability that each entity stands there with that type and those ends (B, E)."""
+        """Give the probability that each entity stands there with that type and those ends (B, E).
+
+        That of its first tag, times those of each next one after the one before, times that of its end.
+        """
         left, right = (tf.transpose(message, [1, 0, 2]) for message in messages(self.potentials))  # (B, T, K)
-        total = tf.reduce_logsumexp(left[:, -1], axis=-1, keepdims=True)
+        first = tf.gather(tf.nn.log_softmax(left + right), self.path, batch_dims=2)  # (B, T)
+        after = tf.nn.log_softmax(self.potentials + right[:, :, None, :])  # (B, T, K, K): of a tag after another
         before = tf.concat([tf.zeros_like(self.path[:, :1]), self.path[:, :-1]], axis=1)
-        pairs = tf.gather(tf.gather(self.potentials, before, batch_dims=2), self.path, batch_dims=2)
-        along = tf.cumsum(pairs, axis=1)
-        # What may come after an entity's last tag: all but its own type's I-.
+        steps = tf.gather(tf.gather(after, before, batch_dims=2), self.path, batch_dims=2)
+        along = tf.cumsum(steps, axis=1)
         tags = np.arange(self.features.tags)
         goes_on = (tags[None] % 2 == 0) & (tags[None] > 0) & ((tags[None] - 1) // 2 == (tags[:, None] - 1) // 2)
-        ways = self.potentials[:, 1:] + right[:, 1:, None, :]
-        ended = tf.reduce_logsumexp(tf.where(goes_on & self.mask[:, 1:, None, None], FORBIDDEN, ways), axis=-1)
-        ended = tf.concat([ended, tf.zeros_like(right[:, :1])], axis=1)
-        begin = along - tf.gather(left, self.path, batch_dims=2)
-        end = along + tf.gather(ended, self.path, batch_dims=2) - total
-        return tf.exp(self.of_ends(end) - self.of_begins(begin))
+        ends = tf.reduce_logsumexp(tf.where(goes_on, -np.inf, after[:, 1:]), axis=-1)  # O may always follow
+        ends = tf.where(self.mask[:, 1:, None], ends, 0.0)
+        ends = tf.concat([ends, tf.zeros_like(left[:, :1])], axis=1)
+        begin, end = first - along, along + tf.gather(ends, self.path, batch_dims=2)
+        return tf.exp(tf.minimum(0.0, self.of_begins(begin) + self.of_ends(end)))
 
     def of_begins(self, values: tf.Tensor) -> tf.RaggedTensor:
         """Take what stands at the first token of each entity: (B, T) -> (B, E)."""

@@ -69,7 +69,11 @@ class Recurrent(Token):
         bool, Field(description="read from the sentence's end too (Schuster & Paliwal 1997), not only from its start")
     ]
     variational: Annotated[
-        bool, Field(description="drop the same units at all tokens of a sentence (Gal & Ghahramani 2016)")
+        bool,
+        Field(
+            description="drop the same units of each recurrent layer's output at all tokens of a sentence (as in Gal &"
+            " Ghahramani 2016), not others at each"
+        ),
     ]
 
 
@@ -216,9 +220,8 @@ def _model(
 
 
 def _load_vectors(embedding: keras.layers.Embedding, features: Features) -> None:
-    rows = {word: number for number, word in enumerate(features.vocabulary, start=2)}
     table = np.array(embedding.embeddings)
-    read_vectors(features.vectors, rows, table)
+    read_vectors(features.vectors, features.vector_rows(), table)
     embedding.embeddings.assign(table)
 
 

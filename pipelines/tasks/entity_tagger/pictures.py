@@ -18,14 +18,14 @@ MISSED = "nothing"
 
 
 def draw_pictures(
-    state: Mapping[str, np.ndarray], examples: pd.DataFrame, answers: list[list[str]]
+    learnt: Mapping[str, list[str]], examples: pd.DataFrame, answers: list[list[str]]
 ) -> dict[str, Figure | str]:
     """Draw the pictures of a split whose answers, as tags, are given."""
     tokens, true = examples[TOKENS].tolist(), examples[TAGS].tolist()
     return {
         "f1_by_type": _by_type(true, answers),
-        "seen_and_unseen": _by_novelty(set(state["entities"]), tokens, true, answers),
-        "tag_confusion": _confusion(["O", *(str(kind) for kind in state["types"])], true, answers),
+        "seen_and_unseen": _by_novelty(set(learnt["entities"]), tokens, true, answers),
+        "tag_confusion": _confusion(["O", *learnt["types"]], true, answers),
         "mistakes": mistakes_page(tokens, true, answers),
     }
 

@@ -4,7 +4,7 @@ Shapes: B sentences, T tokens, C characters of a token.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -46,8 +46,8 @@ class Features:
     affixes: tuple[int, ...]  # ids of each kind of affix, in the order of the inputs
     tags: int
     allowed: np.ndarray  # (K + 1, K): tag j may follow tag i; the last row: may come first
-    vocabulary: tuple[str, ...]  # of words, from id 2 on
     vectors: str | None
+    vector_rows: Callable[[], list[int]]  # the id of each word of the file of vectors, in its order
 
 
 class SentencePreprocessor(Preprocessor):
@@ -86,7 +86,7 @@ class SentencePreprocessor(Preprocessor):
         tokens = [token for row in train[TOKENS] for token in row]
         words = _frequent(self._word(tf.constant(tokens)), self.min_count)[: self.max_words]
         if self.vectors is not None:
-            words = list(dict.fromkeys([*words, *vector_words(self.vectors)]))
+            words = list(dict.fromkeys([*words, *filter(None, self.fold(vector_words(self.vectors)))]))
         state = {"words": words, "characters": _frequent(tf.strings.unicode_split(tokens, "UTF-8").flat_values, 1)}
         for number, affixes in enumerate(self._affixes(tf.constant(tokens))):
             state[f"affixes_{number}"] = _frequent(affixes, AFFIX_COUNT)
@@ -98,16 +98,17 @@ class SentencePreprocessor(Preprocessor):
         state["entities"] = sorted(names)
         if not state["types"]:
             raise UserError("split.train", "holds no entity; nothing to learn")
-        self.restore({name: np.array(values, dtype=str) for name, values in state.items()})
+        self.restore({name: _packed(texts) for name, texts in state.items()})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over vocabularies and types."""
         self.state = dict(state)
-        self.tags = ["O"] + [f"{prefix}-{kind}" for kind in state["types"] for prefix in "BI"]
+        self.learnt = {name: _unpacked(texts) for name, texts in state.items()}
+        self.tags = ["O"] + [f"{prefix}-{kind}" for kind in self.learnt["types"] for prefix in "BI"]
         self._words, self._characters, self._tag_ids = map(
-            _lookup, (state["words"], state["characters"], np.array(self.tags))
+            _lookup, (self.learnt["words"], self.learnt["characters"], self.tags)
         )
-        self._affix_ids = [_lookup(state[f"affixes_{number}"]) for number in range(2 * len(self.affixes))]
+        self._affix_ids = [_lookup(self.learnt[f"affixes_{number}"]) for number in range(2 * len(self.affixes))]
         self.lookups = [self._words, self._characters, *self._affix_ids]
 
     @property
@@ -124,14 +125,14 @@ class SentencePreprocessor(Preprocessor):
         )
         first = np.array([[not tag.startswith("I-") for tag in self.tags]])
         return Features(
-            words=len(self.state["words"]) + 2,
-            characters=len(self.state["characters"]) + 2,
+            words=len(self.learnt["words"]) + 2,
+            characters=len(self.learnt["characters"]) + 2,
             casings=len(CASINGS) + 1,
-            affixes=tuple(len(self.state[f"affixes_{number}"]) + 2 for number in range(2 * len(self.affixes))),
+            affixes=tuple(len(self.learnt[f"affixes_{number}"]) + 2 for number in range(2 * len(self.affixes))),
             tags=len(self.tags),
             allowed=np.concatenate([follows, first]),
-            vocabulary=tuple(self.state["words"]),
             vectors=self.vectors,
+            vector_rows=self._vector_rows,
         )
 
     def inputs(self, raw: Tensors) -> Tensors:
@@ -174,6 +175,15 @@ class SentencePreprocessor(Preprocessor):
         token = place % 2 == 1
         return tf.ragged.boolean_mask(parts, token), tf.ragged.boolean_mask(starts, token)
 
+    def fold(self, words: Sequence[str]) -> list[str]:
+        """Write words as they are looked up."""
+        return [word.decode().replace(BREAK, "") for word in self._word(tf.constant(words)).numpy()]
+
+    def _vector_rows(self) -> list[int]:
+        ids = {word: number for number, word in enumerate(self.learnt["words"], start=2)}
+        # A file may have a word in several cases: the first, its most frequent, counts.
+        return [ids.pop(word, -1) for word in self.fold(vector_words(self.vectors))]
+
     def _word(self, tokens: tf.Tensor) -> tf.Tensor:
         words = tf.strings.lower(tokens, encoding="utf-8") if self.lowercase else tokens
         return tf.strings.regex_replace(words, r"\d", "0") if self.fold_digits else words
@@ -200,14 +210,24 @@ class SentencePreprocessor(Preprocessor):
 
 
 def _frequent(texts: tf.Tensor, least: int) -> list[str]:
-    """List texts that occur `least` times or more, the most frequent first; arrays of text drop a NUL at the end."""
-    counts = Counter(text.decode().rstrip("\0") for text in texts.numpy())
-    return [text for text, count in counts.most_common() if count >= least and text] or [BREAK]  # which no token holds
+    """List texts that occur `least` times or more, the most frequent first, but for what Keras cannot look up."""
+    counts = Counter(text.decode() for text in texts.numpy())
+    texts = [text for text, count in counts.most_common() if count >= least]
+    return [text for text in texts if text and BREAK not in text and text[-1] != "\0"]
+
+
+def _packed(texts: Iterable[str]) -> np.ndarray:
+    """Put texts into one array of bytes: an array of texts would make all as wide as the widest."""
+    return np.frombuffer(BREAK.join(texts).encode(), np.uint8)
+
+
+def _unpacked(packed: np.ndarray) -> list[str]:
+    return packed.tobytes().decode().split(BREAK) if len(packed) else []
 
 
 def _lookup(vocabulary: Iterable[str]) -> keras.layers.StringLookup:
     """Give texts numbers from 2 on; no text can pass for the token that Keras lets stand for unknown ones."""
-    return keras.layers.StringLookup(vocabulary=list(vocabulary), mask_token="", oov_token=2 * BREAK)
+    return keras.layers.StringLookup(vocabulary=list(vocabulary) or [BREAK], mask_token="", oov_token=2 * BREAK)
 
 
 def _whole(ids: tf.Tensor) -> tf.Tensor:

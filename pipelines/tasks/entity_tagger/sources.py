@@ -2,12 +2,12 @@
 
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal, Unpack
+from typing import Annotated, Any, Literal, Unpack
 
 import pandas as pd
 from pydantic import Field
 
-from pipelines.data import Source
+from pipelines.data import LISTED_SKIPS, Source
 from pipelines.data.conll import Scheme, Sentence, detect_scheme, read_conll, to_bio
 from pipelines.data.embedded import find_package
 from pipelines.data.files import Root, Split, paths_by_split
@@ -22,7 +22,7 @@ SchemeSetting = Annotated[
     Scheme | Literal["detect"],
     Field(
         description="how tags mark entities: io (I- alone), iob1 (B- only between two of a type), bio (B- begins each),"
-        " bioes (S- for one token, E- for the last); detect tells by the training split. All become BIO"
+        " bioes (S- for one token, E- for the last); detect tells by the tags. All become BIO"
     ),
 ]
 BadTags = Annotated[
@@ -61,16 +61,7 @@ def files(
     names = {split: [name] if isinstance(name, str) else name for split, name in _by_split(path).items()}
     paths = {split: [Path(root) / name for name in each] for split, each in names.items()}
     read = {split: [(file, read_conll(file, tag_column)) for file in each] for split, each in paths.items()}
-    if scheme == "detect":
-        first = next(iter(read.values()))
-        scheme = detect_scheme([sentence.tags for _, sentences in first for sentence in sentences])
-    faulty: list[dict[str, str]] = []
-    tables = {}
-    for split, each in read.items():
-        rows = [row for file, sentences in each for row in _bio_rows(file, sentences, scheme, bad_tags, faulty)]
-        tables[split] = pd.DataFrame(rows, columns=[TOKENS, TAGS])
-    origin = {"files": names, "scheme": scheme, **({"repaired": faulty} if bad_tags == "repair" else {})}
-    return _checked(Source(tables, origin, faulty if bad_tags == "skip" else []))
+    return _source(read, scheme, bad_tags, {"files": names})
 
 
 def tfds(
@@ -83,16 +74,8 @@ def tfds(
 ) -> Source:
     """Read tagged sentences from TensorFlow Datasets."""
     loaded, origin = load_tfds({TOKENS: tokens, TAGS: tags}, **prepared)
-    if scheme == "detect":
-        scheme = detect_scheme(next(iter(loaded.values()))[TAGS].tolist())
-    faulty: list[dict[str, str]] = []
-    tables = {}
-    for split, table in loaded.items():
-        sentences = [Sentence(row[TOKENS], row[TAGS], []) for row in table.to_dict("records") if row[TOKENS]]
-        rows = _bio_rows(Path(split), sentences, scheme, bad_tags, faulty)
-        tables[split] = pd.DataFrame(rows, columns=[TOKENS, TAGS])
-    more = {"scheme": scheme, **({"repaired": faulty} if bad_tags == "repair" else {})}
-    return _checked(Source(tables, {**origin, **more}, faulty if bad_tags == "skip" else []))
+    read = {split: [(Path(split), _sentences(split, table))] for split, table in loaded.items()}
+    return _source(read, scheme, bad_tags, origin)
 
 
 @cache
@@ -106,26 +89,43 @@ def _by_split(path: str | dict[Split, str | list[str]]) -> dict[str, str | list[
     return {"all": path} if isinstance(path, str) else dict(path)
 
 
-def _bio_rows(
-    file: Path, sentences: list[Sentence], scheme: Scheme, bad_tags: str, faulty: list[dict[str, str]]
-) -> list[dict[str, list[str]]]:
-    rows = []
-    for number, sentence in enumerate(sentences, start=1):
-        tags, faults = to_bio(sentence.tags, scheme)
-        places = [
-            {"place": f"{file}:{sentence.lines[at]}" if sentence.lines else f"{file}, sentence {number}", "reason": why}
-            for at, why in faults.items()
-        ]
-        if places and bad_tags == "error":
-            mend = "mend it, name another data.scheme, or set data.bad_tags: repair or skip"
-            raise UserError(places[0]["place"], f"{places[0]['reason']}; {mend}")
-        faulty += places
-        if not places or bad_tags == "repair":
-            rows.append({TOKENS: sentence.tokens, TAGS: tags})
-    return rows
+def _sentences(split: str, table: pd.DataFrame) -> list[Sentence]:
+    sentences = []
+    for number, (tokens, tags) in enumerate(zip(table[TOKENS], table[TAGS], strict=True), start=1):
+        if len(tokens) != len(tags):
+            raise UserError(f"{split}, sentence {number}", f"{len(tokens)} tokens, but {len(tags)} tags")
+        pairs = [(token, tag) for token, tag in zip(tokens, tags, strict=True) if token.strip()]
+        sentences.append(Sentence([token for token, _ in pairs], [tag for _, tag in pairs], []))
+    return [sentence for sentence in sentences if sentence.tokens]
 
 
-def _checked(source: Source) -> Source:
-    if all(tag == "O" for table in source.examples.values() for tags in table[TAGS] for tag in tags):
+def _source(
+    read: dict[str, list[tuple[Path, list[Sentence]]]],
+    scheme: Scheme | Literal["detect"],
+    bad_tags: str,
+    origin: dict[str, Any],
+) -> Source:
+    """Convert all tags to BIO; the scheme is that of all splits together, as train alone may lack a B-."""
+    if scheme == "detect":
+        scheme = detect_scheme([s.tags for each in read.values() for _, sentences in each for s in sentences])
+    tables: dict[str, pd.DataFrame] = {}
+    faulty: list[dict[str, str]] = []
+    for split, each in read.items():
+        rows = []
+        for file, sentences in each:
+            for number, sentence in enumerate(sentences, start=1):
+                tags, faults = to_bio(sentence.tags, scheme)
+                for at, reason in list(faults.items())[: 1 if bad_tags == "skip" else None]:
+                    place = f"{file}:{sentence.lines[at]}" if sentence.lines else f"{file}, sentence {number}"
+                    faulty.append({"place": place, "reason": reason})
+                if not faults or bad_tags != "skip":
+                    rows.append({TOKENS: sentence.tokens, TAGS: tags})
+        tables[split] = pd.DataFrame(rows, columns=[TOKENS, TAGS])
+    if faulty and bad_tags == "error":
+        more = f" ({len(faulty) - 1} more like it)" if len(faulty) > 1 else ""
+        mend = "mend it, name another data.scheme, or set data.bad_tags: repair or skip"
+        raise UserError(faulty[0]["place"], f"{faulty[0]['reason']}{more}; {mend}")
+    if all(tag == "O" for table in tables.values() for tags in table[TAGS] for tag in tags):
         raise UserError("data", "no token has a tag but O; is data.tag_column the column of the tags?")
-    return source
+    repaired = {"repaired": {"count": len(faulty), "tags": faulty[:LISTED_SKIPS]}} if bad_tags == "repair" else {}
+    return Source(tables, {**origin, "scheme": scheme, **repaired}, faulty if bad_tags == "skip" else [])

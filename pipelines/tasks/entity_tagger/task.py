@@ -74,7 +74,7 @@ class EntityTagger(Task):
         def find(text: tf.Tensor, tokens: tf.RaggedTensor, starts: tf.RaggedTensor) -> dict[str, tf.Tensor]:
             inputs = padded(preprocessor.inputs({TOKENS: tokens}))
             decoded = _decode(model, preprocessor, inputs, None)
-            types = list(preprocessor.state["types"])
+            types = preprocessor.learnt["types"]
             return found_entities(decoded, types, text, padded(tokens), padded(starts))
 
         def in_texts(raw: Tensors) -> Tensors:
@@ -82,8 +82,9 @@ class EntityTagger(Task):
 
         def in_tokens(raw: Tensors) -> Tensors:
             tokens = tf.ragged.boolean_mask(raw[TOKENS], raw[TOKENS] != "")
-            widths = tf.strings.length(raw[TOKENS], unit="UTF8_CHAR") + 1
-            starts = tf.ragged.boolean_mask(tf.cumsum(widths, axis=1, exclusive=True), raw[TOKENS] != "")
+            widths = tf.strings.length(padded(tokens), unit="UTF8_CHAR") + 1
+            starts = tf.cumsum(widths, axis=1, exclusive=True)
+            starts = tf.RaggedTensor.from_tensor(starts, lengths=tokens.row_lengths())
             return find(tf.strings.reduce_join(tokens, axis=1, separator=" "), tokens, starts)
 
         text = {"text": tf.TensorSpec([None], tf.string, name="text")}
@@ -107,7 +108,7 @@ class EntityTagger(Task):
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
         """Draw F1 by type and by what training had seen, confused tags, and the most frequent mistakes."""
-        return draw_pictures(preprocessor.state, examples, answered_tags(examples, answers))
+        return draw_pictures(preprocessor.learnt, examples, answered_tags(examples, answers))
 
     def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Write examples as texts."""
@@ -120,9 +121,12 @@ class EntityTagger(Task):
         texts = list(inputs)
         if file is not None:
             try:
-                texts += [line for line in Path(file).read_text(encoding="utf-8").splitlines() if line.strip()]
+                lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
             except (OSError, UnicodeDecodeError):
                 raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
+            if not any(line.strip() for line in lines):
+                raise UserError(file, "holds no text; write a sentence on each line")
+            texts += [line.rstrip("\r") for line in lines if line.strip()]
         return pd.DataFrame({"text": texts})
 
 

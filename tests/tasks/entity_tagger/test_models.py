@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from archives import broken_archive
 
 from pipelines.batches import padded, tensors
 from pipelines.config import load_config, shipped_config
@@ -82,8 +83,9 @@ def test_a_model_starts_from_the_vectors_of_a_file(tmp_path):
 
 
 BAD = {
-    "another width": ("ann 1 2 3\n", "vector 1: has 3 numbers, the model's words 2; set word_width: 3"),
-    "no numbers": ("ann one two\n", "vector 1: 'ann' is followed by what is no number"),
+    "another width": ("ann 1 2 3\n", "v.txt:1: has 3 numbers, the model's words 2; set word_width: 3"),
+    "a shorter line": ("ann 1 2\nbob 1\n", "v.txt:2: has 1 numbers, the model's words 2"),
+    "no numbers": ("2 2\nann 1 2\nbob one two\n", "v.txt:3: 'bob' is followed by what is no number"),
 }
 
 
@@ -97,9 +99,22 @@ def test_vectors_that_do_not_fit_are_named(case, tmp_path):
         load_start(model)
 
 
+def test_words_of_a_file_are_looked_up_as_tokens_are_and_may_hold_blanks(tmp_path):
+    (tmp_path / "v.txt").write_text("\ufeff5 2\nAnn 1 2\nann 3 4\nOSLO 5 6\n1999 7 8\n. . . 9 10\n", encoding="utf-8")
+    preprocessor = prepared(vectors=str(tmp_path / "v.txt"))
+    model = MODELS["lstm"](preprocessor.features, **{**CONFIG.models["lstm"], "word_width": 2})
+    load_start(model)
+    table = model.get_layer("word_embedding").get_weights()[0]
+    ids = preprocessor.inputs({"tokens": tf.constant([["ann", "Oslo", "1234"]])})["words"].to_list()[0]
+    np.testing.assert_array_equal(table[ids], [[1, 2], [5, 6], [7, 8]])
+
+
 def test_vectors_that_are_missing_or_binary_are_named(tmp_path):
     with pytest.raises(UserError, match="cannot read these word vectors"):
         prepared(vectors=str(tmp_path / "none.txt"))
+    (tmp_path / "v.gz").write_bytes(broken_archive())
+    with pytest.raises(UserError, match="cannot read these word vectors"):
+        prepared(vectors=str(tmp_path / "v.gz"))
     (tmp_path / "v.bin").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not the binary one"):
         prepared(vectors=str(tmp_path / "v.bin"))

@@ -49,7 +49,7 @@ def test_an_export_answers_texts_and_tokens_without_keras(exported_tagger):
 import tensorflow as tf
 loaded = tf.saved_model.load({str(exported_tagger / "1")!r})
 texts = loaded.signatures["serving_default"](text=tf.constant(["Mr Bob Lee lives in Oslo 3 ."]))
-rows = [["Mr", "Bob", "Lee", "lives", "in", "Oslo", "3", "."], ["Hi"] + [""] * 7]
+rows = [["Mr", "", "Bob", "Lee", "lives", "in", "Oslo", "3", "."], ["Hi"] + [""] * 8]
 tokens = loaded.signatures["tokens"](tokens=tf.constant(rows))
 for name in texts: assert (texts[name].numpy()[0] == tokens[name].numpy()[0]).all(), name
 print(texts["entity"].numpy()[0].tolist(), texts["start"].numpy()[0].tolist())
@@ -104,6 +104,9 @@ def test_a_run_reads_sentences_of_a_file_and_shows_its_answers(conll, tmp_path, 
     assert len(json.loads(result.stdout)) == 2
     result = invoke("predict", "exports/entity_tagger", "--file", "none.txt")
     assert (result.exit_code, "none.txt: cannot be read" in result.stderr) == (1, True)
+    (tmp_path / "empty.txt").write_text("\n \n")
+    result = invoke("predict", "exports/entity_tagger", "--file", "empty.txt")
+    assert (result.exit_code, "empty.txt: holds no text" in result.stderr) == (1, True)
 
 
 def test_interrupted_training_ends_with_the_same_metrics(conll, finished_tagger, tmp_path, monkeypatch):
@@ -122,10 +125,16 @@ def test_interrupted_training_ends_with_the_same_metrics(conll, finished_tagger,
     monkeypatch.setattr(Keeper, "on_epoch_end", original)
     assert invoke(*arguments, "--resume").exit_code == 0
     assert (tmp_path / "run" / "metrics.json").read_text() == (finished_tagger / "metrics.json").read_text()
+    first, again = (pd.read_csv(folder / "history.csv") for folder in (finished_tagger, tmp_path / "run"))
+    pd.testing.assert_frame_equal(first.drop(columns="seconds"), again.drop(columns="seconds"), rtol=1e-6)
 
 
 BAD = {
-    "an illegal tag": ("Ann I-PER\n", [], "names.conll:1: 'I-PER' after 'O': no entity of type PER is open; mend it"),
+    "an illegal tag": (
+        "Ann I-PER\n\nBob I-PER\n",
+        [],
+        "names.conll:1: 'I-PER' after 'O': no entity of type PER is open (1 more like it); mend it",
+    ),
     "no tags at all": ("Ann O\n", [], "data: no token has a tag but O"),
     "no such column": ("Ann B-PER\n", ["data.tag_column=3"], "2 columns, so no tag in column 3"),
     "a scheme of no name": ("Ann B-PER\n", ["data.scheme=biluo"], "data.scheme"),
@@ -151,8 +160,52 @@ def test_illegal_tags_are_left_out_or_repaired_and_listed(rule, count, tmp_path)
     path.write_text(path.read_text() + "\nEve I-PER\n")
     source = files(root=str(tmp_path), path="names.conll", tag_column=-1, scheme="bio", bad_tags=rule)
     assert len(source.examples["all"]) == count
-    listed = source.skipped if rule == "skip" else source.origin["repaired"]
+    listed = source.skipped if rule == "skip" else source.origin["repaired"]["tags"]
     assert [fault["reason"] for fault in listed] == ["'I-PER' after 'O': no entity of type PER is open"]
+
+
+def test_sentences_of_tensorflow_datasets_lose_blank_tokens_and_keep_their_tags(tmp_path):
+    import tensorflow_datasets as tfds
+
+    from pipelines.tasks.entity_tagger.sources import tfds as source
+
+    tags = tfds.features.ClassLabel(names=["O", "B-PER", "I-PER"])
+    features = {"tokens": tfds.features.Sequence(tfds.features.Text()), "ner": tfds.features.Sequence(tags)}
+    rows = [{"tokens": ["Ann", " ", "Lee", "ran"], "ner": [1, 0, 2, 0]}, {"tokens": ["Hi"], "ner": [0]}]
+
+    class Names(tfds.core.GeneratorBasedBuilder):
+        """Two sentences."""
+
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+        def _split_generators(self, manager):
+            return {"train": enumerate(rows)}
+
+        def _generate_examples(self):
+            return iter(())
+
+    Names(data_dir=tmp_path).download_and_prepare()
+    loaded = source(
+        tokens="tokens", tags="ner", scheme="detect", bad_tags="repair", name="names", data_dir=str(tmp_path),
+        download=False, splits={"all": "train"},
+    )  # fmt: skip
+    found = sorted(loaded.examples["all"].to_dict("records"), key=lambda row: -len(row["tokens"]))
+    assert found[0] == {"tokens": ["Ann", "Lee", "ran"], "tags": ["B-PER", "I-PER", "O"]}
+    assert loaded.origin["scheme"] == "bio" and len(found) == 2
+
+
+def test_the_scheme_is_that_of_all_splits(tmp_path):
+    from pipelines.tasks.entity_tagger.sources import files
+
+    (tmp_path / "a").write_text("Ann I-PER\n")
+    (tmp_path / "b").write_text("Ann I-PER\nBob B-PER\n")
+    names = {"train": "a", "validation": "b", "test": "a"}
+    source = files(root=str(tmp_path), path=names, tag_column=-1, scheme="detect", bad_tags="error")
+    assert source.origin["scheme"] == "iob1"
+    assert source.examples["validation"]["tags"].tolist() == [["B-PER", "B-PER"]]
 
 
 def test_mistakes_are_counted_by_kind_and_cannot_break_the_page():
