@@ -30,7 +30,7 @@ def verb(function: Callable) -> Callable:
                 click.echo(f"error: {line}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; a training goes on with: train RUN/config.yaml --run-dir RUN --resume", err=True)
+            click.echo("interrupted; it goes on with: --resume, as `train -h` and `tune -h` say", err=True)
             sys.exit(130)
 
     return wrapped
@@ -93,6 +93,34 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
     _, finished = train_config(config, overrides, run_dir, resume)
     _print_metrics(finished.metrics())
     click.echo(f"run     {finished.folder}\nreport  {finished.report}")
+
+
+@main.command()
+@click.argument("config")
+@overrides
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Trials that run at a time.")
+@click.option("--ray", metavar="ADDRESS", help="Run trials on the Ray cluster at this address, or `auto`.")
+@click.option("--search-dir", metavar="DIR", help="Where the search goes; searches/TASK/TIME by default.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted search: that of --search-dir, or the newest.")
+@verb
+def tune(
+    config: str, overrides: tuple[str, ...], workers: int, ray: str | None, search_dir: str | None, resume: bool
+) -> None:
+    """Search what CONFIG marks with `tune` for the values that give the best objective.
+
+    Example: cli.py tune configs/house_prices.yaml --workers 2 --set tuning.max_trials=20
+    """
+    from pipelines.commands.tune import tune as tune_config
+    from pipelines.tuning.display import Display
+
+    with Display() as display:
+        search = tune_config(config, overrides, workers, ray, search_dir, resume, display.show)
+    folder = search.folder
+    if search.ranked:
+        best = search.ranked[0]
+        click.echo(f"best    {search.objective} {_short(best.score)} in trial {best.number}: {display.values(best)}")
+        click.echo(f"config  {folder.best}  (train it: cli.py run {folder.best})")
+    click.echo(f"trials  {folder.table}\nreport  {folder.report}")
 
 
 @main.command()
@@ -208,6 +236,8 @@ def _plain(value: object) -> str:
 def _short(value: object) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(_short, value))}]"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_short(part)}" for name, part in value.items())
     if not isinstance(value, float):
         return str(value)
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"

@@ -2,9 +2,11 @@
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 import pydantic
 from pydantic import Field
@@ -22,6 +24,7 @@ from pipelines.task import Task
 from pipelines.tasks import TASKS, load_task
 from pipelines.training import train
 from pipelines.tune_nodes import TuneNode, allow_tune_nodes, is_tune_node
+from pipelines.tuning.oracles import ORACLES
 
 
 class Config:
@@ -42,12 +45,37 @@ class Config:
         self.optimizer: dict = self.values["optimizer"]
         self.schedule: dict = self.values["schedule"]
         self.training: dict = self.values["training"]
+        self.tuning: dict | None = self.values.get("tuning")
 
     def to_yaml(self) -> str:
         """Write the config as it was resolved, with its comments."""
-        stream = io.StringIO()
-        _yaml().dump(self.document, stream)
-        return stream.getvalue()
+        return _written(self.document)
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A config as it was written, overrides applied: some of its leaves may be `tune` nodes."""
+
+    document: CommentedMap
+    path: str
+    overridden: frozenset[str]  # dotted paths
+
+    @property
+    def places(self) -> Places:
+        """Say where each setting stands."""
+        return Places(self.document, self.path, self.overridden)
+
+    def to_yaml(self) -> str:
+        """Write the config with its `tune` nodes and its comments."""
+        return _written(self.document)
+
+    def tune_nodes(self) -> dict[str, TuneNode]:
+        """Give the `tune` nodes by dotted path.
+
+        Raises:
+            UserError: naming a node that is none.
+        """
+        return {".".join(path): node for path, node in _tune_nodes(self.document, self.places)}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -56,11 +84,33 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         UserError: naming the file, the line and the dotted path of every fault found.
     """
+    return check(read_config(path, overrides))
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
+    """Read a YAML file and apply `dotted.path=value` overrides.
+
+    Raises:
+        UserError: where the file is no YAML or an override cannot be applied.
+    """
     document = _read(path)
     for override in overrides:
         _override(document, override)
-    places = Places(document, str(path), {override.partition("=")[0] for override in overrides})
-    _resolve_tune_nodes(document, places)
+    return Unresolved(document, str(path), frozenset(override.partition("=")[0] for override in overrides))
+
+
+def check(unresolved: Unresolved) -> Config:
+    """Put its default in place of each `tune` node, and check the whole.
+
+    Raises:
+        UserError: naming the file, the line and the dotted path of every fault found.
+    """
+    document, places = unresolved.document, unresolved.places
+    for path, node in list(_tune_nodes(document, places)):
+        section = document
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = node.default
     name = document.get("task")
     if name not in TASKS:
         problem = f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}"
@@ -77,16 +127,23 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return Config(document, checked)
 
 
+@cache
 def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
     """Give the pydantic model of a task's whole config, made from the signatures that its sections call."""
     rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in task.models.items()}
     models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
-    monitor = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics))]
+    metric = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics))]
     training = pydantic.create_model(
         "training",
         __base__=settings(train),
-        monitor=(Annotated[monitor, Field(description="what early stopping and the best epoch go by")], ...),
+        monitor=(Annotated[metric, Field(description="what early stopping and the best epoch go by")], ...),
     )
+    objective = Annotated[metric, Field(description="what a search makes best, at each trial's best epoch")]
+    searches = tuple(
+        pydantic.create_model(oracle, __base__=settings(build, name=oracle), objective=(objective, ...))
+        for oracle, build in ORACLES.items()
+    )
+    tuning = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - made at run time
     return pydantic.create_model(
         name,
         __config__=FORBID_UNKNOWN,
@@ -102,6 +159,7 @@ def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
         optimizer=(choice(OPTIMIZERS, "name"), Field(description="how the weights move")),
         schedule=(choice(SCHEDULES, "name"), Field(description="how the learning rate moves")),
         training=(training, Field(description="how long and how fast")),
+        tuning=(tuning, Field(default=None, description="how `tune` searches what is marked with `tune`")),
     )
 
 
@@ -124,6 +182,12 @@ def _yaml() -> YAML:
     yaml.width = 120
     yaml.preserve_quotes = True
     return yaml
+
+
+def _written(document: CommentedMap) -> str:
+    stream = io.StringIO()
+    _yaml().dump(document, stream)
+    return stream.getvalue()
 
 
 def _read(path: str | Path) -> CommentedMap:
@@ -161,17 +225,19 @@ def _override(document: CommentedMap, override: str) -> None:
     node[leaf] = value
 
 
-def _resolve_tune_nodes(node: CommentedMap, places: Places, path: tuple[str, ...] = ()) -> None:
+def _tune_nodes(
+    node: CommentedMap, places: Places, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], TuneNode]]:
     for key, value in node.items():
         here = (*path, str(key))
         if is_tune_node(value):
             try:
-                node[key] = TuneNode.model_validate(_plain(value)).default
+                yield here, TuneNode.model_validate(_plain(value))
             except pydantic.ValidationError as error:
                 reason = error.errors()[-1]["msg"].removeprefix("Value error, ")
                 raise UserError(places.of(list(here)), f"tune node: {reason}") from None
         elif isinstance(value, CommentedMap):
-            _resolve_tune_nodes(value, places, here)
+            yield from _tune_nodes(value, places, here)
 
 
 def _plain(node: Any) -> Any:

@@ -56,8 +56,26 @@ def fit(config: Config, run: Run) -> Fitted:
     Raises:
         UserError: where the data cannot be used or training diverges; nothing was written before the data was read.
     """
+    dataset = load_run_dataset(config)
+    fitted = learn(config, run, dataset)
+    metrics, answers = {}, {}
+    for split in ("train", "validation", "test"):
+        answers[split] = fitted.answerer.answer_table(dataset[split])
+        metrics[split] = fitted.task.score(dataset[split], answers[split])
+    write_report(run, fitted, dataset.test, answers["test"])
+    run.finish(metrics)
+    return fitted
+
+
+def learn(config: Config, run: Run, dataset: Dataset, until_epoch: int | None = None) -> Fitted:
+    """Train the model that `config` describes, choosing by the validation split; the test split stays untouched.
+
+    `until_epoch` ends training early, with all that it takes to go on.
+
+    Raises:
+        UserError: where the data cannot be used or training diverges.
+    """
     task = load_task(config.task)
-    dataset = load_dataset(config.data, config.split, task.sources)
     _seed_everything(config.seed)
     preprocessor = task.preprocessor(**config.preprocessing)
     preprocessor.adapt(dataset.train)
@@ -68,16 +86,9 @@ def fit(config: Config, run: Run) -> Fitted:
     evaluator = Evaluator(task, preprocessor, dataset.validation, config.batches["cache"])
     run.start(config.to_yaml(), dataset.record)
     loss = build(config.loss, task.losses, "name")
-    train(model, loss, partial(_optimizer, config), batches, evaluator, run, **config.training)
+    train(model, loss, partial(_optimizer, config), batches, evaluator, run, until_epoch, **config.training)
     run.save_model(model, preprocessor.state)
-    fitted = Fitted(config, task, preprocessor, model)
-    metrics, answers = {}, {}
-    for split in ("train", "validation", "test"):
-        answers[split] = fitted.answerer.answer_table(dataset[split])
-        metrics[split] = task.score(dataset[split], answers[split])
-    write_report(run, fitted, dataset.test, answers["test"])
-    run.finish(metrics)
-    return fitted
+    return Fitted(config, task, preprocessor, model)
 
 
 def load_fitted(run: Run) -> Fitted:

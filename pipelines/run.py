@@ -140,7 +140,27 @@ class Run:
 
     def history(self) -> pd.DataFrame:
         """Read the figures of each epoch."""
-        return pd.read_csv(self._history)
+        return pd.read_csv(self._history, float_precision="round_trip")
+
+    def best_epoch(self) -> dict[str, float]:
+        """Read the figures of the best epoch."""
+        history = self.history()
+        return history.set_index("epoch").loc[history["best_epoch"].iloc[-1]].to_dict()
+
+    def copy_to(self, other: "Run") -> None:
+        """Copy all that training needs to go on to the folder of a run that has not started: the whole, or nothing."""
+        temporary = other.folder.with_name(f".{other.folder.name}")
+        for half_done in (temporary, other.folder):
+            shutil.rmtree(half_done, ignore_errors=True)
+        shutil.copytree(self.folder, temporary)
+        temporary.replace(other.folder)
+
+    def drop_weights(self) -> None:
+        """Give back the disk space of what a run's figures can do without."""
+        for path in (self._weights, self._preprocessor):
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.logs):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def save_checkpoint(
         self, weights: list[np.ndarray], optimizer: list[np.ndarray], history: list[dict], finished: bool
@@ -149,8 +169,9 @@ class Run:
         arrays = {f"weights_{i}": value for i, value in enumerate(weights)}
         arrays |= {f"optimizer_{i}": value for i, value in enumerate(optimizer)}
         arrays["state"] = np.array(json.dumps({"history": history, "finished": finished}))
-        self._write(self._last, lambda path: _save_arrays(path, arrays))
+        # The history first: training goes on from the checkpoint, and writes anew what the history has beyond it.
         self._write(self._history, lambda path: pd.DataFrame(history).to_csv(path, index=False))
+        self._write(self._last, lambda path: _save_arrays(path, arrays))
 
     def load_checkpoint(self) -> tuple[list[np.ndarray], list[np.ndarray], list[dict], bool] | None:
         """Read the last checkpoint: weights, optimiser, history, whether training had ended; None without one."""

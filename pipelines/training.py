@@ -23,6 +23,7 @@ def train(
     batches: Batches,
     evaluator: Evaluator,
     run: Run,
+    until_epoch: int | None = None,
     *,
     epochs: Annotated[int, Field(ge=1, description="how often each training example is used at the most")],
     monitor: str,
@@ -37,6 +38,7 @@ def train(
     """Fit `model` and leave it with the weights of its best epoch by `monitor`.
 
     `optimizer` is called with (epochs, steps_per_epoch). The run's last checkpoint, where it has one, is taken up.
+    `until_epoch` ends training there, though the schedule of the learning rate goes on to `epochs`.
 
     Raises:
         UserError: where the loss becomes NaN or infinite.
@@ -49,8 +51,8 @@ def train(
     keeper = Keeper(run, evaluator, monitor, patience, evaluator.direction(monitor))
     keeper.set_model(model)
     keeper.take_up()
-    first_epoch = len(keeper.history)
-    if not keeper.finished and first_epoch < epochs:
+    first_epoch, last_epoch = len(keeper.history), min(epochs, until_epoch or epochs)
+    if not keeper.finished and first_epoch < last_epoch:
         callbacks = [
             keeper,
             keras.callbacks.TensorBoard(run.logs, write_graph=False),
@@ -60,7 +62,7 @@ def train(
             callbacks.append(Thaw())
         model.fit(
             batches.stream(first_epoch * batches.steps_per_epoch),
-            epochs=epochs,
+            epochs=last_epoch,
             initial_epoch=first_epoch,
             steps_per_epoch=batches.steps_per_epoch,
             shuffle=False,  # the stream shuffles
@@ -92,7 +94,8 @@ class Keeper(keras.callbacks.Callback):
     @property
     def best_epoch(self) -> int:
         """Give the epoch, counted from 1, with the best `monitor`."""
-        return 1 + int(np.argmin([self.sign * epoch[self.monitor] for epoch in self.history]))
+        values = np.array([self.sign * epoch[self.monitor] for epoch in self.history])
+        return 1 + int(np.argmin(np.where(np.isnan(values), np.inf, values)))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Validate with the averaged weights where the optimiser averages them, then checkpoint."""

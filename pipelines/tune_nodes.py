@@ -1,5 +1,6 @@
 """The `tune` node: a leaf of the config that a search may vary, and that stands for its default elsewhere."""
 
+import math
 from typing import Any, Literal
 
 import pydantic
@@ -20,8 +21,12 @@ class Range(pydantic.BaseModel):
     def _is_an_interval(self) -> "Range":
         if self.min >= self.max:
             raise ValueError(f"min {self.min} is not below max {self.max}")
+        if not math.isfinite(self.min) or not math.isfinite(self.max):
+            raise ValueError("min and max have to be finite")
         if self.sampling == "log" and self.min <= 0:
             raise ValueError(f"log sampling needs a min above zero, not {self.min}")
+        if self.sampling == "log" and self.step is not None and self.step <= 1:
+            raise ValueError(f"the step of log sampling is a factor above 1, not {self.step}")
         return self
 
 
@@ -32,11 +37,20 @@ class TuneNode(pydantic.BaseModel):
     tune: list[Any] | Range
     default: Any
 
+    @property
+    def whole(self) -> bool:
+        """Say whether a range holds whole numbers only."""
+        return isinstance(self.tune, Range) and all(
+            isinstance(end, int) for end in (self.tune.min, self.tune.max, self.default)
+        )
+
     @pydantic.model_validator(mode="after")
     def _default_can_be_drawn(self) -> "TuneNode":
         if isinstance(self.tune, Range):
             if not isinstance(self.default, int | float) or not self.tune.min <= self.default <= self.tune.max:
                 raise ValueError(f"default {self.default!r} is not between {self.tune.min} and {self.tune.max}")
+            if self.whole and self.tune.step is not None and not isinstance(self.tune.step, int):
+                raise ValueError(f"the step between whole numbers is a whole number, not {self.tune.step}")
         elif not self.tune:
             raise ValueError("there is nothing to choose from")
         elif self.default not in self.tune:

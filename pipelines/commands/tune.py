@@ -1,0 +1,101 @@
+"""`tune`: a search for the best values of what a config marks with `tune`."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.batches import holds_files
+from pipelines.config import Config, read_config
+from pipelines.data import Dataset
+from pipelines.errors import UserError
+from pipelines.fit import load_run_dataset
+from pipelines.tuning.journal import SearchFolder
+from pipelines.tuning.report import write_results
+from pipelines.tuning.search import Search
+from pipelines.tuning.space import Space
+from pipelines.tuning.trials import LocalPool, Pool, RayPool
+
+
+def tune(
+    config: str | Path,
+    overrides: Sequence[str] = (),
+    workers: int = 1,
+    ray: str | None = None,
+    search_dir: str | Path | None = None,
+    resume: bool = False,
+    shown: Callable[[Search], None] = lambda search: None,
+) -> Search:
+    """Search what a config marks with `tune`, or with `resume` go on with an interrupted search of the same config.
+
+    `workers` trials run at a time, on this machine or on the Ray cluster at the address `ray`. `shown` is called
+    whenever something may have changed.
+
+    Raises:
+        UserError: for a mistake in the config, the data or the folder, and where too many trials in a row fail.
+    """
+    space = Space.of(read_config(config, overrides))
+    base = space.config({})
+    _check_rule(base, space)
+    space.hyperparameters()
+    folder = _folder(base.task, search_dir, resume)
+    dataset = _with_absolute_paths(load_run_dataset(base))
+    pool, threads = _pool(workers, ray)
+    try:
+        with folder.locked():
+            folder.begin(space.unresolved.to_yaml(), dataset.record["fingerprint"])
+            varying = any(path.split(".")[0] in ("data", "split") for path in space.nodes)
+            search = Search(folder, space, None if varying else dataset, shown)
+            try:
+                search.run(pool, workers, threads)
+            finally:
+                write_results(search)
+            return search
+    finally:
+        pool.terminate()
+
+
+def _check_rule(base: Config, space: Space) -> None:
+    if base.tuning is None:
+        example = f"{{name: random, max_trials: 20, objective: {base.training['monitor']}, keep: 3, max_failures: 3}}"
+        raise UserError(space.unresolved.path, f"has no section `tuning`, such as {example}")
+
+
+def _with_absolute_paths(dataset: Dataset) -> Dataset:
+    """Name files so that a process with another working directory finds them."""
+
+    def absolute(table: pd.DataFrame) -> pd.DataFrame:
+        files = {name: table[name].map(Path.resolve) for name in table if holds_files(table[name])}
+        return table.assign(**files)
+
+    splits = {name: absolute(dataset[name]) for name in ("train", "validation", "test")}
+    return replace(dataset, **splits)
+
+
+def _pool(workers: int, ray: str | None) -> tuple[Pool, int | None]:
+    """Give the pool, and how many threads each trial may use where several share this machine."""
+    if ray is not None:
+        return RayPool(ray, workers), None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return LocalPool(), max(1, cores // workers) if workers > 1 else None
+
+
+def _folder(task: str, search_dir: str | Path | None, resume: bool) -> SearchFolder:
+    searches = Path("searches") / task
+    if search_dir is not None:
+        folder = SearchFolder(Path(search_dir).resolve())
+    elif resume:
+        begun = sorted(path for path in searches.glob("*") if SearchFolder(path).started)
+        if not begun:
+            raise UserError("--resume", f"{searches} holds no search; name one with --search-dir")
+        folder = SearchFolder(begun[-1].resolve())
+    else:
+        folder = SearchFolder((searches / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")).resolve())
+    if resume and not folder.started:
+        raise UserError(str(search_dir), "holds no search (no config.yaml in it)")
+    if not resume and not folder.free:
+        raise UserError(str(search_dir), "already exists; choose another --search-dir, or go on with --resume")
+    return folder

@@ -1,0 +1,86 @@
+"""The live table of a search; where nobody watches, a line for each trial that ended."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.tuning.journal import Trial
+from pipelines.tuning.search import Search
+
+ROWS = 12  # of the table: the trials under way, and the last ones that ended
+
+
+class Display:
+    """Show trials, their values and the objective, the best so far, and the time left."""
+
+    def __init__(self, console: Console | None = None):
+        self.console = console or Console(stderr=True)
+        self.live = Live(console=self.console, refresh_per_second=2, transient=True)
+        self.told: set[int] = set()
+
+    def __enter__(self) -> Self:
+        """Take over the terminal, where there is one."""
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        self.live.stop()
+
+    def show(self, search: Search) -> None:
+        """Draw the table anew, or print a line for each trial that ended since the last call."""
+        if self.console.is_terminal:
+            self.live.update(self._table(search))
+            return
+        for trial in search.ended:
+            if trial.number not in self.told and trial.number not in search.taken_up:
+                self.told.add(trial.number)
+                parts = (
+                    f"trial {trial.number}",
+                    self._result(search, trial),
+                    self.values(trial),
+                    self._summary(search),
+                )
+                self.console.print("  ".join(parts), soft_wrap=True, highlight=False, markup=False)
+
+    @staticmethod
+    def values(trial: Trial) -> str:
+        """Write a trial's values, each by the last part of its path."""
+        return ", ".join(
+            f"{path.rpartition('.')[2]} {value:.4g}"
+            if isinstance(value, float)
+            else f"{path.rpartition('.')[2]} {value}"
+            for path, value in trial.values.items()
+        )
+
+    def _table(self, search: Search) -> Table:
+        table = Table("trial", "values", search.objective, "seconds", title=self._summary(search))
+        under_way = [search.trials[number] for number in search.running]
+        for trial in [*search.ended[-max(1, ROWS - len(under_way)) :], *under_way]:
+            running = trial.number in search.running
+            seconds = time.monotonic() - search.started[trial.number] if running else trial.seconds
+            result = "running" if running else self._result(search, trial)
+            table.add_row(str(trial.number), escape(self.values(trial)), escape(result), f"{seconds:.0f}")
+        return table
+
+    def _result(self, search: Search, trial: Trial) -> str:
+        if trial.reason is not None:
+            return f"failed: {trial.reason}"
+        best = search.ranked[0].number == trial.number
+        repeats = f" (as trial {trial.repeats})" if trial.repeats is not None else ""
+        return f"{trial.score:,.4g}{' best' if best else ''}{repeats}"
+
+    def _summary(self, search: Search) -> str:
+        best = (
+            f"best {search.ranked[0].score:,.4g} (trial {search.ranked[0].number})" if search.ranked else "no score yet"
+        )
+        left = search.seconds_left
+        return f"{len(search.ended)} trials  {best}" + (f"  {left / 60:.0f} min left" if left is not None else "")

@@ -1,0 +1,218 @@
+"""The search: an oracle proposes, a pool runs the trials, a journal remembers; whatever is killed can go on."""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+from pipelines.build import build
+from pipelines.data import Dataset
+from pipelines.errors import UserError
+from pipelines.tasks import load_task
+from pipelines.tuning.journal import SearchFolder, Trial
+from pipelines.tuning.oracles import ORACLES, make_oracle, silenced
+from pipelines.tuning.space import Space
+from pipelines.tuning.trials import Job, Killed, Outcome, Pool, run_trial
+
+POLL_SECONDS = 0.05
+RESTARTS = 2  # of a trial whose process was killed, before it counts as failed
+
+
+class Search:
+    """A search under way: `run` ends when the oracle has nothing more to propose."""
+
+    def __init__(self, folder: SearchFolder, space: Space, dataset: Dataset | None, shown: Callable[["Search"], None]):
+        self.folder, self.space, self.dataset, self.shown = folder, space, dataset, shown
+        base = space.config({})
+        self.settings: dict[str, Any] = base.tuning
+        self.objective: str = self.settings["objective"]
+        task = load_task(base.task)
+        self.direction = task.metrics.get(self.objective.removeprefix("validation."), "min")
+        self.epochs: int = base.training["epochs"]
+        make = partial(build, self.settings, ORACLES, "name")
+        with silenced():
+            self.oracle = make_oracle(
+                lambda oracle: make(oracle, self.epochs),
+                space.hyperparameters(),
+                self.objective,
+                self.direction,
+                base.seed,
+            )
+        self.trials: list[Trial] = []
+        self.running: dict[int, Job] = {}
+        self.waiting: list[Trial] = []  # proposed and not started: left over, or the same as one that runs
+        self.killed: dict[int, int] = {}
+        self.refused = False  # whether the oracle's last word was that it has nothing to propose
+        self.started: dict[int, float] = {}
+        self.workers = 1
+        self._replay()
+        self.taken_up = {trial.number for trial in self.ended}  # what ended before this process began
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimate how long the rest takes, where the number of trials is known."""
+        most = self.settings.get("max_trials")
+        timed = [trial.seconds for trial in self.ended if trial.seconds]
+        if most is None or not timed:
+            return None
+        return (most - len(self.ended)) * sum(timed) / len(timed) / self.workers
+
+    @property
+    def ended(self) -> list[Trial]:
+        """Give the trials with a score or a reason, in the order of their numbers."""
+        return [trial for trial in self.trials if not trial.open]
+
+    @property
+    def ranked(self) -> list[Trial]:
+        """Give the trials that have a score and trained to their end, the best first."""
+        sign = 1 if self.direction == "min" else -1
+        scored = [t for t in self.trials if t.score is not None and t.repeats is None]
+        whole = [t for t in scored if t.until_epoch is None or t.until_epoch >= self.epochs]
+        return sorted(whole or scored, key=lambda trial: (sign * trial.score, trial.number))
+
+    def run(self, pool: Pool, workers: int, threads: int | None) -> None:
+        """Run trials, `workers` at a time.
+
+        Raises:
+            UserError: where too many trials in a row fail.
+        """
+        self.workers = workers
+        while True:
+            while len(self.running) < workers and (trial := self._next()) is not None:
+                self._start(trial, pool, threads)
+            if not self.running:
+                self._prune()
+                return
+            while not any(job.ready() for job in self.running.values()):
+                time.sleep(POLL_SECONDS)
+                self.shown(self)
+            for number in [number for number, job in self.running.items() if job.ready()]:
+                self._collect(self.trials[number], pool, threads)
+
+    def _next(self) -> Trial | None:
+        """Give a trial to run: one left over or a new proposal, but none that would repeat one that has run or runs."""
+        for trial in list(self.waiting):
+            same = next((other for other in self.trials[: trial.number] if _same(other, trial)), None)
+            if same is None:
+                self.waiting.remove(trial)
+                return trial
+            if not same.open:
+                self.waiting.remove(trial)
+                trial.score, trial.figures, trial.reason = same.score, same.figures, same.reason
+                trial.repeats = same.number
+                self._end(trial)
+        trial = self._propose()
+        if trial is None:
+            return None
+        self.waiting.append(trial)
+        return self._next()
+
+    def _propose(self) -> Trial | None:
+        number = len(self.trials)
+        with silenced():
+            proposal = self.oracle.create_trial(f"trial {number}")
+        if proposal.status != "RUNNING":  # none is left, or none before a running one ends
+            if not self.refused:
+                self.folder.note("refused")
+            self.refused = True
+            return None
+        self.refused = False
+        given = proposal.hyperparameters.values
+        until = given.get("tuner/epochs")
+        goes_on = int(given["tuner/trial_id"]) if "tuner/trial_id" in given else None
+        plain = {name: value.item() if hasattr(value, "item") else value for name, value in given.items()}
+        trial = Trial(number, self.space.values(given), until, goes_on, proposed=plain)
+        self.trials.append(trial)
+        self.folder.note("proposed", trial)
+        return trial
+
+    def _start(self, trial: Trial, pool: Pool, threads: int | None) -> None:
+        config = self.space.config(trial.values)
+        self.folder.write(self.folder.trial_config(trial.number), config.to_yaml())
+        run = self.folder.trial(trial.number)
+        if trial.goes_on is not None and not run.started:
+            self.folder.trial(self._origin(trial.goes_on)).copy_to(run)
+        arguments = (self.folder.trial_config(trial.number), run.folder, self.dataset, threads, trial.until_epoch)
+        self.started[trial.number] = time.monotonic()
+        self.running[trial.number] = pool.apply_async(run_trial, arguments)
+        self.shown(self)
+
+    def _origin(self, number: int) -> int:
+        repeats = self.trials[number].repeats
+        return number if repeats is None else self._origin(repeats)
+
+    def _collect(self, trial: Trial, pool: Pool, threads: int | None) -> None:
+        job = self.running.pop(trial.number)
+        trial.seconds += round(time.monotonic() - self.started[trial.number], 2)
+        try:
+            outcome: Outcome = job.get()
+        except Killed as error:
+            self.killed[trial.number] = self.killed.get(trial.number, 0) + 1
+            if self.killed[trial.number] <= RESTARTS:
+                self._start(trial, pool, threads)  # from its last checkpoint
+                return
+            outcome = Outcome(None, str(error))
+        trial.figures, trial.reason = outcome.figures, outcome.reason
+        trial.score = outcome.figures[self.objective] if outcome.figures else None
+        if trial.score is not None and not math.isfinite(trial.score):
+            trial.score, trial.reason = None, f"{self.objective} is {trial.score}"
+        self._end(trial)
+
+    def _end(self, trial: Trial) -> None:
+        self.folder.note("ended", trial)
+        self._tell_oracle(trial)
+        self._prune()
+        self.shown(self)
+        last = [other for other in self.ended if other.repeats is None][-self.settings["max_failures"] :]
+        if len(last) == self.settings["max_failures"] and all(other.reason for other in last):
+            reasons = "; ".join(f"trial {other.number}: {other.reason}" for other in last)
+            raise UserError(
+                str(self.folder.folder), f"the last {len(last)} trials failed, so the search ends ({reasons})"
+            )
+
+    def _tell_oracle(self, trial: Trial) -> None:
+        """Report a score; a failed trial counts as the worst so far, or the oracle would propose the like again."""
+        scores = [other.score for other in self.trials if other.score is not None]
+        worst = (max if self.direction == "min" else min)(scores, default=None)
+        score = trial.score if trial.score is not None else worst
+        with silenced():
+            proposal = self.oracle.trials[list(self.oracle.trials)[trial.number]]
+            if score is not None:
+                self.oracle.update_trial(proposal.trial_id, {self.objective: score})
+            proposal.status = "COMPLETED" if score is not None else "FAILED"
+            self.oracle.end_trial(proposal)
+
+    def _prune(self) -> None:
+        """Keep the weights of the best trials, of those under way, and of those that a longer one may go on with."""
+        needed = {trial.number for trial in self.ranked[: self.settings["keep"]]}
+        needed |= {trial.number for trial in self.trials if trial.open}
+        needed |= {self._origin(trial.goes_on) for trial in self.trials if trial.open and trial.goes_on is not None}
+        for bracket in getattr(self.oracle, "_brackets", []) if self.running or not self.refused else []:
+            for earlier, later in pairwise(bracket["rounds"]):
+                taken = {entry["past_id"] for entry in later}
+                needed |= {self._origin(int(entry["id"])) for entry in earlier if entry["id"] not in taken}
+        for trial in self.trials:
+            if trial.number not in needed:
+                self.folder.trial(trial.number).drop_weights()
+
+    def _replay(self) -> None:
+        """Lead the oracle through what the journal holds, so that it goes on as if nothing had happened."""
+        for event, trial in self.folder.events():
+            if event == "ended":
+                self.trials[trial.number] = trial
+                self._tell_oracle(trial)
+                continue
+            with silenced():
+                proposal = self.oracle.create_trial(f"trial {len(self.trials)}")
+            self.refused = event == "refused"
+            if event == "proposed":
+                assert proposal.status == "RUNNING", "the oracle refuses what it proposed before"
+                proposal.hyperparameters.values = trial.proposed
+                self.trials.append(trial)
+        self.waiting = [trial for trial in self.trials if trial.open]
+
+
+def _same(one: Trial, other: Trial) -> bool:
+    return one.values == other.values and one.until_epoch == other.until_epoch

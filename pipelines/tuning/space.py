@@ -1,0 +1,111 @@
+"""What a config leaves open, as KerasTuner sees it, and back: from an oracle's values to an ordinary config."""
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from keras_tuner import HyperParameters
+from ruamel.yaml.comments import CommentedMap
+
+from pipelines.config import Config, Unresolved, check
+from pipelines.errors import UserError
+from pipelines.tune_nodes import Range, TuneNode
+
+FIXED = ("task", "tuning")
+
+
+@dataclass(frozen=True)
+class Space:
+    """The `tune` nodes of a config that its search can reach, by dotted path, in the order of the file."""
+
+    unresolved: Unresolved
+    nodes: dict[str, TuneNode]
+
+    @classmethod
+    def of(cls, unresolved: Unresolved) -> "Space":
+        """Find the nodes, and check that every value that they may take makes a config.
+
+        Raises:
+            UserError: where there is none, or naming the node and the value that does not fit.
+        """
+        models = _models(unresolved)
+        nodes = {
+            path: node
+            for path, node in unresolved.tune_nodes().items()
+            if not path.startswith("models.") or path.split(".")[1] in models
+        }
+        for path in nodes:
+            if path.split(".")[0] in FIXED:
+                raise UserError(unresolved.places.of(path.split(".")), "cannot be searched")
+        if not nodes:
+            raise UserError(unresolved.path, "marks nothing with `tune`, such as {tune: [64, 128], default: 64}")
+        space = cls(unresolved, nodes)
+        space.config({})
+        for path, node in nodes.items():
+            for value in _extremes(node):
+                space.config({path: value})
+        return space
+
+    def hyperparameters(self) -> HyperParameters:
+        """Describe the space to an oracle; choices go by their number, as KerasTuner takes no lists and no mixtures."""
+        space = HyperParameters()
+        for path, node in sorted(
+            self.nodes.items(), key=lambda item: item[0] != "model"
+        ):  # what others depend on first
+            rung = path.split(".")[1] if path.startswith("models.") else None
+            if rung is not None and "model" in self.nodes:
+                choice = self.nodes["model"].tune.index(rung)
+                with space.conditional_scope("model", [choice]):
+                    _register(space, path, node)
+            else:
+                _register(space, path, node)
+        return space
+
+    def values(self, proposed: Mapping[str, Any]) -> dict[str, Any]:
+        """Turn an oracle's values of the nodes into the config's."""
+        return {path: _value(node, proposed[path]) for path, node in self.nodes.items() if path in proposed}
+
+    def config(self, values: Mapping[str, Any]) -> Config:
+        """Make the config in which the nodes have these values, and all others their default."""
+        document = copy.deepcopy(self.unresolved.document)
+        for path, value in values.items():
+            *parents, leaf = path.split(".")
+            section: CommentedMap = document
+            for parent in parents:
+                section = section[parent]
+            section[leaf] = value
+        return check(Unresolved(document, self.unresolved.path, self.unresolved.overridden))
+
+
+def _models(unresolved: Unresolved) -> list[str]:
+    model = unresolved.tune_nodes().get("model")
+    if model is None:
+        return [unresolved.document.get("model")]
+    return model.tune if isinstance(model.tune, list) else []
+
+
+def _value(node: TuneNode, proposed: Any) -> Any:
+    """Give a plain value within the node's range: oracles propose numpy's numbers, and may round out of it."""
+    if isinstance(node.tune, list):
+        return node.tune[int(proposed)]
+    kind = int if node.whole else float
+    return kind(min(max(proposed, node.tune.min), node.tune.max))
+
+
+def _extremes(node: TuneNode) -> Iterator[Any]:
+    if isinstance(node.tune, Range):
+        yield from (node.tune.min, node.tune.max)
+    else:
+        yield from node.tune
+
+
+def _register(space: HyperParameters, path: str, node: TuneNode) -> None:
+    tune = node.tune
+    if isinstance(tune, Range):
+        step = tune.step if tune.step is not None else (1 if node.whole and tune.sampling == "linear" else None)
+        kind = space.Int if node.whole else space.Float
+        kind(path, tune.min, tune.max, step=step, sampling=tune.sampling, default=node.default)
+    else:
+        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in tune)
+        space.Choice(path, list(range(len(tune))), ordered=numbers, default=tune.index(node.default))
