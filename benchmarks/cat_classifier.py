@@ -26,7 +26,14 @@ LADDER = {  # rung -> overrides: what sees the pixels themselves learns with sma
 }
 ROWS = {  # data -> config, seeds, row of the table -> overrides of the config
     "drawn": ("cat_classifier.yaml", 3, LADDER),
-    "catvnoncat": ("benchmarks/catvnoncat.yaml", 5, LADDER),
+    "catvnoncat": (
+        "benchmarks/catvnoncat.yaml",
+        5,
+        {
+            **LADDER,
+            "mlp": (*LADDER["mlp"], "preprocessing.image_size=32"),
+        },  # by cross-validation of train: 0.73, not 0.69
+    ),
     "cifar10": (
         "benchmarks/cifar10.yaml",
         1,
@@ -36,7 +43,7 @@ ROWS = {  # data -> config, seeds, row of the table -> overrides of the config
                 "data.positive=[cat]",
                 "preprocessing.class_weights=balanced",
                 "training.monitor=validation.auc",
-                "training.epochs=12",
+                "training.epochs=8",
             ),
         },
     ),
@@ -45,6 +52,15 @@ TITLES = {
     "drawn": "The drawn pictures (drawings made by the project, no photographs): cat or not",
     "catvnoncat": "cat / non-cat, 209 training and 50 test images of 64 pixels",
     "cifar10": "CIFAR-10 (JPEG copy), ResNet-20",
+}
+NOTES = {
+    "catvnoncat": (
+        "Aimed at: logistic regression 0.70, MLP 0.80, the best of the others 0.90; not reached",
+        "Tried by five-fold cross-validation of the 209 training images, accuracy: ResNet as here 0.86; with mixup and"
+        " label smoothing 0.85; with cutout and more colour, zoom and rotation 0.84; with smaller steps for 150 epochs"
+        " 0.83; wider with more dropout 0.84; Inception 0.84; CNN 0.80; MLP at 64 pixels 0.69, at 32 0.73, at 16"
+        " 0.69, two layers 0.66; logistic regression 0.63, without augmentation 0.57, more l2 0.65, 32 pixels 0.61",
+    )
 }
 COLUMNS = ("accuracy", "balanced_accuracy", "auc")
 
@@ -69,6 +85,7 @@ def main(data: str, root: str | None, only: str) -> None:
                 add_line(path, line)
     if data == "cifar10":
         draw_curves(done).savefig(RESULTS / "cifar10.png", dpi=100)
+    done.sort(key=lambda line: (line["seed"], list(rows).index(line["name"])))
     (RESULTS / f"{data}.md").write_text(table(data, done, root))
 
 
@@ -104,7 +121,11 @@ def table(data: str, lines: list[dict], root: str | None) -> str:
         rows.append(f"| {' | '.join(cells)} |")
     command = f"python benchmarks/cat_classifier.py {data}{' --root FOLDER' if root else ''}"
     fingerprint = lines[0]["data"]["test"]
-    more = (f"Config: `configs/{config}`", f"Fingerprint of the test split of seed 0: `{fingerprint}`")
+    more = (
+        f"Config: `configs/{config}`",
+        f"Fingerprint of the test split of seed 0: `{fingerprint}`",
+        *NOTES.get(data, ()),
+    )
     return "\n".join([*rows, *how(command, ("tensorflow", "keras", "scikit-learn", "numpy", "pillow"), *more)])
 
 
