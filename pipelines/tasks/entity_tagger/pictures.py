@@ -110,7 +110,7 @@ def _by_type(true: list[list[str]], answers: list[list[str]]) -> Figure:
     axes.set(yticks=places, yticklabels=labels, xlim=(0, 1.08), title="Whole entities of the test split")
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
-    axes.legend(loc="lower right", fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
@@ -134,7 +134,7 @@ def _by_novelty(known: set[str], tokens: list[list[str]], true: list[list[str]],
         xticks=places, xticklabels=labels, ylim=(0, 1.1), title="Entities that training had with their type, and others"
     )
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
     return figure
 
 
