@@ -140,7 +140,7 @@ class Run:
 
     def history(self) -> pd.DataFrame:
         """Read the figures of each epoch."""
-        return pd.read_csv(self._history, float_precision="round_trip")
+        return pd.read_csv(self._history)
 
     def best_epoch(self) -> dict[str, float]:
         """Read the figures of the best epoch."""

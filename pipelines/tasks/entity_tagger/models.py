@@ -7,7 +7,6 @@ from functools import partial
 from typing import Annotated, Literal, TypedDict, Unpack
 
 import keras
-import numpy as np
 from pydantic import Field
 
 from pipelines.data.vectors import read_vectors
@@ -220,7 +219,7 @@ def _model(
 
 
 def _load_vectors(embedding: keras.layers.Embedding, features: Features) -> None:
-    table = np.array(embedding.embeddings)
+    (table,) = embedding.get_weights()
     read_vectors(features.vectors, features.vector_rows(), table)
     embedding.embeddings.assign(table)
 

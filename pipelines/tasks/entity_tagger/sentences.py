@@ -78,10 +78,18 @@ Draw = Callable[[list[str]], str]
 def made_sentences(count: int, seed: int) -> dict[str, list[dict[str, list[str]]]]:
     """Make `count` sentences with BIO tags, divided into splits that share no name."""
     pools = _pools()
-    made = {}
+    made: dict[str, list[dict[str, list[str]]]] = {}
+    known: set[str] = set()  # sentences without a name would else occur in several splits
     for number, (split, share) in enumerate(SHARES.items()):
         random = np.random.default_rng([seed, number])
-        made[split] = [_sentence(random, pools[split]) for _ in range(count * share // 100)]
+        made[split], own = [], set()
+        while len(made[split]) < count * share // 100:
+            sentence = _sentence(random, pools[split])
+            text = " ".join(sentence["tokens"])
+            if text not in known:
+                made[split].append(sentence)
+                own.add(text)
+        known |= own
     return made
 
 
