@@ -5,19 +5,18 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
 import pandas as pd
 
 from pipelines.errors import UserError
+from pipelines.storage import read_arrays, readable, write_arrays, write_json, write_text, write_whole
 
 PACKAGES = ("tensorflow", "keras", "keras-tuner", "tensorflow-datasets", "numpy", "pandas", "scikit-learn")
 
@@ -115,9 +114,9 @@ class Run:
             return
         for folder in (self.folder, self.report, self.logs, self.checkpoints):
             folder.mkdir(parents=True, exist_ok=True)
-        self._write_json(self._data, data)
-        self._write_json(self._environment, environment())
-        self._write(self._config, lambda path: path.write_text(config, encoding="utf-8"))
+        write_json(self._data, data)
+        write_json(self._environment, environment())
+        write_text(self._config, config)
 
     def check_data(self, data: Mapping[str, Any]) -> None:
         """Check that `data`, a dataset's record, is of the examples that this run began with.
@@ -130,12 +129,12 @@ class Run:
 
     def data(self) -> dict[str, Any]:
         """Read where the run's examples came from."""
-        with _readable(self._data):
+        with readable(self._data):
             return json.loads(self._data.read_text())
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Read the metrics of each split."""
-        with _readable(self._metrics):
+        with readable(self._metrics):
             return json.loads(self._metrics.read_text())
 
     def history(self) -> pd.DataFrame:
@@ -170,56 +169,43 @@ class Run:
         arrays |= {f"optimizer_{i}": value for i, value in enumerate(optimizer)}
         arrays["state"] = np.array(json.dumps({"history": history, "finished": finished}))
         # The history first: training goes on from the checkpoint, and writes anew what the history has beyond it.
-        self._write(self._history, lambda path: pd.DataFrame(history).to_csv(path, index=False))
-        self._write(self._last, lambda path: _save_arrays(path, arrays))
+        write_text(self._history, pd.DataFrame(history).to_csv(index=False))
+        write_arrays(self._last, arrays)
 
     def load_checkpoint(self) -> tuple[list[np.ndarray], list[np.ndarray], list[dict], bool] | None:
         """Read the last checkpoint: weights, optimiser, history, whether training had ended; None without one."""
         if not self._last.is_file():
             return None
-        arrays = _load_arrays(self._last)
+        arrays = read_arrays(self._last)
         state = json.loads(str(arrays["state"]))
         return _listed(arrays, "weights_"), _listed(arrays, "optimizer_"), state["history"], state["finished"]
 
     def save_best(self, weights: list[np.ndarray]) -> None:
         """Write the weights of the best epoch so far."""
-        self._write(self._best, lambda path: _save_arrays(path, {f"weights_{i}": w for i, w in enumerate(weights)}))
+        write_arrays(self._best, {f"weights_{i}": w for i, w in enumerate(weights)})
 
     def load_best(self) -> list[np.ndarray]:
         """Read the weights of the best epoch so far."""
-        return _listed(_load_arrays(self._best), "weights_")
+        return _listed(read_arrays(self._best), "weights_")
 
     def save_model(self, model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
         """Write the trained weights and what the preprocessor learnt."""
-        self._write(self._weights, model.save_weights)
-        self._write(self._preprocessor, lambda path: _save_arrays(path, state))
+        write_whole(self._weights, model.save_weights)
+        write_arrays(self._preprocessor, state)
 
     def load_weights(self, model: keras.Model) -> None:
         """Give a model of the same build the trained weights."""
-        with _readable(self._weights):
+        with readable(self._weights):
             model.load_weights(self._weights)
 
     def preprocessor_state(self) -> dict[str, np.ndarray]:
         """Read what the preprocessor learnt."""
-        return _load_arrays(self._preprocessor)
+        return read_arrays(self._preprocessor)
 
     def finish(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
         """Write the metrics, which end the run; its checkpoints go."""
-        self._write_json(self._metrics, metrics)
+        write_json(self._metrics, metrics)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
-
-    def _write_json(self, path: Path, content: Any) -> None:
-        self._write(path, lambda temporary: temporary.write_text(json.dumps(content, indent=2, default=str) + "\n"))
-
-    def _write(self, path: Path, write: Callable[[Path], Any]) -> None:
-        """Write under a temporary name, then rename: a reader finds the whole file or none."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{os.getpid()}.{path.name}")
-        try:
-            write(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:
@@ -245,25 +231,6 @@ def _numbered(base: Path) -> Iterator[Path]:
     while True:
         yield base.with_name(f"{base.name}-{number}")
         number += 1
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Say in one line that a file of the run is damaged."""
-    try:
-        yield
-    except (OSError, ValueError, EOFError, BadZipFile, KeyError):
-        raise UserError(str(path), "missing or damaged: this is not what training wrote; train the run anew") from None
-
-
-def _save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    with path.open("wb") as file:  # given a name, numpy would append its own ending to it
-        np.savez(file, **arrays)
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    with _readable(path), np.load(path, allow_pickle=False) as file:
-        return dict(file)
 
 
 def _listed(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray]:

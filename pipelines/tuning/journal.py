@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.run import Run
+from pipelines.storage import write_json, write_text
 
 
 @dataclass
@@ -73,20 +74,13 @@ class SearchFolder:
             UserError: where it is of another config or of other data.
         """
         if not self.started:
-            self.write(self._data, json.dumps(fingerprint, indent=2) + "\n")
-            self.write(self.config, config)
+            write_json(self._data, fingerprint)
+            write_text(self.config, config)
         elif self.config.read_text(encoding="utf-8") != config:
             mend = f"go on with its own: tune {self.config} --search-dir {self.folder} --resume"
             raise UserError(str(self.folder), f"this search began with another config; {mend}")
         elif json.loads(self._data.read_text()) != fingerprint:
             raise UserError(str(self.folder), "the data is not what this search began with; begin a new one on it")
-
-    def write(self, path: Path, text: str) -> None:
-        """Write under a temporary name, then rename."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{os.getpid()}.{path.name}")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
 
     def note(self, event: str, trial: Trial | None = None) -> None:
         """Add an event to the journal; once this returns it survives whatever happens."""

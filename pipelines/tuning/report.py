@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipelines.report import DOTS_PER_INCH
+from pipelines.storage import write_text
 from pipelines.tune_nodes import Range, TuneNode
 from pipelines.tuning.journal import Trial
 from pipelines.tuning.search import Search
@@ -30,10 +31,10 @@ def trials_table(search: Search) -> pd.DataFrame:
 def write_results(search: Search) -> None:
     """Write `trials.csv`, and where a trial has a score `best.yaml`, HParams logs and pictures."""
     folder = search.folder
-    folder.write(folder.table, trials_table(search).to_csv(index=False))
+    write_text(folder.table, trials_table(search).to_csv(index=False))
     if not search.ranked:
         return
-    folder.write(folder.best, search.space.config(search.ranked[0].values).to_yaml())
+    write_text(folder.best, search.space.config(search.ranked[0].values).to_yaml())
     _write_hparams(search)
     folder.report.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures(search).items():
@@ -65,7 +66,7 @@ def _objective(search: Search, scored: list[Trial]) -> Figure:
         xlabel="minutes of training, all trials added up", ylabel=search.objective, ylim=(low - margin, high + margin)
     )
     axes.set(
-        title=f"{len(scored)} trials" + (" (the worst tenth may lie outside)" if search.direction == "min" else "")
+        title=f"{len(scored)} trials" + (f" ({outside} lie above)" if (outside := int((scores > high).sum())) else "")
     )
     axes.grid(alpha=0.3)
     axes.legend()
@@ -96,7 +97,8 @@ def _parallel(search: Search, scored: list[Trial]) -> Figure:
     axes.set(
         xticks=range(len(paths) + 1), xticklabels=[*(p.replace(".", ".\n") for p in paths), search.objective], yticks=[]
     )
-    axes.set(title="Values of each trial, and its rank by the objective", xlim=(-0.1, len(paths) + 0.5))
+    title = "Values of each trial, and its rank by the objective"
+    axes.set(title=title, xlim=(-0.1, len(paths) + 0.5), ylim=(-0.03, 1.05))
     axes.spines[:].set_visible(False)
     return figure
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.build import build
 from pipelines.data import Dataset
 from pipelines.errors import UserError
+from pipelines.storage import write_text
 from pipelines.tasks import load_task
 from pipelines.tuning.journal import SearchFolder, Trial
 from pipelines.tuning.oracles import ORACLES, make_oracle, silenced
@@ -130,7 +131,7 @@ class Search:
 
     def _start(self, trial: Trial, pool: Pool, threads: int | None) -> None:
         config = self.space.config(trial.values)
-        self.folder.write(self.folder.trial_config(trial.number), config.to_yaml())
+        write_text(self.folder.trial_config(trial.number), config.to_yaml())
         run = self.folder.trial(trial.number)
         if trial.goes_on is not None and not run.started:
             self.folder.trial(self._origin(trial.goes_on)).copy_to(run)

@@ -151,7 +151,7 @@ class RayPool:
             import ray
             from ray.util.multiprocessing import Pool
         except ImportError:
-            raise UserError("--ray", "needs the package ray; run: pip install 'keras-task-pipelines[ray]'") from None
+            raise UserError("--ray", "needs the package ray; run: pip install ray") from None
         self.ray = ray
         try:
             self.pool = Pool(processes=workers, ray_address=address, maxtasksperchild=1)

@@ -1,0 +1,63 @@
+"""Files that a reader finds whole or not at all."""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from pipelines.errors import UserError
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write under a temporary name, which `write` is given, then rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text."""
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write values as JSON; what JSON does not know becomes text."""
+    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays."""
+
+    def save(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # given a name, numpy would append its own ending to it
+            np.savez(file, **arrays)
+
+    write_whole(path, save)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read named arrays.
+
+    Raises:
+        UserError: where the file is missing or damaged.
+    """
+    with readable(path), np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Say in one line that a file which is being read is damaged."""
+    try:
+        yield
+    except (OSError, ValueError, EOFError, BadZipFile, KeyError):
+        raise UserError(str(path), "missing or damaged: this is not what training wrote; train the run anew") from None
