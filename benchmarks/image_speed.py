@@ -144,8 +144,7 @@ def _prepared(root: str, cache: bool = True) -> tuple:
     dataset = load_run_dataset(config)
     preprocessor = task.preprocessor(**config.preprocessing)
     preprocessor.adapt(dataset.train)
-    encode = partial(preprocessor.example, training=True)
-    batches = make_batches(dataset.train, encode, preprocessor.augment, 0, size=BATCH, cache=cache)
+    batches = make_batches(dataset.train, preprocessor, 0, size=BATCH, cache=cache)
     model = build_model(config, task, preprocessor)
     return batches, model, build(config.loss, task.losses, "name"), build(config.optimizer, OPTIMIZERS, "name")
 

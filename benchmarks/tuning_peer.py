@@ -32,7 +32,6 @@ def keras_tuner_search(trials: int, seed: int, folder: str) -> None:
     preprocessor = task.preprocessor(**config.preprocessing)
     preprocessor.adapt(dataset.train)
     validation = evaluation_batches(dataset.validation, partial(preprocessor.example, training=False), True)
-    encode = partial(preprocessor.example, training=True)
     fitting = []
 
     class Clock(keras.callbacks.Callback):
@@ -57,7 +56,7 @@ def keras_tuner_search(trials: int, seed: int, folder: str) -> None:
 
         def fit(self, hp, model, callbacks, **_):
             size = hp.Choice("size", SIZES)
-            batches = make_batches(dataset.train, encode, preprocessor.augment, seed, size=size, cache=True)
+            batches = make_batches(dataset.train, preprocessor, seed, size=size, cache=True)
             steps = batches.steps_per_epoch
             data = batches.stream(0).take(steps * EPOCHS).repeat()
             return model.fit(

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import pandas as pd
 import tensorflow as tf
@@ -25,6 +26,16 @@ Cache = Annotated[
 ]
 
 
+class Encoder(Protocol):
+    """What mini-batches need of a preprocessor."""
+
+    def example(self, raw: Mapping[str, tf.Tensor], training: bool) -> Any:
+        """Turn raw examples into tensors."""
+
+    def augment(self, *encoded: Any, seed: tf.Tensor) -> Any:
+        """Vary a mini-batch."""
+
+
 @dataclass(frozen=True)
 class Batches:
     """How a split reaches the model: `stream` is endless, `steps_per_epoch` of its batches hold each example once."""
@@ -32,6 +43,12 @@ class Batches:
     steps_per_epoch: int
     size: int
     stream: Callable[[int], tf.data.Dataset]  # first step -> endless batches from there on
+
+    @property
+    def varying(self) -> bool:
+        """Say whether inputs of one batch may be longer than those of another."""
+        inputs, *_ = self.stream(0).element_spec
+        return any(None in spec.shape[1:] for spec in tf.nest.flatten(inputs))
 
 
 def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
@@ -44,7 +61,7 @@ def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
             flat = [element for row in values for element in row]
             columns[name] = tf.RaggedTensor.from_row_lengths(tf.constant(flat), values.map(len).to_numpy("int64"))
         else:
-            texts = values.map(str) if holds_files(values) else values
+            texts = values if len(values) and isinstance(values.iloc[0], str | bytes) else values.map(str)
             columns[name] = tf.constant(texts.to_numpy(object), dtype=tf.string)
     return columns
 
@@ -76,8 +93,7 @@ def raw_batches(examples: pd.DataFrame) -> tf.data.Dataset:
 
 def make_batches(
     examples: pd.DataFrame,
-    encode: Encode,
-    augment: Callable[..., Any],
+    preprocessor: Encoder,
     seed: int,
     *,
     size: Annotated[
@@ -97,6 +113,7 @@ def make_batches(
     Each epoch's order is drawn from (seed, epoch) and each batch's augmentation from (seed, step), so that a stream
     taken up at any step goes on as the uninterrupted one does. One batch of an epoch may be smaller.
     """
+    encode, augment = partial(preprocessor.example, training=True), preprocessor.augment
     count = len(examples)
     if size == "auto":
         size = "full" if count <= FULL_UP_TO else SMALLEST_MINI_BATCH

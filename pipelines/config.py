@@ -14,7 +14,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
-from pipelines.batches import make_batches
 from pipelines.build import FORBID_UNKNOWN, choice, settings
 from pipelines.config_faults import Places, faults_in_words
 from pipelines.data.splits import split
@@ -45,6 +44,7 @@ class Config:
         self.optimizer: dict = self.values["optimizer"]
         self.schedule: dict = self.values["schedule"]
         self.training: dict = self.values["training"]
+        self.decoding: dict | None = self.values.get("decoding")
         self.tuning: dict | None = self.values.get("tuning")
 
     def to_yaml(self) -> str:
@@ -144,6 +144,8 @@ def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
         for oracle, build in ORACLES.items()
     )
     tuning = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - made at run time
+    about_decoding = Field(description="how answers are generated where a client does not say")
+    decoding = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
     return pydantic.create_model(
         name,
         __config__=FORBID_UNKNOWN,
@@ -152,13 +154,14 @@ def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
         data=(choice(task.sources, "source"), Field(description="where raw examples come from")),
         split=(settings(split), Field(description="which examples train, validate and test")),
         preprocessing=(settings(task.preprocessor), Field(description="from raw examples to model inputs")),
-        batches=(settings(make_batches), Field(description="how examples reach the model")),
+        batches=(settings(task.batches), Field(description="how examples reach the model")),
         model=(Literal[tuple(task.models)], Field(description="which of `models` is trained")),
         models=(models, Field(description="the task's ladder of architectures")),
         loss=(choice(task.losses, "name"), Field(description="what training makes small")),
         optimizer=(choice(OPTIMIZERS, "name"), Field(description="how the weights move")),
         schedule=(choice(SCHEDULES, "name"), Field(description="how the learning rate moves")),
         training=(training, Field(description="how long and how fast")),
+        **decoding,
         tuning=(tuning, Field(default=None, description="how `tune` searches what is marked with `tune`")),
     )
 

@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.batches import Cache, evaluation_batches, raw_batches
-from pipelines.task import Endpoint, Preprocessor, Task, Tensors
+from pipelines.task import Endpoint, Preprocessor, Task
 
 
 class Answerer:
@@ -29,10 +29,9 @@ class Evaluator:
     """Score a model on the validation split as it trains."""
 
     def __init__(self, task: Task, preprocessor: Preprocessor, validation: pd.DataFrame, cache: Cache):
-        self.task, self.examples = task, validation
-        self.preprocessor = preprocessor
-        self.batches = evaluation_batches(validation, partial(preprocessor.example, training=False), cache)
-        self._step = tf.function(self._loss_and_answer, reduce_retracing=True)
+        self.task, self.examples = task, task.measured(validation)
+        self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
+        self._step = tf.function(partial(task.measure, preprocessor=preprocessor), reduce_retracing=True)
 
     def direction(self, metric: str) -> str:
         """Say which way `validation.<metric>` is better: min or max."""
@@ -43,17 +42,12 @@ class Evaluator:
         losses, shares, answers = [], [], []
         weighted = model.loss.reduction == "mean_with_sample_weight"
         for inputs, labels, weights in self.batches:
-            loss, answer = self._step(model, inputs, labels, weights)
+            loss, answer = self._step(model, inputs=inputs, labels=labels, weights=weights)
             losses.append(float(loss))
             shares.append(float(tf.reduce_sum(weights)) if weighted else len(labels))
             answers.append(answer)
         scores = self.task.score(self.examples, concatenate(answers))
         return {"loss": float(np.average(losses, weights=shares)), **scores}
-
-    def _loss_and_answer(self, model, inputs, labels, weights) -> tuple[tf.Tensor, Tensors]:
-        outputs = model(inputs, training=False)
-        loss = model.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
-        return loss, self.task.answer(model, self.preprocessor, inputs, outputs)
 
 
 def concatenate(batches: list[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:

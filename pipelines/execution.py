@@ -23,17 +23,18 @@ class Execution(TypedDict):
     steps_per_execution: Annotated[int, Field(ge=1, description="training steps in one call from Python")]
 
 
-def resolve_execution(execution: Execution | Literal["auto"], model: keras.Model, steps_per_epoch: int) -> Execution:
+def resolve_execution(
+    execution: Execution | Literal["auto"], model: keras.Model, steps_per_epoch: int, varying: bool
+) -> Execution:
     """Decide `auto`; `benchmarks/results/*_speed.md` hold the figures behind the rule.
 
     XLA is on, but for a model with dropout or convolutions on a CPU, and for inputs that vary in length, as it
-    would compile the step anew for each length.
+    would compile the step anew for each length: `varying`.
     Steps per execution are the most that divide an epoch, so that an epoch stays one.
     """
     if execution == "auto":
         hindered = any(isinstance(layer, WITHOUT_XLA) for layer in model.layers)
         on_cpu = not tf.config.list_physical_devices("GPU")
-        varying = any(None in value.shape[1:] for value in model.inputs)
         jit_compile = not (varying or (hindered and on_cpu))
         execution = {"jit_compile": jit_compile, "steps_per_execution": MOST_STEPS}
     return {**execution, "steps_per_execution": _largest_divisor(steps_per_epoch, execution["steps_per_execution"])}

@@ -7,7 +7,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from pipelines.batches import make_batches
 from pipelines.build import build
 from pipelines.config import Config, load_config
 from pipelines.data import Dataset, load_dataset
@@ -60,9 +59,10 @@ def fit(config: Config, run: Run) -> Fitted:
     fitted = learn(config, run, dataset)
     metrics, answers = {}, {}
     for split in ("train", "validation", "test"):
-        answers[split] = fitted.answerer.answer_table(dataset[split])
-        metrics[split] = fitted.task.score(dataset[split], answers[split])
-    write_report(run, fitted, dataset.test, answers["test"])
+        examples = fitted.task.measured(dataset[split])
+        answers[split] = fitted.answerer.answer_table(examples)
+        metrics[split] = fitted.task.score(examples, answers[split])
+    write_report(run, fitted, examples, answers["test"])
     run.finish(metrics)
     return fitted
 
@@ -81,9 +81,8 @@ def learn(config: Config, run: Run, dataset: Dataset, until_epoch: int | None = 
     preprocessor.adapt(dataset.train)
     model = build_model(config, task, preprocessor)
     load_start(model)
-    encode = partial(preprocessor.example, training=True)
-    batches = make_batches(dataset.train, encode, preprocessor.augment, config.seed, **config.batches)
-    evaluator = Evaluator(task, preprocessor, dataset.validation, config.batches["cache"])
+    batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
+    evaluator = Evaluator(task, preprocessor, dataset.validation, config.batches.get("cache", "auto"))
     run.start(config.to_yaml(), dataset.record)
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config), batches, evaluator, run, until_epoch, **config.training)
@@ -109,7 +108,10 @@ def load_run_dataset(config: Config) -> Dataset:
 
 def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:
     """Call the builder of the rung that the config picks."""
-    return task.models[config.model](preprocessor.features, **config.models[config.model])
+    model = task.models[config.model](preprocessor.features, **config.models[config.model])
+    if task.decoding is not None:
+        model.decoding = task.decoding(**config.decoding)
+    return model
 
 
 def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optimizer:

@@ -27,8 +27,8 @@ class StartedModel(keras.Model):
 
 
 def load_start(model: keras.Model) -> None:
-    """Load the weights that a model starts from, where it is one that does."""
-    if isinstance(model, StartedModel):
+    """Load the weights that a model starts from, where it has a `load` for them."""
+    if hasattr(model, "load"):
         model.load()
 
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from pipelines.errors import UserError
+
+BREAK = "\x1f"  # a control character that parts texts, and that no text needs
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -52,6 +54,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     with readable(path), np.load(path, allow_pickle=False) as file:
         return dict(file)
+
+
+def pack_texts(texts: Iterable[str]) -> np.ndarray:
+    """Join texts, none with the byte 0x1f, in an array of bytes: in an array of texts all are as wide as the widest."""
+    return np.frombuffer(BREAK.join(texts).encode(), np.uint8)
+
+
+def unpack_texts(packed: np.ndarray) -> list[str]:
+    """Give the texts of `pack_texts`."""
+    return packed.tobytes().decode().split(BREAK) if len(packed) else []
 
 
 @contextmanager

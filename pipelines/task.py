@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from pipelines.batches import padded
+from pipelines.batches import Batches, make_batches, padded
 
 if TYPE_CHECKING:
     import keras
@@ -81,6 +81,8 @@ class Task(abc.ABC):
     models: Mapping[str, Callable[..., "keras.Model"]]  # the ladder, simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better; `score` may give more
+    batches: Callable[..., Batches] = staticmethod(make_batches)  # what the `batches` section calls
+    decoding: Callable[..., Any] | None = None  # what the `decoding` section calls, where answers are generated
     reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
 
     @abc.abstractmethod
@@ -91,6 +93,23 @@ class Task(abc.ABC):
 
         `outputs`, where the caller has them, are what the model gives for `inputs`: they save calling it again.
         """
+
+    def measured(self, examples: pd.DataFrame) -> pd.DataFrame:
+        """Choose the examples of a split that are answered to measure it: unless overridden, all."""
+        return examples
+
+    def measure(
+        self,
+        model: "keras.Model",
+        preprocessor: Preprocessor,
+        inputs: Tensors,
+        labels: "tf.Tensor",
+        weights: "tf.Tensor",
+    ) -> tuple["tf.Tensor", Tensors]:
+        """Give a batch's loss and the answers to it, as training goes on, in graph."""
+        outputs = model(inputs, training=False)
+        loss = model.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
+        return loss, self.answer(model, preprocessor, inputs, outputs)
 
     def respond(self, model: "keras.Model", preprocessor: Preprocessor, raw: Tensors) -> Tensors:
         """Answer a batch of examples' raw inputs, in graph: what is measured."""

@@ -43,7 +43,7 @@ def train(
     Raises:
         UserError: where the loss becomes NaN or infinite.
     """
-    execution = resolve_execution(execution, model, batches.steps_per_epoch)
+    execution = resolve_execution(execution, model, batches.steps_per_epoch, batches.varying)
     model.compile(
         optimizer(epochs, batches.steps_per_epoch), loss, run_eagerly=False, auto_scale_loss=False, **execution
     )
@@ -52,7 +52,10 @@ def train(
     keeper.set_model(model)
     keeper.take_up()
     first_epoch, last_epoch = len(keeper.history), min(epochs, until_epoch or epochs)
-    if not keeper.finished and first_epoch < last_epoch:
+    if not model.trainable_variables and not keeper.history:  # nothing to learn by steps: one epoch of none
+        keeper.on_train_begin()
+        keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
+    elif not keeper.finished and first_epoch < last_epoch:
         callbacks = [
             keeper,
             keras.callbacks.TensorBoard(run.logs, write_graph=False),

@@ -1,5 +1,7 @@
 """Mini-batches: every example once an epoch, in an order that seed and step alone decide."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +10,14 @@ import tensorflow as tf
 from pipelines.batches import make_batches, padded, raw_batches, tensors
 
 
+def plan(encode, augment=lambda x, seed: x):
+    """What `make_batches` asks of a preprocessor."""
+    return SimpleNamespace(example=lambda raw, training: encode(raw), augment=augment)
+
+
 def stream(first_step=0, seed=0, size=4, cache=True, count=10, steps=6):
     examples = pd.DataFrame({"x": np.arange(count)})
-    batches = make_batches(examples, lambda raw: (raw["x"],), lambda x, seed: x, seed, size=size, cache=cache)
+    batches = make_batches(examples, plan(lambda raw: (raw["x"],)), seed, size=size, cache=cache)
     taken = batches.stream(first_step).take(steps)
     return batches, [batch.numpy().tolist() for batch in taken]
 
@@ -54,7 +61,7 @@ def test_files_are_read_when_a_batch_needs_them_and_not_kept_unless_cached(tmp_p
     examples = pd.DataFrame({"x": paths})
     streams = {}
     for cache in (False, True):
-        batches = make_batches(examples, lambda raw: (raw["x"],), lambda x, seed: x, 0, size=2, cache=cache)
+        batches = make_batches(examples, plan(lambda raw: (raw["x"],)), 0, size=2, cache=cache)
         streams[cache] = batches.stream(0)
     for path in paths:
         path.write_text("after")
@@ -73,7 +80,7 @@ def test_auto_keeps_what_fits(limit, kept, tmp_path, monkeypatch):
     def encode(raw):
         return (tf.strings.to_number(raw["x"]),)  # four bytes each
 
-    batches = make_batches(pd.DataFrame({"x": paths}), encode, lambda x, seed: x, 0, size=6, cache="auto")
+    batches = make_batches(pd.DataFrame({"x": paths}), plan(encode), 0, size=6, cache="auto")
     stream = batches.stream(0)
     for path in paths:
         path.write_text("2")
@@ -85,7 +92,7 @@ def test_each_step_is_augmented_by_its_own_seed(first_step):
     def augment(x, seed):
         return tf.cast(seed, tf.int64)
 
-    batches = make_batches(pd.DataFrame({"x": range(6)}), lambda raw: (raw["x"],), augment, 7, size=2, cache=True)
+    batches = make_batches(pd.DataFrame({"x": range(6)}), plan(lambda raw: (raw["x"],), augment), 7, size=2, cache=True)
     seeds = [seed.numpy().tolist() for seed in batches.stream(first_step).take(3)]
     assert seeds == [[7, first_step], [7, first_step + 1], [7, first_step + 2]]
 
@@ -97,7 +104,7 @@ def ragged_stream(by_length, cache, count=64, size=8, seed=0):
     def encode(raw):
         return (tf.ragged.boolean_mask(raw["x"], raw["x"] != ""),)
 
-    batches = make_batches(examples, encode, lambda x, seed: x, seed, size=size, cache=cache, by_length=by_length)
+    batches = make_batches(examples, plan(encode), seed, size=size, cache=cache, by_length=by_length)
     taken = [batch.numpy() for batch in batches.stream(0).take(2 * batches.steps_per_epoch)]
     return [taken[: batches.steps_per_epoch], taken[batches.steps_per_epoch :]]
 

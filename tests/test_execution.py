@@ -14,23 +14,23 @@ def model(*layers):
 @pytest.mark.parametrize(("devices", "xla"), [([], False), (["a GPU"], True)])
 def test_dropout_keeps_xla_off_on_a_cpu_only(devices, xla, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
-    assert resolve_execution("auto", model(keras.layers.Dropout(0.5)), 10)["jit_compile"] is xla
-    assert resolve_execution("auto", model(), 10)["jit_compile"] is True
+    assert resolve_execution("auto", model(keras.layers.Dropout(0.5)), 10, False)["jit_compile"] is xla
+    assert resolve_execution("auto", model(), 10, False)["jit_compile"] is True
 
 
 @pytest.mark.parametrize(("devices", "xla"), [([], False), (["a GPU"], True)])
 def test_convolutions_keep_xla_off_on_a_cpu_only(devices, xla, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
     convolving = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
-    assert resolve_execution("auto", convolving, 10)["jit_compile"] is xla
+    assert resolve_execution("auto", convolving, 10, False)["jit_compile"] is xla
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(52, 52), (128, 128), (130, 65), (131, 1), (300, 100)])
 def test_steps_per_execution_divide_an_epoch(steps, expected):
-    assert resolve_execution("auto", model(), steps)["steps_per_execution"] == expected
+    assert resolve_execution("auto", model(), steps, False)["steps_per_execution"] == expected
 
 
 def test_what_the_config_says_is_kept():
     wanted = {"jit_compile": False, "steps_per_execution": 20}
-    assert resolve_execution(wanted, model(), 100) == wanted
-    assert resolve_execution(wanted, model(), 30)["steps_per_execution"] == 15
+    assert resolve_execution(wanted, model(), 100, False) == wanted
+    assert resolve_execution(wanted, model(), 30, False)["steps_per_execution"] == 15

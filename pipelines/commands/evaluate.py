@@ -16,4 +16,5 @@ def evaluate(run: str | Path, split: str = "test") -> dict[str, float]:
     fitted = load_fitted(opened)
     dataset = load_run_dataset(fitted.config)
     opened.check_data(dataset.record)
-    return fitted.task.score(dataset[split], fitted.answerer.answer_table(dataset[split]))
+    examples = fitted.task.measured(dataset[split])
+    return fitted.task.score(examples, fitted.answerer.answer_table(examples))

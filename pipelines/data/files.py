@@ -21,3 +21,18 @@ def paths_by_split(root: str, path: str | dict[Split, str]) -> dict[str, Path]:
     if "train" not in paths and "all" not in paths:
         raise UserError("data.path", "names no train file or folder")
     return {split: Path(root) / name for split, name in paths.items()}
+
+
+def read_lines(file: str) -> list[str]:
+    """Read the lines of a text file that are not empty.
+
+    Raises:
+        UserError: where it cannot be read, is no UTF-8, or holds no text.
+    """
+    try:
+        lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError):
+        raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
+    if not any(line.strip() for line in lines):
+        raise UserError(file, "holds no text; write a sentence on each line")
+    return [line.rstrip("\r") for line in lines if line.strip()]

@@ -19,12 +19,15 @@ def split(
     validation: Annotated[Share, Field(description="share of the examples to choose by")],
     test: Annotated[Share, Field(description="share of the examples to report on, touched by nothing else")],
     seed: Annotated[int, Field(ge=0, description="seed of the shuffle before the division")],
+    shuffle: Annotated[
+        bool, Field(description="shuffle before the division; false: cut in the order given, as for what follows time")
+    ] = True,
 ) -> dict[str, pd.DataFrame]:
     """Divide raw examples into train, validation and test, the same way for the same seed.
 
-    Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order. A
-    source with splits of its own keeps them; a validation or test split that it lacks is cut off its shuffled train
-    split, by that split's share of the examples left.
+    Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order, or with
+    `shuffle: false` in their own. A source with splits of its own keeps them; a validation or test split that it lacks
+    is cut off its train split in the same way, by that split's share of the examples left.
 
     Raises:
         UserError: where the shares do not add up to 1 or a split would be empty.
@@ -36,7 +39,7 @@ def split(
     names = [name for name in ("train", "validation", "test") if name not in given]
     shares = {"train": train, "validation": validation, "test": test}
     total = sum(shares[name] for name in names)
-    order = np.random.default_rng(seed).permutation(len(whole))
+    order = np.random.default_rng(seed).permutation(len(whole)) if shuffle else np.arange(len(whole))
     # Rounding guards the cut against float error: 0.64 + 0.16 is 0.8000000000000000x of n.
     cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
     for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):

@@ -3,18 +3,32 @@
 Shapes: B sequences, T steps, D features.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 
-class SinusoidalPositions(keras.layers.Layer):
+class Positions(keras.layers.Layer):
+    """Add something that depends on the position; a decoder's part that carries no state."""
+
+    def start(self, batch: int, length: int) -> tuple:
+        """Give no state."""
+        return ()
+
+    def step(self, x: keras.KerasTensor, state: tuple, position: Any) -> tuple[keras.KerasTensor, tuple]:
+        """Go on at `position`."""
+        return self(x, position), state
+
+
+class SinusoidalPositions(Positions):
     """Add sines and cosines of each position: (B, T, D) -> (B, T, D) (Vaswani et al. 2017, section 3.5)."""
 
-    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Add them, whatever the length."""
+    def call(self, x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
+        """Add them, whatever the length; `position` is that of the first step."""
         width = x.shape[-1]
-        place = ops.cumsum(ops.ones_like(x[:1, :, :1]), axis=1) - 1.0
+        place = ops.cumsum(ops.ones_like(x[:1, :, :1]), axis=1) - 1.0 + ops.cast(position, x.dtype)
         rates = 10000.0 ** (-2 * (np.arange(width) // 2) / width)
         phases = np.where(np.arange(width) % 2, np.pi / 2, 0.0)  # a cosine is a sine a quarter further
         return x + ops.sin(place * rates.astype("float32") + phases.astype("float32"))
@@ -41,3 +55,131 @@ def encoder_block(
     y = keras.layers.Dense(feed_forward_units, activation="relu", kernel_regularizer=kernel_regularizer)(y)
     y = keras.layers.Dense(width, kernel_regularizer=kernel_regularizer)(y)
     return keras.layers.Add()([x, keras.layers.Dropout(dropout)(y)])
+
+
+class LearnedPositions(Positions):
+    """Add a learnt vector to each of `count` positions: (B, T, D) -> (B, T, D) (Gehring et al. 2017, section 3.1)."""
+
+    def __init__(self, count: int, initializer: keras.Initializer):
+        super().__init__()
+        self.count, self.initializer = count, initializer
+
+    def build(self, shape: tuple) -> None:
+        """Make a vector for each position."""
+        self.vectors = self.add_weight((self.count, shape[-1]), self.initializer, name="embeddings")
+
+    def call(self, x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
+        """Add them; `position` is that of the first step."""
+        return x + ops.take(self.vectors, position + ops.arange(ops.shape(x)[1]), axis=0)
+
+
+def rotate(x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
+    """Turn pairs of features by angles that grow with the position (Su et al. 2021): (B, H, T, D) -> (B, H, T, D)."""
+    half = x.shape[-1] // 2
+    rates = ops.convert_to_tensor((10000.0 ** (-np.arange(half) / half)).astype("float32"))
+    angles = ops.cast(position + ops.arange(ops.shape(x)[2]), "float32")[:, None] * rates
+    a, b = x[..., :half], x[..., half:]
+    return ops.concatenate([a * ops.cos(angles) - b * ops.sin(angles), b * ops.cos(angles) + a * ops.sin(angles)], -1)
+
+
+class CausalAttention(keras.layers.Layer):
+    """Let each step attend to itself and those before: (B, T, D) -> (B, T, D), by H heads.
+
+    `step` gives the same for steps that come one after the other, from a cache of keys and values.
+    """
+
+    def __init__(
+        self, width: int, heads: int, *, rotary: bool, dropout: float, use_bias: bool, output_initializer: Any
+    ):
+        super().__init__()
+        self.width, self.heads, self.rotary = width, heads, rotary
+        initializer = keras.initializers.RandomNormal(stddev=0.02)  # Radford et al. 2018, section 4.1
+        self.project_in = keras.layers.Dense(3 * width, use_bias=use_bias, kernel_initializer=initializer)
+        self.project_out = keras.layers.Dense(width, use_bias=use_bias, kernel_initializer=output_initializer)
+        self.drop = keras.layers.Dropout(dropout) if dropout else None
+
+    def build(self, shape: tuple) -> None:
+        """Build both projections."""
+        self.project_in.build(shape)
+        self.project_out.build(shape)
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Attend within the whole sequence."""
+        queries, keys, values = self._split(x, 0)
+        steps = ops.arange(ops.shape(x)[1])
+        return self._attend(queries, keys, values, steps[:, None] >= steps)
+
+    def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
+        """Give an empty cache for `length` steps."""
+        shape = (batch, self.heads, length, self.width // self.heads)
+        return {"keys": ops.zeros(shape), "values": ops.zeros(shape)}
+
+    def step(self, x: keras.KerasTensor, cache: dict, position: Any) -> tuple[keras.KerasTensor, dict]:
+        """Attend from steps that begin at `position` to those in the cache and to themselves; give the fuller cache."""
+        queries, keys, values = self._split(x, position)
+        keys = ops.slice_update(cache["keys"], (0, 0, position, 0), keys)
+        values = ops.slice_update(cache["values"], (0, 0, position, 0), values)
+        seen = (position + ops.arange(ops.shape(x)[1]))[:, None] >= ops.arange(ops.shape(keys)[2])
+        return self._attend(queries, keys, values, seen), {"keys": keys, "values": values}
+
+    def _split(self, x: keras.KerasTensor, position: Any) -> tuple[keras.KerasTensor, ...]:
+        parts = ops.reshape(self.project_in(x), (-1, ops.shape(x)[1], 3, self.heads, self.width // self.heads))
+        queries, keys, values = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), 3)
+        return (rotate(queries, position), rotate(keys, position), values) if self.rotary else (queries, keys, values)
+
+    def _attend(self, queries, keys, values, seen) -> keras.KerasTensor:
+        scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * (self.width // self.heads) ** -0.5
+        weights = ops.softmax(ops.where(seen, scores, -1e9))
+        weights = weights if self.drop is None else self.drop(weights)
+        joined = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
+        return self.project_out(ops.reshape(joined, (-1, ops.shape(joined)[1], self.width)))
+
+
+class DecoderBlock(keras.layers.Layer):
+    """Attend to what came before, then map each step on its own: (B, T, D) -> (B, T, D)."""
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        feed_forward_units: int,
+        *,
+        layers: int,
+        rotary: bool,
+        dropout: float,
+        use_bias: bool,
+    ):
+        super().__init__()
+        normal = keras.initializers.RandomNormal(stddev=0.02)
+        # What goes into the residual stream starts smaller the more layers add to it: Radford et al. 2019, section 2.3.
+        output = keras.initializers.RandomNormal(stddev=0.02 / (2 * layers) ** 0.5)
+        self.attention = CausalAttention(
+            width, heads, rotary=rotary, dropout=dropout, use_bias=use_bias, output_initializer=output
+        )
+        self.norms = [keras.layers.LayerNormalization(epsilon=1e-5, center=use_bias) for _ in range(2)]
+        self.up = keras.layers.Dense(feed_forward_units, "gelu", use_bias=use_bias, kernel_initializer=normal)
+        self.down = keras.layers.Dense(width, use_bias=use_bias, kernel_initializer=output)
+        self.drop = keras.layers.Dropout(dropout) if dropout else (lambda x: x)
+
+    def build(self, shape: tuple) -> None:
+        """Build all parts."""
+        for part in (self.attention, *self.norms, self.up):
+            part.build(shape)
+        self.down.build((*shape[:-1], self.up.units))
+
+    def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Run over the whole sequence."""
+        return self._add(x, self.attention(self.norms[0](x)))
+
+    def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
+        """Give the attention's empty cache."""
+        return self.attention.start(batch, length)
+
+    def step(self, x: keras.KerasTensor, cache: dict, position: Any) -> tuple[keras.KerasTensor, dict]:
+        """Run over the next steps, with the attention's cache."""
+        attended, cache = self.attention.step(self.norms[0](x), cache, position)
+        return self._add(x, attended), cache
+
+    def _add(self, x: keras.KerasTensor, attended: keras.KerasTensor) -> keras.KerasTensor:
+        x = x + self.drop(attended)
+        return x + self.drop(self.down(self.up(self.norms[1](x))))

@@ -12,6 +12,7 @@ from pipelines.config import load_config, shipped_config
 from pipelines.data import load_dataset
 from pipelines.evaluation import Answerer
 from pipelines.fit import build_model
+from pipelines.starts import load_start
 from pipelines.task import Endpoint
 from pipelines.tasks import TASKS, load_task
 
@@ -33,6 +34,7 @@ def test_every_model_answers_and_scores(prepared, subtests):
         with subtests.test(name):
             config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)), [f"model={name}"])
             model = build_model(config, task, preprocessor)
+            load_start(model)
             endpoint = Endpoint(partial(task.respond, model, preprocessor), preprocessor.signature)
             answers = Answerer(endpoint).answer_table(dataset.validation.head(50))
             scores = task.score(dataset.validation.head(50), answers)

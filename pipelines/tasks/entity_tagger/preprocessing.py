@@ -17,12 +17,12 @@ from pydantic import Field
 from pipelines.data.vectors import vector_words
 from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
+from pipelines.storage import BREAK, pack_texts, unpack_texts
 from pipelines.task import Preprocessor, Tensors
 from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
 
 PAD, UNKNOWN = 0, 1  # the first ids of every vocabulary
 AFFIX_COUNT = 2  # training tokens that an affix needs to be looked up
-BREAK = "\x1f"  # a control character that parts tokens inside the graph, and no text needs
 CASINGS = (  # the form of a token: the first pattern that it matches in full
     r"\d+",
     r"[^\pL\d]+",
@@ -98,12 +98,12 @@ class SentencePreprocessor(Preprocessor):
         state["entities"] = sorted(names)
         if not state["types"]:
             raise UserError("split.train", "holds no entity; nothing to learn")
-        self.restore({name: _packed(texts) for name, texts in state.items()})
+        self.restore({name: pack_texts(texts) for name, texts in state.items()})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over vocabularies and types."""
         self.state = dict(state)
-        self.learnt = {name: _unpacked(texts) for name, texts in state.items()}
+        self.learnt = {name: unpack_texts(texts) for name, texts in state.items()}
         self.tags = ["O"] + [f"{prefix}-{kind}" for kind in self.learnt["types"] for prefix in "BI"]
         self._words, self._characters, self._tag_ids = map(
             _lookup, (self.learnt["words"], self.learnt["characters"], self.tags)
@@ -214,15 +214,6 @@ def _frequent(texts: tf.Tensor, least: int) -> list[str]:
     counts = Counter(text.decode() for text in texts.numpy())
     texts = [text for text, count in counts.most_common() if count >= least]
     return [text for text in texts if text and BREAK not in text and text[-1] != "\0"]
-
-
-def _packed(texts: Iterable[str]) -> np.ndarray:
-    """Put texts into one array of bytes: an array of texts would make all as wide as the widest."""
-    return np.frombuffer(BREAK.join(texts).encode(), np.uint8)
-
-
-def _unpacked(packed: np.ndarray) -> list[str]:
-    return packed.tobytes().decode().split(BREAK) if len(packed) else []
 
 
 def _lookup(vocabulary: Iterable[str]) -> keras.layers.StringLookup:

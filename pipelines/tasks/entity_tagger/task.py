@@ -1,7 +1,6 @@
 """The entity-tagger task: what the line needs to know of it."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -12,7 +11,7 @@ from keras import ops
 from matplotlib.figure import Figure
 
 from pipelines.batches import padded
-from pipelines.errors import UserError
+from pipelines.data.files import read_lines
 from pipelines.layers.chain import negative_log_likelihood
 from pipelines.metrics.entity_f1 import entity_scores
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
@@ -118,15 +117,7 @@ class EntityTagger(Task):
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
         """Read texts: each input is one, and each line of a file that is not empty."""
-        texts = list(inputs)
-        if file is not None:
-            try:
-                lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
-            except (OSError, UnicodeDecodeError):
-                raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
-            if not any(line.strip() for line in lines):
-                raise UserError(file, "holds no text; write a sentence on each line")
-            texts += [line.rstrip("\r") for line in lines if line.strip()]
+        texts = [*inputs, *(read_lines(file) if file is not None else [])]
         return pd.DataFrame({"text": texts})
 
 

@@ -1,0 +1,176 @@
+"""Continue sequences of tokens, in graph: sampling, greedy and beam search, over any model that can go on from a state.
+
+Shapes: B sequences, K beams, T tokens, V token ids.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Annotated, Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from pydantic import Field
+
+from pipelines.tokenizers import END, PAD
+
+State = Any  # any nest of tensors with the batch first
+NEVER = -1e9  # a score that nothing chosen has
+
+
+class GenerativeModel(keras.Model):
+    """A model that scores the next token, and can go on from where it stopped."""
+
+    context: int | None  # tokens that it can look back on; None: it carries a state, however long the text
+
+    @abc.abstractmethod
+    def start(self, batch: int, length: int) -> State:
+        """Give the state before the first token, with room for `length` tokens."""
+
+    @abc.abstractmethod
+    def step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """Score what follows each of the next tokens (B, n): (B, n, V), and the state after them."""
+
+
+class Choice(NamedTuple):
+    """How each of B texts is continued; every field is (B,)."""
+
+    max_tokens: tf.Tensor  # new tokens, at the most
+    temperature: tf.Tensor  # scores are divided by it; 0: always the most probable token
+    top_k: tf.Tensor  # only this many of the most probable tokens; 0: all
+    top_p: tf.Tensor  # only the most probable tokens that have this probability together
+    seed: tf.Tensor  # of the draws: a text's continuation does not depend on what is answered beside it
+
+
+class Decoding(NamedTuple):
+    """What a config's `decoding` section says: the defaults of a model's answers."""
+
+    max_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+    seed: int
+    stop: str
+
+
+def decoding(
+    *,
+    max_tokens: Annotated[int, Field(ge=1, le=10000, description="new tokens, at the most")],
+    temperature: Annotated[
+        float, Field(ge=0, description="below 1 the probable becomes more probable; 0: always the most probable")
+    ],
+    top_k: Annotated[int, Field(ge=0, description="draw among this many of the most probable tokens; 0: among all")],
+    top_p: Annotated[
+        float,
+        Field(gt=0, le=1, description="draw among the most probable tokens that have this probability together"),
+    ],
+    seed: Annotated[int, Field(ge=0, description="of the draws")],
+    stop: Annotated[str, Field(description="text at which an answer ends, itself left out; empty: none")],
+) -> Decoding:
+    """Say how texts are continued where a client does not."""
+    return Decoding(max_tokens, temperature, top_k, top_p, seed, stop)
+
+
+class Reader:
+    """Feed a model tokens and keep its state; where its context is full, read the last half of it again.
+
+    So the cost of a token does not grow with the length of the text, and no position is one that training never saw.
+    """
+
+    def __init__(self, model: GenerativeModel, batch: tf.Tensor, most: tf.Tensor):
+        self.model, self.batch = model, batch
+        self.room = model.context or most
+        self.state = model.start(batch, self.room)
+
+    def read(self, tokens: tf.Tensor) -> tuple[tf.Tensor, State]:
+        """Read the first tokens (B, n), no more than there is room for; give the scores of the next one (B, V)."""
+        scores, state = self.model.step(tokens, self.state)
+        return scores[:, -1], state
+
+    def go_on(self, tokens: tf.Tensor, at: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """Read `tokens[:, at]`, all before it being read: scores of the next one (B, V), and the state."""
+        one = lambda: self._step(tokens[:, at : at + 1], state)  # noqa: E731
+        if self.model.context is None:
+            return one()
+        half = self.model.context // 2
+        full = state["position"][0] >= self.model.context
+        again = lambda: self._step(tokens[:, at + 1 - half : at + 1], self.model.start(self.batch, self.room))  # noqa: E731
+        return tf.cond(full, again, one)
+
+    def _step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        scores, state = self.model.step(tokens, state)
+        return scores[:, -1], state
+
+
+def continue_tokens(
+    model: GenerativeModel,
+    prompts: tf.Tensor,
+    lengths: tf.Tensor,
+    choice: Choice,
+    ended: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Continue prompts (B, P) of given lengths (B,): tokens (B, T), prompt first and `PAD` last, and log-probabilities.
+
+    A prompt that is shorter than another is continued while the others are still read. `ended(tokens, at)` (B,) says
+    where a text is to end for another reason than `END` or its length.
+    """
+    batch, stops = tf.shape(prompts)[0], lengths + choice.max_tokens
+    total, least = tf.reduce_max(stops), tf.reduce_min(lengths)
+    reader = Reader(model, batch, total)
+    tokens = tf.pad(prompts, [[0, 0], [0, total - tf.shape(prompts)[1]]])
+    draws = _draws(choice.seed, prompts, total)
+    scores, state = reader.read(prompts[:, :least])
+
+    def body(at, tokens, scores, state, done, logarithm) -> tuple:
+        chosen = choose(scores, choice, tf.gather(draws, tf.maximum(at - lengths, 0), batch_dims=1))
+        given = at < lengths
+        following = tf.where(given, tokens[:, at], tf.where(done, PAD, chosen))
+        own = tf.gather(tf.nn.log_softmax(scores), following, batch_dims=1)
+        logarithm += tf.where(given | done, 0.0, own)
+        tokens = tf.tensor_scatter_nd_update(
+            tokens, tf.stack([tf.range(batch), tf.fill([batch], at)], axis=1), following
+        )
+        done |= ~given & ((following == END) | (at + 1 >= stops) | ended(tokens, at))
+        scores, state = reader.go_on(tokens, at, state)
+        return at + 1, tokens, scores, state, done, logarithm
+
+    start = (least, tokens, scores, state, tf.zeros([batch], tf.bool), tf.zeros([batch]))
+    _, tokens, _, _, _, logarithm = tf.while_loop(
+        lambda at, tokens, scores, state, done, logarithm: ~tf.reduce_all(done),
+        body,
+        start,
+        shape_invariants=tf.nest.map_structure(_any_batch, start),
+        parallel_iterations=1,
+    )
+    return tokens, logarithm
+
+
+def _any_batch(tensor: tf.Tensor) -> tf.TensorShape:
+    """Leave the batch open, which branches that go on from a state and from none tell each other differently."""
+    return tf.TensorShape([None, *tensor.shape[1:]] if tensor.shape.rank else [])
+
+
+def choose(scores: tf.Tensor, choice: Choice, draw: tf.Tensor) -> tf.Tensor:
+    """Choose a token for each row of scores (B, V): the most probable, or as `draw` (B,) in [0, 1) falls.
+
+    Top-k is from Fan et al. (2018), top-p from Holtzman et al. (2020).
+    """
+    scores = tf.where(tf.range(tf.shape(scores)[1]) < END, NEVER, scores)  # what is no text is no answer
+    heated = scores / tf.maximum(choice.temperature, 1e-6)[:, None]
+    logits, order = tf.math.top_k(heated, k=tf.shape(scores)[1])
+    probabilities = tf.nn.softmax(logits)
+    before = tf.cumsum(probabilities, axis=1, exclusive=True)
+    rank = tf.range(tf.shape(scores)[1])
+    most = tf.where(choice.top_k > 0, choice.top_k, tf.shape(scores)[1])
+    kept = (before < choice.top_p[:, None]) & (rank < most[:, None])
+    kept &= (rank == 0) | (choice.temperature > 0)[:, None]
+    cumulated = tf.cumsum(tf.where(kept, probabilities, 0.0), axis=1)
+    place = tf.reduce_sum(tf.cast(cumulated <= draw[:, None] * cumulated[:, -1:], tf.int32), axis=1)
+    return tf.gather(order, place, batch_dims=1)
+
+
+def _draws(seeds: tf.Tensor, prompts: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """Draw from [0, 1) for each row by its own seed and prompt: (B, count)."""
+    texts = tf.strings.reduce_join(tf.where(prompts == PAD, "", tf.strings.as_string(prompts) + ","), axis=1)
+    own = tf.cast(tf.strings.to_hash_bucket_fast(texts, (1 << 31) - 1), tf.int32)
+    pairs = tf.stack([tf.cast(seeds, tf.int32), own], axis=1)
+    return tf.map_fn(lambda pair: tf.random.stateless_uniform([count], pair), pairs, fn_output_signature=tf.float32)

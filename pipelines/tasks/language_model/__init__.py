@@ -1,0 +1,1 @@
+"""Language model: the next token of a text, and the ones after it."""

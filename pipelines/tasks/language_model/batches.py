@@ -1,0 +1,50 @@
+"""Windows of tokens at random places of a text that may be larger than memory."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pydantic import Field
+
+from pipelines.batches import Batches
+from pipelines.errors import UserError
+from pipelines.tasks.language_model.preprocessing import TextPreprocessor
+
+
+def random_windows(
+    examples: pd.DataFrame,
+    preprocessor: TextPreprocessor,
+    seed: int,
+    *,
+    size: Annotated[int, Field(ge=1, description="windows in a mini-batch")],
+    steps: Annotated[
+        Annotated[int, Field(ge=1)] | Literal["auto"],
+        Field(description="mini-batches that make an epoch; auto: as many as show each token once on average"),
+    ],
+) -> Batches:
+    """Draw windows of `context` tokens and the one after each: each mini-batch's places by (seed, step) alone.
+
+    Raises:
+        UserError: where train holds less than one window.
+    """
+    ids, context = preprocessor.ids(examples), preprocessor.context
+    places = len(ids) - context
+    if places < 1:
+        raise UserError("split.train", f"holds {len(ids):,} tokens, less than one window of {context + 1}")
+    steps_per_epoch = max(1, places // (size * context)) if steps == "auto" else steps
+
+    def read(starts: np.ndarray) -> np.ndarray:
+        return ids[starts[:, None] + np.arange(context + 1)].astype(np.int32)
+
+    def one_batch(step: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
+        key = tf.stack([tf.cast(seed, tf.int64), step])
+        starts = tf.random.stateless_uniform([size], key, maxval=places, dtype=tf.int64)
+        windows = tf.ensure_shape(tf.numpy_function(read, [starts], tf.int32), [size, context + 1])
+        return {"tokens": windows[:, :-1]}, windows[:, 1:], tf.ones([size, context])
+
+    def stream(first_step: int) -> tf.data.Dataset:
+        steps = tf.data.Dataset.range(first_step, tf.int64.max)
+        return steps.map(one_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+    return Batches(steps_per_epoch=steps_per_epoch, size=size, stream=stream)
