@@ -29,7 +29,7 @@ EPOCHS, WARM, BATCH = 6, 1, 32
 CONFIG = CONFIGS / "benchmarks" / "btc.yaml"
 NETWORK = {
     **{"word_width": 100, "character_width": 30, "character_units": 30, "kernel_size": 3, "units": 200, "layers": 1},
-    **{"casing_width": 0, "affix_width": 0, "dropout": 0.5, "word_dropout": 0.3, "variational": "true", "crf": "true"},
+    **{"casing_width": 0, "affix_width": 0, "dropout": 0.5, "word_dropout": 0.5, "variational": "true", "crf": "true"},
 }
 SETTINGS = [
     *(f"models.lstm.{name}={value}" for name, value in NETWORK.items()),
