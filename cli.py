@@ -55,6 +55,7 @@ overrides = click.option(
 )
 PORT = click.IntRange(1, 65535)
 POSITIVE = click.IntRange(1)
+SECONDS = click.FloatRange(0, min_open=True)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -189,7 +190,13 @@ def export(run: str, to: str | None) -> None:
 @click.option("--tls-cert", metavar="FILE", help="Certificate in PEM form; with --tls-key, for HTTP and gRPC.")
 @click.option("--tls-key", metavar="FILE", help="Its private key.")
 @click.option("--workers", type=POSITIVE, default=Settings.workers, show_default=True, help="Processes on one port.")
-@click.option("--max-batch-size", type=POSITIVE, default=Settings.max_batch_size, show_default=True)
+@click.option(
+    "--max-batch-size",
+    type=POSITIVE,
+    default=Settings.max_batch_size,
+    show_default=True,
+    help="Rows of several requests that run together.",
+)
 @click.option(
     "--batch-timeout-ms",
     type=click.FloatRange(0),
@@ -199,11 +206,27 @@ def export(run: str, to: str | None) -> None:
 )
 @click.option("--max-queue", type=POSITIVE, default=Settings.max_queue, show_default=True, help="Rows that may wait.")
 @click.option(
+    "--max-body-bytes", type=POSITIVE, default=Settings.max_body_bytes, show_default=True, help="Of one request."
+)
+@click.option(
+    "--max-image-pixels", type=POSITIVE, default=Settings.max_image_pixels, show_default=True, help="Of one request."
+)
+@click.option(
+    "--max-text-bytes", type=POSITIVE, default=Settings.max_text_bytes, show_default=True, help="Of one text."
+)
+@click.option(
+    "--read-seconds",
+    type=SECONDS,
+    default=Settings.read_seconds,
+    show_default=True,
+    help="A client's time for its headers, and again for its body.",
+)
+@click.option(
     "--label", "labels", multiple=True, metavar="MODEL:LABEL=VERSION", help="Such as houses:stable=3. Repeatable."
 )
 @click.option(
     "--poll-seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=SECONDS,
     default=Settings.poll_seconds,
     show_default=True,
     help="Between looks for new versions.",

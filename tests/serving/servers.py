@@ -6,29 +6,32 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
+CLI = ("cli.py", "serve", "--poll-seconds", "0.2")
 
 
 class Server:
     """`cli.py serve` on ports that were free."""
 
-    def __init__(self, log: Path, *arguments: object, scheme: str = "http", wait: bool = True, **environment: str):
+    def __init__(
+        self, log: Path, *arguments: object, scheme: str = "http", command: Sequence[str] = CLI, **environment: str
+    ):
         self.port, self.grpc_port = _free_port(), _free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.log = log
-        command = [sys.executable, "cli.py", "serve", *map(str, arguments), "--poll-seconds", "0.2"]
-        command += ["--port", str(self.port), "--grpc-port", str(self.grpc_port)]
+        whole = [sys.executable, *command, *map(str, arguments)]
+        whole += ["--port", str(self.port), "--grpc-port", str(self.grpc_port)]
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}
+                whole, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}
             )
-        if wait:
-            self.wait()
+        self.wait()
 
     def wait(self) -> None:
         """Wait until every model is ready."""

@@ -140,10 +140,10 @@ MISTAKES = {
     "unknown version": ("adder/versions/7:predict", {"instances": [1]}, 404, "Specific(adder, 7)"),
     "version of no number": ("adder/versions/x:predict", {"instances": [1]}, 400, "version: "),
     "unknown label": (
-        "adder/labels/beta:predict",
+        "adder/labels/none:predict",
         {"instances": [1]},
         400,
-        "Unrecognized servable version label: beta",
+        "Unrecognized servable version label: none",
     ),
     "unknown verb": ("adder:divine", {"instances": [1]}, 405, "Malformed request: POST"),
     "no classifier": ("adder:classify", {"examples": [{"x": 1}]}, 400, "Was: tensorflow/serving/predict"),
