@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.errors import UserError
+from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 
 SHOWN_CHARACTERS = 160  # of an example's raw inputs
 
 
-def verb(function: Callable) -> Callable:
+def verb(function: Callable, keras: bool = True) -> Callable:
     """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes."""
 
     @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
@@ -23,7 +24,7 @@ def verb(function: Callable) -> Callable:
         from pipelines.startup import import_tensorflow
 
         try:
-            import_tensorflow(verbose)
+            import_tensorflow(verbose, keras)
             function(**arguments)
         except UserError as error:
             for line in str(error).splitlines():
@@ -52,6 +53,9 @@ overrides = click.option(
     metavar="PATH=VALUE",
     help="Override one setting, such as model=tabm. Repeatable.",
 )
+PORT = click.IntRange(1, 65535)
+POSITIVE = click.IntRange(1)
+SECONDS = click.FloatRange(0, min_open=True)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -175,6 +179,67 @@ def export(run: str, to: str | None) -> None:
     from pipelines.commands.export import export as export_run
 
     click.echo(export_run(run, to))
+
+
+@main.command()
+@click.argument("exports", nargs=-1, required=True, metavar="EXPORT_DIR...")
+@click.option("--host", default=Settings.host, show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=PORT, default=Settings.port, show_default=True, help="Of HTTP.")
+@click.option("--grpc-port", type=PORT, default=Settings.grpc_port, show_default=True, help="Of gRPC.")
+@click.option("--token", envvar=TOKEN_VARIABLE, help=f"What clients have to send; better set as {TOKEN_VARIABLE}.")
+@click.option("--tls-cert", metavar="FILE", help="Certificate in PEM form; with --tls-key, for HTTP and gRPC.")
+@click.option("--tls-key", metavar="FILE", help="Its private key.")
+@click.option("--workers", type=POSITIVE, default=Settings.workers, show_default=True, help="Processes on one port.")
+@click.option(
+    "--max-batch-size",
+    type=POSITIVE,
+    default=Settings.max_batch_size,
+    show_default=True,
+    help="Rows of several requests that run together.",
+)
+@click.option(
+    "--batch-timeout-ms",
+    type=click.FloatRange(0),
+    default=Settings.batch_timeout_ms,
+    show_default=True,
+    help="How long a batch waits for more requests while none runs; under load batches fill without it.",
+)
+@click.option("--max-queue", type=POSITIVE, default=Settings.max_queue, show_default=True, help="Rows that may wait.")
+@click.option(
+    "--max-body-bytes", type=POSITIVE, default=Settings.max_body_bytes, show_default=True, help="Of one request."
+)
+@click.option(
+    "--max-image-pixels", type=POSITIVE, default=Settings.max_image_pixels, show_default=True, help="Of one request."
+)
+@click.option(
+    "--max-text-bytes", type=POSITIVE, default=Settings.max_text_bytes, show_default=True, help="Of one text."
+)
+@click.option(
+    "--read-seconds",
+    type=SECONDS,
+    default=Settings.read_seconds,
+    show_default=True,
+    help="A client's time for its headers, and again for its body.",
+)
+@click.option(
+    "--label", "labels", multiple=True, metavar="MODEL:LABEL=VERSION", help="Such as houses:stable=3. Repeatable."
+)
+@click.option(
+    "--poll-seconds",
+    type=SECONDS,
+    default=Settings.poll_seconds,
+    show_default=True,
+    help="Between looks for new versions.",
+)
+@functools.partial(verb, keras=False)
+def serve(exports: tuple[str, ...], **options: object) -> None:
+    """Serve the models of folders of versions: REST, Open Inference Protocol, gRPC, and a page to try them.
+
+    Example: cli.py serve exports/house_prices exports/entity_tagger --port 8501
+    """
+    from pipelines.commands.serve import serve as serve_exports
+
+    serve_exports(exports, **options)
 
 
 @main.command()

@@ -5,13 +5,15 @@ import sys
 import tempfile
 
 
-def import_tensorflow(verbose: bool) -> None:
-    """Import TensorFlow as Keras's backend; unless `verbose`, what it says of itself goes nowhere.
+def import_tensorflow(verbose: bool, keras: bool = True) -> None:
+    """Import TensorFlow as Keras's backend, or without Keras; unless `verbose`, what it says of itself goes nowhere.
 
     TensorFlow writes to the error stream's file descriptor before its log level counts, so the descriptor is turned
     away for the time of the import; where the import fails, what was written comes out.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    if not keras:  # TensorFlow imports Keras 3 at its own start, unless told to look for the package of Keras 2
+        os.environ["TF_USE_LEGACY_KERAS"] = "1"
     if verbose:
         import tensorflow
 

@@ -1,0 +1,59 @@
+"""`serve`: exports answer over HTTP and gRPC."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+
+
+def serve(
+    exports: Sequence[str],
+    labels: Sequence[str] = (),
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    **options: Any,
+) -> None:
+    """Serve every model in the folders of versions until a signal ends it; `options` are those of `Settings`.
+
+    Raises:
+        UserError: where a folder holds no version, a label or port cannot be used, or a package is missing.
+    """
+    try:
+        import pipelines.serving.app  # noqa: F401 - all that it needs is to be there before a port is taken
+        from pipelines.serving.catalogue import checked_folders
+        from pipelines.serving.server import serve as serve_until_stopped
+        from pipelines.serving.settings import Settings
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("pipelines"):
+            raise
+        raise UserError(
+            "serve", f"'{error.name}' is missing; install it with: pip install 'keras-task-pipelines[serve]'"
+        ) from None
+    folders = checked_folders(tuple(exports))
+    settings = Settings(
+        folders=folders,
+        labels=read_labels(labels, {folder.name for folder in folders}),
+        tls_cert=Path(tls_cert) if tls_cert else None,
+        tls_key=Path(tls_key) if tls_key else None,
+        **options,
+    )
+    serve_until_stopped(settings)
+
+
+def read_labels(labels: Sequence[str], models: set[str]) -> dict[str, dict[str, int]]:
+    """Read labels such as `houses:stable=3`.
+
+    Raises:
+        UserError: naming the label and what is wrong.
+    """
+    read: dict[str, dict[str, int]] = {}
+    for text in labels:
+        model, _, rest = text.partition(":")
+        label, _, version = rest.partition("=")
+        if not label or not version.isdigit():
+            raise UserError(f"--label {text}", "write it as MODEL:LABEL=VERSION, such as houses:stable=3")
+        if model not in models:
+            raise UserError(f"--label {text}", f"no model '{model}' is served; there is: {', '.join(sorted(models))}")
+        read.setdefault(model, {})[label] = int(version)
+    return read

@@ -1,0 +1,39 @@
+"""What the server counts and times, for Prometheus."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Gauges:
+    """The figures of one server process; with several workers they are added up over all of them."""
+
+    def __init__(self):
+        self.registry = CollectorRegistry()
+        given = {"namespace": "pipelines", "registry": self.registry}
+        self.requests = Counter("requests", "Requests answered.", ["protocol", "model", "code"], **given)
+        self.seconds = Histogram(
+            "request_seconds", "Time from request to answer.", ["protocol", "model"], buckets=SECONDS, **given
+        )
+        self.batches = Histogram("batch_rows", "Rows that ran together.", ["model"], buckets=ROWS, **given)
+        summed = {"multiprocess_mode": "livesum", **given}
+        self.queue = Gauge("queue_rows", "Rows that wait to run.", ["model"], **summed)
+        self.under_way = Gauge("requests_under_way", "Requests being answered.", **summed)
+        self.loaded = Gauge("versions_loaded", "Versions in memory.", ["model"], multiprocess_mode="max", **given)
+
+    def answered(self, protocol: str, model: str, code: str, seconds: float) -> None:
+        """Count a request."""
+        self.requests.labels(protocol, model, code).inc()
+        self.seconds.labels(protocol, model).observe(seconds)
+
+    def written(self) -> tuple[bytes, str]:
+        """Give the figures in Prometheus's form, with its content type."""
+        registry = self.registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry), CONTENT_TYPE_LATEST

@@ -1,0 +1,208 @@
+"""From a request, whatever protocol it came by, to its answer."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from pipelines.serving.batching import Batcher
+from pipelines.serving.catalogue import Catalogue
+from pipelines.serving.gauges import Gauges
+from pipelines.serving.images import looks_encoded, pixels
+from pipelines.serving.logs import log
+from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.settings import Settings
+from pipelines.serving.signatures import DEFAULT, Arrays, Signature
+from pipelines.serving.streaming import START, STEP, check_streams, events
+from pipelines.serving.versions import Version
+
+
+@dataclass(frozen=True)
+class Address:
+    """What a request asks for: a model, and perhaps a version or a label of it."""
+
+    model: str
+    version: int | None = None
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered, and which version of it."""
+
+    version: int
+    signature: Signature
+    outputs: Arrays
+
+
+class Service:
+    """The models with their batches and limits: what every protocol calls."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.gauges = Gauges()
+        self.catalogue = Catalogue(settings.folders, settings.labels, self._count_versions)
+        self.stopping = False
+        self.streams = 0
+        # Streams must not keep batches from running, so that there is a thread for either.
+        self._executor = ThreadPoolExecutor(settings.runners * max(1, len(settings.folders)), "batches")
+        self._stream_executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "streams")
+        self._batchers: dict[tuple[str, int, str], Batcher] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Say whether requests should be sent here."""
+        return self.catalogue.ready and not self.stopping
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the models' folders for as long as the server runs."""
+        watching = asyncio.create_task(self.catalogue.watch(self.settings.poll_seconds))
+        watching.add_done_callback(_tell_failure)
+        try:
+            yield
+        finally:
+            watching.cancel()
+            self._executor.shutdown(wait=False)
+            self._stream_executor.shutdown(wait=False)
+
+    def find(self, address: Address) -> Version:
+        """Find the version that a request asks for.
+
+        Raises:
+            Refusal: where it is not served.
+        """
+        return self.catalogue.model(address.model).find(address.version, address.label)
+
+    async def answer(
+        self,
+        address: Address,
+        signature_name: str,
+        read: Callable[[Signature], Arrays],
+        wanted: Collection[str] = (),
+        method: str | None = None,
+    ) -> Answer:
+        """Answer with one signature; `read` gives the inputs for it, `wanted` the outputs if not all of them.
+
+        Raises:
+            Refusal: where the request cannot be answered.
+        """
+        version = self.find(address)
+        signature = find_signature(version, signature_name, method)
+        missing = set(wanted) - set(signature.outputs)
+        if missing:
+            raise invalid(f"output '{min(missing)}' is none of the outputs: {', '.join(signature.outputs)}")
+        with version.in_use():
+            inputs = read(signature)
+            counted = self._check(inputs)
+            outputs = await self._batcher(address.model, version, signature).answer(inputs, counted)
+        outputs = {name: outputs[name] for name in wanted or signature.outputs}
+        return Answer(version.number, signature, outputs)
+
+    async def stream(self, address: Address, read: Callable[[Signature], Arrays]) -> AsyncIterator[Arrays]:
+        """Start a stream of outputs, one dict a step; the start has run when this returns.
+
+        Raises:
+            Refusal: where the request cannot be answered.
+        """
+        version = self.find(address)
+        start = find_signature(version, START)
+        step = find_signature(version, STEP)
+        check_streams(start, step)
+        if self.streams >= self.settings.max_streams:
+            raise Refusal(Kind.BUSY, "too many streams at a time; try again later")
+        inputs = read(start)
+        self._check(inputs)
+        held = contextlib.ExitStack()
+        held.enter_context(version.in_use())
+        held.enter_context(self._counted_stream())
+        try:
+            first = await asyncio.get_running_loop().run_in_executor(self._stream_executor, start.call, inputs)
+        except BaseException:
+            held.close()
+            raise
+        return events(first, step, self._stream_executor, self.settings.max_stream_steps, held)
+
+    @contextlib.contextmanager
+    def _counted_stream(self) -> Iterator[None]:
+        self.streams += 1
+        try:
+            yield
+        finally:
+            self.streams -= 1
+
+    def _check(self, inputs: Arrays) -> int:
+        """Check a request's size; give the pixels of its images."""
+        settings, counted = self.settings, 0
+        for name, array in inputs.items():
+            rows = len(array) if array.ndim else 1
+            if not rows:
+                raise invalid(f"input '{name}' is empty")
+            if rows > settings.max_rows:
+                raise invalid(f"input '{name}' has {rows} rows; {settings.max_rows} at most are answered at a time")
+            if array.dtype == object:
+                counted += self._check_strings(name, array.flat)
+        if len({len(array) for array in inputs.values() if array.ndim}) > 1:
+            raise invalid(
+                "inputs have unequal numbers of rows: "
+                + ", ".join(f"{k} {len(v)}" for k, v in inputs.items() if v.ndim)
+            )
+        if counted > settings.max_image_pixels:
+            raise invalid(f"{counted:,} pixels are too many; at most {settings.max_image_pixels:,} in a request")
+        return counted
+
+    def _check_strings(self, name: str, strings: Iterator[bytes]) -> int:
+        counted = 0
+        for content in strings:
+            if looks_encoded(content):
+                counted += pixels(content)
+            elif len(content) > self.settings.max_text_bytes:
+                raise invalid(
+                    f"input '{name}' has a text of {len(content):,} bytes; at most {self.settings.max_text_bytes:,}"
+                )
+        return counted
+
+    def _batcher(self, model: str, version: Version, signature: Signature) -> Batcher:
+        key = (model, version.number, signature.name)
+        batcher = self._batchers.get(key)
+        if batcher is None or batcher.signature is not signature:  # a version's folder may have been written anew
+            rows, queue = self.gauges.batches.labels(model), self.gauges.queue.labels(model)
+
+            def observe(running: int, waiting: int) -> None:
+                rows.observe(running)
+                queue.set(waiting)
+
+            batcher = self._batchers[key] = Batcher(signature, self._executor, self.settings, observe)
+        return batcher
+
+    def _count_versions(self) -> None:
+        loaded = {(name, number) for name, model in self.catalogue.models.items() for number in model.versions}
+        self._batchers = {key: batcher for key, batcher in self._batchers.items() if key[:2] in loaded}
+        for name, model in self.catalogue.models.items():
+            self.gauges.loaded.labels(name).set(len(model.versions))
+
+
+def find_signature(version: Version, name: str, method: str | None = None) -> Signature:
+    """Find a signature by name; the default one where that is empty.
+
+    Raises:
+        Refusal: where there is none, or it is not made for `method`.
+    """
+    name = name or DEFAULT
+    if name not in version.signatures:
+        known = ", ".join(sorted(version.signatures))
+        raise invalid(f'Serving signature key "{name}" not found; this version has: {known}')
+    signature = version.signatures[name]
+    if method is not None and signature.method != method:
+        raise invalid(
+            f"Expected {method.rsplit('/', 1)[-1]} signature method_name to be {method}. Was: {signature.method}"
+        )
+    return signature
+
+
+def _tell_failure(task: asyncio.Task) -> None:
+    if not task.cancelled() and task.exception():
+        log("the folders are no longer followed", logging.CRITICAL, reason=repr(task.exception()))

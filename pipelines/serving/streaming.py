@@ -1,0 +1,45 @@
+"""Answers that come piece by piece: `stream_start` once, then `stream_step` until it says that it has finished.
+
+Outputs whose names are inputs of `stream_step` are fed back into it. Of each call, `text` (1,) is sent at once;
+`finished` (1,) ends the stream.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+
+from pipelines.serving.refusals import invalid
+from pipelines.serving.signatures import Arrays, Signature
+
+START, STEP = "stream_start", "stream_step"
+TEXT, FINISHED = "text", "finished"
+
+
+def check_streams(start: Signature, step: Signature) -> None:
+    """Check that two signatures make a stream.
+
+    Raises:
+        Refusal: naming what is missing.
+    """
+    for signature in (start, step):
+        for output in (TEXT, FINISHED):
+            if output not in signature.outputs:
+                raise invalid(f"this model cannot be streamed: '{signature.name}' has no output '{output}'")
+        missing = set(step.inputs) - set(signature.outputs)
+        if missing:
+            raise invalid(f"this model cannot be streamed: '{signature.name}' has no output '{min(missing)}'")
+
+
+async def events(
+    first: Arrays, step: Signature, executor: Executor, most_steps: int, held: contextlib.ExitStack
+) -> AsyncIterator[Arrays]:
+    """Give the outputs of each call; `held` is let go at the end, also where nobody listens any more."""
+    with held:
+        outputs = first
+        for _ in range(most_steps):
+            yield outputs
+            if outputs[FINISHED].all():
+                return
+            state = {name: outputs[name] for name in step.inputs}
+            outputs = await asyncio.get_running_loop().run_in_executor(executor, step.call, state)

@@ -1,0 +1,236 @@
+"""From what clients send to arrays that fit a signature, and from arrays to plain JSON values."""
+
+import base64
+import binascii
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.serving.refusals import invalid
+
+MOST_DIMENSIONS = 32  # numpy refuses more
+MOST_ELEMENTS = 1 << 24  # that filling up rows may make of a request: a long row beside many short ones costs memory
+LONGEST = 1 << 31  # a dimension; without it a size of 0 would let the others be anything
+REPEATED_UP_TO = 1 << 20  # a single value in a TensorProto stands for all of its shape
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a signature says of one tensor; a dimension that may vary is None, and so is a shape of unknown rank."""
+
+    name: str
+    dtype: tf.DType
+    shape: tuple[int | None, ...] | None
+
+    @property
+    def is_text(self) -> bool:
+        """Say whether it holds strings."""
+        return self.dtype == tf.string
+
+    @property
+    def empty(self) -> Any:
+        """Give what fills a row up to the length of a longer one."""
+        return b"" if self.is_text else 0
+
+    def check(self, array: np.ndarray) -> np.ndarray:
+        """Give `array` back where it fits.
+
+        Raises:
+            Refusal: naming the tensor and what it should be.
+        """
+        wanted, given = self.dtype.as_numpy_dtype, array.dtype
+        if given != wanted and not (self.is_text and given.kind == "O"):
+            raise invalid(f"input '{self.name}' takes {self.dtype.name}, not {given.name}")
+        if self.shape is not None and not _fits(array.shape, self.shape):
+            raise invalid(f"input '{self.name}' takes the shape {_written(self.shape)}, not {_written(array.shape)}")
+        return array
+
+
+def from_json(values: Any, spec: Spec) -> np.ndarray:
+    """Turn nested lists into an array; rows of unequal length are filled up where the signature lets lengths vary.
+
+    `null` is NaN among floats. A string is itself, or {"b64": its bytes}.
+
+    Raises:
+        Refusal: naming the input and what is wrong with it.
+    """
+    array = None
+    if not spec.is_text and spec.dtype != tf.bool:
+        array = _numbers(values)
+    if array is None:
+        array = _filled(values, spec)
+    return spec.check(_as_type(array, spec))
+
+
+def merge(arrays: Sequence[np.ndarray], empty: Any) -> np.ndarray:
+    """Join batches, each filled up with `empty` to the longest."""
+    shapes = {array.shape[1:] for array in arrays}
+    if len(shapes) == 1:
+        return np.concatenate(arrays)
+    longest = tuple(map(max, zip(*shapes, strict=True)))
+    merged = np.full((sum(map(len, arrays)), *longest), empty, arrays[0].dtype)
+    row = 0
+    for array in arrays:
+        merged[(slice(row, row + len(array)), *map(slice, array.shape[1:]))] = array
+        row += len(array)
+    return merged
+
+
+def to_json(array: np.ndarray, name: str) -> Any:
+    """Turn an array into nested lists; strings of an output called `..._bytes`, or not UTF-8, become {"b64": ...}."""
+    if array.dtype.kind != "O":
+        return array.tolist() if array.dtype.kind in "biuf" else array.astype("float32").tolist()
+    as_bytes = name.endswith("_bytes")
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(part) for part in value]
+        if not as_bytes:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                pass
+        return {"b64": base64.b64encode(value).decode()}
+
+    return plain(array.tolist())
+
+
+def from_proto(proto: Any, spec: Spec) -> np.ndarray:
+    """Turn a TensorProto into an array.
+
+    Raises:
+        Refusal: where it does not fit, or says that it is larger than what it holds.
+    """
+    shape = [dimension.size for dimension in proto.tensor_shape.dim]
+    check_shape(shape, spec.name)
+    given = max(len(proto.tensor_content), *(len(getattr(proto, name)) for name in _VALUES))
+    if math.prod(shape) > max(given, REPEATED_UP_TO):
+        raise invalid(f"input '{spec.name}' does not hold as many values as its shape {_written(shape)}")
+    try:
+        array = tf.make_ndarray(proto)
+    except (TypeError, ValueError) as error:
+        raise invalid(f"input '{spec.name}' is no readable tensor: {error}") from None
+    return spec.check(array)
+
+
+_VALUES = (
+    *("half_val", "float_val", "double_val", "int_val", "string_val", "int64_val", "bool_val"),
+    *("uint32_val", "uint64_val"),
+)
+
+
+def check_shape(shape: Sequence[int], name: str) -> None:
+    """Check a shape that a client names.
+
+    Raises:
+        Refusal: where no tensor can have it.
+    """
+    if len(shape) > MOST_DIMENSIONS or not all(0 <= length <= LONGEST for length in shape):
+        raise invalid(f"input '{name}' cannot have the shape {_written(shape[:MOST_DIMENSIONS])}")
+
+
+def decoded(value: str, name: str) -> bytes:
+    """Read base64.
+
+    Raises:
+        Refusal: naming the input.
+    """
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise invalid(f"input '{name}' holds a b64 that is not base64") from None
+
+
+def _numbers(values: Any) -> np.ndarray | None:
+    try:
+        array = np.asarray(values)
+    except (ValueError, OverflowError):  # lists of unequal lengths, or integers beyond 64 bits
+        return None
+    return array if array.dtype.kind in "iuf" and array.size else None
+
+
+def _filled(values: Any, spec: Spec) -> np.ndarray:
+    shape: list[int] = []
+    _measure(values, 0, shape, spec)
+    if spec.shape is not None and len(shape) != len(spec.shape):
+        raise invalid(f"input '{spec.name}' takes the shape {_written(spec.shape)}, not {_written(shape)}")
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise invalid(f"input '{spec.name}' is too large with its rows filled up to the longest: {_written(shape)}")
+    array = np.full(shape, spec.empty, object)
+    variable = [spec.shape is None or length is None for length in spec.shape or shape]
+    _put(values, array, (), variable, spec)
+    return array
+
+
+def _measure(values: Any, depth: int, shape: list[int], spec: Spec) -> None:
+    if not isinstance(values, list):
+        return
+    if depth == MOST_DIMENSIONS:
+        raise invalid(f"input '{spec.name}' is nested too deeply")
+    if depth == len(shape):
+        shape.append(0)
+    shape[depth] = max(shape[depth], len(values))
+    for value in values:
+        _measure(value, depth + 1, shape, spec)
+
+
+def _put(values: Any, array: np.ndarray, place: tuple[int, ...], variable: list[bool], spec: Spec) -> None:
+    if len(place) == array.ndim:
+        array[place] = _element(values, spec)
+        return
+    if not isinstance(values, list):
+        raise invalid(f"input '{spec.name}' has a value where others have a list")
+    if len(values) < array.shape[len(place)] and not variable[len(place)]:
+        raise invalid(f"input '{spec.name}' has lists of unequal lengths where the signature wants them equal")
+    for number, value in enumerate(values):
+        _put(value, array, (*place, number), variable, spec)
+
+
+def _element(value: Any, spec: Spec) -> Any:
+    if spec.is_text:
+        if isinstance(value, str):
+            try:
+                return value.encode()
+            except UnicodeEncodeError:
+                raise invalid(f"input '{spec.name}' holds half of a surrogate pair") from None
+        if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
+            return decoded(value["b64"], spec.name)
+    elif spec.dtype == tf.bool:
+        if isinstance(value, bool):
+            return value
+    elif value is None and spec.dtype.is_floating:
+        return float("nan")
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise invalid(f"input '{spec.name}' takes {spec.dtype.name}, not {str(value)[:60]!r}")
+
+
+def _as_type(array: np.ndarray, spec: Spec) -> np.ndarray:
+    if spec.is_text:
+        return array
+    kind, wanted = array.dtype.kind, spec.dtype
+    whole = kind in "iu" or (kind == "O" and all(isinstance(value, int) for value in array.flat))
+    if wanted.is_integer:
+        if not whole:
+            raise invalid(f"input '{spec.name}' takes whole numbers ({wanted.name})")
+        if array.size and not (wanted.min <= array.min() and array.max() <= wanted.max):
+            raise invalid(f"input '{spec.name}' holds a number beyond {wanted.name}")
+    try:
+        with np.errstate(over="ignore"):
+            return array.astype(wanted.as_numpy_dtype)
+    except (ValueError, OverflowError, TypeError):
+        raise invalid(f"input '{spec.name}' takes {wanted.name}") from None
+
+
+def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
+    return len(shape) == len(wanted) and all(
+        length is None or given == length for given, length in zip(shape, wanted, strict=True)
+    )
+
+
+def _written(shape: Sequence[int | None]) -> str:
+    return f"({', '.join('any' if length is None else str(length) for length in shape)})"

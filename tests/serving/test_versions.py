@@ -1,0 +1,100 @@
+"""New versions, broken ones, labels, and what becomes of the old."""
+
+import json
+import threading
+
+import httpx
+from serving import toys
+from serving.servers import until
+
+
+def version(server, place: str = "adder") -> int | str:
+    answer = server.post(f"/v1/models/{place}:predict", {"instances": [1]}).json()
+    return answer["predictions"][0]["version"] if "predictions" in answer else answer["error"]
+
+
+def states(server) -> dict[str, str]:
+    listed = server.get("/v1/models/adder").json()["model_version_status"]
+    return {state["version"]: state["state"] for state in listed}
+
+
+def test_versions_come_and_go_without_a_failed_request(started, tmp_path):
+    folder = tmp_path / "adder"
+    toys.write_adder(folder, 1)
+    server = started(folder)
+    stop, statuses = threading.Event(), []
+
+    def ask() -> None:
+        with httpx.Client(timeout=60) as client:
+            while not stop.is_set():
+                statuses.append(
+                    client.post(f"{server.url}/v1/models/adder:predict", json={"instances": [1]}).status_code
+                )
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for number in (2, 3):
+            toys.write_adder(folder, number)
+            until(lambda number=number: version(server) == number)
+        until(lambda: states(server) == {"1": "END", "2": "END", "3": "AVAILABLE"})
+
+        toys.break_version(folder / "3", 4)  # it never replaces a good one, and is not tried again and again
+        until(lambda: states(server).get("4") == "END")
+        assert version(server) == 3 and server.get("/ready").status_code == 200
+        toys.write_adder(folder, 5)
+        until(lambda: version(server) == 5)
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
+    assert len(statuses) > 20 and set(statuses) == {200}
+    events = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert [event["version"] for event in events if event["event"] == "version left out"] == [4]
+    assert version(server, "adder/versions/1").startswith("Servable not found")
+
+
+def test_labels_keep_versions_and_say_who_answers(started, tmp_path):
+    folder = tmp_path / "adder"
+    for number in (1, 2):
+        toys.write_adder(folder, number)
+    server = started(folder, "--label", "adder:stable=1")
+    assert version(server) == version(server, "adder/labels/stable") == 1
+    (folder / "labels.json").write_text('{"stable": 2, "canary": 1}')
+    until(lambda: version(server) == 2)
+    assert version(server, "adder/labels/canary") == version(server, "adder/versions/1") == 1
+    (folder / "labels.json").write_text("no JSON")
+    toys.write_adder(folder, 3)
+    until(lambda: version(server, "adder/versions/3") == 3)
+    assert (version(server), version(server, "adder/labels/canary")) == (2, 1)
+    (folder / "labels.json").write_text('{"stable": 3}')
+    until(lambda: version(server) == 3)
+    until(lambda: set(states(server).values()) == {"AVAILABLE", "END"} and states(server)["3"] == "AVAILABLE")
+
+
+def test_recorded_requests_warm_a_version_up_and_one_that_fails_them_is_left_out(tmp_path):
+    import numpy as np
+    import pytest
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    from pipelines.serving.refusals import Refusal
+    from pipelines.serving.versions import Version
+
+    folder = toys.write_adder(tmp_path / "adder", 1)
+    assert Version(folder).warm_up() == 1, "one made up for its one signature"
+    log = prediction_log_pb2.PredictionLog()
+    request = log.predict_log.request
+    request.model_spec.name = "adder"
+    for values, count in (([1.0, 2.0], 3), ([[1.0]], None)):
+        request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32(values)))
+        (folder / "assets.extra").mkdir(exist_ok=True)
+        with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as file:
+            for _ in range(count or 1):
+                file.write(log.SerializeToString())
+        if count:
+            assert Version(folder).warm_up() == count
+        else:
+            with pytest.raises(Refusal):
+                Version(folder).warm_up()
