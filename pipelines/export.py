@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
+import tensorflow_text  # noqa: F401 - knows the operations that exports with subwords are made of
 
 from pipelines.batches import raw_batches
 from pipelines.errors import UserError
