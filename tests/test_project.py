@@ -15,7 +15,8 @@ def test_every_dependency_is_pinned_within_its_range_and_has_a_reason():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
     assert all(re.fullmatch(r"\S+==\S+ +# .+", line) for line in lines)
-    pins = dict(line.split("#")[0].strip().split("==") for line in lines)
+    pinned = (Requirement(line.split("#")[0]) for line in lines)
+    pins = {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in pinned}
     wanted = [
         *project["dependencies"],
         *(name for extra in project["optional-dependencies"].values() for name in extra),

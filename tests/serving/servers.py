@@ -22,14 +22,14 @@ class Server:
     def __init__(
         self, log: Path, *arguments: object, scheme: str = "http", command: Sequence[str] = CLI, **environment: str
     ):
-        self.port, self.grpc_port = _free_port(), _free_port()
+        self.port, self.grpc_port = free_port(), free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self.log = log
         whole = [sys.executable, *command, *map(str, arguments)]
         whole += ["--port", str(self.port), "--grpc-port", str(self.grpc_port)]
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                whole, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}
+                whole, cwd=ROOT, stdout=file, stderr=file, env={**os.environ, **environment}
             )
         self.wait()
 
@@ -74,7 +74,8 @@ def until(true, seconds: float = 30.0) -> None:
         time.sleep(0.05)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Find a port that nobody listens on."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
