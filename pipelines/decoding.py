@@ -1,10 +1,11 @@
-"""Continue sequences of tokens, in graph: sampling, greedy and beam search, over any model that can go on from a state.
+"""Continue sequences of tokens, in graph, over any model that can go on from a state; by sampling; `beams` searches.
 
-Shapes: B sequences, K beams, T tokens, V token ids.
+Shapes: B sequences, T tokens, V token ids.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import keras
@@ -20,11 +21,16 @@ NEVER = -1e9  # a score that nothing chosen has
 class GenerativeModel(keras.Model):
     """A model that scores the next token, and can go on from where it stopped."""
 
-    context: int | None  # tokens that it can look back on; None: it carries a state, however long the text
+    context: int | None = None  # tokens that it can look back on; None: it carries a state, however long the text
+    shared: Sequence[str] = ()  # keys of its state that tokens do not change, so that beams can share what they hold
 
     @abc.abstractmethod
-    def start(self, batch: int, length: int) -> State:
-        """Give the state before the first token, with room for `length` tokens."""
+    def start(self, given: Any, length: int) -> State:
+        """Give the state before the first token, with room for `length` tokens.
+
+        `given` is what the text depends on: model inputs, such as a sentence to translate, or where there are none the
+        number of texts.
+        """
 
     @abc.abstractmethod
     def step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
@@ -76,10 +82,9 @@ class Reader:
     So the cost of a token does not grow with the length of the text, and no position is one that training never saw.
     """
 
-    def __init__(self, model: GenerativeModel, batch: tf.Tensor, most: tf.Tensor):
-        self.model, self.batch = model, batch
-        self.room = model.context or most
-        self.state = model.start(batch, self.room)
+    def __init__(self, model: GenerativeModel, given: Any, most: tf.Tensor):
+        self.model, self.room = model, model.context or most
+        self.state = model.start(given, self.room)
 
     def read(self, tokens: tf.Tensor) -> tuple[tf.Tensor, State]:
         """Read the first tokens (B, n), no more than there is room for; give the scores of the next one (B, V)."""
@@ -93,7 +98,8 @@ class Reader:
             return one()
         half = self.model.context // 2
         full = state["position"][0] >= self.model.context
-        again = lambda: self._step(tokens[:, at + 1 - half : at + 1], self.model.start(self.batch, self.room))  # noqa: E731
+        anew = partial(self.model.start, tf.shape(tokens)[0], self.room)
+        again = lambda: self._step(tokens[:, at + 1 - half : at + 1], anew())  # noqa: E731
         return tf.cond(full, again, one)
 
     def _step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
@@ -138,13 +144,13 @@ def continue_tokens(
         lambda at, tokens, scores, state, done, logarithm: ~tf.reduce_all(done),
         body,
         start,
-        shape_invariants=tf.nest.map_structure(_any_batch, start),
+        shape_invariants=tf.nest.map_structure(any_batch, start),
         parallel_iterations=1,
     )
     return tokens, logarithm
 
 
-def _any_batch(tensor: tf.Tensor) -> tf.TensorShape:
+def any_batch(tensor: tf.Tensor) -> tf.TensorShape:
     """Leave the batch open, which branches that go on from a state and from none tell each other differently."""
     return tf.TensorShape([None, *tensor.shape[1:]] if tensor.shape.rank else [])
 
