@@ -148,7 +148,7 @@ def inverse_square_root(
     *,
     warmup_epochs: Annotated[float, Field(gt=0, description="epochs over which the learning rate rises from zero")],
 ) -> Rate:
-    """Divide the learning rate by the root of the epochs, in units of the warm-up (Vaswani et al. 2017, section 5.3)."""
+    """Divide the learning rate by the root of the steps from the warm-up on (Vaswani et al. 2017, section 5.3)."""
     warmup = max(1.0, warmup_epochs * steps_per_epoch)
     return WarmUp(InverseSquareRoot(peak, warmup), warmup)
 

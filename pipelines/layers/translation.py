@@ -3,7 +3,6 @@
 Shapes: B sequences, S source steps, T target steps, K beams of each sequence, D features, H heads.
 """
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import keras
@@ -12,6 +11,24 @@ from keras import ops
 from pipelines.layers.transformer import CausalAttention
 
 Norm = Literal["pre", "post"]
+
+
+class GrowingAttention(CausalAttention):
+    """Attend as `CausalAttention` does, from a cache that grows by each step.
+
+    So no step reads what is not yet written, and a batch that becomes smaller needs no new program of XLA's.
+    """
+
+    def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
+        """Give a cache of no steps."""
+        return super().start(batch, 0)
+
+    def step(self, x: keras.KerasTensor, cache: dict, position: Any) -> tuple[keras.KerasTensor, dict]:
+        """Attend from the next steps to those in the cache and to themselves."""
+        queries, keys, values = self._split(x, position)
+        keys, values = (ops.concatenate([cache[name], own], 2) for name, own in (("keys", keys), ("values", values)))
+        seen = (ops.shape(cache["keys"])[2] + ops.arange(ops.shape(x)[1]))[:, None] >= ops.arange(ops.shape(keys)[2])
+        return self._attend(queries, keys, values, seen), {"keys": keys, "values": values}
 
 
 class SelfAttention(CausalAttention):
@@ -114,7 +131,7 @@ class TargetBlock(Residual):
 
     def __init__(self, *, heads: int, **block: Any):
         super().__init__(2, **block)
-        self.attention = CausalAttention(block["width"], heads, **_attention(block))
+        self.attention = GrowingAttention(block["width"], heads, **_attention(block))
         self.cross = CrossAttention(block["width"], heads, **_attention(block))
 
     def build(self, shape: tuple, *_: tuple) -> None:
@@ -173,10 +190,3 @@ class Embed(keras.layers.Layer):
     def call(self, ids: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
         """Embed ids that begin at `position`."""
         return self.drop(self.positions(self.embedding(ids) * self.embedding.output_dim**0.5, position=position))
-
-
-def run_blocks(blocks: Sequence[SourceBlock], x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
-    """Run a source through its blocks."""
-    for block in blocks:
-        x = block(x, real)
-    return x

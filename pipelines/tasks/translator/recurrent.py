@@ -3,8 +3,6 @@
 Shapes: B sentences, S source tokens, T target tokens, n next target tokens, K beams, V target token ids, D features.
 """
 
-from typing import Any
-
 import keras
 from keras import ops
 

@@ -17,7 +17,7 @@ from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.pictures import draw_pictures
-from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
+from pipelines.tasks.translator.preprocessing import SOURCE, PairPreprocessor
 from pipelines.tasks.translator.scores import score_translations
 from pipelines.tasks.translator.translation import Translator
 from pipelines.tokenizers import PAD, START
