@@ -195,7 +195,7 @@ def _advance(reader: Reader, most: int) -> Callable[..., tuple]:
             recent = tf.concat([recent[:, 1:], token[:, None]], axis=1)
             return at + 1, recent, written, own, Last(*reader.go_on(recent, reader.behind - 1, last.state), done)
 
-        start = (0, recent, given.tokens, tf.zeros_like(last.scores[:, 0]), last)
+        start = (tf.constant(0), recent, given.tokens, tf.zeros_like(last.scores[:, 0]), last)
         count, _, written, own, last = tf.while_loop(
             lambda at, recent, written, own, last: (at < most) & ~tf.reduce_all(last.done),
             one,

@@ -47,6 +47,8 @@ class LanguageModelTask(Task):
         "top_1_accuracy": "max",
         "top_5_accuracy": "max",
     }
+    samples = 2
+    curves = ("bits_per_character",)
     batches = staticmethod(random_windows)
     decoding = staticmethod(decoding)
 
@@ -133,7 +135,7 @@ class LanguageModelTask(Task):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
-        """Draw the loss beside that of counts, the embeddings, and what the model writes."""
+        """Draw the loss beside that of counts, the embeddings, and where attention looks."""
         return draw_pictures(model, preprocessor, examples, answers)
 
     def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:

@@ -97,3 +97,17 @@ def test_the_seed_decides_the_draws_and_top_k_of_one_is_greedy():
 
     assert write(temperature=2.0) == write(temperature=2.0) != write(temperature=2.0, seed=1)
     assert write(temperature=2.0, top_k=1) == write() == write(temperature=2.0, top_p=1e-6)
+
+
+@pytest.mark.parametrize("rung", ["learned", "rotary"])
+def test_attention_looks_back_and_adds_up(rung):
+    tokens = np.random.default_rng(1).integers(0, 11, (2, 8)).astype("int32")
+    maps = [ops.convert_to_numpy(each) for each in make(rung).attention(ops.convert_to_tensor(tokens))]
+    assert [each.shape for each in maps] == [(2, 2, 8, 8)] * 2
+    for each in maps:
+        np.testing.assert_allclose(each.sum(axis=-1), 1, rtol=1e-5)
+        assert not np.triu(each, 1).any() and each[0, 0, 7, 0] > 0
+
+
+def test_others_have_no_attention():
+    assert make("gru").attention(ops.ones((1, 4), "int32")) == []
