@@ -48,6 +48,7 @@ def learning_curves(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
         axes.set(title=metric, xlabel="epoch", ylabel=metric.removeprefix("validation."))
     for axes in panels:
         axes.legend()
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     return figure
 

@@ -136,7 +136,7 @@ class Stream:
         draws = draw_all(choice.seed, tokens[:, : read[0]], tf.constant(wanted.max_tokens))
         token = choose(scores, choice, draws[:, written])
         tokens = tf.concat([tokens, token[:, None]], axis=1)
-        whole = self.tokenizer.decode(_after(tokens, read))
+        whole = tf.reshape(self.tokenizer.decode(_after(tokens, read)), [1])
         text = _until(whole, tf.constant([wanted.stop]))
         finished = (token == END) | (written + 1 >= wanted.max_tokens) | (text != whole)
         text = tf.where(finished, text, _settled(text, wanted.stop))
