@@ -37,11 +37,12 @@ class PairPreprocessor(Preprocessor):
         level: Level,
         vocabulary: VocabularySize,
         algorithm: Algorithm,
+        split_digits: Annotated[bool, Field(description="keep digits apart in subwords, so that numbers are spelt")],
         shared: Annotated[bool, Field(description="one vocabulary for both languages (Sennrich et al. 2016), not two")],
         lower_case: Annotated[bool, Field(description="take capital letters for small ones, on both sides")],
         longest: Annotated[int, Field(ge=2, description="tokens of a text at the most; the rest is cut off")],
     ):
-        self.settings = (level, vocabulary, algorithm)
+        self.settings = (level, vocabulary, algorithm, split_digits)
         self.shared, self.lower_case, self.longest = shared, lower_case, longest
 
     def adapt(self, train: pd.DataFrame) -> None:
