@@ -8,7 +8,7 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from pipelines.layers.transformer import CausalAttention
+from pipelines.layers.transformer import CausalAttention, attention_weights
 
 Norm = Literal["pre", "post"]
 
@@ -69,10 +69,18 @@ class CrossAttention(CausalAttention):
 
     def attend(self, x: keras.KerasTensor, source: dict, real: keras.KerasTensor) -> keras.KerasTensor:
         """Attend from target steps to what was remembered."""
-        keys, values = source["keys"], source["values"]
-        shape = (ops.shape(keys)[0], -1, self.heads, self.width // self.heads)
-        queries = ops.transpose(ops.reshape(self.project_in(x), shape), (0, 2, 1, 3))  # beams stand side by side
-        return ops.reshape(self._attend(queries, keys, values, real[:, None, None, :]), ops.shape(x))
+        read = self._attend(self._queries(x, real), source["keys"], source["values"], real[:, None, None, :])
+        return ops.reshape(read, ops.shape(x))
+
+    def weigh(self, x: keras.KerasTensor, source: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+        """Give how much each target step attends to each source step: (B, H, T, S), each row's sum being 1."""
+        keys = self.remember(source)["keys"]
+        return attention_weights(self._queries(x, real), keys, real[:, None, None, :])
+
+    def _queries(self, x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+        """Project target steps, those of all beams of a source side by side."""
+        shape = (ops.shape(real)[0], -1, self.heads, self.width // self.heads)
+        return ops.transpose(ops.reshape(self.project_in(x), shape), (0, 2, 1, 3))
 
 
 class Residual(keras.layers.Layer):
@@ -145,6 +153,13 @@ class TargetBlock(Residual):
         x = self.after(0, x, self.attention(self.before(0, x)))
         x = self.after(1, x, self.cross(self.before(1, x), source, real))
         return self.feed_forward(x)
+
+    def attention_weights(
+        self, x: keras.KerasTensor, source: keras.KerasTensor, real: keras.KerasTensor
+    ) -> keras.KerasTensor:
+        """Give how much each target step attends to each source step: (B, H, T, S)."""
+        x = self.after(0, x, self.attention(self.before(0, x)))
+        return self.cross.weigh(self.before(1, x), source, real)
 
     def step(
         self, x: keras.KerasTensor, cache: dict, position: Any, source: dict, real: keras.KerasTensor

@@ -131,3 +131,11 @@ class RecurrentTranslator(Translator):
                 found = self.attend.attend(x, source, source["real"])
             x = self.join([x, found]) if self.attend else x
         return self.scores(self.last(x)), {"source": source, "cells": cells}
+
+    def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Give how much each target token attends to each source token: (B, 1, T, S); without attention nothing."""
+        if not self.attend:
+            return []
+        encoded = self.encoder(source)
+        x, *_ = self.layers_[0](self.embedding(target), initial_state=encoded["begin"][0])
+        return [self.attend.weigh(x, self.attend.remember(encoded["steps"]), encoded["real"])[:, None]]

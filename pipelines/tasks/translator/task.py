@@ -10,7 +10,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from pipelines.batches import make_token_batches, padded
-from pipelines.beams import Found, beam_search, searching
+from pipelines.beams import Found, searching
 from pipelines.data.files import read_lines
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.translator import sources
@@ -18,9 +18,9 @@ from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.pictures import draw_pictures
 from pipelines.tasks.translator.preprocessing import SOURCE, PairPreprocessor
-from pipelines.tasks.translator.scores import score_translations
+from pipelines.tasks.translator.scores import score_translations, signatures
+from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator
-from pipelines.tokenizers import PAD, START
 
 MEASURED = 3072  # pairs of a split, evenly spread: no usual test set has more
 
@@ -45,7 +45,7 @@ class TranslatorTask(Task):
     ) -> tuple[tf.Tensor, Tensors]:
         """Translate greedily, which is cheap, and weigh the right translations."""
         weighed = _weigh(model, inputs, labels, weights)
-        answers = weighed | _best(preprocessor, _search(model, preprocessor, inputs[SOURCE], beams=1))
+        answers = weighed | _best(preprocessor, search(model, preprocessor, inputs[SOURCE], beams=1))
         return tf.reduce_sum(weighed["nats"]) / tf.reduce_sum(weighed["tokens"]), answers
 
     def respond(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
@@ -57,17 +57,17 @@ class TranslatorTask(Task):
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Give the best translation that is found, and its score."""
-        return _best(preprocessor, _search(model, preprocessor, inputs[SOURCE], model.decoding.beams))
+        return _best(preprocessor, search(model, preprocessor, inputs[SOURCE], model.decoding.beams))
 
     def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
-        """Translate; give several translations; weigh given ones."""
+        """Translate; give several translations; weigh given ones; show what was looked at."""
 
         def source(raw: Tensors) -> tf.Tensor:
             return padded(preprocessor.inputs(raw))[SOURCE]
 
         def n_best(raw: Tensors) -> Tensors:
             count = tf.reduce_max(raw["count"])
-            found = _search(model, preprocessor, source(raw), tf.maximum(count, model.decoding.beams))
+            found = search(model, preprocessor, source(raw), tf.maximum(count, model.decoding.beams))
             wanted = tf.range(count) < raw["count"][:, None]
             texts = _texts(preprocessor, found.tokens[:, :count])
             return {
@@ -83,7 +83,13 @@ class TranslatorTask(Task):
             "serve": Endpoint(lambda raw: self.answer(model, preprocessor, {SOURCE: source(raw)}), text),
             "n_best": Endpoint(n_best, {**text, "count": tf.TensorSpec([None], tf.int32, name="count")}),
             "score": Endpoint(weigh, preprocessor.signature),
+            "attention": Endpoint(lambda raw: look(model, preprocessor, source(raw)), text),
         }
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """Give sacrebleu's signatures."""
+        return signatures()
 
     def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Round the score."""
@@ -115,14 +121,6 @@ class TranslatorTask(Task):
 
 
 TASK = TranslatorTask()
-
-
-def _search(model: Translator, preprocessor: PairPreprocessor, source: tf.Tensor, beams: tf.Tensor | int) -> Found:
-    """Find translations of sources (B, S)."""
-    lengths = tf.reduce_sum(tf.cast(source != PAD, tf.int32), axis=1)
-    most = tf.minimum(model.decoding.most_tokens(lengths), preprocessor.longest)
-    start, one = tf.fill([tf.shape(source)[0], 1], START), tf.ones_like(lengths)
-    return beam_search(model, {SOURCE: source}, start, one, most, beams, model.decoding.length_penalty)
 
 
 def _texts(preprocessor: PairPreprocessor, tokens: tf.Tensor) -> tf.Tensor:

@@ -68,3 +68,11 @@ class TransformerTranslator(Translator):
             caches.append(cache)
         position = state["position"] + ops.shape(tokens)[1]
         return self.scores(self.last(x)), {"source": source, "position": position, "caches": caches}
+
+    def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Give how much each target token attends to each source token: (B, H, T, S) of each block."""
+        (encoded, real), x, weights = self.encoder(source), self.embed(target), []
+        for block in self.blocks:
+            weights.append(block.attention_weights(x, encoded, real))
+            x = block(x, encoded, real)
+        return weights
