@@ -3,9 +3,9 @@
     python -m pip install -r benchmarks/requirements.txt
     python benchmarks/translation.py --root FOLDER_OF_THE_GZ_FILES
 
-Each result is one line of `benchmarks/results/multi30k.jsonl`; lines that are there are not measured again. Every choice
-is made by validation; the test split is scored once, at the end. Published figures are of lower-cased text in tokens of
-Moses: that is what `bleu_moses` computes, of the very translations that the cased `bleu` of sacrebleu is computed of.
+Each result is one line of `benchmarks/results/multi30k.jsonl`; lines that are there are not measured again. Every
+choice is made by validation; the test split is scored once, at the end. Published figures are of lower-cased text in
+tokens of Moses: that is what `bleu_moses` computes, of the very translations that the cased `bleu` of sacrebleu is computed of.
 """
 
 import tempfile
@@ -84,7 +84,8 @@ def bleu_moses(own: list[str], right: list[str]) -> float:
 def table(lines: list[dict]) -> str:
     """Write the results, best seed or not, one a line."""
     rows = [
-        f"| {line['name']} | {line['seed']} | {line['parameters']:,} | {line['epochs']} | {line['training_seconds']:,.0f} | "
+        f"| {line['name']} | {line['seed']} | {line['parameters']:,} | {line['epochs']} |"
+        f" {line['training_seconds']:,.0f} | "
         + " | ".join(f"{line['test'].get(name, float('nan')):.4g}" for name in METRICS)
         + " |"
         for line in lines
@@ -94,7 +95,8 @@ def table(lines: list[dict]) -> str:
             "# Multi30k, English to German, test 2016",
             "",
             "Beam search with 5 beams. `bleu_moses` is what published figures are: lower case, tokens of Moses;"
-            " `bleu_lower` is sacrebleu's of lower-cased text, `bleu` and `chrf` sacrebleu's of cased text, detokenised.",
+            " `bleu_lower` is sacrebleu's of lower-cased text, `bleu` and `chrf` sacrebleu's of cased text,"
+            " detokenised.",
             "",
             "| model | seed | parameters | epochs | seconds | " + " | ".join(METRICS) + " |",
             "|---" * (5 + len(METRICS)) + "|",

@@ -81,8 +81,8 @@ def test_texts_are_translated_and_attention_is_shown(finished):
     assert set(" ░▒▓█") & set(shown) - {" "}
 
 
-def test_a_task_that_shows_no_attention_says_so(run):
-    result = invoke("predict", run.folder, "{}", "--attention")
+def test_a_task_that_shows_no_attention_says_so(finished_run):
+    result = invoke("predict", finished_run, "{}", "--attention")
     assert result.exit_code == 1
     assert "shows none" in result.output
 
