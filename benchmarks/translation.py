@@ -5,7 +5,8 @@
 
 Each result is one line of `benchmarks/results/multi30k.jsonl`; lines that are there are not measured again. Every
 choice is made by validation; the test split is scored once, at the end. Published figures are of lower-cased text in
-tokens of Moses: that is what `bleu_moses` computes, of the very translations that the cased `bleu` of sacrebleu is computed of.
+tokens of Moses: that is what `bleu_moses` computes, of the very translations that
+the cased `bleu` of sacrebleu is computed of.
 """
 
 import tempfile
