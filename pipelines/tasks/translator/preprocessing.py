@@ -87,8 +87,7 @@ class PairPreprocessor(Preprocessor):
 
     def encode(self, side: str, texts: tf.Tensor) -> tf.RaggedTensor:
         """Turn texts (B,) into token ids, `END` last."""
-        # With a blank before it, a word is the same at the beginning of a text and within it.
-        ids = self.tokenizers[side].encode(tf.strings.join([" ", self._plain(texts)]))[:, : self.longest - 1]
+        ids = self.tokenizers[side].encode(self._plain(texts))[:, : self.longest - 1]
         return tf.concat([ids, tf.fill([ids.nrows(), 1], END)], axis=1)
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
@@ -96,8 +95,8 @@ class PairPreprocessor(Preprocessor):
         return tf.strings.strip(self.tokenizers[TARGET].decode(ids))
 
     def _plain(self, texts: tf.Tensor) -> tf.Tensor:
-        """Take any white space for one blank."""
-        texts = tf.strings.strip(tf.strings.regex_replace(texts, r"\s+", " "))
+        """Take any white space for one blank; with one before it, a word is the same at the beginning and within."""
+        texts = tf.strings.join([" ", tf.strings.strip(tf.strings.regex_replace(texts, r"\s+", " "))])
         return tf.strings.lower(texts, encoding="utf-8") if self.lower_case else texts
 
     def _names(self) -> Iterable[str]:

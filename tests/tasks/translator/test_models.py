@@ -84,12 +84,12 @@ class Uncached:
         self.inner = model
 
     def start(self, given, length):
-        return {"source": given["source"], "read": tf.zeros([tf.shape(given["source"])[0], 0], tf.int32)}
+        return {"source": given["source"], "read": tf.zeros([tf.shape(given["source"])[0], 0, 1], tf.int32)}
 
     def step(self, tokens, state):
-        read = tf.concat([state["read"], tokens], axis=1)
+        read = tf.concat([state["read"], tokens[:, :, None]], axis=1)
         sources = tf.repeat(state["source"], tf.shape(read)[0] // tf.shape(state["source"])[0], axis=0)
-        scored = self.inner.scores(self.inner({"source": sources, "target": read}, training=False))
+        scored = self.inner.scores(self.inner({"source": sources, "target": read[:, :, 0]}, training=False))
         return scored[:, -tf.shape(tokens)[1] :], {**state, "read": read}
 
 

@@ -30,7 +30,7 @@ def pairs(tmp_path_factory):
     lines = [
         f"{a} {noun}\t{b} {name}" for a, b in WORDS.items() for noun, name in (("cats", "chats"), ("dogs", "chiens"))
     ]
-    (folder / "cats.tsv").write_text("\n".join([*lines * 12, "alone\t", "x\t" + "y" * 90]) + "\n")
+    (folder / "cats.tsv").write_text("\n".join([*lines * 40, "alone\t", "x\t" + "y" * 90]) + "\n")
     return folder / "cats.tsv"
 
 
@@ -41,8 +41,8 @@ def finished(tmp_path_factory, pairs):
         data + " most_characters: 80, most_ratio: 3.0}",
         "preprocessing.level=word",
         "batches.tokens=60",
-        *(f"models.transformer.{size}" for size in ("width=16", "heads=2", "encoder_layers=1", "decoder_layers=1")),
-        "training.epochs=8",
+        *(f"models.transformer.{size}" for size in ("width=32", "heads=2", "encoder_layers=1", "decoder_layers=1")),
+        "training.epochs=10",
         "decoding.beams=3",
         "optimizer.average_decay=null",
         "optimizer.learning_rate=0.01",
