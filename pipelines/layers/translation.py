@@ -20,8 +20,8 @@ class GrowingAttention(CausalAttention):
     """
 
     def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
-        """Give a cache of no steps."""
-        return super().start(batch, 0)
+        """Give a cache of no steps, of which a graph does not know that there are none: it will grow."""
+        return super().start(batch, 0 * length)
 
     def step(self, x: keras.KerasTensor, cache: dict, position: Any) -> tuple[keras.KerasTensor, dict]:
         """Attend from the next steps to those in the cache and to themselves."""
