@@ -15,8 +15,11 @@ from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 SHOWN_CHARACTERS = 160  # of an example's raw inputs
 
 
-def verb(function: Callable, keras: bool = True) -> Callable:
-    """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes."""
+def verb(function: Callable, keras: bool = True, first: Callable[[], object] = lambda: None) -> Callable:
+    """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes.
+
+    `first` is called before TensorFlow is imported, which takes seconds.
+    """
 
     @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
     @functools.wraps(function)
@@ -24,6 +27,7 @@ def verb(function: Callable, keras: bool = True) -> Callable:
         from pipelines.startup import import_tensorflow
 
         try:
+            first()
             import_tensorflow(verbose, keras)
             function(**arguments)
         except UserError as error:
@@ -35,6 +39,12 @@ def verb(function: Callable, keras: bool = True) -> Callable:
             sys.exit(130)
 
     return wrapped
+
+
+def _start_trial_server() -> None:
+    from pipelines.tuning.pools import start_server
+
+    start_server()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -106,7 +116,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 @click.option("--ray", metavar="ADDRESS", help="Run trials on the Ray cluster at this address, or `auto`.")
 @click.option("--search-dir", metavar="DIR", help="Where the search goes; searches/TASK/TIME by default.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search: that of --search-dir, or the newest.")
-@verb
+@functools.partial(verb, first=_start_trial_server)
 def tune(
     config: str, overrides: tuple[str, ...], workers: int, ray: str | None, search_dir: str | None, resume: bool
 ) -> None:
