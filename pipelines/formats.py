@@ -2,12 +2,14 @@
 
 import logging
 import re
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -78,11 +80,13 @@ def write_litert(fitted: Fitted, endpoint: NumericEndpoint, folder: Path) -> Non
     Raises:
         UserError: naming the operations that LiteRT has no counterpart for.
     """
-    function = tf.function(endpoint.answer, input_signature=[endpoint.signature]).get_concrete_function()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], fitted.model)
+    archive = keras.export.ExportArchive()
+    archive.track(fitted.model)
+    archive.add_endpoint("serve", endpoint.answer, input_signature=[endpoint.signature])
     try:
-        with _quiet("tensorflow"):
-            content = converter.convert()
+        with _quiet("tensorflow"), tempfile.TemporaryDirectory() as saved_model:
+            archive.write_out(saved_model, verbose=False)
+            content = tf.lite.TFLiteConverter.from_saved_model(saved_model).convert()
     except Exception as error:  # the converter's own kind of error is not public
         unknown = re.findall(r"(?:Select|Custom) ops: ([\w, ]+)", str(error))
         if not unknown:

@@ -69,7 +69,7 @@ def _making(fitted: Fitted, run: Run) -> str:
     lines = [
         f"- architecture: `{fitted.config.model}`: {_first_line(fitted.task.models[fitted.config.model])}",
         f"- parameters: {fitted.model.count_params():,}",
-        f"- best epoch: {int(best['epoch'])} of {len(run.history())}, by {fitted.config.training['monitor']}",
+        f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {fitted.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
         f"- on: Python {environment['python']}, {environment['platform']}, {environment['cores']} cores; {versions}",
         "",

@@ -47,10 +47,12 @@ def inputs(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
     """Give what `TablePreprocessor.inputs` gives, from numbers."""
     made = preprocessor.scaled(raw, None)
     if preprocessor.lookups:
-        hot = [tf.one_hot(raw[name] - 1, len(known)) for name, known in categories(preprocessor).items() if known]
+        # Not by one_hot, in which ONNX counts a place of -1 from the end.
+        known = {name: len(values) for name, values in categories(preprocessor).items()}
+        hot = [raw[name][:, None] == tf.range(1, count + 1) for name, count in known.items() if count]
         gaps = [tf.math.is_nan(raw[name]) for name in preprocessor.gaps]
-        hot += [tf.cast(tf.stack([gap, ~gap], axis=1), tf.float32) for gap in gaps]
-        made["category"] = tf.concat(hot, axis=1)  # in the order of the vocabulary
+        hot += [tf.stack([gap, ~gap], axis=1) for gap in gaps]
+        made["category"] = tf.cast(tf.concat(hot, axis=1), tf.float32)  # in the order of the vocabulary
     return made
 
 
