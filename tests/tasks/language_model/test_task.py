@@ -94,7 +94,8 @@ assert answer["completion"].numpy()[0].decode() == {record["completion"]!r}
 
 
 def test_an_export_with_subwords_answers_without_keras(text, tmp_path):
-    more = ["preprocessing.level=subword", "preprocessing.vocabulary=60", "training.epochs=1"]
+    smallest = ["preprocessing.vocabulary=60", "preprocessing.context=16", "training.epochs=1"]
+    more = ["preprocessing.level=subword", *smallest]
     trained = invoke("train", CONFIG, *sets(overrides(text, *more)), "--run-dir", tmp_path / "run")
     assert trained.exit_code == 0, trained.output
     exported = invoke("export", tmp_path / "run", "--to", tmp_path / "export")  # refused where that process has Keras
