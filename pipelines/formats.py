@@ -122,9 +122,9 @@ def _log1p(graph: Any, node: Any, name: str, _: Any) -> None:
 
 
 def _handles_texts(node: tf.Operation) -> bool:
-    if node.type in ("Placeholder", "Const", "Identity", "PartitionedCall", "StatefulPartitionedCall"):
-        return False
-    return any(tensor.dtype == tf.string for tensor in (*node.inputs, *node.outputs))
+    """Say whether an operation reads texts or writes them, rather than moves them about as it would numbers."""
+    about_texts = re.search("String|Regex|Lookup|Unicode|Substr|Sentencepiece", node.type)
+    return bool(about_texts) and any(tensor.dtype == tf.string for tensor in (*node.inputs, *node.outputs))
 
 
 def _listed(operations: set[str]) -> str:
