@@ -49,7 +49,7 @@ class Preprocessor(abc.ABC):
     """
 
     state: dict[str, np.ndarray]
-    lookups: Sequence["keras.Layer"] = ()  # layers with tables, which an export has to carry along
+    lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, which an export has to carry along
 
     @abc.abstractmethod
     def adapt(self, train: pd.DataFrame) -> None:
