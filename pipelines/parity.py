@@ -98,7 +98,8 @@ def compare(form: str, folder: Path, questions: Questions) -> dict[str, Any]:
 
 def _inputs(endpoint: Endpoint, columns: pd.DataFrame) -> Iterator[dict[str, tf.Tensor]]:
     known = [name for name in endpoint.signature if name in columns]
-    most = min((spec.shape[0] for spec in endpoint.signature.values() if spec.shape[0]), default=len(columns))
+    sizes = (size for spec in endpoint.signature.values() for size in spec.shape[:1] if size)
+    most = min(sizes, default=len(columns))
     for batch in raw_batches(columns[known].head(most)):  # a signature may be for so many rows and no more
         rows = len(next(iter(batch.values())))
         typical = {name: tf.fill([rows], value) for name, value in endpoint.typical.items()}
