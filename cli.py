@@ -180,15 +180,31 @@ def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, as_js
 @main.command()
 @click.argument("run")
 @click.option("--to", metavar="DIR", help="Folder of versions to write into; exports/TASK by default.")
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["saved_model", "onnx", "litert"]),
+    multiple=True,
+    default=["saved_model"],
+    show_default=True,
+    help="onnx and litert write model.onnx and model.tflite beside the SavedModel, where the task can do without texts"
+    " and files; numbers.json says what goes in. Repeatable.",
+)
+@click.option(
+    "--unchecked", is_flag=True, help="Compare no answers, where the run's data is gone; the model card says so."
+)
 @verb
-def export(run: str, to: str | None) -> None:
-    """Write a finished RUN's model as a versioned SavedModel.
+def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool) -> None:
+    """Write a finished RUN's model as a versioned SavedModel, with a model card.
+
+    The export answers test examples in a process of its own, and is refused where it does not answer as the run does;
+    parity.json says what was compared.
 
     Example: cli.py export runs/house_prices/2026-01-31T12-00-00 --to exports/ames
     """
     from pipelines.commands.export import export as export_run
 
-    click.echo(export_run(run, to))
+    click.echo(export_run(run, to, formats, unchecked))
 
 
 @main.command()

@@ -96,7 +96,7 @@ def ours(root: str, seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as temporary:
         fitted, run = train(CONFIG, [f"data.root={root}", f"seed={seed}", *SETTINGS], Path(temporary) / "run")
         dataset = load_run_dataset(fitted.config)
-        version = write_export(fitted, Path(temporary) / "export")
+        version = write_export(fitted, run, Path(temporary) / "export", dataset.test)
         tag = tf.saved_model.load(str(version)).signatures["tokens"]
         flat = [token for tokens in dataset.test["tokens"] for token in tokens]
         rows = np.resize(np.array(flat, object), (SENTENCES, TOKENS))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from pipelines.saved_model import load_saved_model, read_graph
 from pipelines.serving.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.tensors import Spec, from_proto
 
@@ -30,11 +30,9 @@ class Version:
         """
         self.number = int(folder.name)
         self.folder = folder
-        graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
-        self.definitions = {
-            name: definition for name, definition in graph.signature_def.items() if not name.startswith("__")
-        }
-        self._loaded = tf.saved_model.load(str(folder))  # signatures stop working where this is let go
+        signatures = read_graph(folder).signature_def.items()
+        self.definitions = {name: definition for name, definition in signatures if not name.startswith("__")}
+        self._loaded = load_saved_model(folder)  # signatures stop working where this is let go
         functions = self._loaded.signatures
         self.signatures = {
             name: Signature.read(name, definition, functions[name]) for name, definition in self.definitions.items()

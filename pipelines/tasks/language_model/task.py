@@ -25,6 +25,7 @@ from pipelines.tokenizers import END, PAD
 MEASURED = 256  # stretches of a split, evenly spread: about a million characters
 SHOWN = 5  # most probable next tokens
 PROMPT_WORDS = 8  # of an example, for the prompts that `run` shows
+TYPICAL = {"max_tokens": 32, "temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1, "stop": "\n\n"}
 STOP_WITHIN = 32  # last tokens among which a text to stop at is looked for
 
 
@@ -50,6 +51,12 @@ class LanguageModelTask(Task):
     }
     batches = staticmethod(random_windows)
     decoding = staticmethod(decoding)
+    limits = (
+        "- It says what is probable after the texts that it learnt from, not what is true.\n"
+        "- It repeats what these texts hold, their errors and their prejudices included, and at times word for word.\n"
+        "- It was measured on the end of the same text: expect worse on texts of another kind, time or language.\n"
+        "- Only as many tokens as its context holds are looked back on."
+    )
 
     def measured(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Take stretches evenly spread over a long split."""
@@ -100,9 +107,11 @@ class LanguageModelTask(Task):
         whole = {"max_tokens": tf.int32, "temperature": tf.float32, "top_k": tf.int32, "top_p": tf.float32}
         return {
             "serve": Endpoint(lambda raw: self.answer(model, preprocessor, {"tokens": tokens(raw)}), spec(**prompt)),
-            "generate": Endpoint(generate, spec(**prompt, **whole, seed=tf.int32, stop=tf.string)),
+            "generate": Endpoint(generate, spec(**prompt, **whole, seed=tf.int32, stop=tf.string), TYPICAL),
             "next_token": Endpoint(
-                lambda raw: next_tokens(model, preprocessor, tokens(raw), raw["top_k"]), spec(**prompt, top_k=tf.int32)
+                lambda raw: next_tokens(model, preprocessor, tokens(raw), raw["top_k"]),
+                spec(**prompt, top_k=tf.int32),
+                {"top_k": SHOWN},
             ),
             "score": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature),
         }

@@ -87,6 +87,19 @@ assert answer["completion"].numpy()[0].decode() == {record["completion"]!r}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    parity = json.loads((tmp_path / "export" / "1" / "parity.json").read_text())["formats"]["saved_model"]
+    assert {"serving_default", "generate", "next_token", "score"} <= set(parity["signatures"])
+    drawn = parity["signatures"]["generate"]
+    assert {"temperature", "seed"} <= set(drawn["inputs"]) and drawn["answers"]["completion"] == {"differing_rows": 0}
+
+
+def test_an_export_with_subwords_answers_without_keras(text, tmp_path):
+    smallest = ["preprocessing.vocabulary=60", "preprocessing.context=16", "training.epochs=1"]
+    more = ["preprocessing.level=subword", *smallest]
+    trained = invoke("train", CONFIG, *sets(overrides(text, *more)), "--run-dir", tmp_path / "run")
+    assert trained.exit_code == 0, trained.output
+    exported = invoke("export", tmp_path / "run", "--to", tmp_path / "export")  # refused where that process has Keras
+    assert exported.exit_code == 0, exported.output
 
 
 @pytest.mark.parametrize("level", ["byte", "word", "subword"])
