@@ -16,11 +16,10 @@ from pipelines.serving.refusals import Refusal
 from pipelines.serving.rest import rows
 from pipelines.serving.service import Address, Service
 from pipelines.serving.signatures import DEFAULT, Arrays, Signature
-from pipelines.serving.streaming import FINISHED, START, TEXT
+from pipelines.serving.streaming import START
 from pipelines.serving.tensors import Spec, to_json
 from pipelines.serving.versions import Version
 
-EXAMPLES = "examples"  # of raw inputs, in an export's about.json: the first fills the form
 IMAGE = "image"
 STARTS, STOPS, KINDS = "start", "stop", "type"  # outputs that mark parts of a text, by their characters
 FIELDS_IN_A_ROW = 4
@@ -106,7 +105,7 @@ def _field(spec: Spec, example: Any, only: bool) -> Any:
     if spec.dtype.is_bool:
         return gr.Checkbox(label=spec.name, value=bool(example))
     kind = "a number, or nothing" if spec.dtype.is_floating else "a whole number"
-    return gr.Textbox(label=spec.name, value="" if example is None else str(example), placeholder=kind)
+    return gr.Textbox(label=spec.name, value="" if example is None else f"{example:g}", placeholder=kind)
 
 
 def ways_to_show(signature: Signature) -> list[Shown]:
@@ -171,11 +170,9 @@ async def _ask(service: Service, name: str, signature: Signature, shown: list[Sh
 async def _stream(service: Service, name: str, signature: Signature, *values: Any) -> AsyncIterator[str]:
     text = ""
     try:
-        async for outputs in await service.stream(Address(name), partial(rows, [_instance(signature, values)])):
-            text += outputs[TEXT].reshape(-1)[0].decode(errors="replace")
+        async for piece in await service.stream(Address(name), partial(rows, [_instance(signature, values)])):
+            text += piece.text
             yield text
-            if outputs[FINISHED].all():
-                return
     except Refusal as refusal:
         raise gr.Error(refusal.reason) from None
 
@@ -203,5 +200,10 @@ def _value(spec: Spec, value: Any) -> Any:
 
 
 def _example(version: Version) -> dict[str, Any]:
-    given = version.about.get(EXAMPLES)
-    return given[0] if isinstance(given, list) and given and isinstance(given[0], dict) else {}
+    """Take what fills the form at first from a recorded request; an image is left to who looks at the page."""
+    recorded = {name: array[0] for name, array in version.examples.get(DEFAULT, {}).items() if array.ndim == 1}
+    return {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else None if value != value else value.item()
+        for name, value in recorded.items()
+        if IMAGE not in name.lower()
+    }

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import tempfile
+import time
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from pipelines.serving.settings import Settings
 from pipelines.startup import import_tensorflow
 
 BACKLOG = 2048
+CLOSING_SECONDS = 0.05  # between looks at whether the last connection is closed
 
 
 def serve(settings: Settings) -> None:
@@ -51,12 +53,19 @@ def serve(settings: Settings) -> None:
 
 
 class Draining(uvicorn.Server):
-    """End in two steps: first close each connection after its answer, then take no more."""
+    """End in steps that cut off nobody: be not ready, take no more connections, close each after its next answer."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let clients go before the socket closes."""
-        self.lifespan.state["service"].stopping = True
-        await asyncio.sleep(self.config.app.args[0].drain_seconds)
+        """Let clients go before their connections are closed."""
+        service = self.lifespan.state["service"]
+        service.stopping = True
+        await asyncio.sleep(service.settings.drain_seconds)  # for whoever sends requests here by looking at /ready
+        for server in self.servers:
+            server.close()
+        service.closing = True
+        due = time.monotonic() + service.settings.drain_seconds
+        while self.server_state.connections and time.monotonic() < due:
+            await asyncio.sleep(CLOSING_SECONDS)
         await super().shutdown(sockets)
         log("stopped")
 

@@ -34,7 +34,7 @@ class Settings:
     max_stream_steps: int = 4096
     max_streams: int = 32
     read_seconds: float = 30.0  # a client's time for its headers, and again for its body
-    drain_seconds: float = 1.0  # from SIGTERM on, connections are closed after their answer, then no more are taken
+    drain_seconds: float = 1.0  # of being not ready before no more connections are taken; again, for each to be closed
     stop_seconds: float = 60.0  # then, for answers under way
 
     @property

@@ -41,6 +41,7 @@ class Version:
         }
         about = folder / EXTRA / "about.json"
         self.about: dict[str, Any] = json.loads(about.read_text()) if about.is_file() else {}
+        self.examples: dict[str, Arrays] = {}  # signature -> the first recorded request to it
         self.users = 0
 
     @contextmanager
@@ -72,7 +73,9 @@ class Version:
             if log.WhichOneof("log_type") == "predict_log":
                 request = log.predict_log.request
                 signature = self.signatures[request.model_spec.signature_name or DEFAULT]
-                signature.call({key: from_proto(request.inputs[key], spec) for key, spec in signature.inputs.items()})
+                inputs = {key: from_proto(request.inputs[key], spec) for key, spec in signature.inputs.items()}
+                signature.call(inputs)
+                self.examples.setdefault(signature.name, inputs)
                 count += 1
         return count
 

@@ -94,7 +94,9 @@ def test_recorded_requests_warm_a_version_up_and_one_that_fails_them_is_left_out
             for _ in range(count or 1):
                 file.write(log.SerializeToString())
         if count:
-            assert Version(folder).warm_up() == count
+            version = Version(folder)
+            assert version.warm_up() == count
+            assert version.examples["serving_default"]["x"].tolist() == [1, 2]
         else:
             with pytest.raises(Refusal):
                 Version(folder).warm_up()

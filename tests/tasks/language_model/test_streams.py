@@ -1,0 +1,47 @@
+"""A text that is written piece by piece is the one that is written as a whole."""
+
+from types import SimpleNamespace
+
+import pytest
+import tensorflow as tf
+from tasks.language_model.test_models import RUNGS, make
+
+from pipelines.decoding import Choice, Decoding
+from pipelines.tasks.language_model.streams import streams
+from pipelines.tasks.language_model.task import write
+
+LETTERS = tf.constant(["", "", "", "", *"abcdef", "é"])
+PROMPT = tf.constant([[5, 6, 4]])
+LETTERED = SimpleNamespace(
+    tokenizer=SimpleNamespace(decode=lambda ids: tf.strings.reduce_join(tf.gather(LETTERS, ids), axis=-1))
+)
+
+
+def whole(model, stop: str) -> bytes:
+    choice = Choice(*(tf.constant([value]) for value in model.decoding[:5]))
+    return write(model, LETTERED, PROMPT, choice, tf.constant([stop]))["completion"].numpy()[0]
+
+
+def pieces(model) -> list[bytes]:
+    start, step = streams(model, LETTERED, lambda texts: (PROMPT, tf.constant([3]))).values()
+    step_in_graph = tf.function(step.answer, input_signature=[step.signature])
+    answer, texts = start.answer({"prompt": tf.constant(["any"])}), []
+    while True:
+        texts.append(answer["text"].numpy()[0])
+        if answer["finished"].numpy().all():
+            return texts
+        answer = step_in_graph({name: answer[name] for name in step.signature})
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_pieces_are_the_text_as_a_whole(rung):
+    model = make(rung)
+    model.decoding = Decoding(20, 1.5, 0, 1.0, 3, "")  # longer than the context, so that it is read again
+    written = whole(model, "")
+    assert b"".join(pieces(model)) == written
+    assert 1 < len(written.decode()) <= 20
+
+    stop = written.decode()[2:4]  # half of it may be there before the rest
+    model.decoding = model.decoding._replace(stop=stop)
+    stopped = pieces(model)
+    assert b"".join(stopped) == whole(model, stop) == written.split(stop.encode())[0]
