@@ -134,7 +134,8 @@ def running(way: Way, export: Path, python: str) -> Iterator[int]:
             wait_until_ready(way, export, port, server)
             yield grpc_port if way.protocol == "gRPC" else port
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
             server.wait()
 
 

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 TOKEN_VARIABLE = "PIPELINES_TOKEN"
@@ -37,7 +38,7 @@ class Settings:
     drain_seconds: float = 1.0  # of being not ready before no more connections are taken; again, for each to be closed
     stop_seconds: float = 60.0  # then, for answers under way
 
-    @property
+    @cached_property
     def runners(self) -> int:
         """Give the number of batches that run at a time; each uses several cores by itself."""
         return max(1, (os.cpu_count() or 1) // (2 * self.workers))

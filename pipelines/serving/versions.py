@@ -11,8 +11,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from pipelines.serving.protos import from_proto
 from pipelines.serving.signatures import DEFAULT, Arrays, Signature
-from pipelines.serving.tensors import Spec, from_proto
+from pipelines.serving.tensors import Spec
 
 EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
 WARMUP = "tf_serving_warmup_requests"
