@@ -5,10 +5,12 @@ import signal
 import struct
 import time
 
+import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from serving import toys
+from serving.load import PREDICT as PREDICT_CALL
 from serving.load import Load, post, until_answered
 from serving.servers import until
 from tensorflow_serving.apis import predict_pb2
@@ -27,9 +29,9 @@ def binary() -> bytes:
     return post("/v2/models/adder/infer", head + struct.pack("<f", 1.0), **length)
 
 
-def message() -> bytes:
+def message(model: str = "adder") -> bytes:
     request = predict_pb2.PredictRequest()
-    request.model_spec.name = "adder"
+    request.model_spec.name = model
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32([1])))
     return request.SerializeToString()
 
@@ -66,8 +68,25 @@ def test_sigterm_under_load_cuts_no_request_off(model, started, tmp_path):
     server = started(tmp_path / model)
     load = Load(server.port, [post(f"/v1/models/{model}:predict", b'{"instances": [1.0]}')] * 64)
     until_answered(load, 100, until)
-    server.process.send_signal(signal.SIGTERM)
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        call = channel.unary_unary(PREDICT_CALL).future(message(model), timeout=60)
+        server.process.send_signal(signal.SIGTERM)
+        answer = predict_pb2.PredictResponse.FromString(call.result())
+    assert tf.make_ndarray(answer.outputs["y"]).tolist() == [{"adder": 2, "slow": 1}[model]]
     assert server.process.wait(30) == 0
     load.stop()
     assert not load.failures and set(load.answers) == {b"200"}
     assert load.answers[b"200"] > 100
+
+
+def test_two_workers_share_a_port_and_their_figures(started, tmp_path):
+    toys.write_adder(tmp_path / "adder", 1)
+    server = started(tmp_path / "adder", "--workers", 2)
+    for _ in range(20):  # each on a connection of its own
+        until(lambda: server.post("/v1/models/adder:predict", {"instances": [1]}).status_code == 200)
+    figures = server.get("/metrics").text
+    counted = [
+        line for line in figures.splitlines() if 'requests_total{code="200",model="adder",protocol="rest"}' in line
+    ]
+    assert float(counted[0].split()[1]) >= 20
+    assert server.stop() == 0

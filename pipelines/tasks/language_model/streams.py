@@ -46,7 +46,7 @@ class Stream:
         """Read a prompt and give the first piece."""
         prompts, lengths = self.read(raw["prompt"])
         drawn = draws(tf.constant(self.choice.seed), prompts, lengths[0] + self.most)
-        scores, state = Reader(self.model, 1, lengths[0] + self.most).read(prompts)
+        scores, state = Reader(self.model, tf.shape(prompts)[0], lengths[0] + self.most).read(prompts)
         return self._piece(prompts, lengths, drawn, tf.zeros_like(lengths), scores, state)
 
     def step(self, raw: Tensors) -> Tensors:
@@ -54,7 +54,7 @@ class Stream:
         tokens = raw["tokens"]
         names = self._named(self._state())
         state = tf.nest.pack_sequence_as(self._state(), [raw[name] for name in names])
-        scores, state = Reader(self.model, 1, 1).go_on(tokens, tf.shape(tokens)[1] - 1, state)
+        scores, state = Reader(self.model, tf.shape(tokens)[0], 1).go_on(tokens, tf.shape(tokens)[1] - 1, state)
         return self._piece(tokens, raw["length"], raw["draws"], raw["sent"], scores, state)
 
     def _state(self) -> State:

@@ -23,14 +23,16 @@ def whole(model, stop: str) -> bytes:
 
 
 def pieces(model) -> list[bytes]:
-    start, step = streams(model, LETTERED, lambda texts: (PROMPT, tf.constant([3]))).values()
-    step_in_graph = tf.function(step.answer, input_signature=[step.signature])
-    answer, texts = start.answer({"prompt": tf.constant(["any"])}), []
+    start, step = streams(
+        model, LETTERED, lambda texts: (tf.tile(PROMPT, [tf.size(texts), 1]), tf.fill([tf.size(texts)], 3))
+    ).values()
+    begin, go_on = (tf.function(call.answer, input_signature=[call.signature]) for call in (start, step))
+    answer, texts = begin({"prompt": tf.constant(["any"])}), []
     while True:
         texts.append(answer["text"].numpy()[0])
         if answer["finished"].numpy().all():
             return texts
-        answer = step_in_graph({name: answer[name] for name in step.signature})
+        answer = go_on({name: answer[name] for name in step.signature})
 
 
 @pytest.mark.parametrize("rung", RUNGS)
