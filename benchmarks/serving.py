@@ -33,7 +33,7 @@ CLIENTS = (1, 8, 32, 128)
 COMPARED = 32  # clients of the summary
 OK = 200
 WARM_SECONDS = 1
-START_SECONDS = 120
+START_SECONDS, END_SECONDS = 120, 20
 LOOP = "bare loop, one at a time"
 MAKERS = {"ours": "this server", "ray": "Ray Serve", "bento": "BentoML", "mlserver": "MLServer"}
 
@@ -135,9 +135,18 @@ def running(way: Way, export: Path, python: str) -> Iterator[int]:
             wait_until_ready(way, export, port, server)
             yield grpc_port if way.protocol == "gRPC" else port
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
-            server.wait()
+            end(server)
+
+
+def end(server: subprocess.Popen) -> None:
+    """End a server with all its processes, so that none of them is there beside the next one."""
+    deadline = time.monotonic() + END_SECONDS
+    with contextlib.suppress(ProcessLookupError):  # the group is gone
+        os.killpg(server.pid, signal.SIGTERM)
+        while True:
+            server.poll()
+            os.killpg(server.pid, signal.SIGKILL if time.monotonic() > deadline else 0)
+            time.sleep(0.1)
 
 
 def wait_until_ready(way: Way, export: Path, port: int, server: subprocess.Popen) -> None:

@@ -22,6 +22,7 @@ from pipelines.serving.settings import Settings
 from pipelines.startup import import_tensorflow
 
 BACKLOG = 2048
+TOO_MANY_HEADERS = b"HTTP/1.1 431 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 CLOSING_SECONDS = 0.05  # between looks at whether the last connection is closed
 
 
@@ -104,12 +105,22 @@ class Workers(Multiprocess):
 
 
 class Patient(HttpToolsProtocol):
-    """Give a client `read_seconds` for its headers, from the connection's or the request's beginning."""
+    """Give a client `read_seconds` for its headers, from the connection's or request's beginning, and bound them."""
+
+    _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin to count."""
         super().connection_made(transport)
         self._await_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, as long as the headers among them do not become too many: the parser would keep them all."""
+        super().data_received(data)
+        self._header_bytes = 0 if self._headers_due.cancelled() else self._header_bytes + len(data)
+        if self._header_bytes > self.config.app.args[0].max_header_bytes:
+            self.transport.write(TOO_MANY_HEADERS)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Begin to count for a further request."""

@@ -27,6 +27,7 @@ class Settings:
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # model -> label -> version
     poll_seconds: float = 5.0
     max_rows: int = 1024  # of one request
+    max_header_bytes: int = 256 << 10  # the last part of them may come with the body's first
     max_body_bytes: int = 32 << 20
     max_bodies_bytes: int = 256 << 20  # of all requests at a time
     max_connections: int = 1000
