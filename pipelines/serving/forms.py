@@ -23,8 +23,10 @@ from pipelines.serving.versions import Version
 IMAGE = "image"
 STARTS, STOPS, KINDS = "start", "stop", "type"  # outputs that mark parts of a text, by their characters
 FIELDS_IN_A_ROW = 4
+FIELDS_ABOVE = 12  # at the most stand above the answer
 MOST_BARS = 10
-STYLE = ".answer {font-size: 1.3em} .fields {gap: 8px}"
+HEADLINE = 60  # characters
+STYLE = ".answer {font-size: 1.3em; white-space: pre-wrap} .answer b.text {font-weight: normal} .fields {gap: 8px}"
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,15 @@ def _form(service: Service, name: str, version: Version | None) -> None:
         *(f"{key} `{version.about[key]}`" for key in ("task", "model") if key in version.about),
     ]
     gr.Markdown(", ".join(about))
-    example = _example(version)
-    fields = _fields(signature, example)
+    many = len(signature.inputs) > FIELDS_ABOVE
+    fields = [] if many else _fields(signature, _example(version))
     shown = ways_to_show(signature)
     with gr.Row():
         button = gr.Button("Ask", variant="primary")
         streamed = gr.Button("Complete, piece by piece") if START in version.signatures else None
     results = [way.component() for way in shown]
+    if many:  # the answer would be far below them
+        fields = _fields(signature, _example(version))
     button.click(partial(_ask, service, name, signature, shown), fields, results, api_visibility="private")
     if streamed is not None:
         text = gr.Textbox(label="text", lines=6, interactive=False)
@@ -148,7 +152,12 @@ def bars(names: str, weights: str, outputs: Arrays, instance: dict[str, Any]) ->
 def plain(names: list[str], outputs: Arrays, instance: dict[str, Any]) -> str:
     """Write values with their names."""
     values = {name: to_json(outputs[name][:1], name)[0] for name in names}
-    return "<br>".join(f"{html.escape(name)}: <b>{html.escape(_written(value))}</b>" for name, value in values.items())
+    return "\n".join(f"{html.escape(name)}: {_tagged(_written(value))}" for name, value in values.items())
+
+
+def _tagged(text: str) -> str:
+    kind = ' class="text"' if len(text) > HEADLINE else ""  # a whole text in bold is hard to read
+    return f"<b{kind}>{html.escape(text)}</b>"
 
 
 def _written(value: Any) -> str:
