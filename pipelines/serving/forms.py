@@ -26,7 +26,7 @@ FIELDS_IN_A_ROW = 4
 FIELDS_ABOVE = 12  # at the most stand above the answer
 MOST_BARS = 10
 HEADLINE = 60  # characters
-STYLE = ".answer {font-size: 1.3em; white-space: pre-wrap} .answer b.text {font-weight: normal} .fields {gap: 8px}"
+STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal} .fields {gap: 8px}"
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def bars(names: str, weights: str, outputs: Arrays, instance: dict[str, Any]) ->
 def plain(names: list[str], outputs: Arrays, instance: dict[str, Any]) -> str:
     """Write values with their names."""
     values = {name: to_json(outputs[name][:1], name)[0] for name in names}
-    return "\n".join(f"{html.escape(name)}: {_tagged(_written(value))}" for name, value in values.items())
+    return "<br>".join(f"{html.escape(name)}: {_tagged(_written(value))}" for name, value in values.items())
 
 
 def _tagged(text: str) -> str:
