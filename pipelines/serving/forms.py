@@ -26,7 +26,7 @@ FIELDS_IN_A_ROW = 4
 FIELDS_ABOVE = 12  # at the most stand above the answer
 MOST_BARS = 10
 HEADLINE = 60  # characters
-STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal} .fields {gap: 8px}"
+STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _form(service: Service, name: str, version: Version | None) -> None:
 def _fields(signature: Signature, example: dict[str, Any]) -> list[Any]:
     made, names = [], list(signature.inputs)
     for first in range(0, len(names), FIELDS_IN_A_ROW):
-        with gr.Row(elem_classes="fields"):
+        with gr.Row():
             for name in names[first : first + FIELDS_IN_A_ROW]:
                 made.append(_field(signature.inputs[name], example.get(name), len(names) == 1))
     return made
