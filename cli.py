@@ -248,6 +248,13 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool) 
     help="A client's time for its headers, and again for its body.",
 )
 @click.option(
+    "--drain-seconds",
+    type=SECONDS,
+    default=Settings.drain_seconds,
+    show_default=True,
+    help="After SIGTERM: how long /ready says no before connections are refused.",
+)
+@click.option(
     "--label", "labels", multiple=True, metavar="MODEL:LABEL=VERSION", help="Such as houses:stable=3. Repeatable."
 )
 @click.option(

@@ -117,11 +117,11 @@ def continue_tokens(
     total, least = tf.reduce_max(stops), tf.reduce_min(lengths)
     reader = Reader(model, batch, total)
     tokens = tf.pad(prompts, [[0, 0], [0, total - tf.shape(prompts)[1]]])
-    draws = _draws(choice.seed, prompts, total)
+    drawn = draws(choice.seed, prompts, total)
     scores, state = reader.read(prompts[:, :least])
 
     def body(at, tokens, scores, state, done, logarithm) -> tuple:
-        chosen = choose(scores, choice, tf.gather(draws, tf.maximum(at - lengths, 0), batch_dims=1))
+        chosen = choose(scores, choice, tf.gather(drawn, tf.maximum(at - lengths, 0), batch_dims=1))
         given = at < lengths
         following = tf.where(given, tokens[:, at], tf.where(done, PAD, chosen))
         own = tf.gather(tf.nn.log_softmax(scores), following, batch_dims=1)
@@ -168,7 +168,7 @@ def choose(scores: tf.Tensor, choice: Choice, draw: tf.Tensor) -> tf.Tensor:
     return tf.gather(order, place, batch_dims=1)
 
 
-def _draws(seeds: tf.Tensor, prompts: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+def draws(seeds: tf.Tensor, prompts: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Draw from [0, 1) for each row by its own seed and prompt: (B, count)."""
     texts = tf.strings.reduce_join(tf.where(prompts == PAD, "", tf.strings.as_string(prompts) + ","), axis=1)
     own = tf.cast(tf.strings.to_hash_bucket_fast(texts, (1 << 31) - 1), tf.int32)

@@ -11,8 +11,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines.saved_model import load_saved_model, read_graph
+from pipelines.serving.protos import from_proto
 from pipelines.serving.signatures import DEFAULT, Arrays, Signature
-from pipelines.serving.tensors import Spec, from_proto
+from pipelines.serving.tensors import Spec
 
 EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
 WARMUP = "tf_serving_warmup_requests"
@@ -39,6 +40,7 @@ class Version:
         }
         about = folder / EXTRA / "about.json"
         self.about: dict[str, Any] = json.loads(about.read_text()) if about.is_file() else {}
+        self.examples: dict[str, Arrays] = {}  # signature -> the first recorded request to it
         self.users = 0
 
     @contextmanager
@@ -70,7 +72,9 @@ class Version:
             if log.WhichOneof("log_type") == "predict_log":
                 request = log.predict_log.request
                 signature = self.signatures[request.model_spec.signature_name or DEFAULT]
-                signature.call({key: from_proto(request.inputs[key], spec) for key, spec in signature.inputs.items()})
+                inputs = {key: from_proto(request.inputs[key], spec) for key, spec in signature.inputs.items()}
+                signature.call(inputs)
+                self.examples.setdefault(signature.name, inputs)
                 count += 1
         return count
 

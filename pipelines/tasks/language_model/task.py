@@ -20,6 +20,7 @@ from pipelines.tasks.language_model.models import MODELS
 from pipelines.tasks.language_model.pictures import draw_pictures
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tasks.language_model.sources import TEXT
+from pipelines.tasks.language_model.streams import streams
 from pipelines.tokenizers import END, PAD
 
 MEASURED = 256  # stretches of a split, evenly spread: about a million characters
@@ -91,7 +92,7 @@ class LanguageModelTask(Task):
         return {"completion": written["completion"], **following}
 
     def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
-        """Continue prompts as the config says, or as the client does; give next tokens; score texts."""
+        """Continue prompts as the config says, or as the client does; give next tokens; score texts; stream them."""
 
         def tokens(raw: Tensors) -> tf.Tensor:
             return padded(preprocessor.tokenizer.encode(raw["prompt"]))
@@ -114,6 +115,7 @@ class LanguageModelTask(Task):
                 {"top_k": SHOWN},
             ),
             "score": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature),
+            **streams(model, preprocessor, lambda texts: _last_of(model, tokens({"prompt": texts}))),
         }
 
     def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
