@@ -1,10 +1,11 @@
-"""Continue sequences of tokens, in graph: sampling, greedy and beam search, over any model that can go on from a state.
+"""Continue sequences of tokens, in graph, over any model that can go on from a state; by sampling; `beams` searches.
 
-Shapes: B sequences, K beams, T tokens, V token ids.
+Shapes: B sequences, T tokens, V token ids.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Any, NamedTuple
 
 import keras
@@ -15,16 +16,23 @@ from pipelines.tokenizers import END, PAD
 
 State = Any  # any nest of tensors with the batch first
 NEVER = -1e9  # a score that nothing chosen has
+AT_ONCE = 32  # tokens that are written between two looks at the whole text
 
 
 class GenerativeModel(keras.Model):
     """A model that scores the next token, and can go on from where it stopped."""
 
-    context: int | None  # tokens that it can look back on; None: it carries a state, however long the text
+    context: int | None = None  # tokens that it can look back on; None: it carries a state, however long the text
+    compiled: bool = False  # XLA may compile its steps: its state has one shape, however long the text
+    shared: Sequence[str] = ()  # keys of its state that tokens do not change, so that beams can share what they hold
 
     @abc.abstractmethod
-    def start(self, batch: int, length: int) -> State:
-        """Give the state before the first token, with room for `length` tokens."""
+    def start(self, given: Any, length: int) -> State:
+        """Give the state before the first token, with room for `length` tokens.
+
+        `given` is what the text depends on: model inputs, such as a sentence to translate, or where there are none the
+        number of texts.
+        """
 
     @abc.abstractmethod
     def step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
@@ -49,6 +57,7 @@ class Decoding(NamedTuple):
     top_k: int
     top_p: float
     seed: int
+    beams: int
     stop: str
 
 
@@ -64,10 +73,19 @@ def decoding(
         Field(gt=0, le=1, description="draw among the most probable tokens that have this probability together"),
     ],
     seed: Annotated[int, Field(ge=0, description="of the draws")],
+    beams: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            description="above 1: search for the most probable text, with so many beginnings followed at once, rather"
+            " than draw one",
+        ),
+    ],
     stop: Annotated[str, Field(description="text at which an answer ends, itself left out; empty: none")],
 ) -> Decoding:
     """Say how texts are continued where a client does not."""
-    return Decoding(max_tokens, temperature, top_k, top_p, seed, stop)
+    return Decoding(max_tokens, temperature, top_k, top_p, seed, beams, stop)
 
 
 class Reader:
@@ -76,10 +94,10 @@ class Reader:
     So the cost of a token does not grow with the length of the text, and no position is one that training never saw.
     """
 
-    def __init__(self, model: GenerativeModel, batch: tf.Tensor, most: tf.Tensor):
-        self.model, self.batch = model, batch
-        self.room = model.context or most
-        self.state = model.start(batch, self.room)
+    def __init__(self, model: GenerativeModel, given: Any, most: tf.Tensor):
+        self.model, self.room = model, model.context or most
+        self.behind = (model.context or 2) // 2  # tokens, the last ones, that going on may need
+        self.state = model.start(given, self.room)
 
     def read(self, tokens: tf.Tensor) -> tuple[tf.Tensor, State]:
         """Read the first tokens (B, n), no more than there is room for; give the scores of the next one (B, V)."""
@@ -93,7 +111,8 @@ class Reader:
             return one()
         half = self.model.context // 2
         full = state["position"][0] >= self.model.context
-        again = lambda: self._step(tokens[:, at + 1 - half : at + 1], self.model.start(self.batch, self.room))  # noqa: E731
+        anew = partial(self.model.start, tf.shape(tokens)[0], self.room)
+        again = lambda: self._step(tokens[:, at + 1 - half : at + 1], anew())  # noqa: E731
         return tf.cond(full, again, one)
 
     def _step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
@@ -106,7 +125,7 @@ def continue_tokens(
     prompts: tf.Tensor,
     lengths: tf.Tensor,
     choice: Choice,
-    ended: Callable[[tf.Tensor, tf.Tensor], tf.Tensor],
+    ended: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Continue prompts (B, P) of given lengths (B,): tokens (B, T), prompt first and `PAD` last, and log-probabilities.
 
@@ -116,35 +135,85 @@ def continue_tokens(
     batch, stops = tf.shape(prompts)[0], lengths + choice.max_tokens
     total, least = tf.reduce_max(stops), tf.reduce_min(lengths)
     reader = Reader(model, batch, total)
-    tokens = tf.pad(prompts, [[0, 0], [0, total - tf.shape(prompts)[1]]])
-    drawn = draws(choice.seed, prompts, total)
-    scores, state = reader.read(prompts[:, :least])
+    tokens = tf.pad(prompts, [[0, 0], [0, total - tf.shape(prompts)[1] + AT_ONCE]])
+    draws = draw_all(choice.seed, prompts, total + AT_ONCE)
+    advance = _advance(reader, AT_ONCE if ended is None else 1)
 
-    def body(at, tokens, scores, state, done, logarithm) -> tuple:
-        chosen = choose(scores, choice, tf.gather(drawn, tf.maximum(at - lengths, 0), batch_dims=1))
-        given = at < lengths
-        following = tf.where(given, tokens[:, at], tf.where(done, PAD, chosen))
-        own = tf.gather(tf.nn.log_softmax(scores), following, batch_dims=1)
-        logarithm += tf.where(given | done, 0.0, own)
-        tokens = tf.tensor_scatter_nd_update(
-            tokens, tf.stack([tf.range(batch), tf.fill([batch], at)], axis=1), following
-        )
-        done |= ~given & ((following == END) | (at + 1 >= stops) | ended(tokens, at))
-        scores, state = reader.go_on(tokens, at, state)
-        return at + 1, tokens, scores, state, done, logarithm
+    def body(at, tokens, last, logarithm) -> tuple:
+        places = tf.maximum(at + tf.range(AT_ONCE) - lengths[:, None], 0)
+        recent = tf.pad(tokens, [[0, 0], [reader.behind, 0]])[:, at : at + reader.behind]
+        given = Given(tokens[:, at : at + AT_ONCE], lengths - at, stops - at, tf.gather(draws, places, batch_dims=1))
+        count, written, own, last = advance(recent, given, choice, last)
+        tokens = tf.concat([tokens[:, :at], written, tokens[:, at + AT_ONCE :]], axis=1)
+        if ended is not None:
+            last = last._replace(done=last.done | (at >= lengths) & ended(tokens, at))
+        return at + count, tokens, last, logarithm + own
 
-    start = (least, tokens, scores, state, tf.zeros([batch], tf.bool), tf.zeros([batch]))
-    _, tokens, _, _, _, logarithm = tf.while_loop(
-        lambda at, tokens, scores, state, done, logarithm: ~tf.reduce_all(done),
+    start = (least, tokens, Last(*reader.read(prompts[:, :least]), tf.zeros([batch], tf.bool)), tf.zeros([batch]))
+    _, tokens, _, logarithm = tf.while_loop(
+        lambda at, tokens, last, logarithm: ~tf.reduce_all(last.done),
         body,
         start,
-        shape_invariants=tf.nest.map_structure(_any_batch, start),
+        shape_invariants=tf.nest.map_structure(any_batch, start),
         parallel_iterations=1,
     )
-    return tokens, logarithm
+    return tokens[:, :total], logarithm
 
 
-def _any_batch(tensor: tf.Tensor) -> tf.TensorShape:
+class Given(NamedTuple):
+    """What is known of the next tokens of each text."""
+
+    tokens: tf.Tensor  # (B, AT_ONCE): those of prompts that are still read
+    read: tf.Tensor  # (B,): how many of them there are
+    left: tf.Tensor  # (B,): where the text has to end
+    draws: tf.Tensor  # (B, AT_ONCE)
+
+
+class Last(NamedTuple):
+    """Where writing stands."""
+
+    scores: tf.Tensor  # (B, V) of the next token
+    state: State
+    done: tf.Tensor  # (B,)
+
+
+def _advance(reader: Reader, most: int) -> Callable[..., tuple]:
+    """Make a function that writes up to `most` tokens of each text; XLA compiles it for one text, where it may.
+
+    Every shape in it is the same for each text, so that it is compiled once. A batch of another size would need
+    a compilation of its own: those go without.
+    """
+
+    def several(recent: tf.Tensor, given: Given, choice: Choice, last: Last) -> tuple:
+        def one(at, recent, written, own, last) -> tuple:
+            chosen, reading = choose(last.scores, choice, given.draws[:, at]), at < given.read
+            token = tf.where(reading, given.tokens[:, at], tf.where(last.done, PAD, chosen))
+            logarithm = tf.gather(tf.nn.log_softmax(last.scores), token, batch_dims=1)
+            own += tf.where(reading | last.done, 0.0, logarithm)
+            done = last.done | ~reading & ((token == END) | (at + 1 >= given.left))
+            written = tf.where(tf.range(AT_ONCE) == at, token[:, None], written)
+            recent = tf.concat([recent[:, 1:], token[:, None]], axis=1)
+            return at + 1, recent, written, own, Last(*reader.go_on(recent, reader.behind - 1, last.state), done)
+
+        start = (tf.constant(0), recent, given.tokens, tf.zeros_like(last.scores[:, 0]), last)
+        count, _, written, own, last = tf.while_loop(
+            lambda at, recent, written, own, last: (at < most) & ~tf.reduce_all(last.done),
+            one,
+            start,
+            shape_invariants=tf.nest.map_structure(any_batch, start),
+            parallel_iterations=1,
+        )
+        return count, written, own, last
+
+    if not reader.model.compiled:
+        return several
+    compiled = tf.function(several, jit_compile=True)
+    return lambda recent, *more: tf.cond(
+        tf.shape(recent)[0] == 1, lambda: compiled(recent, *more), lambda: several(recent, *more)
+    )
+
+
+def any_batch(tensor: tf.Tensor) -> tf.TensorShape:
     """Leave the batch open, which branches that go on from a state and from none tell each other differently."""
     return tf.TensorShape([None, *tensor.shape[1:]] if tensor.shape.rank else [])
 
@@ -168,7 +237,7 @@ def choose(scores: tf.Tensor, choice: Choice, draw: tf.Tensor) -> tf.Tensor:
     return tf.gather(order, place, batch_dims=1)
 
 
-def draws(seeds: tf.Tensor, prompts: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+def draw_all(seeds: tf.Tensor, prompts: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
     """Draw from [0, 1) for each row by its own seed and prompt: (B, count)."""
     texts = tf.strings.reduce_join(tf.where(prompts == PAD, "", tf.strings.as_string(prompts) + ","), axis=1)
     own = tf.cast(tf.strings.to_hash_bucket_fast(texts, (1 << 31) - 1), tf.int32)

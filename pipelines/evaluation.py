@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -32,6 +33,7 @@ class Evaluator:
         self.task, self.examples = task, task.measured(validation)
         self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
         self._step = tf.function(partial(task.measure, preprocessor=preprocessor), reduce_retracing=True)
+        self._preprocessor, self._answerer = preprocessor, None
 
     def direction(self, metric: str) -> str:
         """Say which way `validation.<metric>` is better: min or max."""
@@ -49,6 +51,16 @@ class Evaluator:
         scores = self.task.score(self.examples, concatenate(answers))
         return {"loss": float(np.average(losses, weights=shares)), **scores}
 
+    def sample(self, model: keras.Model) -> list[dict[str, dict[str, Any]]]:
+        """Answer a few validation examples as an export would, where the task wants them kept."""
+        if not self.task.samples:
+            return []
+        if self._answerer is None:  # traced once, for all epochs
+            self._answerer = Answerer(self.task.endpoints(model, self._preprocessor)["serve"])
+        raw = self.task.raw_inputs(self.examples.head(self.task.samples))
+        answers = as_records(self.task, self._answerer.answer_table(raw))
+        return [{"input": i, "answer": a} for i, a in zip(raw.to_dict("records"), answers, strict=True)]
+
 
 def concatenate(batches: list[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
     """Join the answers to several batches, those that vary in length filled up with zeros or empty texts."""
@@ -61,3 +73,18 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
     gaps = [[(0, 0), *((0, most - own) for most, own in zip(lengths, part.shape[1:], strict=True))] for part in parts]
     padded_parts = [np.pad(part, gap, constant_values=fill) for part, gap in zip(parts, gaps, strict=True)]
     return np.concatenate(padded_parts)
+
+
+def as_records(task: Task, answers: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Turn named arrays of answers into one plain record an example."""
+    names = list(answers)
+    rows = zip(*answers.values(), strict=True)
+    return [task.readable(dict(zip(names, map(_plain, row), strict=True))) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, np.ndarray):
+        return [_plain(element) for element in value]
+    return value.tolist() if isinstance(value, np.generic) else value

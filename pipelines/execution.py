@@ -33,11 +33,16 @@ def resolve_execution(
     Steps per execution are the most that divide an epoch, so that an epoch stays one.
     """
     if execution == "auto":
-        hindered = any(isinstance(layer, WITHOUT_XLA) for layer in model.layers)
+        hindered = any(map(_hinders, model._flatten_layers()))
         on_cpu = not tf.config.list_physical_devices("GPU")
         jit_compile = not (varying or (hindered and on_cpu))
         execution = {"jit_compile": jit_compile, "steps_per_execution": MOST_STEPS}
     return {**execution, "steps_per_execution": _largest_divisor(steps_per_epoch, execution["steps_per_execution"])}
+
+
+def _hinders(layer: keras.Layer) -> bool:
+    """Say whether a layer, be it within another, keeps XLA from paying; a dropout of nothing does not."""
+    return isinstance(layer, WITHOUT_XLA) and getattr(layer, "rate", True) != 0
 
 
 def _largest_divisor(number: int, at_most: int) -> int:

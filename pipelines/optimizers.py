@@ -56,9 +56,11 @@ def adam(**step: Unpack[Step]) -> keras.Optimizer:
     return _make(keras.optimizers.Adam, step)
 
 
-def adamw(**step: Unpack[Step]) -> keras.Optimizer:
+def adamw(
+    *, beta_2: Annotated[Decay, Field(description="decay of the mean squared gradient")] = 0.999, **step: Unpack[Step]
+) -> keras.Optimizer:
     """Run Adam with its weight decay apart from the gradient (Loshchilov & Hutter 2019)."""
-    return _make(keras.optimizers.AdamW, step)
+    return _make(keras.optimizers.AdamW, step, beta_2=beta_2)
 
 
 OPTIMIZERS = {

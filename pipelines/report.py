@@ -1,7 +1,8 @@
 """The pictures of a run: learning curves for every task, and what the task draws of its answers."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,10 @@ DOTS_PER_INCH = 110
 
 def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> None:
     """Draw a run's learning curves and its task's pictures into `report/`."""
-    pictures = {"learning_curves": learning_curves(run.history(), fitted.config.training["monitor"])}
+    curves = dict.fromkeys([fitted.config.training["monitor"], *(f"validation.{name}" for name in fitted.task.curves)])
+    pictures = {"learning_curves": learning_curves(run.history(), list(curves))}
+    if samples := run.samples():
+        pictures["samples"] = samples_page(samples)
     pictures |= fitted.task.pictures(fitted.model, fitted.preprocessor, examples, answers)
     run.report.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
@@ -27,20 +31,51 @@ def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Ma
             figure.savefig(run.report / f"{name}.png", dpi=DOTS_PER_INCH, bbox_inches="tight")
 
 
-def learning_curves(history: pd.DataFrame, monitor: str) -> Figure:
-    """Draw the loss on train and validation, and the metric that the best epoch goes by, over epochs."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(history["epoch"], history["loss"], label="train")
-    left.plot(history["epoch"], history["validation.loss"], label="validation")
-    left.set(title="Loss", xlabel="epoch", ylabel="loss")
+def learning_curves(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
+    """Draw the loss on train and validation, and metrics over epochs, the first being what the best epoch goes by."""
+    shown = [metric for metric in metrics if metric != "validation.loss"] or list(metrics)  # the loss is there anyway
+    figure = Figure(figsize=(5.5 * (1 + len(shown)), 4), layout="constrained")
+    panels = figure.subplots(1, 1 + len(shown))
+    panels[0].plot(history["epoch"], history["loss"], label="train")
+    panels[0].plot(history["epoch"], history["validation.loss"], label="validation")
+    panels[0].set(title="Loss", xlabel="epoch", ylabel="loss")
     if (history[["loss", "validation.loss"]] > 0).all(axis=None):
-        left.set_yscale("log")
-    right.plot(history["epoch"], history[monitor], color="tab:orange", label="validation")
+        panels[0].set_yscale("log")
     best = history.loc[history["epoch"] == history["best_epoch"].iloc[-1]]
-    right.plot(best["epoch"], best[monitor], "o", color="black", label=f"best: {best[monitor].iloc[0]:,.4g}")
-    right.set(title=monitor, xlabel="epoch", ylabel=monitor.removeprefix("validation."))
-    for axes in (left, right):
+    for axes, metric in zip(panels[1:], shown, strict=True):
+        axes.plot(history["epoch"], history[metric], color="tab:orange", label="validation")
+        axes.plot(best["epoch"], best[metric], "o", color="black", label=f"best epoch: {best[metric].iloc[0]:,.4g}")
+        axes.set(title=metric, xlabel="epoch", ylabel=metric.removeprefix("validation."))
+    for axes in panels:
         axes.legend()
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     return figure
+
+
+def samples_page(kept: Sequence[Mapping[str, Any]]) -> str:
+    """Write what the model answered after some epochs, as a page that stands alone."""
+    parts = []
+    for number, first in enumerate(kept[0]["samples"]):
+        rows = "".join(
+            f"<tr><th>{each['epoch']}</th>{''.join(map(_cell, each['samples'][number]['answer'].values()))}</tr>"
+            for each in kept
+        )
+        heads = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in first["answer"])
+        asked = "".join(map(_cell, first["input"].values()))
+        parts.append(f"<table><tr><th></th>{asked}</tr></table><table><tr><th>epoch</th>{heads}</tr>{rows}</table>")
+    head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Samples</title><style>'
+    style = "body { font: 15px/1.5 system-ui, sans-serif; max-width: 70em; margin: 2em auto } table { margin: 1em 0 }"
+    cells = (
+        "th { text-align: left } th, td { vertical-align: top; padding: 0.3em 1em 0.3em 0 } td { white-space: pre-wrap;"
+    )
+    return (
+        f"{head}{style} {cells} font-family: monospace }}</style></head><body><h1>Answers to validation examples as"
+        f" training went on</h1>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, Mapping):
+        value = "\n".join(f"{name!r} {each}" for name, each in value.items())
+    return f"<td>{escape(str(value))}</td>"

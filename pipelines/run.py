@@ -33,6 +33,7 @@ class Run:
         self._environment = self.folder / "environment.json"
         self._data = self.folder / "data.json"
         self._history = self.folder / "history.csv"
+        self._samples = self.folder / "samples.json"
         self._metrics = self.folder / "metrics.json"
         self._weights = self.folder / "model.weights.h5"
         self._preprocessor = self.folder / "preprocessor.npz"
@@ -145,6 +146,18 @@ class Run:
     def history(self) -> pd.DataFrame:
         """Read the figures of each epoch."""
         return pd.read_csv(self._history)
+
+    def add_samples(self, epoch: int, samples: list[dict[str, Any]]) -> None:
+        """Write what the model answered at the end of an epoch; a run taken up again may repeat one."""
+        earlier = [each for each in self.samples() if each["epoch"] < epoch]
+        write_json(self._samples, [*earlier, {"epoch": epoch, "samples": samples}])
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Read what the model answered at the end of some epochs, as far as the task keeps any."""
+        if not self._samples.is_file():
+            return []
+        with readable(self._samples):
+            return json.loads(self._samples.read_text())
 
     def best_epoch(self) -> dict[str, float]:
         """Read the figures of the best epoch."""

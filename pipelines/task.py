@@ -97,6 +97,8 @@ class Task(abc.ABC):
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better; `score` may give more
     batches: Callable[..., Batches] = staticmethod(make_batches)  # what the `batches` section calls
     decoding: Callable[..., Any] | None = None  # what the `decoding` section calls, where answers are generated
+    samples: int = 0  # validation examples whose answers are kept as training goes on, for the report
+    curves: Sequence[str] = ()  # metrics whose course the report draws beside that of `training.monitor`
     reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
     limits: str  # what whoever takes up a trained model should know before relying on it
 

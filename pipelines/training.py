@@ -109,6 +109,8 @@ class Keeper(keras.callbacks.Callback):
         if self.model.optimizer.use_ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
         logs |= {f"validation.{name}": value for name, value in self.evaluator.validate(self.model).items()}
+        if (epoch + 1) & epoch == 0:  # after 1, 2, 4, 8 ... epochs: models change fast at first
+            self.keep_samples(epoch + 1)
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         seconds = round(time.perf_counter() - self.started, 2)
         figures = {name: float(value) for name, value in logs.items()}
@@ -122,6 +124,11 @@ class Keeper(keras.callbacks.Callback):
         self.model.stop_training = self.finished
         optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
         self.run.save_checkpoint(last, optimizer, self.history, self.finished)
+
+    def keep_samples(self, epoch: int) -> None:
+        """Write what the model answers now, where the task wants that kept."""
+        if samples := self.evaluator.sample(self.model):
+            self.run.add_samples(epoch, samples)
 
     def take_up(self) -> None:
         """Restore what the last checkpoint holds, or do nothing where there is none."""

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines.execution import resolve_execution
+from pipelines.layers.transformer import DecoderBlock
 
 
 def model(*layers):
@@ -23,6 +24,14 @@ def test_convolutions_keep_xla_off_on_a_cpu_only(devices, xla, monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
     convolving = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(2, 3)])
     assert resolve_execution("auto", convolving, 10, False)["jit_compile"] is xla
+
+
+def test_dropout_within_a_layer_counts_too(monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    for dropout, xla in ((0.1, False), (0.0, True)):
+        block = DecoderBlock(4, 2, 8, layers=1, rotary=False, dropout=dropout, use_bias=True)
+        blocks = keras.Sequential([keras.Input((3, 4)), block])
+        assert resolve_execution("auto", blocks, 10, False)["jit_compile"] is xla
 
 
 @pytest.mark.parametrize(("steps", "expected"), [(52, 52), (128, 128), (130, 65), (131, 1), (300, 100)])

@@ -48,6 +48,19 @@ def test_weights_decay_apart_from_the_gradient():
     np.testing.assert_allclose([v.numpy()[0] for v in variables], [1 - 0.1 * 0.5, 1.0], rtol=1e-6)
 
 
+def test_adamw_forgets_squared_gradients_as_told():
+    for beta_2 in (0.5, 0.9):
+        optimizer = OPTIMIZERS["adamw"](**STEP, beta_2=beta_2)
+        variable = keras.Variable(np.array([0.0], "float32"), name="kernel")
+        optimizer.build([variable])
+        mean = square = place = 0.0
+        for step, gradient in enumerate((1.0, 3.0), 1):
+            optimizer.apply([keras.ops.array([gradient])], [variable])
+            mean, square = 0.9 * mean + 0.1 * gradient, beta_2 * square + (1 - beta_2) * gradient**2
+            place -= 0.1 * mean / (1 - 0.9**step) / (square / (1 - beta_2**step)) ** 0.5
+        np.testing.assert_allclose(variable.numpy(), [place], rtol=1e-4)
+
+
 def test_weights_are_averaged():
     optimizer, variable = minimise(OPTIMIZERS["gradient_descent"](**{**STEP, "average_decay": 0.9}), steps=5)
     optimizer.finalize_variable_values([variable])

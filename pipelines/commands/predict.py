@@ -1,17 +1,14 @@
 """`predict`: answers of a run or an export to raw inputs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pipelines.errors import UserError
-from pipelines.evaluation import Answerer
+from pipelines.evaluation import Answerer, as_records
 from pipelines.export import Export
 from pipelines.fit import load_fitted
 from pipelines.run import Run
-from pipelines.task import Task
 from pipelines.tasks import load_task
 
 
@@ -35,18 +32,3 @@ def predict(
         reading = export.reading
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
     return as_records(task, answer(task.read_inputs(inputs, file, columns, reading)))
-
-
-def as_records(task: Task, answers: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Turn named arrays of answers into one plain record an example."""
-    names = list(answers)
-    rows = zip(*answers.values(), strict=True)
-    return [task.readable(dict(zip(names, map(_plain, row), strict=True))) for row in rows]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, np.ndarray):
-        return [_plain(element) for element in value]
-    return value.tolist() if isinstance(value, np.generic) else value

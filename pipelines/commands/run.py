@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.commands.predict import as_records
 from pipelines.commands.train import train
+from pipelines.evaluation import as_records
 from pipelines.export import Export, write_export
 from pipelines.fit import load_run_dataset
 from pipelines.run import Run

@@ -42,8 +42,10 @@ def text_files(path: Path) -> list[Path]:
     return found
 
 
-def read_stretches(path: Path) -> list[Stretch | str]:
+def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> list[Stretch | str]:
     """Cut a UTF-8 file into stretches, in order, which join to the whole text. Of a `.gz` file they are in memory.
+
+    `least` is how many there are of a short text.
 
     Raises:
         UserError: naming the line of a byte that is no UTF-8, or where the file cannot be read.
@@ -53,10 +55,10 @@ def read_stretches(path: Path) -> list[Stretch | str]:
         if path.suffix == ".gz":
             with gzip.open(path) as file:
                 content = file.read()
-            parts = [content[start:stop] for start, stop in _cuts(iter([content]), len(content))]
+            parts = [content[start:stop] for start, stop in _cuts(iter([content]), len(content), least)]
             return [_decoded(path, part, sum(map(len, parts[:at]))) for at, part in enumerate(parts)]
         with path.open("rb") as file:
-            spans = list(_cuts(iter(lambda: file.read(1 << 20), b""), size))
+            spans = list(_cuts(iter(lambda: file.read(1 << 20), b""), size, least))
         stretches = [Stretch(path, start, stop) for start, stop in spans]
         with path.open("rb") as file:
             for stretch in stretches:
@@ -69,12 +71,12 @@ def read_stretches(path: Path) -> list[Stretch | str]:
 def cut_text(text: str) -> list[str]:
     """Cut a text in memory into stretches, in order, which join to it."""
     content = text.encode()
-    return [content[start:stop].decode() for start, stop in _cuts(iter([content]), len(content))]
+    return [content[start:stop].decode() for start, stop in _cuts(iter([content]), len(content), LEAST_STRETCHES)]
 
 
-def _cuts(blocks: Iterator[bytes], size: int) -> Iterator[tuple[int, int]]:
+def _cuts(blocks: Iterator[bytes], size: int, least: int) -> Iterator[tuple[int, int]]:
     """Give where stretches start and stop, before a blank or a line where one is near, never within a character."""
-    most = max(64, min(STRETCH, size // LEAST_STRETCHES))
+    most = max(64, min(STRETCH, size // least))
     rest, at = b"", 0
     for block in blocks:
         rest += block

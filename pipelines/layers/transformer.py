@@ -82,6 +82,18 @@ def rotate(x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
     return ops.concatenate([a * ops.cos(angles) - b * ops.sin(angles), b * ops.cos(angles) + a * ops.sin(angles)], -1)
 
 
+def attention_weights(queries: keras.KerasTensor, keys: keras.KerasTensor, seen: Any) -> keras.KerasTensor:
+    """Weigh keys (B, H, S, D) for queries (B, H, T, D), those that are `seen`, any shape like (T, S): (B, H, T, S)."""
+    scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * queries.shape[-1] ** -0.5
+    return ops.softmax(ops.where(seen, scores, -1e9))
+
+
+def _causal(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Say that each step of (B, T, D) sees itself and those before: (T, T)."""
+    steps = ops.arange(ops.shape(x)[1])
+    return steps[:, None] >= steps
+
+
 class CausalAttention(keras.layers.Layer):
     """Let each step attend to itself and those before: (B, T, D) -> (B, T, D), by H heads.
 
@@ -106,8 +118,12 @@ class CausalAttention(keras.layers.Layer):
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Attend within the whole sequence."""
         queries, keys, values = self._split(x, 0)
-        steps = ops.arange(ops.shape(x)[1])
-        return self._attend(queries, keys, values, steps[:, None] >= steps)
+        return self._attend(queries, keys, values, _causal(x))
+
+    def weigh(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Give how much each step attends to each: (B, H, T, T), each row's sum being 1."""
+        queries, keys, _ = self._split(x, 0)
+        return attention_weights(queries, keys, _causal(x))
 
     def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
         """Give an empty cache for `length` steps."""
@@ -128,8 +144,7 @@ class CausalAttention(keras.layers.Layer):
         return (rotate(queries, position), rotate(keys, position), values) if self.rotary else (queries, keys, values)
 
     def _attend(self, queries, keys, values, seen) -> keras.KerasTensor:
-        scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * (self.width // self.heads) ** -0.5
-        weights = ops.softmax(ops.where(seen, scores, -1e9))
+        weights = attention_weights(queries, keys, seen)
         weights = weights if self.drop is None else self.drop(weights)
         joined = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
         return self.project_out(ops.reshape(joined, (-1, ops.shape(joined)[1], self.width)))
@@ -170,6 +185,10 @@ class DecoderBlock(keras.layers.Layer):
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Run over the whole sequence."""
         return self._add(x, self.attention(self.norms[0](x)))
+
+    def attention_weights(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Give how much each step attends to each: (B, H, T, T)."""
+        return self.attention.weigh(self.norms[0](x))
 
     def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
         """Give the attention's empty cache."""

@@ -20,6 +20,13 @@ def test_stretches_join_to_the_text(tmp_path, name):
     assert all(stretch[0] in " \n" for stretch in stretches[1:])
 
 
+def test_a_text_that_need_not_be_split_stands_in_few_stretches(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("some words\n" * 1000)
+    assert len(read_stretches(path)) >= 150
+    assert len(read_stretches(path, least=1)) == 3
+
+
 @pytest.mark.parametrize("text", ["", "a", "no blank" * 2000, "\u4f60\u597d" * 9000])
 def test_any_text_can_be_cut(text):
     assert "".join(cut_text(text)) == text

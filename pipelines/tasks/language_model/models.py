@@ -184,6 +184,8 @@ class Recurrence(keras.layers.Layer):
 class LanguageModel(GenerativeModel):
     """Layers in a row; those with a `step` carry a state, the others map each token on its own."""
 
+    compiled = True
+
     def __init__(self, embedding: keras.Layer, parts: list, scores: Any, name: str, context: int | None):
         tokens = keras.Input((None,), dtype="int32", name="tokens")
         x = embedding(tokens)
@@ -191,6 +193,15 @@ class LanguageModel(GenerativeModel):
             x = part(x)
         super().__init__({"tokens": tokens}, scores(x), name=name)
         self.embedding, self.parts, self.scores, self.context = embedding, parts, scores, context
+
+    def attention(self, tokens: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Give how much each token of (B, T) attends to each, layer by layer: (B, H, T, T) each; of others nothing."""
+        x, weights = self.embedding(tokens), []
+        for part in self.parts:
+            if hasattr(part, "attention_weights"):
+                weights.append(part.attention_weights(x))
+            x = part(x)
+        return weights
 
     def start(self, batch: int, length: int) -> State:
         """Give the state before the first token, with room for `length`."""

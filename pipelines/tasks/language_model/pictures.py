@@ -1,6 +1,6 @@
-"""What a report shows of a language model: its loss beside counts, what it writes, and its embeddings."""
+"""What a report shows of a language model: its loss beside counts, its embeddings, and what its attention looks at."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from html import escape
 
 import numpy as np
@@ -8,14 +8,30 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from pipelines.attention_maps import draw_attention
 from pipelines.decoding import GenerativeModel
+from pipelines.tasks.language_model.models import LanguageModel
 from pipelines.tasks.language_model.ngram import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tasks.language_model.sources import TEXT
 
 ORDERS = {"byte": 6, "character": 6, "word": 3, "subword": 3}  # beyond these, more counts gain little
 COUNTED = 5_000_000  # tokens of train
-NEAREST, SHOWN_WORDS, DRAWN = 6, 40, 300
+NEAREST, SHOWN_WORDS, DRAWN, ATTENDED = 6, 40, 300, 32
+ANALOGIES = (  # a is to b as c is to what a reader of English would say (Mikolov et al. 2013)
+    ("is", "are", "was", "were"),
+    ("has", "have", "does", "do"),
+    ("he", "him", "she", "her"),
+    ("man", "woman", "king", "queen"),
+    ("good", "better", "great", "greater"),
+    ("one", "two", "first", "second"),
+    ("call", "called", "use", "used"),
+    ("use", "using", "call", "calling"),
+    ("return", "returns", "raise", "raises"),
+    ("object", "objects", "method", "methods"),
+    ("name", "names", "value", "values"),
+    ("class", "classes", "function", "functions"),
+)
 
 
 def draw_pictures(
@@ -23,9 +39,16 @@ def draw_pictures(
 ) -> dict[str, Figure | str]:
     """Draw the pictures of a split whose stretches were scored."""
     pictures: dict[str, Figure | str] = {"beside_counts": _beside_counts(preprocessor, examples, answers)}
-    if preprocessor.level in ("word", "subword") and hasattr(model, "embedding"):
+    if not isinstance(model, LanguageModel):  # counts have no more to show
+        return pictures
+    if preprocessor.level in ("word", "subword"):
         vectors = model.embedding.get_weights()[0]
         pictures |= {"embeddings": _map(vectors, preprocessor), "neighbours": _neighbours(vectors, preprocessor)}
+    line = max(str(examples[TEXT].iloc[0]).splitlines(), key=len).strip()  # words rather than the blanks around them
+    ids = preprocessor.tokenizer.encode(tf.constant([line]))[:, :ATTENDED].to_tensor()
+    if maps := model.attention(ids[:, : preprocessor.context]):
+        names = [preprocessor.tokenizer.pieces[at] for at in ids[0, : preprocessor.context].numpy()]
+        pictures["attention"] = draw_attention([each[0].numpy() for each in maps], names, names)
     return pictures
 
 
@@ -34,9 +57,11 @@ def _beside_counts(preprocessor: TextPreprocessor, examples: pd.DataFrame, answe
     train, tokens = preprocessor.features.train_ids()[:COUNTED], preprocessor.tokenizer.size
     rows = [row.numpy() for row in preprocessor.tokenizer.encode(tf.constant([str(text) for text in examples[TEXT]]))]
     names, losses = [], []
-    levels = count_ngrams(np.asarray(train), ORDERS[preprocessor.level], tokens)
-    for order in range(1, len(levels) + 1):
-        nats = [-np.log(label_probabilities(levels[:order], row)[1:]).sum() for row in rows]
+    for order in range(1, ORDERS[preprocessor.level] + 1):
+        levels = count_ngrams(
+            np.asarray(train), order, tokens
+        )  # anew: the longest are counted, the shorter by contexts
+        nats = [-np.log(label_probabilities(levels, row)[1:]).sum() for row in rows]
         names.append(f"{order}-gram")
         losses.append(np.sum(nats) / max(sum(len(row) - 1 for row in rows), 1))
     own = float(answers["nats"].sum() / max(answers["tokens"].sum(), 1))
@@ -64,21 +89,35 @@ def _words(preprocessor: TextPreprocessor) -> dict[str, int]:
 
 
 def _neighbours(vectors: np.ndarray, preprocessor: TextPreprocessor) -> str:
-    """Write the nearest neighbours of frequent words, as a page that stands alone."""
+    """Write the nearest neighbours of frequent words, and analogies, as a page that stands alone."""
     ids, pieces = _words(preprocessor), preprocessor.tokenizer.pieces
     frequent = sorted((at, word) for word, at in ids.items() if len(word) > 2)[:SHOWN_WORDS]
-    rows = [
-        f"<tr><th>{escape(word)}</th><td>"
-        + ", ".join(escape(pieces[near].strip()) for near in nearest(vectors, vectors[at], NEAREST, (at, 0, 1, 2, 3)))
-        + "</td></tr>"
-        for at, word in frequent
-    ]
+
+    def row(asked: str, wanted: np.ndarray, without: tuple[int, ...], more: str = "") -> str:
+        found = ", ".join(escape(pieces[near].strip()) for near in nearest(vectors, wanted, NEAREST, without))
+        return f"<tr><th>{escape(asked)}</th><td>{found}</td>{more}</tr>"
+
+    near = [row(word, vectors[at], (at, *range(4))) for at, word in frequent]
     head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Nearest neighbours</title><style>'
-    style = "body { font: 15px/1.6 system-ui, sans-serif; max-width: 50em; margin: 2em auto } th { text-align: right;"
+    style = "body { font: 15px/1.6 system-ui, sans-serif; max-width: 60em; margin: 2em auto } th { text-align: right;"
     return (
-        f"{head}{style} padding-right: 1em }}</style></head><body><h1>Nearest neighbours of frequent words, by cosine"
-        f"</h1><table>{''.join(rows)}</table></body></html>\n"
+        f"{head}{style} padding-right: 1em; font-weight: 600 }} td + td {{ padding-left: 1em; color: #777 }}</style>"
+        f"</head><body><h1>Nearest neighbours of frequent words, by cosine</h1><table>{''.join(near)}</table>"
+        f"{_analogies(vectors, ids, row)}</body></html>\n"
     )
+
+
+def _analogies(vectors: np.ndarray, ids: Mapping[str, int], row: Callable[..., str]) -> str:
+    """Write what is to c as b is to a: nearest to b - a + c, the three themselves left out."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = vectors / np.maximum(lengths, 1e-9)
+    rows = []
+    for *given, expected in ANALOGIES:
+        if all(word in ids for word in given):
+            a, b, c = (ids[word] for word in given)
+            asked = "{} is to {} as {} is to".format(*given)
+            rows.append(row(asked, unit[b] - unit[a] + unit[c], (a, b, c, *range(4)), f"<td>{expected}?</td>"))
+    return f"<h1>Analogies</h1><table>{''.join(rows)}</table>" if rows else ""
 
 
 def _map(vectors: np.ndarray, preprocessor: TextPreprocessor) -> Figure:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from pipelines.data import Source
 from pipelines.data.files import Root, Split, paths_by_split
-from pipelines.data.texts import Stretch, cut_text, read_stretches, text_files
+from pipelines.data.texts import LEAST_STRETCHES, Stretch, cut_text, read_stretches, text_files
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
 
@@ -45,7 +45,12 @@ def files(
     found = {
         split: [file for name in each for file in text_files(Path(root) / name)] for split, each in by_split.items()
     }
-    tables = {split: _table(map(read_stretches, each)) for split, each in found.items()}
+    # What no split is cut off from can stand in longer stretches, of which fewer tokens lack what comes before.
+    least = dict.fromkeys(("validation", "test"), 1)
+    tables = {
+        split: _table(read_stretches(file, least.get(split, LEAST_STRETCHES)) for file in each)
+        for split, each in found.items()
+    }
     for split, table in tables.items():
         if table.empty:
             raise UserError(str(Path(root) / by_split[split][0]), "holds no text")

@@ -78,12 +78,14 @@ def uncached(model, prompt, count):
 def test_a_state_changes_nothing_beside_whom_a_prompt_stands_neither(rung):
     model = make(rung)
     prompts, lengths = np.array([[5, 6, 0, 0], [4, 4, 7, 9]], "int32"), np.array([2, 4], "int32")
-    write = tf.function(lambda *given: continue_tokens(model, *given, choice(2, 12), lambda tokens, at: False))
+    write = tf.function(lambda *given: continue_tokens(model, *given, choice(len(given[0]), 12)))
     tokens, _ = write(tf.constant(prompts), tf.constant(lengths))
     for row, prompt, length in zip(tokens.numpy(), prompts, lengths, strict=True):
         expected = uncached(model, prompt[:length], 12)
         assert row[: len(expected)].tolist() == expected
         assert not row[len(expected) :].any()
+    alone, _ = write(tf.constant(prompts[1:]), tf.constant(lengths[1:]))  # compiled by XLA, where the model allows it
+    assert alone.numpy()[0, : len(expected)].tolist() == expected
 
 
 def test_the_seed_decides_the_draws_and_top_k_of_one_is_greedy():
@@ -91,7 +93,21 @@ def test_the_seed_decides_the_draws_and_top_k_of_one_is_greedy():
     given = (tf.constant([[5, 6]]), tf.constant([2]))
 
     def write(**more):
-        return continue_tokens(model, *given, choice(1, 12, **more), lambda tokens, at: False)[0].numpy().tolist()
+        return continue_tokens(model, *given, choice(1, 12, **more))[0].numpy().tolist()
 
     assert write(temperature=2.0) == write(temperature=2.0) != write(temperature=2.0, seed=1)
     assert write(temperature=2.0, top_k=1) == write() == write(temperature=2.0, top_p=1e-6)
+
+
+@pytest.mark.parametrize("rung", ["learned", "rotary"])
+def test_attention_looks_back_and_adds_up(rung):
+    tokens = np.random.default_rng(1).integers(0, 11, (2, 8)).astype("int32")
+    maps = [ops.convert_to_numpy(each) for each in make(rung).attention(ops.convert_to_tensor(tokens))]
+    assert [each.shape for each in maps] == [(2, 2, 8, 8)] * 2
+    for each in maps:
+        np.testing.assert_allclose(each.sum(axis=-1), 1, rtol=1e-5)
+        assert not np.triu(each, 1).any() and each[0, 0, 7, 0] > 0
+
+
+def test_others_have_no_attention():
+    assert make("gru").attention(ops.ones((1, 4), "int32")) == []

@@ -3,12 +3,23 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from conftest import invoke, sets
+from serving.servers import Server
+
+from pipelines.config import load_config
+from pipelines.evaluation import Answerer
+from pipelines.fit import build_model, load_run_dataset
+from pipelines.task import Endpoint
+from pipelines.tasks.language_model.ngram import count_ngrams, label_probabilities
+from pipelines.tasks.language_model.task import TASK
 
 CONFIG = Path(__file__).parents[3] / "configs" / "language_model.yaml"
 VERSES = "".join(f"the {number % 7} cats sat on the mat, and the {number % 5} dogs ran.\n" for number in range(400))
@@ -23,6 +34,7 @@ def overrides(path, *more):
         f"preprocessing.token_folder={path.parent}/tokens",
         "batches.steps=30",
         "training.epochs=3",
+        "decoding.max_tokens=60",
         *more,
     ]
 
@@ -53,6 +65,15 @@ def test_a_run_is_measured_and_drawn(finished):
     assert (finished / "report" / "beside_counts.png").is_file()
 
 
+def test_the_report_tells_what_it_wrote_as_it_learnt_and_the_bits(finished):
+    kept = json.loads((finished / "samples.json").read_text())
+    assert [each["epoch"] for each in kept] == [1, 2]
+    first, last = (each["samples"][0]["answer"]["completion"] for each in kept)
+    assert len(first) == len(last) == 60 and first != last
+    page = (finished / "report" / "samples.html").read_text()
+    assert page.count("<tr><th>2</th>") == 2  # of two prompts
+
+
 def test_the_token_file_is_made_once(finished, text):
     (path,) = (text.parent / "tokens").iterdir()
     ids = np.load(path, mmap_mode="r")
@@ -64,21 +85,31 @@ def test_the_token_file_is_made_once(finished, text):
     assert path.stat().st_mtime_ns == made
 
 
-def test_predict_goes_on_and_an_export_needs_none_of_our_code(finished, tmp_path):
+@pytest.fixture(scope="module")
+def export(finished):
+    folder = finished.parent / "exports" / "verses"
+    exported = invoke("export", finished, "--to", folder)
+    assert exported.exit_code == 0, exported.output
+    return folder
+
+
+def test_predict_goes_on_and_an_export_needs_none_of_our_code(finished, export):
     answer = invoke("predict", finished, "the 3 cats", "--json")
     assert answer.exit_code == 0, answer.output
     (record,) = json.loads(answer.stdout)
-    assert len(record["completion"]) == 200 and len(record["next_tokens"]) == 5
-    exported = invoke("export", finished, "--to", tmp_path / "export")
-    assert exported.exit_code == 0, exported.output
+    assert len(record["completion"]) == 60 and len(record["next_tokens"]) == 5
     code = f"""
 import tensorflow as tf, tensorflow_text
-served = tf.saved_model.load({str(tmp_path / "export" / "1")!r}).signatures
+served = tf.saved_model.load({str(export / "1")!r}).signatures
 one = lambda kind, value: tf.constant([value], kind)
 wanted = dict(max_tokens=one(tf.int32, 40), temperature=one(tf.float32, 0.0), top_k=one(tf.int32, 0))
 wanted |= dict(top_p=one(tf.float32, 1.0), seed=one(tf.int32, 0))
-def write(stop): return served["generate"](prompt=one(tf.string, "the "), stop=one(tf.string, stop), **wanted)
+def write(stop, beams=1):
+    both = [one(tf.string, "the "), one(tf.string, stop), one(tf.int32, beams)]
+    return served["generate"](**dict(zip(["prompt", "stop", "beams"], both)), **wanted)
 whole, stopped = write("")["completion"].numpy()[0], write("a")["completion"].numpy()[0]
+greedy, searched = write("")["log_probability"].numpy()[0], write("", 8)["log_probability"].numpy()[0]
+assert len(write("", 8)["completion"].numpy()[0]) == 40 and searched >= greedy - 1e-3, (greedy, searched)
 assert len(whole) == 40 and stopped == whole.split(b"a")[0] != whole, (whole, stopped)
 top = served["next_token"](prompt=one(tf.string, "the "), top_k=one(tf.int32, 2))
 assert top["next_tokens"].shape == (1, 2)
@@ -87,7 +118,7 @@ assert answer["completion"].numpy()[0].decode() == {record["completion"]!r}
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    parity = json.loads((tmp_path / "export" / "1" / "parity.json").read_text())["formats"]["saved_model"]
+    parity = json.loads((export / "1" / "parity.json").read_text())["formats"]["saved_model"]
     assert {"serving_default", "generate", "next_token", "score"} <= set(parity["signatures"])
     drawn = parity["signatures"]["generate"]
     assert {"temperature", "seed"} <= set(drawn["inputs"]) and drawn["answers"]["completion"] == {"differing_rows": 0}
@@ -102,6 +133,82 @@ def test_an_export_with_subwords_answers_without_keras(text, tmp_path):
     assert exported.exit_code == 0, exported.output
 
 
+def test_prompts_side_by_side_are_answered_each_as_it_wants(export):
+    generate = tf.saved_model.load(str(export / "1")).signatures["generate"]
+    kinds = {name: spec.dtype for name, spec in generate.structured_input_signature[1].items()}
+
+    def write(**wanted):
+        return generate(**{name: tf.constant(wanted[name], kinds[name]) for name in kinds})["completion"].numpy()
+
+    rows = {"prompt": ["the 3 cats", "the", "a"], "max_tokens": [30, 9, 12], "beams": [1, 4, 1], "stop": ["", "", "t"]}
+    rows |= {"temperature": [0.0, 0.0, 0.5], "top_k": [0, 0, 3], "top_p": [1.0, 1.0, 0.9], "seed": [0, 0, 5]}
+    together = write(**rows)
+    for at, text in enumerate(together):
+        assert write(**{name: values[at : at + 1] for name, values in rows.items()}) == [text]
+    assert b"t" not in together[2]
+
+
+def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_path):
+    (record,) = json.loads(invoke("predict", finished, "the 3 cats", "--json").stdout)
+    server = Server(tmp_path / "log.jsonl", export)
+    try:
+        body = {"inputs": {"prompt": ["the 3 cats"]}}
+        with httpx.stream("POST", f"{server.url}/v1/models/verses:stream", json=body, timeout=60) as answer:
+            pieces = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
+        assert [piece["finished"] for piece in pieces] == [False] * 59 + [True]
+        assert "".join(piece["text"] for piece in pieces) == record["completion"]
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize("stop", ["", "on the"])
+@pytest.mark.parametrize("level", ["byte", "subword"])
+def test_pieces_join_to_the_text_whatever_a_token_is(level, stop, text):
+    settings = [f"preprocessing.level={level}", "preprocessing.vocabulary=40", "preprocessing.context=8"]
+    settings += ["model=transformer", f"decoding.stop='{stop}'", "decoding.temperature=1.5"]
+    sizes = [f"models.transformer.{size}" for size in ("width=8", "layers=1", "heads=2", "feed_forward_units=8")]
+    config = load_config(CONFIG, overrides(text, *settings, *sizes))
+    preprocessor = TASK.preprocessor(**config.preprocessing)
+    preprocessor.adapt(load_run_dataset(config).train)
+    model = build_model(config, TASK, preprocessor)
+    serve, start, step = (
+        TASK.endpoints(model, preprocessor)[name] for name in ("serve", "stream_start", "stream_step")
+    )
+    following = tf.function(step.answer, input_signature=[step.signature])
+    for prompt in ("the 3 cats sat", ""):
+        raw = {"prompt": tf.constant([prompt])}
+        outputs, pieces = start.answer(raw), []
+        while True:
+            pieces.append(outputs["text"].numpy()[0])
+            if outputs["finished"].numpy().all():
+                break
+            outputs = following({name: outputs[name] for name in step.signature})
+        assert b"".join(pieces) == serve.answer(raw)["completion"].numpy()[0]
+
+
+def test_bits_a_character_are_those_of_a_reference(text, tmp_path):
+    """Count words once each way: the nats of a stretch over ln 2 and the characters of its predicted tokens."""
+    settings = ["preprocessing.level=word", "preprocessing.vocabulary=60", "model=ngram", "models.ngram.order=2"]
+    config = load_config(CONFIG, overrides(text, *settings))
+    dataset = load_run_dataset(config)
+    preprocessor = TASK.preprocessor(**config.preprocessing)
+    preprocessor.adapt(dataset.train)
+    model = build_model(config, TASK, preprocessor)
+    model.load()
+    answers = Answerer(Endpoint(partial(TASK.respond, model, preprocessor), preprocessor.signature))
+    scores = TASK.score(dataset.test, answers.answer_table(dataset.test))
+    levels = count_ngrams(np.asarray(preprocessor.ids(dataset.train)), 2, preprocessor.tokenizer.size)
+    nats = characters = tokens = words = 0
+    for stretch in map(str, dataset.test["text"]):
+        ids = preprocessor.tokenizer.encode(tf.constant([stretch]))[0].numpy()
+        nats -= np.log(label_probabilities(levels, ids)[1:]).sum()
+        characters += len(stretch) - len(preprocessor.tokenizer.pieces[ids[0]])  # the first token is not predicted
+        tokens, words = tokens + len(ids) - 1, words + len(stretch.split())
+    assert scores["bits_per_character"] == pytest.approx(nats / np.log(2) / characters, rel=1e-4)
+    assert scores["loss"] == pytest.approx(nats / tokens, rel=1e-4)
+    assert scores["word_perplexity"] == pytest.approx(np.exp(nats / words), rel=1e-3)
+
+
 @pytest.mark.parametrize("level", ["byte", "word", "subword"])
 def test_every_level_trains_and_is_explained(level, text, tmp_path):
     more = [
@@ -113,7 +220,16 @@ def test_every_level_trains_and_is_explained(level, text, tmp_path):
     result = invoke("train", CONFIG, *sets(overrides(text, *more)), "--run-dir", tmp_path / "run")
     assert result.exit_code == 0, result.output
     report = {path.name for path in (tmp_path / "run" / "report").iterdir()}
+    assert "attention.png" not in report
     assert ("neighbours.html" in report) is (level != "byte")
+
+
+def test_a_transformer_shows_where_it_looks(text, tmp_path):
+    sizes = [f"models.transformer.{size}" for size in ("width=8", "layers=2", "heads=2", "feed_forward_units=8")]
+    small = ["model=transformer", *sizes, "preprocessing.level=word", "preprocessing.context=16", "training.epochs=1"]
+    result = invoke("train", CONFIG, *sets(overrides(text, *small)), "--run-dir", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert {"attention.png", "embeddings.png"} <= {path.name for path in (tmp_path / "run" / "report").iterdir()}
 
 
 def test_counts_are_a_model_like_any_other(text, tmp_path):

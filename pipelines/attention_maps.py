@@ -1,0 +1,41 @@
+"""Pictures of what attends to what, for any task with attention."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+PANEL_INCHES = 3.4
+LABELLED = 48  # tokens, at the most, that are named beside a map
+
+
+def draw_attention(weights: Sequence[np.ndarray], queries: Sequence[str], keys: Sequence[str]) -> Figure:
+    """Draw a map for each layer, downwards, and head: `weights` holds (H, T, S) a layer, its tokens named.
+
+    Each row shows where one token looks: white is nothing, dark is all.
+    """
+    heads = weights[0].shape[0]
+    figure = Figure(figsize=(PANEL_INCHES * heads, PANEL_INCHES * len(weights)), layout="constrained")
+    panels = figure.subplots(len(weights), heads, squeeze=False)
+    for layer, (maps, row) in enumerate(zip(weights, panels, strict=True), 1):
+        for head, (each, axes) in enumerate(zip(maps, row, strict=True), 1):
+            axes.imshow(each, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+            axes.set_title(f"layer {layer}, head {head}", fontsize=9)
+            _name(axes.xaxis, keys if layer == len(weights) else ())
+            _name(axes.yaxis, queries if head == 1 else ())
+    figure.suptitle("Attention: each row is a token, its columns are what it looks at")
+    return figure
+
+
+def _name(axis, names: Sequence[str]) -> None:
+    shown = names if len(names) <= LABELLED else ()
+    size = min(8, 200 / max(len(shown), 1))
+    axis.set_ticks(range(len(shown)), [_visible(name) for name in shown], fontsize=size, family="monospace")
+    axis.set_tick_params(
+        length=0, labelrotation=90 if axis.axis_name == "x" and max(map(len, shown), default=0) > 1 else 0
+    )
+
+
+def _visible(name: str) -> str:
+    """Show what would not be seen: a blank as its sign, an end of line as its own; and no sign of mathematics."""
+    return name.replace(" ", "\u2423").replace("\n", "\u21b5").replace("$", r"\$")

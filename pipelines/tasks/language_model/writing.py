@@ -1,0 +1,198 @@
+"""What a language model writes after a prompt, in graph: at once, piece by piece, or the next token alone.
+
+Shapes: B texts, P tokens of a prompt, T tokens.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.beams import beam_search
+from pipelines.decoding import Choice, Decoding, GenerativeModel, Reader, choose, continue_tokens, draw_all
+from pipelines.task import Tensors
+from pipelines.tasks.language_model.preprocessing import TextPreprocessor
+from pipelines.tokenizers import END, PAD, SPECIAL, UNKNOWN, Tokenizer
+
+STOP_WITHIN = 32  # last tokens among which a text to stop at is looked for
+
+
+def write(
+    model: GenerativeModel,
+    preprocessor: TextPreprocessor,
+    prompts: tf.Tensor,
+    choice: Choice,
+    beams: tf.Tensor,
+    stop: tf.Tensor,
+) -> Tensors:
+    """Continue prompts (B, P), padded: what follows each, without the prompt, up to the text `stop` (B,).
+
+    Where `beams` (B,) is more than 1, the most probable text is searched for instead of drawn.
+    """
+    prompts, lengths = last_of(model, prompts)
+    widths, groups = tf.unique(beams)
+
+    def body(at: tf.Tensor, texts: tf.Tensor, logarithms: tf.Tensor) -> tuple:
+        rows = tf.where(groups == at)[:, 0]  # those of as many beams, so that no answer depends on its neighbours
+        given, until = tf.gather(prompts, rows), tf.gather(stop, rows)
+        own, wanted = tf.gather(lengths, rows), Choice(*(tf.gather(field, rows) for field in choice))
+        text, logarithm = tf.cond(
+            widths[at] > 1,
+            lambda: _search(model, preprocessor.tokenizer, given, own, wanted.max_tokens, widths[at], until),
+            lambda: _draw(model, preprocessor.tokenizer, given, own, wanted, until),
+        )
+        places = rows[:, None]
+        texts = tf.tensor_scatter_nd_update(texts, places, text)
+        return at + 1, texts, tf.tensor_scatter_nd_update(logarithms, places, logarithm)
+
+    start = (0, tf.zeros_like(stop), tf.zeros(tf.shape(stop)))
+    _, texts, logarithms = tf.while_loop(lambda at, *_: at < tf.size(widths), body, start, parallel_iterations=1)
+    return {"completion": texts, "log_probability": logarithms}
+
+
+def _draw(
+    model: GenerativeModel,
+    tokenizer: Tokenizer,
+    prompts: tf.Tensor,
+    lengths: tf.Tensor,
+    choice: Choice,
+    stop: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    def ended(tokens: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
+        first = tf.maximum(0, at + 1 - STOP_WITHIN)
+        tail = tokenizer.decode(_after(tokens[:, first : at + 1], lengths - first))
+        return (stop != "") & (_place(tail, stop) >= 0)
+
+    tokens, logarithm = tf.cond(
+        tf.reduce_any(stop != ""),
+        lambda: continue_tokens(model, prompts, lengths, choice, ended),
+        lambda: continue_tokens(model, prompts, lengths, choice),
+    )
+    return _until(tokenizer.decode(_after(tokens, lengths)), stop), logarithm
+
+
+def _search(
+    model: GenerativeModel,
+    tokenizer: Tokenizer,
+    prompts: tf.Tensor,
+    lengths: tf.Tensor,
+    max_tokens: tf.Tensor,
+    beams: tf.Tensor,
+    stop: tf.Tensor,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    found = beam_search(model, tf.shape(prompts)[0], prompts, lengths, max_tokens, beams, 0.0)
+    return _until(tokenizer.decode(_after(found.tokens[:, 0], lengths)), stop), found.log_probabilities[:, 0]
+
+
+def next_tokens(
+    model: GenerativeModel, preprocessor: TextPreprocessor, prompts: tf.Tensor, top_k: tf.Tensor
+) -> Tensors:
+    """Give the `top_k` (B,) most probable next tokens of prompts (B, P), with probabilities, filled up with nothing."""
+    prompts, lengths = last_of(model, prompts)
+    state = model.start(tf.shape(prompts)[0], tf.shape(prompts)[1])
+    scores, _ = model.step(prompts, state)
+    scores = tf.gather(scores, lengths - 1, batch_dims=1)
+    most = tf.minimum(tf.reduce_max(top_k), preprocessor.tokenizer.size)
+    probabilities, ids = tf.math.top_k(tf.nn.softmax(scores), most)
+    wanted = tf.range(most) < top_k[:, None]
+    names = tf.gather(tf.constant(preprocessor.tokenizer.pieces), ids)
+    return {"next_tokens": tf.where(wanted, names, ""), "probabilities": tf.where(wanted, probabilities, 0.0)}
+
+
+class Stream:
+    """Write one text piece by piece as `decoding` says: `start` reads the prompt, each call gives a token's text.
+
+    All that a step needs is an output of the call before, so that whoever asks keeps it. The pieces join to what is
+    written at once, drawn token by token: what may yet become the text to stop at, or is no whole character, waits.
+    """
+
+    def __init__(self, model: GenerativeModel, tokenizer: Tokenizer):
+        self.model, self.tokenizer, self.room = model, tokenizer, model.context or 1
+        self.empty = model.start(1, self.room)  # what a state looks like
+
+    @property
+    def kept(self) -> dict[str, tf.TensorSpec]:
+        """Name what one call gives the next."""
+        one = {name: tf.TensorSpec([1], tf.int32, name) for name in ("read", "sent")}
+        state = {name: tf.TensorSpec(part.shape, part.dtype, name) for name, part in self._named(self.empty).items()}
+        return {"tokens": tf.TensorSpec([1, None], tf.int32, "tokens"), **one, **state}
+
+    def start(self, prompts: tf.Tensor) -> Tensors:
+        """Read a prompt (1, P)."""
+        tokens, lengths = last_of(self.model, prompts)
+        scores, state = Reader(self.model, 1, self.room).read(tokens)
+        return self._piece({"tokens": tokens, "read": lengths, "sent": tf.zeros_like(lengths)}, scores, state)
+
+    def step(self, kept: Mapping[str, tf.Tensor]) -> Tensors:
+        """Go on after the last call."""
+        state = tf.nest.pack_sequence_as(self.empty, [kept[name] for name in self._named(self.empty)])
+        reader, at = Reader(self.model, 1, self.room), tf.shape(kept["tokens"])[1] - 1
+        return self._piece(kept, *reader.go_on(kept["tokens"], at, state))
+
+    def _piece(self, kept: Mapping[str, tf.Tensor], scores: tf.Tensor, state: Any) -> Tensors:
+        tokens, read, wanted = kept["tokens"], kept["read"], self.model.decoding
+        written = tf.shape(tokens)[1] - read[0]  # tokens after the prompt
+        choice = make_choice(wanted, 1)
+        draws = draw_all(choice.seed, tokens[:, : read[0]], tf.constant(wanted.max_tokens))
+        token = choose(scores, choice, draws[:, written])
+        tokens = tf.concat([tokens, token[:, None]], axis=1)
+        whole = tf.reshape(self.tokenizer.decode(_after(tokens, read)), [1])
+        text = _until(whole, tf.constant([wanted.stop]))
+        finished = (token == END) | (written + 1 >= wanted.max_tokens) | (text != whole)
+        text = tf.where(finished, text, _settled(text, wanted.stop))
+        sent = tf.strings.length(text, unit="UTF8_CHAR")
+        piece = tf.strings.substr(text, tf.minimum(kept["sent"], sent), sent, unit="UTF8_CHAR")
+        state = {name: tf.reshape(part, self.kept[name].shape) for name, part in self._named(state).items()}
+        return {"text": piece, "finished": finished, "tokens": tokens, "read": read, "sent": sent, **state}
+
+    def _named(self, state: Any) -> dict[str, tf.Tensor]:
+        return {f"state_{at}": tf.convert_to_tensor(part) for at, part in enumerate(tf.nest.flatten(state))}
+
+
+def make_choice(wanted: Decoding, count: tf.Tensor | int) -> Choice:
+    """Say for `count` texts what the config says."""
+    return Choice(*(tf.fill([count], getattr(wanted, name)) for name in Choice._fields))
+
+
+def last_of(model: GenerativeModel, prompts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Cut prompts (B, P) to what a model can look back on, and give their lengths; an empty one becomes `END`."""
+    lengths = tf.reduce_sum(tf.cast(prompts != PAD, tf.int32), axis=1)
+    if model.context is not None:
+        most = tf.minimum(lengths, model.context - 1)
+        places = (lengths - most)[:, None] + tf.range(tf.reduce_max(most))
+        prompts = tf.gather(prompts, tf.minimum(places, tf.shape(prompts)[1] - 1), batch_dims=1)
+        prompts = tf.where(tf.range(tf.reduce_max(most)) < most[:, None], prompts, PAD)
+        lengths = most
+    prompts = tf.pad(prompts, [[0, 0], [0, tf.maximum(0, 1 - tf.shape(prompts)[1])]])
+    first = tf.where((lengths == 0)[:, None] & (tf.range(tf.shape(prompts)[1]) == 0), END, prompts)
+    return first, tf.maximum(lengths, 1)
+
+
+def _settled(texts: tf.Tensor, stop: str) -> tf.Tensor:
+    """Leave out the end of texts (B,) that further tokens may change: what may begin `stop`, and no whole character."""
+    whole = tf.strings.regex_replace(texts, f"{SPECIAL[UNKNOWN]}+$", "")
+    length = tf.strings.length(whole, unit="UTF8_CHAR") - max(0, len(stop) - 1)
+    return tf.strings.substr(whole, tf.zeros_like(length), tf.maximum(0, length), unit="UTF8_CHAR")
+
+
+def _until(texts: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
+    """Cut texts (B,) before the text `stop` (B,), where they have it."""
+    place = tf.where(stop == "", -1, _place(texts, stop))
+    return tf.where(place >= 0, tf.strings.substr(texts, tf.zeros_like(place), tf.maximum(place, 0)), texts)
+
+
+def _after(tokens: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
+    """Blank the tokens (B, T) before a place in each row (B,)."""
+    return tf.where(tf.range(tf.shape(tokens)[1]) >= places[:, None], tokens, PAD)
+
+
+def _place(texts: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    """Find each wanted text (B,) in its text (B,): the byte where it begins, or -1."""
+    lengths, own = tf.strings.length(texts), tf.strings.length(wanted)
+    places = tf.range(tf.reduce_max(lengths) + 1)
+    starts = tf.minimum(places, lengths[:, None])
+    found = tf.strings.substr(
+        tf.broadcast_to(texts[:, None], tf.shape(starts)), starts, tf.broadcast_to(own[:, None], tf.shape(starts))
+    )
+    hit = found == wanted[:, None]
+    return tf.where(tf.reduce_any(hit, axis=1), tf.argmax(hit, axis=1, output_type=tf.int32), -1)
