@@ -15,8 +15,11 @@ from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 SHOWN_CHARACTERS = 160  # of an example's raw inputs
 
 
-def verb(function: Callable, keras: bool = True) -> Callable:
-    """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes."""
+def verb(function: Callable, keras: bool = True, first: Callable[[], object] = lambda: None) -> Callable:
+    """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes.
+
+    `first` is called before TensorFlow is imported, which takes seconds.
+    """
 
     @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
     @functools.wraps(function)
@@ -24,6 +27,7 @@ def verb(function: Callable, keras: bool = True) -> Callable:
         from pipelines.startup import import_tensorflow
 
         try:
+            first()
             import_tensorflow(verbose, keras)
             function(**arguments)
         except UserError as error:
@@ -35,6 +39,12 @@ def verb(function: Callable, keras: bool = True) -> Callable:
             sys.exit(130)
 
     return wrapped
+
+
+def _start_trial_server() -> None:
+    from pipelines.tuning.pools import start_server
+
+    start_server()
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -106,7 +116,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 @click.option("--ray", metavar="ADDRESS", help="Run trials on the Ray cluster at this address, or `auto`.")
 @click.option("--search-dir", metavar="DIR", help="Where the search goes; searches/TASK/TIME by default.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted search: that of --search-dir, or the newest.")
-@verb
+@functools.partial(verb, first=_start_trial_server)
 def tune(
     config: str, overrides: tuple[str, ...], workers: int, ray: str | None, search_dir: str | None, resume: bool
 ) -> None:
@@ -176,15 +186,31 @@ def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, atten
 @main.command()
 @click.argument("run")
 @click.option("--to", metavar="DIR", help="Folder of versions to write into; exports/TASK by default.")
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["saved_model", "onnx", "litert"]),
+    multiple=True,
+    default=["saved_model"],
+    show_default=True,
+    help="onnx and litert write model.onnx and model.tflite beside the SavedModel, where the task can do without texts"
+    " and files; numbers.json says what goes in. Repeatable.",
+)
+@click.option(
+    "--unchecked", is_flag=True, help="Compare no answers, where the run's data is gone; the model card says so."
+)
 @verb
-def export(run: str, to: str | None) -> None:
-    """Write a finished RUN's model as a versioned SavedModel.
+def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool) -> None:
+    """Write a finished RUN's model as a versioned SavedModel, with a model card.
+
+    The export answers test examples in a process of its own, and is refused where it does not answer as the run does;
+    parity.json says what was compared.
 
     Example: cli.py export runs/house_prices/2026-01-31T12-00-00 --to exports/ames
     """
     from pipelines.commands.export import export as export_run
 
-    click.echo(export_run(run, to))
+    click.echo(export_run(run, to, formats, unchecked))
 
 
 @main.command()
@@ -226,6 +252,13 @@ def export(run: str, to: str | None) -> None:
     default=Settings.read_seconds,
     show_default=True,
     help="A client's time for its headers, and again for its body.",
+)
+@click.option(
+    "--drain-seconds",
+    type=SECONDS,
+    default=Settings.drain_seconds,
+    show_default=True,
+    help="After SIGTERM: how long /ready says no before connections are refused.",
 )
 @click.option(
     "--label", "labels", multiple=True, metavar="MODEL:LABEL=VERSION", help="Such as houses:stable=3. Repeatable."

@@ -1,7 +1,7 @@
 """Time training of the bidirectional LSTM with characters and CRF beside the same in plain PyTorch, and its tagging.
 
     python -m pip install -r benchmarks/requirements.txt
-    python benchmarks/tagging_speed.py --root FOLDER_OF_THE_CONLL_FILES
+    python benchmarks/tagging_speed.py --root FOLDER_THAT_HOLDS_BTC
 
 Both read the Broad Twitter Corpus: words 100 wide, 30 character filters, 200 LSTM units in each direction, a linear-
 chain CRF, mini-batches of 32 sentences, Adam, a dropout of one half; ours drops the same units at all tokens of a
@@ -96,7 +96,7 @@ def ours(root: str, seed: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as temporary:
         fitted, run = train(CONFIG, [f"data.root={root}", f"seed={seed}", *SETTINGS], Path(temporary) / "run")
         dataset = load_run_dataset(fitted.config)
-        version = write_export(fitted, Path(temporary) / "export")
+        version = write_export(fitted, run, Path(temporary) / "export", dataset.test)
         tag = tf.saved_model.load(str(version)).signatures["tokens"]
         flat = [token for tokens in dataset.test["tokens"] for token in tokens]
         rows = np.resize(np.array(flat, object), (SENTENCES, TOKENS))

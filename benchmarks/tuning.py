@@ -22,6 +22,7 @@ from pathlib import Path
 
 import click
 import pandas as pd
+import psutil
 from measured import CONFIGS, RESULTS, add_line, how, read_lines
 
 ROOT = CONFIGS.parent
@@ -45,7 +46,7 @@ def main(what: str) -> None:
     (RESULTS / "tuning.md").write_text(table(read_lines(RESULT)))
 
 
-def overhead(rounds: int = 3, trials: int = 6):
+def overhead(rounds: int = 3, trials: int = 10):
     """Search the same trials by `tune` and by KerasTuner, in turn; overhead is what epochs do not account for."""
     for round_ in range(rounds):
         with tempfile.TemporaryDirectory() as temporary:
@@ -63,18 +64,20 @@ def overhead(rounds: int = 3, trials: int = 6):
             yield {"round": round_, "ours": ours, "keras_tuner": peer}
 
 
-def workers(rounds: int = 3, trials: int = 6):
+def workers(rounds: int = 3, trials: int = 10):
     """Search with one worker and with two, in turn."""
     for name, config, objective in (("houses", HOUSES, "validation.rmsle"), ("tagger", TAGGER, "validation.f1")):
         for round_ in range(rounds):
-            seconds = {}
-            for count in (1, 2):
+            line = {"data": name, "round": round_, "trials": trials}
+            for count in ("one", "two"):
                 with tempfile.TemporaryDirectory() as temporary:
                     began = time.perf_counter()
-                    rule = RANDOM.format(trials, objective)
-                    search(config, rule, Path(temporary) / "s", f"seed={round_}", "--workers", str(count))
-                    seconds[count] = round(time.perf_counter() - began, 1)
-            yield {"data": name, "round": round_, "one": seconds[1], "two": seconds[2], "trials": trials}
+                    psutil.cpu_percent()
+                    rule, workers_ = RANDOM.format(trials, objective), str(1 + (count == "two"))
+                    search(config, rule, Path(temporary) / "s", f"seed={round_}", "--workers", workers_)
+                    line[count] = round(time.perf_counter() - began, 1)
+                    line[f"{count}_cores_busy"] = round(psutil.cpu_percent() / 100 * psutil.cpu_count(), 2)
+            yield line
 
 
 def optuna():
@@ -159,6 +162,9 @@ def table(lines: list[dict]) -> str:
         ratios = [line["one"] / line["two"] for line in each["workers"] if line["data"] == data]
         if ratios:
             rows.append(f"| {data}: trials a minute of two workers, beside one | {spread(ratios)} | {len(ratios)} |")
+            for count in ("one", "two"):
+                busy = spread([line[f"{count}_cores_busy"] for line in each["workers"] if line["data"] == data])
+                rows.append(f"| {data}: cores that a search with {count} keeps busy | {busy} | {len(ratios)} |")
     for line in each["optuna"]:
         what = f"best validation rmsle after {TRIALS} trials, seed {line['seed']}: ours, Optuna's TPE"
         rows.append(f"| {what} | {line['ours']:.4f}, {line['optuna']:.4f} | 1 |")

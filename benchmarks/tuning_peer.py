@@ -78,7 +78,7 @@ def optuna_search(config: Path, overrides: list[str], trials: int, seed: int) ->
     import optuna
 
     from pipelines.config import read_config
-    from pipelines.fit import learn, load_run_dataset
+    from pipelines.fit import learn, load_run_dataset, prepare
     from pipelines.run import Run
     from pipelines.tune_nodes import Range
     from pipelines.tuning.space import Space
@@ -97,7 +97,8 @@ def optuna_search(config: Path, overrides: list[str], trials: int, seed: int) ->
                 values[path] = node.tune[trial.suggest_categorical(path, list(range(len(node.tune))))]
         with tempfile.TemporaryDirectory() as temporary:
             run = Run(Path(temporary) / "run")
-            learn(space.config(values), run, dataset)
+            config = space.config(values)
+            learn(config, run, dataset, prepare(config, dataset))
             return run.best_epoch()[base.tuning["objective"]]
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,35 +11,53 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-import tensorflow_text  # noqa: F401 - knows the operations that exports with subwords are made of
+from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines.batches import raw_batches
 from pipelines.errors import UserError
 from pipelines.evaluation import concatenate
 from pipelines.fit import Fitted
+from pipelines.formats import WRITERS, check_installed, numeric_endpoint
+from pipelines.model_card import model_card
+from pipelines.parity import Questions, ask, ask_in_numbers, compare
+from pipelines.run import Run
+from pipelines.saved_model import load_saved_model
 
-ABOUT = Path("assets.extra") / "about.json"  # a folder that SavedModel leaves to its writers
+EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
+ABOUT = Path(EXTRA) / "about.json"
+WARMUP = Path(EXTRA) / "tf_serving_warmup_requests"  # where TensorFlow Serving looks for them
+WARMUP_ROWS = (1, 8)  # of the requests that a server answers before it takes over
+NUMBERS, PARITY, CARD = "numbers.json", "parity.json", "model_card.md"
 
 
-def write_export(fitted: Fitted, folder: Path) -> Path:
-    """Write the next version below `folder` and give its path; a half-written version is never to be seen.
+def write_export(
+    fitted: Fitted, run: Run, folder: Path, test: pd.DataFrame | None, forms: Sequence[str] = ("saved_model",)
+) -> Path:
+    """Write the next version below `folder` and give its path; a half-written or drifting one is never to be seen.
+
+    Every version holds a SavedModel; `forms` may name others to write beside it. Each form answers examples of the
+    split `test` in a process of its own, and has to give what the model gives; without `test` that is left out.
 
     Raises:
-        UserError: where `folder` cannot be written.
+        UserError: where `folder` cannot be written, a form cannot hold the model, or answers drift.
     """
+    check_installed(forms)
+    others = {form: numeric_endpoint(fitted, form) for form in forms if form != "saved_model"}
     temporary = folder / f".{os.getpid()}.tmp"
-    archive = keras.export.ExportArchive()
-    fitted.answerer.function.get_concrete_function()  # a lookup can be tracked only once it was called
-    for resource in (fitted.model, *fitted.preprocessor.lookups):
-        archive.track(resource)
-    for name, endpoint in fitted.endpoints.items():
-        archive.add_endpoint(name, endpoint.answer, input_signature=[endpoint.signature])
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        archive.write_out(str(temporary), verbose=False)
-        about = {"task": fitted.config.task, "model": fitted.config.model, "reading": fitted.reading}
-        (temporary / ABOUT).parent.mkdir(parents=True, exist_ok=True)
-        (temporary / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+        _write_saved_model(fitted, temporary)
+        for form, endpoint in others.items():
+            WRITERS[form](fitted, endpoint, temporary)
+            _write_json(temporary / NUMBERS, endpoint.reading)
+        parity = {"compared": False, "reason": "the examples were not at hand"}
+        if test is not None:
+            questions = ask(fitted, test)
+            asked = {form: ask_in_numbers(questions, endpoint) for form, endpoint in others.items()}
+            parity = _parity(run, temporary, {"saved_model": questions, **asked})
+            _write_warmup(temporary / WARMUP, folder.name, questions)
+        _write_json(temporary / PARITY, parity)
+        (temporary / CARD).write_text(model_card(fitted, run, parity), encoding="utf-8")
         versions = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
         version = folder / str(max(versions, default=0) + 1)
         temporary.replace(version)
@@ -63,7 +81,7 @@ class Export:
         about = json.loads((folder / ABOUT).read_text())
         self.task: str = about["task"]
         self.reading: dict[str, Any] = about["reading"]
-        self._function = tf.saved_model.load(str(folder)).signatures["serving_default"]
+        self._function = load_saved_model(folder).signatures["serving_default"]
 
     @staticmethod
     def version(folder: Path) -> Path:
@@ -84,3 +102,45 @@ class Export:
         """Answer every row of a table of raw inputs."""
         raw = raw_batches(examples[list(self.signature)])
         return concatenate([self._function(**batch) for batch in raw])
+
+
+def _write_saved_model(fitted: Fitted, folder: Path) -> None:
+    archive = keras.export.ExportArchive()
+    fitted.answerer.function.get_concrete_function()  # a lookup can be tracked only once it was called
+    for resource in (fitted.model, *fitted.preprocessor.lookups):
+        archive.track(resource)
+    for name, endpoint in fitted.endpoints.items():
+        archive.add_endpoint(name, endpoint.answer, input_signature=[endpoint.signature])
+    archive.write_out(str(folder), verbose=False)
+    (folder / EXTRA).mkdir(exist_ok=True)
+    about = {"task": fitted.config.task, "model": fitted.config.model, "reading": fitted.reading}
+    _write_json(folder / ABOUT, about)
+
+
+def _parity(run: Run, folder: Path, asked: Mapping[str, Questions]) -> dict[str, Any]:
+    """Compare each form with the model, and say what was compared."""
+    return {
+        "compared": True,
+        "split": "test",
+        "fingerprint": run.data()["fingerprint"]["test"],
+        "examples": asked["saved_model"].examples,
+        "formats": {form: compare(form, folder, questions) for form, questions in asked.items()},
+    }
+
+
+def _write_warmup(path: Path, model: str, questions: Questions) -> None:
+    """Record a few of the requests that were compared, for TensorFlow Serving and our own server to answer at first."""
+    asked = dict(reversed(questions.requests))  # the first request to each signature
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for signature, inputs in asked.items():
+            for rows in WARMUP_ROWS:
+                log = prediction_log_pb2.PredictionLog()
+                request = log.predict_log.request
+                request.model_spec.name, request.model_spec.signature_name = model, signature
+                for name, array in inputs.items():
+                    request.inputs[name].CopyFrom(tf.make_tensor_proto(array[:rows]))
+                file.write(log.SerializeToString())
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -56,7 +56,7 @@ def fit(config: Config, run: Run) -> Fitted:
         UserError: where the data cannot be used or training diverges; nothing was written before the data was read.
     """
     dataset = load_run_dataset(config)
-    fitted = learn(config, run, dataset)
+    fitted = learn(config, run, dataset, prepare(config, dataset))
     metrics, answers = {}, {}
     for split in ("train", "validation", "test"):
         examples = fitted.task.measured(dataset[split])
@@ -67,7 +67,17 @@ def fit(config: Config, run: Run) -> Fitted:
     return fitted
 
 
-def learn(config: Config, run: Run, dataset: Dataset, until_epoch: int | None = None) -> Fitted:
+def prepare(config: Config, dataset: Dataset) -> Preprocessor:
+    """Learn from the training split what turns raw examples into tensors."""
+    _seed_everything(config.seed)
+    preprocessor = load_task(config.task).preprocessor(**config.preprocessing)
+    preprocessor.adapt(dataset.train)
+    return preprocessor
+
+
+def learn(
+    config: Config, run: Run, dataset: Dataset, preprocessor: Preprocessor, until_epoch: int | None = None
+) -> Fitted:
     """Train the model that `config` describes, choosing by the validation split; the test split stays untouched.
 
     `until_epoch` ends training early, with all that it takes to go on.
@@ -77,8 +87,6 @@ def learn(config: Config, run: Run, dataset: Dataset, until_epoch: int | None = 
     """
     task = load_task(config.task)
     _seed_everything(config.seed)
-    preprocessor = task.preprocessor(**config.preprocessing)
-    preprocessor.adapt(dataset.train)
     model = build_model(config, task, preprocessor)
     load_start(model)
     batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)

@@ -134,6 +134,11 @@ class Run:
         with readable(self._data):
             return json.loads(self._data.read_text())
 
+    def environment(self) -> dict[str, Any]:
+        """Read what the run depends on besides its config and its data."""
+        with readable(self._environment):
+            return json.loads(self._environment.read_text())
+
     def metrics(self) -> dict[str, dict[str, float]]:
         """Read the metrics of each split."""
         with readable(self._metrics):

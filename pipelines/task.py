@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,20 @@ class Endpoint:
 
     answer: Callable[[Tensors], Tensors]
     signature: dict[str, "tf.TensorSpec"]
+    typical: Mapping[str, Any] = field(default_factory=dict)  # a value for each input that examples do not hold
+
+
+@dataclass(frozen=True)
+class NumericEndpoint:
+    """What a trained model answers where neither texts nor files can go in: numbers to some of the answers of `serve`.
+
+    `numbers` makes its inputs of the raw inputs of `serve`, as a client has to; `reading` tells clients how, as JSON.
+    """
+
+    answer: Callable[[Tensors], Tensors]
+    signature: dict[str, "tf.TensorSpec"]
+    numbers: Callable[[Tensors], Tensors]
+    reading: Mapping[str, Any]
 
 
 class Preprocessor(abc.ABC):
@@ -35,7 +49,7 @@ class Preprocessor(abc.ABC):
     """
 
     state: dict[str, np.ndarray]
-    lookups: Sequence["keras.Layer"] = ()  # layers with tables, which an export has to carry along
+    lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, which an export has to carry along
 
     @abc.abstractmethod
     def adapt(self, train: pd.DataFrame) -> None:
@@ -86,6 +100,7 @@ class Task(abc.ABC):
     samples: int = 0  # validation examples whose answers are kept as training goes on, for the report
     curves: Sequence[str] = ()  # metrics whose course the report draws beside that of `training.monitor`
     reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
+    limits: str  # what whoever takes up a trained model should know before relying on it
 
     @abc.abstractmethod
     def answer(
@@ -130,6 +145,10 @@ class Task(abc.ABC):
         A client's raw inputs may be others than an example's: see `raw_inputs`.
         """
         return {"serve": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature)}
+
+    def numeric_endpoint(self, model: "keras.Model", preprocessor: Preprocessor) -> NumericEndpoint | None:
+        """Answer numbers, for formats that know nothing else: unless overridden, the task cannot do without texts."""
+        return None
 
     def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Give examples as a client would send them to `serve`: unless overridden, with the same columns."""

@@ -42,7 +42,7 @@ class Tokenizer(abc.ABC):
 
     state: dict[str, np.ndarray]
     pieces: list[str]  # the text of each id, for people to read
-    lookups: list[keras.layers.Layer] = []
+    lookups: list[tf.Module] = []  # what an export has to carry along
 
     @property
     def size(self) -> int:
@@ -176,6 +176,7 @@ class Subwords(Tokenizer):
         self.state = {"sentencepiece": state["sentencepiece"]}
         model = state["sentencepiece"].tobytes()
         self._tokenizer = tf_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
+        self.lookups = [self._tokenizer]
         size = int(self._tokenizer.vocab_size())
         learnt = [piece.decode() for piece in self._tokenizer.id_to_string(tf.range(size)).numpy()[4:]]
         self.pieces = [*SPECIAL, *(piece.replace("\u2581", " ") for piece in learnt)]

@@ -4,9 +4,14 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import keras
 import pytest
 from conftest import invoke
+
+from pipelines.config import load_config
+from pipelines.fit import load_run_dataset
 
 ALONE = """
 import json, sys
@@ -43,3 +48,95 @@ def test_a_place_that_cannot_be_written_gets_one_line(finished_run, tmp_path):
     result = invoke("export", finished_run, "--to", tmp_path / "file")
     assert result.exit_code == 1
     assert "cannot write an export here" in result.stderr
+
+
+def test_parity_says_what_was_compared(finished_run, finished_export):
+    parity = json.loads((finished_export / "1" / "parity.json").read_text())
+    test = load_run_dataset(load_config(finished_run / "config.yaml"))
+    assert parity["compared"] and parity["examples"] == len(test.test)
+    assert parity["fingerprint"] == test.record["fingerprint"]["test"]
+    saved_model = parity["formats"]["saved_model"]
+    assert set(saved_model["versions"]) == {"tensorflow", "tensorflow-text"}
+    signature = saved_model["signatures"]["serving_default"]
+    assert signature["inputs"] == ["Area__m2_", "age", "district"]
+    assert signature["answers"]["price"]["largest_difference"] <= saved_model["tolerance"]
+
+
+def test_a_drifting_export_is_refused_and_leaves_nothing(finished_run, tmp_path, monkeypatch):
+    kind = type(keras.export.ExportArchive())  # which class that is depends on Keras's backend
+    track, write_out, models = kind.track, kind.write_out, []
+
+    def tracked(archive, resource):
+        models.append(resource)
+        track(archive, resource)
+
+    def tampered(archive, *arguments, **options):
+        weights = models[0].get_weights()
+        models[0].set_weights([1.01 * weight for weight in weights])
+        write_out(archive, *arguments, **options)
+        models[0].set_weights(weights)
+
+    monkeypatch.setattr(kind, "track", tracked)
+    monkeypatch.setattr(kind, "write_out", tampered)
+    result = invoke("export", finished_run, "--to", tmp_path / "houses")
+    assert result.exit_code == 1
+    assert "answer 'price'" in result.stderr and "refused" in result.stderr
+    assert list((tmp_path / "houses").iterdir()) == []
+
+
+def moved(run: Path, to: Path) -> Path:
+    """Copy a run to where its data is not."""
+    shutil.copytree(run, to)
+    root = load_config(run / "config.yaml").data["root"]
+    (to / "config.yaml").write_text((to / "config.yaml").read_text().replace(root, f"{root}/gone"))
+    return to
+
+
+def test_without_its_data_a_run_is_exported_only_unchecked_and_the_card_says_so(finished_run, tmp_path):
+    run = moved(finished_run, tmp_path / "run")
+    refused = invoke("export", run, "--to", tmp_path / "houses")
+    assert refused.exit_code == 1 and not (tmp_path / "houses").exists()
+    assert "--unchecked" in refused.stderr and "Traceback" not in refused.stderr
+    result = invoke("export", run, "--to", tmp_path / "houses", "--unchecked")
+    assert result.exit_code == 0, result.output
+    version = tmp_path / "houses" / "1"
+    assert json.loads((version / "parity.json").read_text())["compared"] is False
+    assert "**Not compared**" in (version / "model_card.md").read_text()
+    assert not (version / "assets.extra" / "tf_serving_warmup_requests").exists()
+    assert invoke("predict", tmp_path / "houses", "{}").exit_code == 0
+
+
+def test_changed_data_is_no_data_to_compare_on(finished_run, csv, tmp_path):
+    run = moved(finished_run, tmp_path / "run")
+    root = Path(load_config(run / "config.yaml").data["root"])
+    root.mkdir()
+    try:
+        rows = csv.read_text().splitlines()
+        (root / csv.name).write_text("\n".join([rows[0], *reversed(rows[1:])]))
+        result = invoke("export", run, "--to", tmp_path / "houses")
+    finally:
+        shutil.rmtree(root)
+    assert result.exit_code == 1 and "not what this run began with" in result.stderr
+
+
+def test_recorded_requests_warm_the_server_up(finished_export):
+    from pipelines.serving.versions import Version
+
+    version = Version(finished_export / "1")
+    assert (finished_export / "1" / "assets.extra" / "tf_serving_warmup_requests").is_file()
+    assert version.warm_up() == 2, "one request of one row, one of several"
+
+
+def test_the_model_card_tells_task_data_metrics_limits_and_making(finished_run, finished_export):
+    card = (finished_export / "1" / "model_card.md").read_text()
+    assert card.startswith("# house_prices: mlp\n")
+    titles = [line[3:] for line in card.splitlines() if line.startswith("## ")]
+    assert titles == ["What it does", "Data", "Metrics", "Limits", "How it was made", "Compared with the run"]
+    data = json.loads((finished_run / "data.json").read_text())
+    assert all(fingerprint in card for fingerprint in data["fingerprint"].values())
+    metrics = json.loads((finished_run / "metrics.json").read_text())
+    for name, value in metrics["test"].items():
+        (row,) = [line for line in card.splitlines() if line.startswith(f"| {name} |")]
+        assert float(row.split("|")[4].replace(",", "")) == pytest.approx(value, rel=1e-3, abs=1)
+    assert "`district`: string" in card and "licence: not stated" in card
+    assert (finished_run / "config.yaml").read_text() in card

@@ -10,7 +10,7 @@ from typing import Any
 
 import bentoml
 
-BATCH, LATENCY_MS, CONCURRENT = 64, 1000, 256
+BATCH, LATENCY_MS, CONCURRENT = 64, 10_000, 256
 
 
 @bentoml.service(workers=1, traffic={"timeout": 60, "max_concurrency": CONCURRENT})

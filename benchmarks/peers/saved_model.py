@@ -19,13 +19,17 @@ class SavedModel:
     def answer(self, instances: list) -> list[dict]:
         """Answer instances together."""
         columns = {name: [self._value(instance, name) for instance in instances] for name in self.inputs}
+        plain = self.answer_columns(columns)
+        return [{name: _plain(array[row]) for name, array in plain.items()} for row in range(len(instances))]
+
+    def answer_columns(self, columns: dict[str, list]) -> dict[str, np.ndarray]:
+        """Answer a list of values for each input."""
         arrays = {
             name: np.array(values, object if self.inputs[name].dtype == tf.string else "float32")
             for name, values in columns.items()
         }
         outputs = self.function(**{name: tf.constant(array) for name, array in arrays.items()})
-        plain = {name: tensor.numpy() for name, tensor in outputs.items()}
-        return [{name: _plain(array[row]) for name, array in plain.items()} for row in range(len(instances))]
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     def _value(self, instance, name: str):
         value = instance[name] if isinstance(instance, dict) and name in instance else instance

@@ -32,8 +32,9 @@ def run(config: str | Path, overrides: Sequence[str] = ()) -> Finished:
         UserError: as `train` and `export` do.
     """
     fitted, folder = train(config, overrides)
-    version = write_export(fitted, Path("exports") / fitted.config.task)
-    examples = load_run_dataset(fitted.config).test.head(SHOWN)
+    test = load_run_dataset(fitted.config).test
+    version = write_export(fitted, folder, Path("exports") / fitted.config.task, test)
+    examples = test.head(SHOWN)
     raw = fitted.task.raw_inputs(examples)
     exported = Export(version)
     answers = as_records(fitted.task, exported.answer_table(raw))

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -14,10 +15,11 @@ from pipelines.data import Dataset
 from pipelines.errors import UserError
 from pipelines.fit import load_run_dataset
 from pipelines.tuning.journal import SearchFolder
+from pipelines.tuning.pools import LocalPool, Pool, RayPool
 from pipelines.tuning.report import write_results
 from pipelines.tuning.search import Search
 from pipelines.tuning.space import Space
-from pipelines.tuning.trials import LocalPool, Pool, RayPool
+from pipelines.tuning.trials import get_ready
 
 
 def tune(
@@ -43,14 +45,15 @@ def tune(
     space.hyperparameters()
     folder = _folder(base.task, search_dir, resume)
     dataset = _with_absolute_paths(load_run_dataset(base))
-    pool, threads = _pool(workers, ray)
+    varying = any(path.split(".")[0] in ("data", "split") for path in space.nodes)
+    shared = None if varying else dataset
+    pool = _pool(workers, ray, folder, shared)
     try:
         with folder.locked():
             folder.begin(space.unresolved.to_yaml(), dataset.record["fingerprint"])
-            varying = any(path.split(".")[0] in ("data", "split") for path in space.nodes)
-            search = Search(folder, space, None if varying else dataset, shown)
+            search = Search(folder, space, shared, shown)
             try:
-                search.run(pool, workers, threads)
+                search.run(pool, workers)
             finally:
                 write_results(search)
             return search
@@ -75,12 +78,13 @@ def _with_absolute_paths(dataset: Dataset) -> Dataset:
     return replace(dataset, **splits)
 
 
-def _pool(workers: int, ray: str | None) -> tuple[Pool, int | None]:
-    """Give the pool, and how many threads each trial may use where several share this machine."""
+def _pool(workers: int, ray: str | None, folder: SearchFolder, dataset: Dataset | None) -> Pool:
+    """Give the pool; where several trials share this machine, each may use its share of the threads."""
     if ray is not None:
-        return RayPool(ray, workers), None
+        return RayPool(ray, workers)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return LocalPool(), max(1, cores // workers) if workers > 1 else None
+    threads = max(1, cores // workers) if workers > 1 else None
+    return LocalPool(partial(get_ready, folder.config, dataset, threads))
 
 
 def _folder(task: str, search_dir: str | Path | None, resume: bool) -> SearchFolder:

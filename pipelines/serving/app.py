@@ -17,6 +17,7 @@ from pipelines.serving.refusals import Refusal, invalid
 from pipelines.serving.rpc import serve_grpc
 from pipelines.serving.service import Service
 from pipelines.serving.settings import Settings
+from pipelines.serving.shortcuts import Shortcuts
 
 ABOUT = (
     "Answers of exported models: TensorFlow Serving's REST API, the Open Inference Protocol v2, and streams of text."
@@ -43,7 +44,8 @@ def create_app(settings: Settings, with_grpc: bool = True) -> FastAPI:
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
     add_playground(app, service)
-    app.add_middleware(Edge, service=service)
+    app.add_middleware(Shortcuts, service=service)
+    app.add_middleware(Edge, service=service)  # the last one is asked first
     return app
 
 

@@ -48,7 +48,7 @@ class Edge:
                 answered = MutableHeaders(scope=message)
                 answered["X-Request-ID"] = request_id
                 answered["X-Content-Type-Options"] = "nosniff"
-                if self.service.stopping:
+                if self.service.closing:
                     answered["Connection"] = "close"
             await send(message)
 

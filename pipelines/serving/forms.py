@@ -16,16 +16,17 @@ from pipelines.serving.refusals import Refusal
 from pipelines.serving.rest import rows
 from pipelines.serving.service import Address, Service
 from pipelines.serving.signatures import DEFAULT, Arrays, Signature
-from pipelines.serving.streaming import FINISHED, START, TEXT
+from pipelines.serving.streaming import START
 from pipelines.serving.tensors import Spec, to_json
 from pipelines.serving.versions import Version
 
-EXAMPLES = "examples"  # of raw inputs, in an export's about.json: the first fills the form
 IMAGE = "image"
 STARTS, STOPS, KINDS = "start", "stop", "type"  # outputs that mark parts of a text, by their characters
 FIELDS_IN_A_ROW = 4
+FIELDS_ABOVE = 12  # at the most stand above the answer
 MOST_BARS = 10
-STYLE = ".answer {font-size: 1.3em} .fields {gap: 8px}"
+HEADLINE = 60  # characters
+STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal}"
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,15 @@ def _form(service: Service, name: str, version: Version | None) -> None:
         *(f"{key} `{version.about[key]}`" for key in ("task", "model") if key in version.about),
     ]
     gr.Markdown(", ".join(about))
-    example = _example(version)
-    fields = _fields(signature, example)
+    many = len(signature.inputs) > FIELDS_ABOVE
+    fields = [] if many else _fields(signature, _example(version))
     shown = ways_to_show(signature)
     with gr.Row():
         button = gr.Button("Ask", variant="primary")
         streamed = gr.Button("Complete, piece by piece") if START in version.signatures else None
     results = [way.component() for way in shown]
+    if many:  # the answer would be far below them
+        fields = _fields(signature, _example(version))
     button.click(partial(_ask, service, name, signature, shown), fields, results, api_visibility="private")
     if streamed is not None:
         text = gr.Textbox(label="text", lines=6, interactive=False)
@@ -90,7 +93,7 @@ def _form(service: Service, name: str, version: Version | None) -> None:
 def _fields(signature: Signature, example: dict[str, Any]) -> list[Any]:
     made, names = [], list(signature.inputs)
     for first in range(0, len(names), FIELDS_IN_A_ROW):
-        with gr.Row(elem_classes="fields"):
+        with gr.Row():
             for name in names[first : first + FIELDS_IN_A_ROW]:
                 made.append(_field(signature.inputs[name], example.get(name), len(names) == 1))
     return made
@@ -106,7 +109,7 @@ def _field(spec: Spec, example: Any, only: bool) -> Any:
     if spec.dtype.is_bool:
         return gr.Checkbox(label=spec.name, value=bool(example))
     kind = "a number, or nothing" if spec.dtype.is_floating else "a whole number"
-    return gr.Textbox(label=spec.name, value="" if example is None else str(example), placeholder=kind)
+    return gr.Textbox(label=spec.name, value="" if example is None else f"{example:g}", placeholder=kind)
 
 
 def ways_to_show(signature: Signature) -> list[Shown]:
@@ -149,7 +152,12 @@ def bars(names: str, weights: str, outputs: Arrays, instance: dict[str, Any]) ->
 def plain(names: list[str], outputs: Arrays, instance: dict[str, Any]) -> str:
     """Write values with their names."""
     values = {name: to_json(outputs[name][:1], name)[0] for name in names}
-    return "<br>".join(f"{html.escape(name)}: <b>{html.escape(_written(value))}</b>" for name, value in values.items())
+    return "<br>".join(f"{html.escape(name)}: {_tagged(_written(value))}" for name, value in values.items())
+
+
+def _tagged(text: str) -> str:
+    kind = ' class="text"' if len(text) > HEADLINE else ""  # a whole text in bold is hard to read
+    return f"<b{kind}>{html.escape(text)}</b>"
 
 
 def _written(value: Any) -> str:
@@ -171,11 +179,9 @@ async def _ask(service: Service, name: str, signature: Signature, shown: list[Sh
 async def _stream(service: Service, name: str, signature: Signature, *values: Any) -> AsyncIterator[str]:
     text = ""
     try:
-        async for outputs in await service.stream(Address(name), partial(rows, [_instance(signature, values)])):
-            text += outputs[TEXT].reshape(-1)[0].decode(errors="replace")
+        async for piece in await service.stream(Address(name), partial(rows, [_instance(signature, values)])):
+            text += piece.text
             yield text
-            if outputs[FINISHED].all():
-                return
     except Refusal as refusal:
         raise gr.Error(refusal.reason) from None
 
@@ -203,5 +209,10 @@ def _value(spec: Spec, value: Any) -> Any:
 
 
 def _example(version: Version) -> dict[str, Any]:
-    given = version.about.get(EXAMPLES)
-    return given[0] if isinstance(given, list) and given and isinstance(given[0], dict) else {}
+    """Take what fills the form at first from a recorded request; an image is left to who looks at the page."""
+    recorded = {name: array[0] for name, array in version.examples.get(DEFAULT, {}).items() if array.ndim == 1}
+    return {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else None if value != value else value.item()
+        for name, value in recorded.items()
+        if IMAGE not in name.lower()
+    }

@@ -72,7 +72,7 @@ def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
         return written({"name": request.path_params["name"], "ready": True})
 
     async def infer(request: Request) -> Response:
-        return await _infer(service, request, address(request))
+        return await infer_tensors(service, request, address(request))
 
     parameters = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
     if numbered:
@@ -113,7 +113,8 @@ def _described(spec: Spec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": DATATYPES.get(spec.dtype, spec.dtype.name.upper()), "shape": shape}
 
 
-async def _infer(service: Service, request: Request, address: Address) -> Response:
+async def infer_tensors(service: Service, request: Request, address: Address) -> Response:
+    """Answer tensors, in JSON or in bytes."""
     content = await request.body()
     length = request.headers.get(HEADER_LENGTH, str(len(content)))
     if not length.isascii() or not length.isdigit() or int(length) > len(content):

@@ -19,7 +19,7 @@ from pipelines.serving.descriptions import BODIES, answers
 from pipelines.serving.refusals import Refusal, invalid, unknown
 from pipelines.serving.service import Address, Service
 from pipelines.serving.signatures import CLASSIFY, REGRESS, Arrays, Signature
-from pipelines.serving.streaming import FINISHED, TEXT
+from pipelines.serving.streaming import Piece
 from pipelines.serving.tensors import from_json, to_json
 
 Name = Annotated[str, Path(description="a model's name")]
@@ -97,9 +97,9 @@ async def stream(service: Service, request: Request, address: Address) -> Respon
     body = await read_object(request)
     if "inputs" not in body:
         raise invalid("a stream is asked for with 'inputs'")
-    outputs = await service.stream(address, partial(columns, body["inputs"]))
+    pieces = await service.stream(address, partial(columns, body["inputs"]))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_sent(outputs), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_sent(pieces), media_type="text/event-stream", headers=headers)
 
 
 async def status(service: Service, request: Request, address: Address) -> Response:
@@ -194,11 +194,9 @@ async def _answer_examples(service: Service, request: Request, address: Address,
     return (await service.answer(address, text_of(body, "signature_name"), read, method=method)).outputs
 
 
-async def _sent(outputs: AsyncIterator[Arrays]) -> AsyncIterator[bytes]:
+async def _sent(pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
     try:
-        async for step in outputs:
-            text = step[TEXT].reshape(-1)[0].decode(errors="replace")
-            event = {"text": text, "finished": bool(step[FINISHED].all())}
-            yield b"data: " + pydantic_core.to_json(event) + b"\n\n"
+        async for piece in pieces:
+            yield b"data: " + pydantic_core.to_json(piece) + b"\n\n"
     except Refusal as refusal:
         yield b"event: error\ndata: " + pydantic_core.to_json({"error": refusal.reason}) + b"\n\n"

@@ -33,10 +33,10 @@ from tensorflow_serving.apis import (
 from pipelines.errors import UserError
 from pipelines.serving import examples
 from pipelines.serving.logs import log
+from pipelines.serving.protos import from_proto
 from pipelines.serving.refusals import Kind, Refusal, invalid, unknown
 from pipelines.serving.service import Address, Answer, Service
 from pipelines.serving.signatures import CLASSIFY, REGRESS, Arrays, Signature
-from pipelines.serving.tensors import from_proto
 
 HEALTH_SECONDS = 0.5  # between looks at whether the models are ready
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import tempfile
+import time
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,8 @@ from pipelines.serving.settings import Settings
 from pipelines.startup import import_tensorflow
 
 BACKLOG = 2048
+TOO_MANY_HEADERS = b"HTTP/1.1 431 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+CLOSING_SECONDS = 0.05  # between looks at whether the last connection is closed
 
 
 def serve(settings: Settings) -> None:
@@ -51,12 +54,19 @@ def serve(settings: Settings) -> None:
 
 
 class Draining(uvicorn.Server):
-    """End in two steps: first close each connection after its answer, then take no more."""
+    """End in steps that cut off nobody: be not ready, take no more connections, close each after its next answer."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let clients go before the socket closes."""
-        self.lifespan.state["service"].stopping = True
-        await asyncio.sleep(self.config.app.args[0].drain_seconds)
+        """Let clients go before their connections are closed."""
+        service = self.lifespan.state["service"]
+        service.stopping = True
+        await asyncio.sleep(service.settings.drain_seconds)  # for whoever sends requests here by looking at /ready
+        for server in self.servers:
+            server.close()
+        service.closing = True
+        due = time.monotonic() + service.settings.drain_seconds
+        while self.server_state.connections and time.monotonic() < due:
+            await asyncio.sleep(CLOSING_SECONDS)
         await super().shutdown(sockets)
         log("stopped")
 
@@ -95,12 +105,22 @@ class Workers(Multiprocess):
 
 
 class Patient(HttpToolsProtocol):
-    """Give a client `read_seconds` for its headers, from the connection's or the request's beginning."""
+    """Give a client `read_seconds` for its headers, from the connection's or request's beginning, and bound them."""
+
+    _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin to count."""
         super().connection_made(transport)
         self._await_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes, as long as the headers among them do not become too many: the parser would keep them all."""
+        super().data_received(data)
+        self._header_bytes = 0 if self._headers_due.cancelled() else self._header_bytes + len(data)
+        if self._header_bytes > self.config.app.args[0].max_header_bytes:
+            self.transport.write(TOO_MANY_HEADERS)
+            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Begin to count for a further request."""

@@ -16,7 +16,7 @@ from pipelines.serving.logs import log
 from pipelines.serving.refusals import Kind, Refusal, invalid
 from pipelines.serving.settings import Settings
 from pipelines.serving.signatures import DEFAULT, Arrays, Signature
-from pipelines.serving.streaming import START, STEP, check_streams, events
+from pipelines.serving.streaming import START, STEP, Piece, check_streams, pieces
 from pipelines.serving.versions import Version
 
 
@@ -45,7 +45,8 @@ class Service:
         self.settings = settings
         self.gauges = Gauges()
         self.catalogue = Catalogue(settings.folders, settings.labels, self._count_versions)
-        self.stopping = False
+        self.stopping = False  # no longer ready
+        self.closing = False  # and each connection ends with its next answer
         self.streams = 0
         # Streams must not keep batches from running, so that there is a thread for either.
         self._executor = ThreadPoolExecutor(settings.runners * max(1, len(settings.folders)), "batches")
@@ -102,8 +103,8 @@ class Service:
         outputs = {name: outputs[name] for name in wanted or signature.outputs}
         return Answer(version.number, signature, outputs)
 
-    async def stream(self, address: Address, read: Callable[[Signature], Arrays]) -> AsyncIterator[Arrays]:
-        """Start a stream of outputs, one dict a step; the start has run when this returns.
+    async def stream(self, address: Address, read: Callable[[Signature], Arrays]) -> AsyncIterator[Piece]:
+        """Start a stream of a text; the first piece is there when this returns.
 
         Raises:
             Refusal: where the request cannot be answered.
@@ -116,6 +117,8 @@ class Service:
             raise Refusal(Kind.BUSY, "too many streams at a time; try again later")
         inputs = read(start)
         self._check(inputs)
+        if any(len(array) != 1 for array in inputs.values() if array.ndim):
+            raise invalid("a stream answers one row; ask for each by itself")
         held = contextlib.ExitStack()
         held.enter_context(version.in_use())
         held.enter_context(self._counted_stream())
@@ -124,7 +127,7 @@ class Service:
         except BaseException:
             held.close()
             raise
-        return events(first, step, self._stream_executor, self.settings.max_stream_steps, held)
+        return pieces(first, step, self._stream_executor, self.settings.max_stream_steps, held)
 
     @contextlib.contextmanager
     def _counted_stream(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 TOKEN_VARIABLE = "PIPELINES_TOKEN"
@@ -26,6 +27,7 @@ class Settings:
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # model -> label -> version
     poll_seconds: float = 5.0
     max_rows: int = 1024  # of one request
+    max_header_bytes: int = 256 << 10  # the last part of them may come with the body's first
     max_body_bytes: int = 32 << 20
     max_bodies_bytes: int = 256 << 20  # of all requests at a time
     max_connections: int = 1000
@@ -34,10 +36,10 @@ class Settings:
     max_stream_steps: int = 4096
     max_streams: int = 32
     read_seconds: float = 30.0  # a client's time for its headers, and again for its body
-    drain_seconds: float = 1.0  # from SIGTERM on, connections are closed after their answer, then no more are taken
+    drain_seconds: float = 1.0  # of being not ready before no more connections are taken; again, for each to be closed
     stop_seconds: float = 60.0  # then, for answers under way
 
-    @property
+    @cached_property
     def runners(self) -> int:
         """Give the number of batches that run at a time; each uses several cores by itself."""
         return max(1, (os.cpu_count() or 1) // (2 * self.workers))

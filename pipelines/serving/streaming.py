@@ -5,9 +5,11 @@ Outputs whose names are inputs of `stream_step` are fed back into it. Of each ca
 """
 
 import asyncio
+import codecs
 import contextlib
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from dataclasses import dataclass
 
 from pipelines.serving.refusals import invalid
 from pipelines.serving.signatures import Arrays, Signature
@@ -31,15 +33,25 @@ def check_streams(start: Signature, step: Signature) -> None:
             raise invalid(f"this model cannot be streamed: '{signature.name}' has no output '{min(missing)}'")
 
 
-async def events(
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text, and whether it is the last one."""
+
+    text: str
+    finished: bool
+
+
+async def pieces(
     first: Arrays, step: Signature, executor: Executor, most_steps: int, held: contextlib.ExitStack
-) -> AsyncIterator[Arrays]:
-    """Give the outputs of each call; `held` is let go at the end, also where nobody listens any more."""
+) -> AsyncIterator[Piece]:
+    """Give the text of each call; `held` is let go at the end, also where nobody listens any more."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may come in two pieces
     with held:
         outputs = first
-        for _ in range(most_steps):
-            yield outputs
-            if outputs[FINISHED].all():
+        for number in range(most_steps):
+            finished = bool(outputs[FINISHED].all()) or number == most_steps - 1
+            yield Piece(decode(outputs[TEXT].reshape(-1)[0], finished), finished)
+            if finished:
                 return
             state = {name: outputs[name] for name in step.inputs}
             outputs = await asyncio.get_running_loop().run_in_executor(executor, step.call, state)

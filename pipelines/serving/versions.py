@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
+from pipelines.saved_model import load_saved_model, read_graph
+from pipelines.serving.protos import from_proto
 from pipelines.serving.signatures import DEFAULT, Arrays, Signature
-from pipelines.serving.tensors import Spec, from_proto
+from pipelines.serving.tensors import Spec
 
 EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
 WARMUP = "tf_serving_warmup_requests"
@@ -30,17 +31,16 @@ class Version:
         """
         self.number = int(folder.name)
         self.folder = folder
-        graph = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
-        self.definitions = {
-            name: definition for name, definition in graph.signature_def.items() if not name.startswith("__")
-        }
-        self._loaded = tf.saved_model.load(str(folder))  # signatures stop working where this is let go
+        signatures = read_graph(folder).signature_def.items()
+        self.definitions = {name: definition for name, definition in signatures if not name.startswith("__")}
+        self._loaded = load_saved_model(folder)  # signatures stop working where this is let go
         functions = self._loaded.signatures
         self.signatures = {
             name: Signature.read(name, definition, functions[name]) for name, definition in self.definitions.items()
         }
         about = folder / EXTRA / "about.json"
         self.about: dict[str, Any] = json.loads(about.read_text()) if about.is_file() else {}
+        self.examples: dict[str, Arrays] = {}  # signature -> the first recorded request to it
         self.users = 0
 
     @contextmanager
@@ -72,7 +72,9 @@ class Version:
             if log.WhichOneof("log_type") == "predict_log":
                 request = log.predict_log.request
                 signature = self.signatures[request.model_spec.signature_name or DEFAULT]
-                signature.call({key: from_proto(request.inputs[key], spec) for key, spec in signature.inputs.items()})
+                inputs = {key: from_proto(request.inputs[key], spec) for key, spec in signature.inputs.items()}
+                signature.call(inputs)
+                self.examples.setdefault(signature.name, inputs)
                 count += 1
         return count
 

@@ -14,8 +14,9 @@ from pipelines.storage import write_text
 from pipelines.tasks import load_task
 from pipelines.tuning.journal import SearchFolder, Trial
 from pipelines.tuning.oracles import ORACLES, make_oracle, silenced
+from pipelines.tuning.pools import Job, Killed, Pool
 from pipelines.tuning.space import Space
-from pipelines.tuning.trials import Job, Killed, Outcome, Pool, run_trial
+from pipelines.tuning.trials import Outcome, run_trial
 
 POLL_SECONDS = 0.05
 RESTARTS = 2  # of a trial whose process was killed, before it counts as failed
@@ -73,7 +74,7 @@ class Search:
         whole = [t for t in scored if t.until_epoch is None or t.until_epoch >= self.epochs]
         return sorted(whole or scored, key=lambda trial: (sign * trial.score, trial.number))
 
-    def run(self, pool: Pool, workers: int, threads: int | None) -> None:
+    def run(self, pool: Pool, workers: int) -> None:
         """Run trials, `workers` at a time.
 
         Raises:
@@ -82,7 +83,7 @@ class Search:
         self.workers = workers
         while True:
             while len(self.running) < workers and (trial := self._next()) is not None:
-                self._start(trial, pool, threads)
+                self._start(trial, pool)
             if not self.running:
                 self._prune()
                 return
@@ -90,7 +91,7 @@ class Search:
                 time.sleep(POLL_SECONDS)
                 self.shown(self)
             for number in [number for number, job in self.running.items() if job.ready()]:
-                self._collect(self.trials[number], pool, threads)
+                self._collect(self.trials[number], pool)
 
     def _next(self) -> Trial | None:
         """Give a trial to run: one left over or a new proposal, but none that would repeat one that has run or runs."""
@@ -129,13 +130,13 @@ class Search:
         self.folder.note("proposed", trial)
         return trial
 
-    def _start(self, trial: Trial, pool: Pool, threads: int | None) -> None:
+    def _start(self, trial: Trial, pool: Pool) -> None:
         config = self.space.config(trial.values)
         write_text(self.folder.trial_config(trial.number), config.to_yaml())
         run = self.folder.trial(trial.number)
         if trial.goes_on is not None and not run.started:
             self.folder.trial(self._origin(trial.goes_on)).copy_to(run)
-        arguments = (self.folder.trial_config(trial.number), run.folder, self.dataset, threads, trial.until_epoch)
+        arguments = (self.folder.trial_config(trial.number), run.folder, self.dataset, trial.until_epoch)
         self.started[trial.number] = time.monotonic()
         self.running[trial.number] = pool.apply_async(run_trial, arguments)
         self.shown(self)
@@ -144,7 +145,7 @@ class Search:
         repeats = self.trials[number].repeats
         return number if repeats is None else self._origin(repeats)
 
-    def _collect(self, trial: Trial, pool: Pool, threads: int | None) -> None:
+    def _collect(self, trial: Trial, pool: Pool) -> None:
         job = self.running.pop(trial.number)
         trial.seconds += round(time.monotonic() - self.started[trial.number], 2)
         try:
@@ -152,7 +153,7 @@ class Search:
         except Killed as error:
             self.killed[trial.number] = self.killed.get(trial.number, 0) + 1
             if self.killed[trial.number] <= RESTARTS:
-                self._start(trial, pool, threads)  # from its last checkpoint
+                self._start(trial, pool)  # from its last checkpoint
                 return
             outcome = Outcome(None, str(error))
         trial.figures, trial.reason = outcome.figures, outcome.reason

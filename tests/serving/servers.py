@@ -13,7 +13,7 @@ import httpx
 
 ROOT = Path(__file__).parents[2]
 START_SECONDS = 120
-CLI = ("cli.py", "serve", "--poll-seconds", "0.2")
+CLI = ("cli.py", "serve", "--poll-seconds", "0.2", "--drain-seconds", "0.3")
 
 
 class Server:

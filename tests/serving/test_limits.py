@@ -94,6 +94,19 @@ def test_large_bodies_are_refused_with_bounded_memory(server):
     assert server.post(PREDICT, {"instances": [1]}).status_code == 200
 
 
+def test_headers_without_end_are_refused(server):
+    before, sent = server.memory(), 0
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(20)
+        client.sendall(b"GET /live HTTP/1.1\r\nHost: a\r\n")
+        with contextlib.suppress(ConnectionError):
+            while sent < 100 << 20:
+                sent += client.send(b"X-A: " + b"a" * 10_000 + b"\r\n")
+    assert sent < 20 << 20, "the connection was closed"
+    assert server.memory() - before < 50 << 20
+    assert server.get("/live", headers={"X-A": "a" * 10_000}).status_code == 200
+
+
 def test_a_large_message_over_grpc_is_refused(server):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "adder"

@@ -1,8 +1,10 @@
 """Texts that come piece by piece."""
 
+import asyncio
 import json
 
 import httpx
+import numpy as np
 
 
 def pieces(server, prompt: str) -> list[dict]:
@@ -34,3 +36,25 @@ def test_who_leaves_early_leaves_nothing_behind(server):
             assert answer.status_code == 200
             next(answer.iter_lines())
     assert pieces(server, "ab")[-1]["finished"]
+
+
+def test_only_one_row_is_streamed(server):
+    answer = server.post("/v1/models/speller:stream", {"inputs": {"prompt": ["a", "b"]}})
+    assert answer.status_code == 400 and "one row" in answer.json()["error"]
+
+
+def test_a_character_in_two_pieces_arrives_whole():
+    from concurrent.futures import ThreadPoolExecutor
+    from contextlib import ExitStack
+    from types import SimpleNamespace
+
+    from pipelines.serving.streaming import Piece
+    from pipelines.serving.streaming import pieces as in_pieces
+
+    outputs = [{"text": np.array([part], object), "finished": np.array([False])} for part in (b"a\xc3", b"\xa9")]
+    step = SimpleNamespace(inputs={}, call=lambda state: outputs[1])
+
+    async def scenario():
+        return [piece async for piece in in_pieces(outputs[0], step, ThreadPoolExecutor(1), 2, ExitStack())]
+
+    assert asyncio.run(scenario()) == [Piece("a", False), Piece("é", True)]

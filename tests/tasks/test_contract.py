@@ -72,3 +72,9 @@ def test_models_have_the_inputs_that_the_preprocessor_gives(prepared):
     for name, tensor in inputs.items():
         assert tf.TensorShape(model.input[name].shape).is_compatible_with(tensor.shape), name
     assert len(labels) == len(weights) == 8
+
+
+def test_every_task_says_what_its_models_cannot_do(prepared):
+    task, *_ = prepared
+    lines = task.limits.splitlines()
+    assert len(lines) >= 3 and all(line.startswith("- ") and line.endswith(".") for line in lines)

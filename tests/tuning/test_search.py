@@ -11,9 +11,10 @@ from pipelines.commands import tune as tuning
 from pipelines.config import load_config, read_config
 from pipelines.errors import UserError
 from pipelines.tuning.journal import SearchFolder
+from pipelines.tuning.pools import Killed
 from pipelines.tuning.search import Search
 from pipelines.tuning.space import Space
-from pipelines.tuning.trials import Killed, Outcome
+from pipelines.tuning.trials import Outcome
 
 SHARED = "objective: validation.rmse, keep: 2, max_failures: 3"
 TUNING = {
@@ -34,7 +35,7 @@ class MadeUp:
     def apply_async(self, function, arguments):
         if len(self.called) == self.ends_after:
             raise KeyboardInterrupt
-        config_path, folder, _, _, until_epoch = arguments
+        config_path, folder, _, until_epoch = arguments
         config = load_config(config_path)
         self.called.append(folder.name)
         return Answer(self.outcome(config, folder, until_epoch))
@@ -69,7 +70,7 @@ class Answer:
 
 
 def search(folder, csv, pool, *settings, workers=1, resume=False, monkeypatch=None):
-    monkeypatch.setattr(tuning, "_pool", lambda workers, ray: (pool, None))
+    monkeypatch.setattr(tuning, "_pool", lambda *_: pool)
     return tuning.tune(CONFIG, [*overrides(csv), *settings], workers, None, folder, resume)
 
 

@@ -13,7 +13,7 @@ import pytest
 from conftest import CONFIG, invoke, overrides, sets
 from processes import answer, die
 
-from pipelines.tuning.trials import Killed, LocalPool
+from pipelines.tuning.pools import Killed, LocalPool
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = [

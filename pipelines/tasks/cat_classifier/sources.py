@@ -37,7 +37,8 @@ def embedded(
 ) -> Source:
     """Draw pictures of cats and of dogs, rabbits, birds, houses, cars and blobs: drawings, no photographs."""
     examples = pd.DataFrame(_drawn(count), columns=["image", LABEL])
-    return _source({"all": examples}, positive, "error", {"drawn by": "pipelines.tasks.cat_classifier.drawings"})
+    origin = {"drawn by": "pipelines.tasks.cat_classifier.drawings", "licence": "Apache-2.0, as this project"}
+    return _source({"all": examples}, positive, "error", origin)
 
 
 def files(

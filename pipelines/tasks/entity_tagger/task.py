@@ -58,6 +58,14 @@ class EntityTagger(Task):
     models = MODELS
     losses = {"negative_log_likelihood": negative_log_likelihood_loss}
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
+    limits = (
+        "- It finds the types of entities that its training sentences name, and no others.\n"
+        "- Expect worse on texts of another kind, time or language, all in one case, or with many slips: they were not"
+        " measured.\n"
+        "- Names that training never saw are missed more often; `report/` of the run says by how much.\n"
+        "- A token's probability is that of its tag in its sentence, and not calibrated.\n"
+        "- Every sentence is tagged by itself: what was said before does not count."
+    )
 
     def answer(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None

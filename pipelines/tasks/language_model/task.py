@@ -25,6 +25,8 @@ from pipelines.tasks.language_model.writing import Stream, make_choice, next_tok
 MEASURED = 256  # stretches of a split, evenly spread: about a million characters
 SHOWN = 5  # most probable next tokens
 PROMPT_WORDS = 8  # of an example, for the prompts that `run` shows
+SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
+TYPICAL = {"max_tokens": 32, "beams": 1, **SAMPLING, "stop": "\n\n"}  # of inputs that no example holds
 
 
 def cross_entropy() -> keras.Loss:
@@ -51,6 +53,12 @@ class LanguageModelTask(Task):
     curves = ("bits_per_character",)
     batches = staticmethod(random_windows)
     decoding = staticmethod(decoding)
+    limits = (
+        "- It says what is probable after the texts that it learnt from, not what is true.\n"
+        "- It repeats what these texts hold, their errors and their prejudices included, and at times word for word.\n"
+        "- It was measured on the end of the same text: expect worse on texts of another kind, time or language.\n"
+        "- Only as many tokens as its context holds are looked back on."
+    )
 
     def measured(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Take stretches evenly spread over a long split."""
@@ -97,13 +105,15 @@ class LanguageModelTask(Task):
         stream = Stream(model, preprocessor.tokenizer)
         return {
             "serve": Endpoint(lambda raw: self.answer(model, preprocessor, {"tokens": tokens(raw)}), spec(**prompt)),
-            "generate": Endpoint(generate, spec(**whole)),
+            "generate": Endpoint(generate, spec(**whole), TYPICAL),
             "stream_start": Endpoint(
                 lambda raw: stream.start(tokens(raw)), {"prompt": tf.TensorSpec([1], tf.string, "prompt")}
             ),
             "stream_step": Endpoint(stream.step, stream.kept),
             "next_token": Endpoint(
-                lambda raw: next_tokens(model, preprocessor, tokens(raw), raw["top_k"]), spec(**prompt, top_k=tf.int32)
+                lambda raw: next_tokens(model, preprocessor, tokens(raw), raw["top_k"]),
+                spec(**prompt, top_k=tf.int32),
+                {"top_k": SHOWN},
             ),
             "score": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature),
         }

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -52,7 +53,8 @@ def test_every_rung_trains_on_more_than_two_classes(model, images, tmp_path):
 
 
 def test_run_and_export_answer_the_bytes_of_files_as_evaluate_saw_them(finished_cats, tmp_path):
-    exported = invoke("export", finished_cats, "--to", tmp_path / "cats").stdout.strip()
+    formats = ["--format", "onnx", "--format", "litert"]
+    exported = invoke("export", finished_cats, "--to", tmp_path / "cats", *formats).stdout.strip()
     fitted = load_fitted(Run.open(finished_cats))
     test = load_run_dataset(fitted.config).test
     names = [str(path) for path in test["image"]]
@@ -65,6 +67,11 @@ def test_run_and_export_answer_the_bytes_of_files_as_evaluate_saw_them(finished_
     assert right == pytest.approx(accuracy)
     for a, b in zip(of_run, of_export, strict=True):
         assert a["label"] == b["label"] and a["probability"] == pytest.approx(b["probability"], abs=1e-5)
+    compared = json.loads((Path(exported) / "parity.json").read_text())["formats"]
+    for form in ("onnx", "litert"):
+        assert list(compared[form]["signatures"]["serving_default"]["answers"]) == ["probabilities"]
+    about = json.loads((Path(exported) / "numbers.json").read_text())
+    assert about["labels"] == of_run[0]["labels"] and about["threshold"] == fitted.config.preprocessing["threshold"]
 
 
 def test_the_threshold_moves_the_answer_and_not_the_probabilities(images, finished_cats, tmp_path):

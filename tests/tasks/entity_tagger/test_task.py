@@ -58,6 +58,23 @@ print(texts["entity"].numpy()[0].tolist(), texts["start"].numpy()[0].tolist())
     assert done.stdout.strip() == "[b'Bob Lee', b'Oslo'] [3, 20]", done.stderr
 
 
+def test_both_signatures_are_compared_with_the_run_and_warm_a_server_up(exported_tagger):
+    from pipelines.serving.versions import Version
+
+    parity = json.loads((exported_tagger / "1" / "parity.json").read_text())["formats"]["saved_model"]
+    assert set(parity["signatures"]) == {"serving_default", "tokens"} and not parity["left_out"]
+    assert parity["signatures"]["tokens"]["answers"]["entity"] == {"differing_rows": 0}
+    assert Version(exported_tagger / "1").warm_up() == 4
+
+
+@pytest.mark.parametrize("form", ["onnx", "litert"])
+def test_what_keeps_texts_out_of_other_formats_is_named(form, finished_tagger, tmp_path):
+    result = invoke("export", finished_tagger, "--to", tmp_path / "tagger", "--format", form)
+    assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1
+    assert "knows numbers alone" in result.stderr and "RegexReplace" in result.stderr
+    assert not (tmp_path / "tagger").exists()
+
+
 def test_an_entity_is_as_probable_as_all_sequences_with_it(finished_tagger):
     """Sum over every sequence of a short sentence by way of the model's own potentials."""
     import itertools

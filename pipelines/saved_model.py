@@ -1,0 +1,37 @@
+"""SavedModels loaded with TensorFlow alone: no Keras, and none of the code that made them."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow.python.framework import op_def_registry
+
+
+def load_saved_model(folder: Path) -> Any:
+    """Load a SavedModel, with the operations of tensorflow-text where its graph has any."""
+    if any(op_def_registry.get(operation) is None for operation in _operations(read_graph(folder))):
+        _load_text_operations()
+    return tf.saved_model.load(str(folder))
+
+
+def read_graph(folder: Path) -> meta_graph_pb2.MetaGraphDef:
+    """Read a SavedModel's graph and signatures without loading it."""
+    return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
+
+
+def _operations(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
+    nodes = [*graph.graph_def.node, *(node for function in functions.values() for node in function.node_def)]
+    return (operation for operation in {node.op for node in nodes} if operation not in functions)
+
+
+def _load_text_operations() -> None:
+    """Load tensorflow-text's operations as libraries: importing its package would import Keras."""
+    package = find_spec("tensorflow_text")
+    if package is None or package.origin is None:
+        return  # TensorFlow then names the operation that it lacks
+    for library in sorted((Path(package.origin).parent / "python" / "ops").glob("*.so")):
+        tf.load_op_library(str(library))

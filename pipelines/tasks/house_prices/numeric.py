@@ -1,0 +1,61 @@
+"""Houses in numbers alone, for formats that know no texts: a category is its place in a list.
+
+Shapes: B houses.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.task import Tensors
+from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
+
+
+def categories(preprocessor: TablePreprocessor) -> dict[str, list[str]]:
+    """List the values of each column that are looked up, in the order of their places."""
+    vocabulary = [str(value) for value in preprocessor.state["vocabulary"]]
+    return {
+        name: [value.removeprefix(f"{name}=") for value in vocabulary if value.startswith(f"{name}=")]
+        for name in preprocessor.text
+    }
+
+
+def reading(preprocessor: TablePreprocessor) -> dict[str, Any]:
+    """Tell a client how to put a house in numbers."""
+    rule = (
+        "numbers as they are (float32), NaN where missing; of a category its place in this list (int32), from 1, or 0"
+        " where the list does not hold it; a missing category is the text ''"
+    )
+    return {"inputs": rule, "categories": categories(preprocessor)}
+
+
+def signature(preprocessor: TablePreprocessor) -> dict[str, tf.TensorSpec]:
+    """Name the columns: float32 numbers, and int32 places."""
+    return {
+        name: tf.TensorSpec([None], tf.int32 if name in preprocessor.text else tf.float32, name=name)
+        for name in preprocessor.signature
+    }
+
+
+def numbers(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
+    """Put raw inputs in numbers (B,), each column on its own."""
+    known = categories(preprocessor)
+    return {name: _places(raw[name], known[name]) if name in known else raw[name] for name in raw}
+
+
+def inputs(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
+    """Give what `TablePreprocessor.inputs` gives, from numbers."""
+    made = preprocessor.scaled(raw, None)
+    if preprocessor.lookups:
+        # Not by one_hot, in which ONNX counts a place of -1 from the end.
+        known = {name: len(values) for name, values in categories(preprocessor).items()}
+        hot = [raw[name][:, None] == tf.range(1, count + 1) for name, count in known.items() if count]
+        gaps = [tf.math.is_nan(raw[name]) for name in preprocessor.gaps]
+        hot += [tf.stack([gap, ~gap], axis=1) for gap in gaps]
+        made["category"] = tf.cast(tf.concat(hot, axis=1), tf.float32)  # in the order of the vocabulary
+    return made
+
+
+def _places(texts: tf.Tensor, known: list[str]) -> tf.Tensor:
+    hit = texts[:, None] == tf.constant(known, tf.string)
+    return tf.reduce_sum(tf.where(hit, tf.range(1, len(known) + 1), 0), axis=1)
