@@ -406,8 +406,8 @@ def table(results: dict[str, list[dict]], rounds: int, steps: int) -> str:
             "# The Transformer of Multi30k: training and beam search",
             "",
             f"{rounds} alternating rounds, a process a run. Training: target tokens a second over {steps} steps, after"
-            " as many others; loss at their end. Beam search: sentences of test 2016 a second, and sacrebleu's cased BLEU"
-            " of what came of it (CTranslate2 divides by the length itself, the others by Wu et al.'s penalty).",
+            " as many others; loss at their end. Beam search: sentences of test 2016 a second, and sacrebleu's cased"
+            " BLEU of what came of it (CTranslate2 divides by the length itself, the others by Wu et al.'s penalty).",
             "",
             "| what | median speed | ours in proportion (min to max) | loss or BLEU | peak memory, MB |",
             "|---|---|---|---|---|",
