@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.batches import make_batches, padded, raw_batches, tensors
+from pipelines.batches import make_batches, make_token_batches, padded, raw_batches, tensors
 
 
 def plan(encode, augment=lambda x, seed: x):
@@ -130,3 +130,43 @@ def test_batches_by_length_come_in_no_order_of_length():
 def test_nothing_is_padded_to_one_step():
     empty = tf.RaggedTensor.from_row_lengths(tf.constant([], tf.string), [0, 0])
     assert padded(empty).shape == (2, 1)
+
+
+def token_stream(first_step=0, tokens=40, steps=24, cache=True):
+    lengths = np.random.default_rng(0).integers(1, 20, 60)
+    examples = pd.DataFrame({"row": range(60), "text": ["x" * length for length in lengths]})
+    encoder = SimpleNamespace(
+        example=lambda raw, training: (
+            tf.strings.bytes_split(raw["text"]),
+            tf.RaggedTensor.from_tensor(raw["row"][:, None]),
+        ),
+        augment=lambda *encoded, seed: encoded,
+    )
+    batches = make_token_batches(examples, encoder, 3, tokens=tokens, cache=cache)
+    taken = [(batch.numpy(), rows.numpy()[:, 0].astype(int)) for batch, rows in batches.stream(first_step).take(steps)]
+    return lengths, batches, taken
+
+
+def test_token_batches_hold_each_example_once_and_about_as_many_tokens():
+    lengths, batches, taken = token_stream(steps=40)
+    steps = batches.steps_per_epoch
+    assert steps == lengths.sum() // 40
+    epochs = [[row for _, rows in taken[at : at + steps] for row in rows] for at in (0, steps)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(60))
+    assert epochs[0] != epochs[1]
+    for batch, rows in taken[:steps]:
+        assert len(rows) > 0
+        assert abs(lengths[rows].sum() - lengths.sum() / steps) < 20  # at most one example more or less
+        assert lengths[rows].sum() / batch.size > 0.5  # little is padding
+
+
+def test_token_batches_taken_up_go_on_as_the_uninterrupted_ones():
+    whole, later = token_stream()[2], token_stream(first_step=20, steps=4)[2]
+    for (_, rows), (_, own) in zip(whole[20:], later, strict=True):
+        np.testing.assert_array_equal(rows, own)
+
+
+def test_an_example_with_more_tokens_than_a_batch_is_one():
+    lengths, batches, taken = token_stream(tokens=5, steps=60)
+    assert batches.steps_per_epoch == lengths.sum() // lengths.max()
+    assert all(len(rows) for _, rows in taken)

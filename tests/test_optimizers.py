@@ -96,3 +96,12 @@ def test_a_step_schedule_falls_at_its_epochs_after_the_warm_up():
     rate = SCHEDULES["step"](1.0, 10, 6, warmup_epochs=1, at_epochs=[2, 4], share=0.1)
     values = [float(rate(step)) for step in (4, 15, 25, 35, 45, 55)]
     np.testing.assert_allclose(values, [0.5, 1.0, 0.1, 0.1, 0.01, 0.01], rtol=1e-5)
+
+
+def test_the_inverse_square_root_falls_from_its_warm_up_on():
+    rate = SCHEDULES["inverse_square_root"](0.1, 10, 99, warmup_epochs=2)
+    steps = [float(rate(step)) for step in range(2000)]
+    assert steps[0] == pytest.approx(0.1 / 20)
+    assert max(steps) == pytest.approx(0.1)
+    for step in (20, 60, 1999):  # Vaswani et al. 2017, equation 3: in proportion to step ** -0.5
+        assert steps[step] == pytest.approx(0.1 * (20 / step) ** 0.5)
