@@ -160,14 +160,20 @@ def evaluate(run: str, split: str, as_json: bool) -> None:
 @click.argument("run_or_export")
 @click.argument("inputs", nargs=-1, metavar="[INPUT...]")
 @click.option("--file", metavar="FILE", help="Answer what this file holds, such as the rows of a CSV file.")
+@click.option("--attention", is_flag=True, help="Show what a run's model looks at as it answers, where it can.")
 @as_json
 @verb
-def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, as_json: bool) -> None:
+def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, attention: bool, as_json: bool) -> None:
     """Answer raw inputs with a finished run or an export.
 
     Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}'
     """
     from pipelines.commands.predict import predict as predict_with
+    from pipelines.commands.predict import predict_attention
+
+    if attention:
+        click.echo("\n\n".join(predict_attention(run_or_export, inputs, file)))
+        return
 
     answers = predict_with(run_or_export, inputs, file)
     if as_json:

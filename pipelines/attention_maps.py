@@ -39,3 +39,18 @@ def _name(axis, names: Sequence[str]) -> None:
 def _visible(name: str) -> str:
     """Show what would not be seen: a blank as its sign, an end of line as its own; and no sign of mathematics."""
     return name.replace(" ", "\u2423").replace("\n", "\u21b5").replace("$", r"\$")
+
+
+def write_attention(weights: np.ndarray, queries: Sequence[str], keys: Sequence[str]) -> str:
+    """Write a map (T, S) in signs, for a terminal: each row shows where one token looks, the darker the more."""
+    names, heads = [_visible(name) for name in queries], [_visible(name) for name in keys]
+    wide = max(map(len, names), default=0)
+    rows = [
+        f"{name:>{wide}}  " + " ".join(_shade(share) * len(head) for share, head in zip(row, heads, strict=True))
+        for name, row in zip(names, weights, strict=True)
+    ]
+    return "\n".join([" " * wide + "  " + " ".join(heads), *rows])
+
+
+def _shade(share: float) -> str:
+    return " \u2591\u2592\u2593\u2588"[int(np.digitize(share, [0.05, 0.2, 0.4, 0.7]))]

@@ -113,15 +113,13 @@ def make_batches(
     Each epoch's order is drawn from (seed, epoch) and each batch's augmentation from (seed, step), so that a stream
     taken up at any step goes on as the uninterrupted one does. One batch of an epoch may be smaller.
     """
-    encode, augment = partial(preprocessor.example, training=True), preprocessor.augment
     count = len(examples)
     if size == "auto":
         size = "full" if count <= FULL_UP_TO else SMALLEST_MINI_BATCH
     size = count if size == "full" else min(size, count)
     steps = -(-count // size)
-    kept = _keeps(cache, examples, encode)
-    rows, read = _encode_all(examples, encode) if kept else tensors(examples), _reader(examples)
-    lengths = _lengths([rows] if kept else _encoded(examples, encode)) if by_length else None
+    rows = _Rows(examples, preprocessor, cache)
+    lengths = rows.lengths() if by_length else None
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
@@ -133,20 +131,84 @@ def make_batches(
         batches = tf.argsort(places, stable=True)
         starts = batches * size - tf.where(batches > batches[0], steps * size - count, 0)
         sizes = tf.where(batches == batches[0], size - (steps * size - count), size)
-        spans = tf.data.Dataset.from_tensor_slices((starts, starts + sizes))
-        return spans.map(lambda start, stop: order[start:stop])
+        return _spans(order, starts, starts + sizes)
 
-    def one_batch(step: tf.Tensor, order: tf.Tensor) -> Any:
-        drawn = tf.nest.map_structure(lambda column: tf.gather(column, order), rows)
-        encoded = padded(drawn if kept else encode(read(drawn)))
-        return augment(*encoded, seed=tf.stack([tf.cast(seed, tf.int64), step]))
+    return Batches(steps_per_epoch=steps, size=size, stream=rows.stream(seed, steps, one_epoch))
 
-    def stream(first_step: int) -> tf.data.Dataset:
-        epochs = tf.data.Dataset.range(first_step // steps, tf.int64.max).flat_map(one_epoch).skip(first_step % steps)
-        batches = epochs.enumerate(first_step).map(one_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return batches.prefetch(tf.data.AUTOTUNE)
 
-    return Batches(steps_per_epoch=steps, size=size, stream=stream)
+def make_token_batches(
+    examples: pd.DataFrame,
+    preprocessor: Encoder,
+    seed: int,
+    *,
+    tokens: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="tokens of a mini-batch, about, each example counted by its longest side; where an example is"
+            " longer, as many as it has",
+        ),
+    ],
+    cache: Cache,
+) -> Batches:
+    """Make shuffled mini-batches of about as many tokens each, of examples of about the same length.
+
+    An epoch's order of examples by length, in which a draw moves each a little, is cut where the sum of lengths passes
+    equal shares of the whole: so each epoch has as many steps as another. Orders and seeds are as in `make_batches`.
+    """
+    rows = _Rows(examples, preprocessor, cache)
+    count, lengths = len(examples), rows.lengths()
+    lengths = tf.ones([count]) if lengths is None else lengths
+    whole = int(tf.reduce_sum(tf.cast(lengths, tf.int64)))
+    steps = max(1, whole // max(tokens, int(tf.reduce_max(lengths))))  # no share is shorter than any example
+
+    def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
+        order = tf.argsort(lengths * (1 + MIXING * draw) + draw, stable=True)
+        sums = tf.cumsum(tf.cast(tf.gather(lengths, order), tf.int64))
+        cuts = tf.searchsorted(sums * steps, whole * tf.range(steps + 1, dtype=tf.int64), side="right")
+        places = tf.random.stateless_uniform([steps], seed=tf.stack([tf.cast(seed, tf.int64), -1 - epoch]))
+        batches = tf.argsort(places, stable=True)
+        return _spans(order, tf.gather(cuts, batches), tf.gather(cuts, batches + 1))
+
+    return Batches(steps_per_epoch=steps, size=count // steps, stream=rows.stream(seed, steps, one_epoch))
+
+
+class _Rows:
+    """A split's raw examples, or what they are encoded to where that is kept."""
+
+    def __init__(self, examples: pd.DataFrame, preprocessor: Encoder, cache: bool | Literal["auto"]):
+        self.examples, self.augment = examples, preprocessor.augment
+        self.encode = partial(preprocessor.example, training=True)
+        self.kept, self.read = _keeps(cache, examples, self.encode), _reader(examples)
+        self.columns = _encode_all(examples, self.encode) if self.kept else tensors(examples)
+
+    def lengths(self) -> tf.Tensor | None:
+        """Give the length of each example (n,) float32, or None where all are as long as each other."""
+        return _lengths([self.columns] if self.kept else _encoded(self.examples, self.encode))
+
+    def stream(
+        self, seed: int, steps: int, one_epoch: Callable[[tf.Tensor], tf.data.Dataset]
+    ) -> Callable[[int], tf.data.Dataset]:
+        """Make an endless stream of what `one_epoch` gives: which rows make each mini-batch."""
+
+        def one_batch(step: tf.Tensor, order: tf.Tensor) -> Any:
+            drawn = tf.nest.map_structure(lambda column: tf.gather(column, order), self.columns)
+            encoded = padded(drawn if self.kept else self.encode(self.read(drawn)))
+            return self.augment(*encoded, seed=tf.stack([tf.cast(seed, tf.int64), step]))
+
+        def stream(first_step: int) -> tf.data.Dataset:
+            epochs = tf.data.Dataset.range(first_step // steps, tf.int64.max).flat_map(one_epoch)
+            batches = epochs.skip(first_step % steps).enumerate(first_step)
+            batches = batches.map(one_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+            return batches.prefetch(tf.data.AUTOTUNE)
+
+        return stream
+
+
+def _spans(order: tf.Tensor, starts: tf.Tensor, stops: tf.Tensor) -> tf.data.Dataset:
+    """Give stretches of an order of rows."""
+    return tf.data.Dataset.from_tensor_slices((starts, stops)).map(lambda start, stop: order[start:stop])
 
 
 def evaluation_batches(examples: pd.DataFrame, encode: Encode, cache: Cache) -> tf.data.Dataset:

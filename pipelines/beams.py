@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.decoding import NEVER, GenerativeModel, Reader, State, any_batch
+from pipelines.decoding import NEVER, GenerativeModel, Reader, State
 from pipelines.tokenizers import END
 
 
@@ -109,10 +109,16 @@ def beam_search(
         lambda now: tf.size(now.rows) > 0,
         go_on,
         (first,),
-        shape_invariants=(tf.nest.map_structure(any_batch, first),),
+        shape_invariants=(tf.nest.map_structure(_open, first),),
         parallel_iterations=1,
     )
     return end.found
+
+
+def _open(tensor: tf.Tensor) -> tf.TensorShape:
+    """Leave all of a shape open but the width: batches become smaller, caches longer."""
+    rank = tensor.shape.rank
+    return tf.TensorShape([*[None] * (rank - 1), tensor.shape[-1] if rank > 1 else None] if rank else [])
 
 
 def _begin(model: GenerativeModel, state: State, prompts: tf.Tensor, at: Any, total: Any, beams: Any) -> Beams:

@@ -65,7 +65,7 @@ def fit(config: Config, run: Run) -> Fitted:
         answers[split] = fitted.answerer.answer_table(examples)
         metrics[split] = fitted.task.score(examples, answers[split])
     write_report(run, fitted, examples, answers["test"])
-    run.finish(metrics)
+    run.finish(metrics, fitted.task.signatures)
     return fitted
 
 

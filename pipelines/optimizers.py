@@ -143,6 +143,18 @@ def cosine(
     )
 
 
+def inverse_square_root(
+    peak: float,
+    steps_per_epoch: int,
+    epochs: int,
+    *,
+    warmup_epochs: Annotated[float, Field(gt=0, description="epochs over which the learning rate rises from zero")],
+) -> Rate:
+    """Divide the learning rate by the root of the steps from the warm-up on (Vaswani et al. 2017, section 5.3)."""
+    warmup = max(1.0, warmup_epochs * steps_per_epoch)
+    return WarmUp(InverseSquareRoot(peak, warmup), warmup)
+
+
 def _fall(kind: Callable[..., Rate], peak: float, steps_per_epoch: int, falling: Falling) -> Rate:
     decay = kind(peak, falling["decay_epochs"] * steps_per_epoch, falling["decay_rate"])
     return WarmUp(decay, falling["warmup_epochs"] * steps_per_epoch)
@@ -154,6 +166,7 @@ SCHEDULES = {
     "exponential": exponential,
     "step": step,
     "cosine": cosine,
+    "inverse_square_root": inverse_square_root,
 }
 
 
@@ -173,3 +186,19 @@ class WarmUp(Rate):
     def get_config(self) -> dict:
         """Give the arguments of this schedule."""
         return {"after": self.after, "steps": self.steps}
+
+
+class InverseSquareRoot(Rate):
+    """Let the learning rate fall as one over the root of (1 + step / scale)."""
+
+    def __init__(self, peak: float, scale: float):
+        self.peak = peak
+        self.scale = scale
+
+    def __call__(self, step):
+        """Give the learning rate of a step, counted from zero."""
+        return self.peak * keras.ops.rsqrt(1.0 + keras.ops.cast(step, "float32") / self.scale)
+
+    def get_config(self) -> dict:
+        """Give the arguments of this schedule."""
+        return {"peak": self.peak, "scale": self.scale}

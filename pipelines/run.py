@@ -35,6 +35,7 @@ class Run:
         self._history = self.folder / "history.csv"
         self._samples = self.folder / "samples.json"
         self._metrics = self.folder / "metrics.json"
+        self._signatures = self.folder / "signatures.json"
         self._weights = self.folder / "model.weights.h5"
         self._preprocessor = self.folder / "preprocessor.npz"
         self._last = self.checkpoints / "last.npz"
@@ -220,8 +221,10 @@ class Run:
         """Read what the preprocessor learnt."""
         return read_arrays(self._preprocessor)
 
-    def finish(self, metrics: Mapping[str, Mapping[str, float]]) -> None:
-        """Write the metrics, which end the run; its checkpoints go."""
+    def finish(self, metrics: Mapping[str, Mapping[str, float]], signatures: Mapping[str, str]) -> None:
+        """Write the metrics, which end the run, and how they are computed; its checkpoints go."""
+        if signatures:
+            write_json(self._signatures, signatures)
         write_json(self._metrics, metrics)
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 

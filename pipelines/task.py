@@ -132,10 +132,17 @@ class Task(abc.ABC):
         """Answer a batch of examples' raw inputs, in graph: what is measured."""
         return self.answer(model, preprocessor, padded(preprocessor.inputs(raw)))
 
+    @property
+    def signatures(self) -> Mapping[str, str]:
+        """Say of metrics exactly how they are computed, where there is a name for that."""
+        return {}
+
     def endpoints(self, model: "keras.Model", preprocessor: Preprocessor) -> dict[str, Endpoint]:
         """Name what an export answers: `serve`, which `predict` asks too, and any other.
 
-        Unless overridden that is `respond`. A client's raw inputs may be others than an example's: see `raw_inputs`.
+        Unless overridden that is `respond`. `predict --attention` asks for `attention`: tokens that look (`queries`
+        (B, T)), tokens looked at (`keys` (B, S)), and how much (`weights` (B, layers, heads, T, S)).
+        A client's raw inputs may be others than an example's: see `raw_inputs`.
         """
         return {"serve": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature)}
 

@@ -141,8 +141,8 @@ class Vocabulary(Tokenizer):
 class Subwords(Tokenizer):
     """Cut texts into pieces by SentencePiece (Kudo & Richardson 2018), which keeps blanks and lines as they are."""
 
-    def __init__(self, size: int, algorithm: str):
-        self.most, self.algorithm = size, algorithm
+    def __init__(self, size: int, algorithm: str, split_digits: bool):
+        self.most, self.algorithm, self.split_digits = size, algorithm, split_digits
 
     def learn(self, texts: Iterable[str]) -> None:
         """Train on texts.
@@ -163,6 +163,7 @@ class Subwords(Tokenizer):
                 **{"normalization_rule_name": "identity", "add_dummy_prefix": False},
                 **{"remove_extra_whitespaces": False, "user_defined_symbols": ["\n"]},
                 **{"character_coverage": 1.0, "max_sentence_length": 1 << 24, "num_threads": 1, "minloglevel": 2},
+                split_digits=self.split_digits,
                 hard_vocab_limit=False,
             )
         except RuntimeError as error:
@@ -190,12 +191,15 @@ class Subwords(Tokenizer):
         return tf.strings.regex_replace(self._tokenizer.detokenize(kept), " \u2047 ", SPECIAL[UNKNOWN])
 
 
-def make_tokenizer(level: str, size: int, algorithm: str) -> Tokenizer:
-    """Make the tokenizer of a level, yet to learn or to be restored."""
+def make_tokenizer(level: str, size: int, algorithm: str, split_digits: bool = False) -> Tokenizer:
+    """Make the tokenizer of a level, yet to learn or to be restored.
+
+    `split_digits` keeps digits apart in subwords, so that no number is a token of its own.
+    """
     if level == "byte":
         return Bytes()
     if level == "subword":
-        return Subwords(size, algorithm)
+        return Subwords(size, algorithm, split_digits)
     split = split_words if level == "word" else partial(tf.strings.unicode_split, input_encoding="UTF-8")
     return Vocabulary(split, size)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.attention_maps import write_attention
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer, as_records
 from pipelines.export import Export
@@ -32,3 +33,26 @@ def predict(
         reading = export.reading
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
     return as_records(task, answer(task.read_inputs(inputs, file, columns, reading)))
+
+
+def predict_attention(run: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None) -> list[str]:
+    """Write where a finished run's model looks, the mean of its heads: a map for each raw input.
+
+    Raises:
+        UserError: where the folder is no finished run, its model has no attention, or an input cannot be read.
+    """
+    if not inputs and file is None:
+        raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
+    fitted = load_fitted(Run.open(run))
+    if "attention" not in fitted.endpoints:
+        raise UserError("--attention", f"the task {fitted.config.task} shows none")
+    answerer = Answerer(fitted.endpoints["attention"])
+    columns = {name: str if spec.dtype.name == "string" else float for name, spec in answerer.signature.items()}
+    answers = answerer.answer_table(fitted.task.read_inputs(inputs, file, columns, fitted.reading))
+    if not answers["weights"].shape[1]:
+        raise UserError("--attention", f"the model {fitted.config.model} has none as it is set")
+    maps = []
+    for weights, *sides in zip(answers["weights"], answers["queries"], answers["keys"], strict=True):
+        queries, keys = ([name.decode() for name in side if name] for side in sides)
+        maps.append(write_attention(weights.mean(axis=(0, 1))[: len(queries), : len(keys)], queries, keys))
+    return maps

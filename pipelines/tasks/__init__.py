@@ -8,6 +8,7 @@ TASKS = {  # a task's name, which is also its folder's: what it does
     "cat_classifier": "the class of an image: cat or not, or any classes of your own",
     "house_prices": "the price of a house, or any other number, from a table of columns",
     "entity_tagger": "the people, places and whatever else you tag, in a sentence",
+    "translator": "a sentence of one language in another",
     "language_model": "the next token of a text, and the ones after it",
 }
 

@@ -1,0 +1,116 @@
+"""Measure the ladder of translators on Multi30k, English to German, test 2016.
+
+    python -m pip install -r benchmarks/requirements.txt
+    python benchmarks/translation.py --root FOLDER_OF_THE_GZ_FILES
+
+Each result is one line of `benchmarks/results/multi30k.jsonl`; lines that are there are not measured again. Every
+choice is made by validation; the test split is scored once, at the end. Published figures are of lower-cased text in
+tokens of Moses: that is what `bleu_moses` computes, of the very translations that
+the cased `bleu` of sacrebleu is computed of.
+"""
+
+import tempfile
+from pathlib import Path
+
+import click
+from measured import CONFIGS, RESULTS, add_line, how, read_lines
+
+from pipelines.startup import import_tensorflow
+
+import_tensorflow(verbose=False)
+
+CONFIG = CONFIGS / "benchmarks" / "multi30k.yaml"
+ROWS = {  # row of the table -> overrides of the config
+    "seq2seq, GRU without attention": ("model=seq2seq", "models.seq2seq.attention=none"),
+    "seq2seq, GRU with additive attention": ("model=seq2seq",),
+    "transformer, 4 + 4 layers of width 128": ("model=transformer",),
+    "transformer, on lower-cased text": ("model=transformer", "preprocessing.lower_case=true"),
+}
+METRICS = ("bleu_moses", "bleu_lower", "bleu", "chrf", "exact_match", "perplexity")
+
+
+@click.command()
+@click.option("--root", required=True, help="Folder of {train,val,test_2016_flickr}.{en,de}.gz.")
+@click.option("--only", default="", help="Measure only rows with this in their name.")
+@click.option("--seeds", default=1, show_default=True, help="Measure the seeds below this.")
+@click.option("--set", "given", multiple=True, help="More overrides of the config.")
+def main(root: str, only: str, seeds: int, given: tuple[str, ...]) -> None:
+    """Measure every row that is not measured yet, then write the table."""
+    path = RESULTS / "multi30k.jsonl"
+    done = read_lines(path)
+    for seed in range(seeds):
+        for name, overrides in ROWS.items():
+            if only in name and not any(line["name"] == name and line["seed"] == seed for line in done):
+                settings = [f"data.root={root}", f"seed={seed}", *overrides, *given]
+                line = {"name": name, "seed": seed, "given": list(given), **measure(settings)}
+                click.echo(line)
+                done.append(line)
+                add_line(path, line)
+    (RESULTS / "multi30k.md").write_text(table(done))
+
+
+def measure(overrides: list[str]) -> dict:
+    """Train one row and score it on validation and test."""
+    from pipelines.commands.train import train
+    from pipelines.fit import load_run_dataset
+
+    with tempfile.TemporaryDirectory() as temporary:
+        fitted, run = train(CONFIG, overrides, Path(temporary) / "run")
+        history = run.history()
+        test = load_run_dataset(fitted.config).test
+        own = [text.decode() for text in fitted.answerer.answer_table(test)["translation"]]
+        return {
+            "validation": run.metrics()["validation"],
+            "test": {**run.metrics()["test"], "bleu_moses": bleu_moses(own, test["target"].tolist())},
+            "parameters": fitted.model.count_params(),
+            "epochs": len(history),
+            "training_seconds": history["seconds"].iloc[-1],
+            "data": run.data()["fingerprint"],
+        }
+
+
+def bleu_moses(own: list[str], right: list[str]) -> float:
+    """Compute BLEU as published figures are: lower case, normalised punctuation, tokens of Moses."""
+    from sacrebleu.metrics import BLEU
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer
+
+    normalizer, tokenizer = MosesPunctNormalizer("de"), MosesTokenizer("de")
+
+    def tokens(text: str) -> str:
+        return tokenizer.tokenize(normalizer.normalize(text.lower()), return_str=True, escape=False)
+
+    return BLEU(tokenize="none", force=True).corpus_score(list(map(tokens, own)), [list(map(tokens, right))]).score
+
+
+def table(lines: list[dict]) -> str:
+    """Write the results, best seed or not, one a line."""
+    rows = [
+        f"| {line['name']} | {line['seed']} | {line['parameters']:,} | {line['epochs']} |"
+        f" {line['training_seconds']:,.0f} | "
+        + " | ".join(f"{line['test'].get(name, float('nan')):.4g}" for name in METRICS)
+        + " |"
+        for line in lines
+    ]
+    return "\n".join(
+        [
+            "# Multi30k, English to German, test 2016",
+            "",
+            "Beam search with 5 beams. `bleu_moses` is what published figures are: lower case, tokens of Moses;"
+            " `bleu_lower` is sacrebleu's of lower-cased text, `bleu` and `chrf` sacrebleu's of cased text,"
+            " detokenised.",
+            "",
+            "| model | seed | parameters | epochs | seconds | " + " | ".join(METRICS) + " |",
+            "|---" * (5 + len(METRICS)) + "|",
+            *rows,
+            "| Transformer-Tiny (Wu et al. 2021), published | | | | | 41.02 | | | | | |",
+            *how(
+                "python benchmarks/translation.py --root FOLDER",
+                ("tensorflow", "keras", "sentencepiece", "sacrebleu", "sacremoses"),
+                "Data: Multi30k task 1 (Elliott et al. 2016), its own splits; choices by validation, test scored once",
+            ),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,424 @@
+"""Time the Transformer of Multi30k: training beside plain PyTorch, beam search beside CTranslate2 and plain PyTorch.
+
+    python -m pip install -r benchmarks/requirements.txt
+    python cli.py train configs/benchmarks/multi30k.yaml --set data.root=FOLDER --run-dir RUN
+    python benchmarks/translation_speed.py RUN
+
+Training: the same mini-batches of token ids, padded, in the same order, with dropout, label smoothing and Adam;
+PyTorch runs its own `nn.Transformer` eagerly. Beam search: the run's weights, in float32, translate test 2016 with as
+many beams as the config says; ours from text to text, the others from token ids to token ids: CTranslate2 on two
+threads, PyTorch by reading the whole beginning again at each token. Every run is a process of its own; runs alternate,
+and the table gives the ratio to ours within each round.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+from measured import CONFIGS, RESULTS, how
+
+ROOT = CONFIGS.parent
+END, START, PAD = 3, 2, 0
+CHUNK = 64  # sentences that the peers search at once, the longest first
+
+
+@click.command()
+@click.argument("run")
+@click.option("--rounds", default=3, show_default=True, help="Alternating runs of each.")
+@click.option("--steps", default=40, show_default=True, help="Training steps that are timed, after as many others.")
+@click.option("--sentences", default=0, help="Translate only so many; 0: all of test.")
+@click.option("--child", default="", hidden=True)
+@click.option("--folder", default="", hidden=True)
+def main(run: str, rounds: int, steps: int, sentences: int, child: str, folder: str) -> None:
+    """Write down what all need, run the rounds, and write the table."""
+    if child:
+        result = MEASURES[child](Path(folder), run, steps, sentences)
+        megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        click.echo(json.dumps({**result, "megabytes": megabytes}))
+        return
+    results: dict[str, list[dict]] = {name: [] for name in MEASURES if name != "prepare"}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in ["prepare", *(name for _ in range(rounds) for name in results)]:
+            options = ["--steps", str(steps), "--sentences", str(sentences), "--folder", temporary, "--child", name]
+            done = subprocess.run(
+                [sys.executable, __file__, run, *options], cwd=ROOT, capture_output=True, text=True, env=os.environ
+            )
+            if done.returncode:
+                sys.exit(done.stderr)
+            if name in results:
+                results[name].append(json.loads(done.stdout.splitlines()[-1]))
+                click.echo(f"{name}: { {key: value for key, value in results[name][-1].items() if key != 'texts'} }")
+    (RESULTS / "translation_speed.md").write_text(table(results, rounds, steps))
+
+
+def _fitted(run: str):
+    from pipelines.startup import import_tensorflow
+
+    import_tensorflow(verbose=False)
+    from pipelines.fit import load_fitted, load_run_dataset
+    from pipelines.run import Run
+
+    fitted = load_fitted(Run.open(run))
+    return fitted, load_run_dataset(fitted.config)
+
+
+def prepare(folder: Path, run: str, steps: int, sentences: int) -> dict:
+    """Write mini-batches, the weights under the names of PyTorch's `nn.Transformer`, and test as token ids."""
+    fitted, dataset = _fitted(run)
+    config, preprocessor = fitted.config, fitted.preprocessor
+    batches = fitted.task.batches(dataset.train, preprocessor, config.seed, **config.batches)
+    for number, (inputs, labels, _) in enumerate(batches.stream(0).take(2 * steps)):
+        np.savez(folder / f"batch{number}.npz", **{k: v.numpy() for k, v in inputs.items()}, labels=labels.numpy())
+    np.savez(folder / "weights.npz", **torch_weights(fitted.model))
+    test = dataset.test.head(sentences or None)
+    ids = preprocessor.encode("source", test["source"].to_numpy(object)).to_list()
+    about = {
+        "ids": ids,
+        "settings": dict(config.models["transformer"]),
+        "smoothing": config.loss["label_smoothing"],
+        "most": config.decoding,
+        "longest": config.preprocessing["longest"],
+    }
+    (folder / "about.json").write_text(json.dumps(about))
+    return {}
+
+
+def torch_weights(model) -> dict[str, np.ndarray]:
+    """Name our weights as `nn.Transformer` does."""
+    weights = {"embedding": model.embedding.embeddings.numpy()}
+
+    def norm(name: str, layer) -> None:
+        weights.update({f"{name}.weight": layer.gamma.numpy(), f"{name}.bias": layer.beta.numpy()})
+
+    def dense(name: str, *layers) -> None:
+        kernels = np.concatenate([layer.kernel.numpy().T for layer in layers])
+        weights.update({f"{name}weight": kernels, f"{name}bias": np.concatenate([x.bias.numpy() for x in layers])})
+
+    def block(name: str, own) -> None:
+        dense(f"{name}.self_attn.in_proj_", own.attention.project_in)
+        dense(f"{name}.self_attn.out_proj.", own.attention.project_out)
+        if hasattr(own, "cross"):
+            dense(f"{name}.multihead_attn.in_proj_", own.cross.project_in, own.cross.project_source)
+            dense(f"{name}.multihead_attn.out_proj.", own.cross.project_out)
+        dense(f"{name}.linear1.", own.up)
+        dense(f"{name}.linear2.", own.down)
+        for at, each in enumerate(own.norms, 1):
+            norm(f"{name}.norm{at}", each)
+
+    sources = [layer for layer in model.encoder.layers if hasattr(layer, "attention")]
+    for side, blocks in (("encoder", sources), ("decoder", model.blocks)):
+        for at, own in enumerate(blocks):
+            block(f"{side}.layers.{at}", own)
+    norm("encoder.norm", next(x for x in model.encoder.layers if type(x).__name__ == "LayerNormalization"))
+    norm("decoder.norm", model.last)
+    return weights
+
+
+def _read(folder: Path) -> tuple[dict, dict]:
+    with np.load(folder / "weights.npz") as weights:
+        return json.loads((folder / "about.json").read_text()), dict(weights)
+
+
+def _batches(folder: Path, count: int) -> list[dict[str, np.ndarray]]:
+    return [dict(np.load(folder / f"batch{number}.npz")) for number in range(count)]
+
+
+def train_ours(folder: Path, run: str, steps: int, sentences: int) -> dict:
+    """Train by Keras's `fit`, executed as the line does."""
+    fitted, dataset = _fitted(run)
+    import keras
+
+    from pipelines.build import build
+    from pipelines.execution import resolve_execution
+    from pipelines.fit import build_model
+
+    config, task, preprocessor = fitted.config, fitted.task, fitted.preprocessor
+    batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
+    model = build_model(config, task, preprocessor)
+    execution = resolve_execution(config.training["execution"], model, steps, batches.varying)
+    loss = build(config.loss, task.losses, "name")
+    model.compile(keras.optimizers.Adam(1e-3, global_clipnorm=1.0), loss, auto_scale_loss=False, **execution)
+    times = []
+    clock = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda *_: times.append(time.perf_counter()),
+        on_epoch_end=lambda *_: times.append(time.perf_counter()),
+    )
+    history = model.fit(batches.stream(0), epochs=2, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[clock])
+    tokens = sum(int((batch["labels"] != PAD).sum()) for batch in _batches(folder, 2 * steps)[steps:])
+    return {"speed": tokens / (times[-1] - times[-2]), "loss": history.history["loss"][-1]}
+
+
+def train_pytorch(folder: Path, run: str, steps: int, sentences: int) -> dict:
+    """Train PyTorch's own Transformer, eagerly."""
+    import torch
+
+    torch.manual_seed(0)
+    about, weights = _read(folder)
+    model = make_pytorch(about["settings"], weights["embedding"].shape[0])
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    batches = [{k: torch.from_numpy(v).long() for k, v in batch.items()} for batch in _batches(folder, 2 * steps)]
+    losses = []
+    for number, batch in enumerate(batches):
+        if number == steps:
+            began = time.perf_counter()
+        scores = model(batch["source"], batch["target"])
+        loss = torch.nn.functional.cross_entropy(
+            scores.flatten(0, 1), batch["labels"].flatten(), ignore_index=PAD, label_smoothing=about["smoothing"]
+        )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    seconds = time.perf_counter() - began
+    tokens = sum(int((batch["labels"] != PAD).sum()) for batch in batches[steps:])
+    return {"speed": tokens / seconds, "loss": statistics.mean(losses[steps:])}
+
+
+def make_pytorch(settings: dict, tokens: int):
+    """Build the network of the config by PyTorch's own layers."""
+    import torch
+    from torch import nn
+
+    width = settings["width"]
+
+    class Network(nn.Module):
+        """Embeddings, positions, a Transformer, and scores by the embeddings."""
+
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(tokens, width)
+            nn.init.normal_(self.embedding.weight, std=width**-0.5)
+            self.register_buffer("positions", torch.from_numpy(_positions(1024, width)))
+            self.drop = nn.Dropout(settings["dropout"])
+            self.layers = nn.Transformer(
+                width,
+                settings["heads"],
+                settings["encoder_layers"],
+                settings["decoder_layers"],
+                settings["feed_forward_units"],
+                settings["dropout"],
+                batch_first=True,
+                norm_first=settings["norm"] == "pre",
+            )
+
+        def embed(self, ids):
+            return self.drop(self.embedding(ids) * width**0.5 + self.positions[: ids.shape[1]])
+
+        def encode(self, source):
+            return self.layers.encoder(self.embed(source), src_key_padding_mask=source == PAD)
+
+        def decode(self, target, memory, padding):
+            mask = nn.Transformer.generate_square_subsequent_mask(target.shape[1])
+            return self.layers.decoder(
+                self.embed(target), memory, tgt_mask=mask, memory_key_padding_mask=padding, tgt_is_causal=True
+            )
+
+        def forward(self, source, target):
+            hidden = self.decode(target, self.encode(source), source == PAD)
+            return nn.functional.linear(hidden, self.embedding.weight)
+
+    return Network()
+
+
+def _positions(count: int, width: int) -> np.ndarray:
+    """Give the sines and cosines that our layer adds."""
+    at = np.arange(width)
+    rates = 10000.0 ** (-2 * (at // 2) / width)
+    return np.sin(np.arange(count)[:, None] * rates + np.where(at % 2, np.pi / 2, 0)).astype("float32")
+
+
+def decode_ours(folder: Path, run: str, steps: int, sentences: int) -> dict:
+    """Translate texts by the answers that an export gives."""
+    fitted, dataset = _fitted(run)
+    from pipelines.evaluation import Answerer
+
+    test = dataset.test.head(sentences or None)
+    answerer = Answerer(fitted.endpoints["serve"])
+    answerer.answer_table(test.head(8))
+    began = time.perf_counter()
+    answers = answerer.answer_table(test)
+    seconds = time.perf_counter() - began
+    texts = [text.decode() for text in answers["translation"]]
+    return {"speed": len(test) / seconds, "bleu": _bleu(texts, test["target"].tolist())}
+
+
+def decode_ctranslate2(folder: Path, run: str, steps: int, sentences: int) -> dict:
+    """Translate token ids by CTranslate2, the weights converted."""
+    import ctranslate2
+
+    about, weights = _read(folder)
+    convert(about["settings"], weights, folder / "converted")
+    translator = ctranslate2.Translator(
+        str(folder / "converted"), device="cpu", compute_type="float32", inter_threads=1, intra_threads=2
+    )
+    sources = [[str(token) for token in row] for row in about["ids"]]
+    wanted = {"beam_size": about["most"]["beams"], "length_penalty": 1.0, "max_decoding_length": about["longest"]}
+    translator.translate_batch(sources[:8], max_batch_size=CHUNK, **wanted)
+    began = time.perf_counter()
+    results = translator.translate_batch(sources, max_batch_size=CHUNK, **wanted)
+    seconds = time.perf_counter() - began
+    return _scored(run, sentences, seconds, [[int(token) for token in result.hypotheses[0]] for result in results])
+
+
+def convert(settings: dict, weights: dict[str, np.ndarray], folder: Path) -> None:
+    """Write the weights as CTranslate2 reads them; a token is called by its id."""
+    from ctranslate2.specs import TransformerSpec
+
+    layers = (settings["encoder_layers"], settings["decoder_layers"])
+    spec = TransformerSpec.from_config(layers, settings["heads"], pre_norm=settings["norm"] == "pre")
+
+    def norm(to, name: str) -> None:
+        to.gamma, to.beta = weights[f"{name}.weight"], weights[f"{name}.bias"]
+
+    def linear(to, name: str, rows: slice = slice(None)) -> None:
+        to.weight, to.bias = weights[f"{name}weight"][rows], weights[f"{name}bias"][rows]
+
+    width, embedding = settings["width"], weights["embedding"]
+    for side, own in (("encoder", spec.encoder), ("decoder", spec.decoder)):
+        (own.embeddings[0] if side == "encoder" else own.embeddings).weight = embedding
+        own.position_encodings.encodings = _positions(1024, width)
+        norm(own.layer_norm, f"{side}.norm")
+        for at, layer in enumerate(own.layer):
+            name = f"{side}.layers.{at}"
+            linear(layer.self_attention.linear[0], f"{name}.self_attn.in_proj_")
+            linear(layer.self_attention.linear[1], f"{name}.self_attn.out_proj.")
+            norm(layer.self_attention.layer_norm, f"{name}.norm1")
+            if side == "decoder":
+                linear(layer.attention.linear[0], f"{name}.multihead_attn.in_proj_", slice(width))
+                linear(layer.attention.linear[1], f"{name}.multihead_attn.in_proj_", slice(width, None))
+                linear(layer.attention.linear[2], f"{name}.multihead_attn.out_proj.")
+                norm(layer.attention.layer_norm, f"{name}.norm2")
+            linear(layer.ffn.linear_0, f"{name}.linear1.")
+            linear(layer.ffn.linear_1, f"{name}.linear2.")
+            norm(layer.ffn.layer_norm, f"{name}.norm{3 if side == 'decoder' else 2}")
+    spec.decoder.projection.weight = embedding
+    tokens = [str(token) for token in range(len(embedding))]
+    spec.register_source_vocabulary(tokens)
+    spec.register_target_vocabulary(tokens)
+    spec.config.unk_token, spec.config.bos_token, spec.config.eos_token = "1", str(START), str(END)
+    spec.config.decoder_start_token = str(START)
+    spec.validate()
+    folder.mkdir(exist_ok=True)
+    spec.save(str(folder))
+
+
+def decode_pytorch(folder: Path, run: str, steps: int, sentences: int) -> dict:
+    """Search plainly: at each token the whole beginning of every beam is read again."""
+    import torch
+
+    about, weights = _read(folder)
+    model = make_pytorch(about["settings"], weights["embedding"].shape[0]).eval()
+    state = {f"layers.{name}": torch.from_numpy(value) for name, value in weights.items() if name != "embedding"}
+    model.load_state_dict({**model.state_dict(), **state, "embedding.weight": torch.from_numpy(weights["embedding"])})
+    order = sorted(range(len(about["ids"])), key=lambda at: -len(about["ids"][at]))
+    found: list[list[int]] = [[] for _ in order]
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for first in range(0, len(order), CHUNK):
+            rows = order[first : first + CHUNK]
+            for at, tokens in zip(rows, plain_search(model, [about["ids"][at] for at in rows], about), strict=True):
+                found[at] = tokens
+    return _scored(run, sentences, time.perf_counter() - began, found)
+
+
+def plain_search(model, sources: list[list[int]], about: dict) -> list[list[int]]:
+    """Search one batch with beams of equal number."""
+    import torch
+
+    beams, longest = about["most"]["beams"], max(map(len, sources))
+    source = torch.tensor([row + [PAD] * (longest - len(row)) for row in sources])
+    memory = model.encode(source).repeat_interleave(beams, 0)
+    padding = (source == PAD).repeat_interleave(beams, 0)
+    count, most = len(sources), int(about["most"]["length_ratio"] * longest) + about["most"]["extra_tokens"]
+    tokens = torch.full((count, beams, 1), START)
+    scores = torch.tensor([[0.0] + [-1e9] * (beams - 1)]).repeat(count, 1)
+    found: list[list[tuple[float, list[int]]]] = [[] for _ in sources]
+    for step in range(1, most + 1):
+        hidden = model.decode(tokens.flatten(0, 1), memory, padding)[:, -1]
+        logits = torch.nn.functional.linear(hidden, model.embedding.weight).log_softmax(-1)
+        logits[:, :END] = -1e9
+        vocabulary = logits.shape[-1]
+        best, place = (scores[..., None] + logits.view(count, beams, -1)).flatten(1).topk(2 * beams)
+        origin, following = place // vocabulary, place % vocabulary
+        ends = (following == END) | (step == most)
+        for row, rank in (ends[:, :beams]).nonzero().tolist():
+            if len(found[row]) < beams:
+                ended = [*tokens[row, origin[row, rank], 1:].tolist(), int(following[row, rank])]
+                found[row].append((float(best[row, rank]) / ((5 + step) / 6) ** about["most"]["length_penalty"], ended))
+        if all(len(each) >= beams for each in found):
+            break
+        scores, kept = best.masked_fill(following == END, -1e9).topk(beams)
+        origin, following = origin.gather(1, kept), following.gather(1, kept)
+        tokens = torch.cat([tokens.gather(1, origin[..., None].expand(-1, -1, step)), following[..., None]], -1)
+    return [max(each)[1] for each in found]
+
+
+def _scored(run: str, sentences: int, seconds: float, ids: list[list[int]]) -> dict:
+    """Turn ids into texts, outside of what is timed, and score them."""
+    fitted, dataset = _fitted(run)
+    import tensorflow as tf
+
+    test = dataset.test.head(sentences or None)
+    rows = tf.ragged.constant(ids, dtype=tf.int32).to_tensor()
+    texts = [text.decode() for text in fitted.preprocessor.decode(rows).numpy()]
+    return {"speed": len(ids) / seconds, "bleu": _bleu(texts, test["target"].tolist())}
+
+
+def _bleu(texts: list[str], right: list[str]) -> float:
+    from sacrebleu.metrics import BLEU
+
+    return BLEU().corpus_score(texts, [right]).score
+
+
+MEASURES = {
+    "prepare": prepare,
+    "training, ours": train_ours,
+    "training, PyTorch eager": train_pytorch,
+    "beam search, ours": decode_ours,
+    "beam search, CTranslate2": decode_ctranslate2,
+    "beam search, PyTorch without caches": decode_pytorch,
+}
+
+
+def table(results: dict[str, list[dict]], rounds: int, steps: int) -> str:
+    """Write speeds, and ours in proportion to each within a round."""
+    rows = []
+    for name, runs in results.items():
+        ours = results[f"{name.partition(',')[0]}, ours"]
+        ratios = [own["speed"] / peer["speed"] for own, peer in zip(ours, runs, strict=True)]
+        came = [run.get("bleu", run.get("loss")) for run in runs]
+        rows.append(
+            f"| {name} | {statistics.median(run['speed'] for run in runs):,.0f} | {statistics.median(ratios):.2f}"
+            f" ({min(ratios):.2f} to {max(ratios):.2f}) | {statistics.median(came):.2f} |"
+            f" {max(run['megabytes'] for run in runs):,.0f} |"
+        )
+    return "\n".join(
+        [
+            "# The Transformer of Multi30k: training and beam search",
+            "",
+            f"{rounds} alternating rounds, a process a run. Training: target tokens a second over {steps} steps, after"
+            " as many others; loss at their end. Beam search: sentences of test 2016 a second, and sacrebleu's cased"
+            " BLEU of what came of it (CTranslate2 divides by the length itself, the others by Wu et al.'s penalty).",
+            "",
+            "| what | median speed | ours in proportion (min to max) | loss or BLEU | peak memory, MB |",
+            "|---|---|---|---|---|",
+            *rows,
+            *how(
+                "python benchmarks/translation_speed.py RUN",
+                ("tensorflow", "keras", "torch", "ctranslate2", "sacrebleu"),
+            ),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

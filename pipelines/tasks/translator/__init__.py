@@ -1,0 +1,1 @@
+"""Translator: a sentence of one language in another."""

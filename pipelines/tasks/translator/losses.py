@@ -1,0 +1,24 @@
+"""What makes a translator learn: the log-probabilities of the target's tokens."""
+
+from typing import Annotated
+
+import keras
+from pydantic import Field
+
+
+class SmoothedCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
+    """Minus the log-probability of each token, and a share of that of all tokens (Szegedy et al. 2016, section 7)."""
+
+    def __init__(self, label_smoothing: float):
+        super().__init__(from_logits=True, reduction="mean_with_sample_weight", name="cross_entropy")
+        self.label_smoothing = label_smoothing
+
+
+def cross_entropy(
+    *,
+    label_smoothing: Annotated[
+        float, Field(ge=0, lt=1, description="share of each label that goes to all tokens alike, in training")
+    ],
+) -> keras.Loss:
+    """Take minus the log-probability of each token, averaged."""
+    return SmoothedCrossEntropy(label_smoothing)

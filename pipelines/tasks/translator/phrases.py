@@ -1,0 +1,148 @@
+"""Phrases in two languages, of what CLDR (by Babel) and num2words know of both: real language, though no real texts."""
+
+import datetime
+import hashlib
+import random
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from pipelines.errors import UserError
+
+SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+UNITS = (
+    "length-kilometer length-meter length-centimeter length-mile mass-kilogram mass-gram mass-tonne volume-liter"
+    " area-square-kilometer area-hectare duration-year duration-month duration-week duration-day duration-hour"
+    " duration-minute duration-second temperature-celsius speed-kilometer-per-hour digital-gigabyte power-watt"
+).split()
+CURRENCIES = "USD EUR GBP JPY CHF CAD AUD CNY INR BRL MXN SEK NOK DKK PLN CZK TRY ZAR EGP KRW".split()
+PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
+FIRST_DAY, DAYS = datetime.date(1900, 1, 1), 73049  # to the end of 2099
+MOST = 9999
+TRIES = 50  # for each phrase asked for: short ones repeat themselves
+
+Words = tuple[str, str]
+Say = Callable[[Any, Callable[[str, int], int]], Words]  # how to say something drawn, values being the split's own
+
+
+def make_phrases(source: str, target: str, count: int) -> tuple[dict[str, list[Words]], dict[str, Any]]:
+    """Make phrases of up to three parts, each with a date, a time or a number that belongs to its split alone.
+
+    Raises:
+        UserError: where Babel is missing or knows no such language, or there are not so many phrases.
+    """
+    try:
+        import babel  # noqa: F401
+        import num2words  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "data.source", f"the embedded data needs {error.name}; run: pip install Babel num2words"
+        ) from None
+    locales = tuple(_locale(name, key) for key, name in (("from_language", source), ("to_language", target)))
+    kinds, names = _kinds(locales), _names(locales)
+    phrases, seen = {}, set()
+    for split, share in SHARES.items():
+        draw, own = random.Random(f"{split} {source} {target}"), []
+        for _ in range(int(count * share) * TRIES):
+            phrase = _phrase(locales, kinds, names, draw, split)
+            if phrase[0] not in seen:
+                seen.add(phrase[0])
+                own.append(phrase)
+            if len(own) == int(count * share):
+                break
+        else:
+            raise UserError("data.examples", f"no {count} phrases can be made; at most some {len(own) / share:.0f}")
+        phrases[split] = own
+    packages = {package: version(package) for package in ("Babel", "num2words")}
+    about = {"kinds": list(kinds), "values": "each date, time and number occurs in one split only; names in all"}
+    return phrases, {**about, "packages": packages}
+
+
+def _locale(name: str, key: str) -> Any:
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        return Locale.parse(name, sep="-" if "-" in name else "_")
+    except (UnknownLocaleError, ValueError):
+        raise UserError(f"data.{key}", f"Babel knows no language '{name}'; write it as en, fr or pt_BR") from None
+
+
+def _phrase(locales: tuple, kinds: dict[str, Say], names: list[Words], draw: random.Random, split: str) -> Words:
+    """Say one to three things in a row, of which at least the first drawn has a value of the split."""
+    from babel.lists import format_list
+
+    def value(kind: str, most: int) -> int:
+        while True:
+            number = int(most ** draw.random()) if kind == "number" else draw.randint(1, most)  # small ones are usual
+            if _owner(kind, number) == split:
+                return number
+
+    parts = [draw.choice(list(kinds.values()))(draw, value)]
+    while len(parts) < 3 and draw.random() < 0.45:
+        parts.append(draw.choice(names) if draw.random() < 0.7 else draw.choice(list(kinds.values()))(draw, value))
+    draw.shuffle(parts)
+    return tuple(format_list([part[side] for part in parts], locale=locale) for side, locale in enumerate(locales))
+
+
+def _owner(kind: str, number: int) -> str:
+    """Say which split a value belongs to."""
+    place = int.from_bytes(hashlib.blake2b(f"{kind} {number}".encode(), digest_size=4).digest()) / 2**32
+    return "train" if place < SHARES["train"] else "validation" if place < 1 - SHARES["test"] else "test"
+
+
+def _kinds(locales: tuple) -> dict[str, Say]:
+    """List what can be said, in both languages."""
+    from babel.dates import format_date, format_time, format_timedelta
+    from babel.numbers import format_currency
+    from babel.units import format_unit
+    from num2words import CONVERTER_CLASSES, num2words
+
+    def both(say: Callable[[Any], str]) -> Words:
+        return tuple(map(say, locales))
+
+    def date(draw: random.Random, value: Callable) -> Words:
+        day, form = FIRST_DAY + datetime.timedelta(value("date", DAYS) - 1), draw.choice(["long", "full"])
+        return both(lambda locale: format_date(day, form, locale))
+
+    def time(draw: random.Random, value: Callable) -> Words:
+        hour, minute = divmod(value("time", 1440) - 1, 60)
+        return both(lambda locale: format_time(datetime.time(hour, minute), "short", locale=locale))
+
+    def relative(draw: random.Random, value: Callable) -> Words:
+        number, (unit, seconds) = value("number", MOST), draw.choice(list(PERIODS.items()))
+        span = datetime.timedelta(seconds=draw.choice([-1, 1]) * number * seconds)
+        shown = {"granularity": unit, "threshold": 10**12, "add_direction": True}
+        return both(lambda locale: format_timedelta(span, locale=locale, **shown))
+
+    def unit(draw: random.Random, value: Callable) -> Words:
+        number, kind = value("number", MOST), draw.choice(UNITS)
+        return both(lambda locale: format_unit(number, kind, "long", locale=locale))
+
+    def currency(draw: random.Random, value: Callable) -> Words:
+        number, code = value("number", MOST), draw.choice(CURRENCIES)
+        return both(lambda locale: format_currency(number, code, "#,##0", locale, False, format_type="name"))
+
+    def words(draw: random.Random, value: Callable) -> Words:
+        number = value("number", MOST)
+        return both(lambda locale: num2words(number, lang=_speaker(locale)))
+
+    kinds = {"date": date, "time": time, "relative": relative, "unit": unit, "currency": currency}
+    spoken = all(_speaker(locale) in CONVERTER_CLASSES for locale in locales)
+    return {**kinds, "words": words} if spoken else kinds
+
+
+def _speaker(locale: Any) -> str:
+    """Give num2words' name of a language."""
+    from num2words import CONVERTER_CLASSES
+
+    return str(locale) if str(locale) in CONVERTER_CLASSES else locale.language
+
+
+def _names(locales: tuple) -> list[Words]:
+    """List countries and languages that have names in both languages."""
+    found = []
+    for kind in ("territories", "languages"):
+        tables = [getattr(locale, kind) for locale in locales]
+        codes = [code for code in sorted(tables[0]) if len(code) == 2 and code.isalpha() and code in tables[1]]
+        found += [(tables[0][code], tables[1][code]) for code in codes]
+    return found

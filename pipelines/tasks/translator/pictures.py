@@ -1,0 +1,89 @@
+"""What a report shows of a translator: how good it is by length, samples, the worst, and where it looks."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from matplotlib.figure import Figure
+from sacrebleu.metrics import BLEU, CHRF
+
+from pipelines.attention_maps import draw_attention
+from pipelines.batches import padded
+from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
+from pipelines.tasks.translator.scores import signatures
+from pipelines.tasks.translator.searching import look
+from pipelines.tasks.translator.translation import Translator
+
+BINS = (0, 3, 6, 10, 15, 20, 30, 50)  # words of the source, from this many on
+SHOWN = 50  # sentences of a page
+DRAWN_TOKENS = 16  # of the source, at the most, where attention is drawn
+
+
+def draw_pictures(
+    model: Translator, preprocessor: PairPreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> dict[str, Figure | str]:
+    """Draw the pictures of a split that was translated."""
+    table = examples.assign(translation=[text.decode() for text in answers["translation"]])
+    alike = CHRF()
+    each = zip(table["translation"], table[TARGET], strict=True)
+    table["chrf"] = [alike.sentence_score(own, [right]).score for own, right in each]
+    worst = table.sort_values("chrf", kind="stable").head(SHOWN)
+    pictures: dict[str, Figure | str] = {
+        "bleu_by_length": _by_length(table),
+        "translations": _page("Translations beside their references", table.head(SHOWN)),
+        "worst_translations": _page("The worst translations, by chrF", worst),
+    }
+    if attention := _attention(model, preprocessor, table):
+        pictures["attention"] = attention
+    return pictures
+
+
+def _by_length(table: pd.DataFrame) -> Figure:
+    """Draw the BLEU of sentences of about the same length, with how many there are."""
+    words = table[SOURCE].str.split().map(len)
+    place = np.digitize(words, BINS) - 1
+    names, scores = [], []
+    for at in np.unique(place):
+        part = table[place == at]
+        until = f"-{BINS[at + 1] - 1}" if at + 1 < len(BINS) else "+"
+        names.append(f"{BINS[at]}{until}\n({len(part)})")
+        scores.append(BLEU().corpus_score(part["translation"].tolist(), [part[TARGET].tolist()]).score)
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.bar_label(axes.bar(names, scores), fmt="%.1f")
+    axes.set(title="BLEU by length on test", xlabel="words of the source (sentences)", ylabel="BLEU")
+    axes.margins(y=0.12)
+    return figure
+
+
+def _page(title: str, table: pd.DataFrame) -> str:
+    """Write sentences, their translations and references as a page that stands alone."""
+    rows = "".join(_row(row) for row in table[[SOURCE, "translation", TARGET, "chrf"]].itertuples(index=False))
+    head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>'
+    style = "body { font: 15px/1.5 system-ui, sans-serif; max-width: 80em; margin: 2em auto } th { text-align: left }"
+    cells = "th, td { vertical-align: top; padding: 0.3em 1em 0.3em 0; border-bottom: 1px solid #ddd }"
+    heads = "<tr><th>source</th><th>translation</th><th>reference</th><th>chrF</th></tr>"
+    how = escape("; ".join(f"{name}: {signature}" for name, signature in signatures().items()))
+    return (
+        f"{head}{style} {cells}</style></head><body><h1>{title}</h1><table>{heads}{rows}</table><p>Metrics: {how}</p>"
+        "</body></html>\n"
+    )
+
+
+def _row(cells: Iterable) -> str:
+    *texts, score = cells
+    return f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in texts)}<td>{score:.1f}</td></tr>"
+
+
+def _attention(model: Translator, preprocessor: PairPreprocessor, table: pd.DataFrame) -> Figure | None:
+    """Draw where the longest sentence that fits looks, layer by layer and head by head."""
+    ids = preprocessor.encode(SOURCE, tf.constant(table[SOURCE].tolist()))
+    lengths = ids.row_lengths().numpy()
+    at = int(np.argmax(np.where(lengths <= DRAWN_TOKENS, lengths, -lengths)))
+    found = {name: value.numpy()[0] for name, value in look(model, preprocessor, padded(ids[at : at + 1])).items()}
+    if not len(found["weights"]):
+        return None
+    queries, keys = ([name.decode() for name in found[side] if name] for side in ("queries", "keys"))
+    return draw_attention(found["weights"][:, :, : len(queries), : len(keys)], queries, keys)

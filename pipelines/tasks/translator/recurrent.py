@@ -1,0 +1,141 @@
+"""Recurrent networks that translate.
+
+Shapes: B sentences, S source tokens, T target tokens, n next target tokens, K beams, V target token ids, D features.
+"""
+
+import keras
+from keras import ops
+
+from pipelines.decoding import State
+from pipelines.layers.recurrent import CELLS, recur
+from pipelines.layers.translation import RealSteps
+from pipelines.tasks.translator.preprocessing import Features
+from pipelines.tasks.translator.translation import Translator, make_embeddings
+
+
+class Ends(keras.layers.Layer):
+    """Give what a recurrent encoder ended with: (B, S, D), real (B, S) -> (B, D)."""
+
+    def __init__(self, bidirectional: bool):
+        super().__init__()
+        self.bidirectional = bidirectional
+
+    def call(self, x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+        """Take the last real step; of the half that reads backwards the first."""
+        last = ops.sum(ops.cast(real, "int32"), axis=1)[:, None, None] - 1
+        forwards = ops.take_along_axis(x, last, axis=1)[:, 0]
+        if not self.bidirectional:
+            return forwards
+        half = x.shape[-1] // 2
+        return ops.concatenate([forwards[:, :half], x[:, 0, half:]], axis=-1)
+
+
+class SourceAttention(keras.layers.Layer):
+    """Give each target step a mean of source steps, weighed by how well they fit: (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, kind: str, units: int):
+        super().__init__()
+        self.kind, self.units = kind, units
+        self.project_in = keras.layers.Dense(units, use_bias=False)
+        self.project_source = keras.layers.Dense(units)
+        self.score = keras.layers.Dense(1, use_bias=False)
+
+    def build(self, x_shape: tuple, source_shape: tuple, real_shape: tuple) -> None:
+        """Build the projections."""
+        self.project_in.build(x_shape)
+        self.project_source.build(source_shape)
+        self.score.build((None, self.units))
+
+    def call(self, x: keras.KerasTensor, source: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+        """Attend to the whole source."""
+        return self.attend(x, self.remember(source), real)
+
+    def remember(self, source: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+        """Give the keys and values of a source."""
+        return {"keys": self.project_source(source), "values": source}
+
+    def attend(self, x: keras.KerasTensor, source: dict, real: keras.KerasTensor) -> keras.KerasTensor:
+        """Attend from target steps, of several beams (B K, n, D) too."""
+        weights = self.weigh(x, source, real)
+        read = ops.matmul(weights, source["values"])
+        return ops.reshape(read, (*ops.shape(x)[:2], source["values"].shape[-1]))
+
+    def weigh(self, x: keras.KerasTensor, source: dict, real: keras.KerasTensor) -> keras.KerasTensor:
+        """Give the weight of each source step for each target step, beams side by side (B, K n, S)."""
+        queries = ops.reshape(self.project_in(x), (ops.shape(real)[0], -1, self.units))
+        if self.kind == "dot":
+            fit = ops.matmul(queries, ops.transpose(source["keys"], (0, 2, 1))) * self.units**-0.5
+        else:
+            fit = self.score(ops.tanh(queries[:, :, None] + source["keys"][:, None]))[..., 0]
+        return ops.softmax(ops.where(real[:, None], fit, -1e9))
+
+
+class RecurrentTranslator(Translator):
+    """One recurrent network reads the source; where it ends another begins, and looks back at the source.
+
+    It looks back after its first layer; what it finds goes to all above (as in Wu et al. 2016, section 3).
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        cell: str,
+        width: int,
+        units: int,
+        encoder_layers: int,
+        decoder_layers: int,
+        bidirectional: bool,
+        attention: str,
+        tied: bool,
+        dropout: float,
+    ):
+        source, target = (keras.Input((None,), dtype="int32", name=side) for side in ("source", "target"))
+        source_embedding, embedding = make_embeddings(features, width, tied)
+        drop, states = keras.layers.Dropout(dropout), 2 if cell == "lstm" else 1
+        real, x = RealSteps()(source), drop(source_embedding(source))
+        for _ in range(encoder_layers):
+            x = drop(recur(x, real, cell, units, bidirectional=bidirectional))
+        end = Ends(bidirectional)(x, real)
+        begin = [[keras.layers.Dense(units, "tanh")(end) for _ in range(states)] for _ in range(decoder_layers)]
+        encoder = keras.Model(source, {"steps": x, "real": real, "begin": begin}, name="encoder")
+
+        encoded = encoder(source)
+        layers = [CELLS[cell](units, return_sequences=True, return_state=True) for _ in range(decoder_layers)]
+        attend = SourceAttention(attention, units) if attention != "none" else None
+        last = keras.layers.Dense(width, "tanh")
+        join = keras.layers.Concatenate()
+        x, found = drop(embedding(target)), None
+        for at, (layer, state) in enumerate(zip(layers, encoded["begin"], strict=True)):
+            x = drop(layer(x, initial_state=state)[0])
+            if at == 0 and attend:
+                found = attend(x, encoded["steps"], encoded["real"])
+            x = join([x, found]) if attend else x
+        super().__init__({"source": source, "target": target}, drop(last(x)), name="seq2seq")
+        self.embedding, self.encoder, self.layers_, self.attend = embedding, encoder, layers, attend
+        self.last, self.join = last, join
+
+    def start(self, given: dict, length: int) -> State:
+        """Read the source once; the decoder begins where the encoder ended."""
+        encoded = self.encoder(given["source"])
+        remembered = self.attend.remember(encoded["steps"]) if self.attend else {}
+        return {"source": {"real": encoded["real"], **remembered}, "cells": encoded["begin"]}
+
+    def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
+        """Score what follows each of the next tokens (B, n)."""
+        x, found, cells, source = self.embedding(tokens), None, [], state["source"]
+        for at, (layer, own) in enumerate(zip(self.layers_, state["cells"], strict=True)):
+            x, *own = layer(x, initial_state=own)
+            cells.append(own)
+            if at == 0 and self.attend:
+                found = self.attend.attend(x, source, source["real"])
+            x = self.join([x, found]) if self.attend else x
+        return self.scores(self.last(x)), {"source": source, "cells": cells}
+
+    def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Give how much each target token attends to each source token: (B, 1, T, S); without attention nothing."""
+        if not self.attend:
+            return []
+        encoded = self.encoder(source)
+        x, *_ = self.layers_[0](self.embedding(target), initial_state=encoded["begin"][0])
+        return [self.attend.weigh(x, self.attend.remember(encoded["steps"]), encoded["real"])[:, None]]

@@ -1,0 +1,144 @@
+"""The translator task: what the line needs to know of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from matplotlib.figure import Figure
+
+from pipelines.batches import make_token_batches, padded
+from pipelines.beams import Found, searching
+from pipelines.data.files import read_lines
+from pipelines.task import Endpoint, Preprocessor, Task, Tensors
+from pipelines.tasks.translator import sources
+from pipelines.tasks.translator.losses import cross_entropy
+from pipelines.tasks.translator.models import MODELS
+from pipelines.tasks.translator.pictures import draw_pictures
+from pipelines.tasks.translator.preprocessing import SOURCE, PairPreprocessor
+from pipelines.tasks.translator.scores import score_translations, signatures
+from pipelines.tasks.translator.searching import look, search
+from pipelines.tasks.translator.translation import Translator
+
+MEASURED = 3072  # pairs of a split, evenly spread: no usual test set has more
+
+
+class TranslatorTask(Task):
+    """Say in one language what a text says in another."""
+
+    sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
+    preprocessor = PairPreprocessor
+    models = MODELS
+    losses = {"cross_entropy": cross_entropy}
+    metrics = {"bleu": "max", "bleu_lower": "max", "chrf": "max", "exact_match": "max", "perplexity": "min"}
+    batches = staticmethod(make_token_batches)
+    decoding = staticmethod(searching)
+
+    def measured(self, examples: pd.DataFrame) -> pd.DataFrame:
+        """Take pairs evenly spread over a large split."""
+        return examples.iloc[:: -(-len(examples) // MEASURED)].reset_index(drop=True)
+
+    def measure(
+        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, Tensors]:
+        """Translate greedily, which is cheap, and weigh the right translations."""
+        weighed = _weigh(model, inputs, labels, weights)
+        answers = weighed | _best(preprocessor, search(model, preprocessor, inputs[SOURCE], beams=1))
+        return tf.reduce_sum(weighed["nats"]) / tf.reduce_sum(weighed["tokens"]), answers
+
+    def respond(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
+        """Translate as a client's texts are, and weigh the right translations."""
+        inputs, labels, weights = padded(preprocessor.example(raw, training=False))
+        return _weigh(model, inputs, labels, weights) | self.answer(model, preprocessor, inputs)
+
+    def answer(
+        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+    ) -> Tensors:
+        """Give the best translation that is found, and its score."""
+        return _best(preprocessor, search(model, preprocessor, inputs[SOURCE], model.decoding.beams))
+
+    def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
+        """Translate; give several translations; weigh given ones; show what was looked at."""
+
+        def source(raw: Tensors) -> tf.Tensor:
+            return padded(preprocessor.inputs(raw))[SOURCE]
+
+        def n_best(raw: Tensors) -> Tensors:
+            count = tf.reduce_max(raw["count"])
+            found = search(model, preprocessor, source(raw), tf.maximum(count, model.decoding.beams))
+            wanted = tf.range(count) < raw["count"][:, None]
+            texts = _texts(preprocessor, found.tokens[:, :count])
+            return {
+                "translations": tf.where(wanted, texts, ""),
+                "scores": tf.where(wanted, found.scores[:, :count], 0.0),
+            }
+
+        def weigh(raw: Tensors) -> Tensors:
+            return _weigh(model, *padded(preprocessor.example(raw, training=False)))
+
+        text = {SOURCE: preprocessor.signature[SOURCE]}
+        return {
+            "serve": Endpoint(lambda raw: self.answer(model, preprocessor, {SOURCE: source(raw)}), text),
+            "n_best": Endpoint(n_best, {**text, "count": tf.TensorSpec([None], tf.int32, name="count")}),
+            "score": Endpoint(weigh, preprocessor.signature),
+            "attention": Endpoint(lambda raw: look(model, preprocessor, source(raw)), text),
+        }
+
+    @property
+    def signatures(self) -> dict[str, str]:
+        """Give sacrebleu's signatures."""
+        return signatures()
+
+    def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Round the score."""
+        return {**answer, "score": round(answer["score"], 4)}
+
+    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+        """Compute BLEU, chrF, the share of exact matches, and the perplexity of a token."""
+        return score_translations(examples, answers)
+
+    def pictures(
+        self,
+        model: keras.Model,
+        preprocessor: Preprocessor,
+        examples: pd.DataFrame,
+        answers: Mapping[str, np.ndarray],
+    ) -> dict[str, Figure | str]:
+        """Draw how good translations are by length, the samples and the worst, and what was looked at."""
+        return draw_pictures(model, preprocessor, examples, answers)
+
+    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+        """Take the source texts."""
+        return examples[[SOURCE]]
+
+    def read_inputs(
+        self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
+    ) -> pd.DataFrame:
+        """Read texts: each input is one, and each line of a file that is not empty."""
+        return pd.DataFrame({SOURCE: [*inputs, *(read_lines(file) if file is not None else [])]})
+
+
+TASK = TranslatorTask()
+
+
+def _texts(preprocessor: PairPreprocessor, tokens: tf.Tensor) -> tf.Tensor:
+    """Turn found tokens (B, K, T) into texts (B, K)."""
+    texts = preprocessor.decode(tf.reshape(tokens, [-1, tf.shape(tokens)[2]]))
+    return tf.reshape(texts, tf.shape(tokens)[:2])
+
+
+def _best(preprocessor: PairPreprocessor, found: Found) -> Tensors:
+    return {"translation": preprocessor.decode(found.tokens[:, 0]), "score": found.scores[:, 0]}
+
+
+def _weigh(model: Translator, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:
+    """Sum up minus the log-probabilities of given translations' tokens, and count these, (B,) each."""
+    hidden = model(inputs, training=False)
+
+    def one(row: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:  # the scores of all rows together might be too many
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(row[1], model.scores(row[0]))
+
+    nats = tf.map_fn(one, (hidden, labels), fn_output_signature=tf.float32)
+    return {"nats": tf.reduce_sum(nats * weights, axis=1), "tokens": tf.reduce_sum(weights, axis=1)}

@@ -1,0 +1,78 @@
+"""The Transformer that translates.
+
+Shapes: B sentences, S source tokens, T target tokens, n next target tokens, V target token ids, D features.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from pipelines.decoding import State
+from pipelines.errors import UserError
+from pipelines.layers.transformer import LearnedPositions, SinusoidalPositions
+from pipelines.layers.translation import Embed, RealSteps, SourceBlock, TargetBlock
+from pipelines.tasks.translator.preprocessing import Features
+from pipelines.tasks.translator.translation import Translator, make_embeddings
+
+
+class TransformerTranslator(Translator):
+    """Blocks that read the source, and blocks that write the target and look back at the source."""
+
+    def __init__(
+        self, features: Features, *, layers: tuple[int, int], positions: str, tied: bool, width: int, **block: Any
+    ):
+        if width % block["heads"]:
+            problem = f"the width {width} must be a multiple of the heads, {block['heads']}"
+            raise UserError("models.transformer.heads", problem)
+
+        def places() -> keras.Layer:
+            initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
+            return LearnedPositions(features.longest, initializer) if positions == "learned" else SinusoidalPositions()
+
+        def norm() -> keras.Layer:
+            return keras.layers.LayerNormalization(epsilon=1e-5) if block["norm"] == "pre" else keras.layers.Identity()
+
+        source, target = (keras.Input((None,), dtype="int32", name=side) for side in ("source", "target"))
+        source_embedding, embedding = make_embeddings(features, width, tied)
+        real, x = RealSteps()(source), Embed(source_embedding, places(), block["dropout"])(source)
+        for _ in range(layers[0]):
+            x = SourceBlock(width=width, **block)(x, real)
+        encoder = keras.Model(source, [norm()(x), real], name="encoder")
+
+        encoded, real = encoder(source)
+        embed = Embed(embedding, places(), block["dropout"])
+        blocks = [TargetBlock(width=width, **block) for _ in range(layers[1])]
+        last = norm()
+        x = embed(target)
+        for each in blocks:
+            x = each(x, encoded, real)
+        super().__init__({"source": source, "target": target}, last(x), name="transformer")
+        self.embedding, self.encoder, self.embed, self.blocks, self.last = embedding, encoder, embed, blocks, last
+
+    def start(self, given: dict, length: int) -> State:
+        """Read the source once: keys and values for each block."""
+        encoded, real = self.encoder(given["source"])
+        batch = ops.shape(encoded)[0]
+        remembered = [block.cross.remember(encoded) for block in self.blocks]
+        caches = [block.attention.start(batch, length) for block in self.blocks]
+        source = {"real": real, "blocks": remembered}
+        return {"source": source, "position": ops.zeros((batch,), "int32"), "caches": caches}
+
+    def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
+        """Score what follows each of the next tokens (B, n)."""
+        position, source, caches = state["position"][0], state["source"], []
+        x = self.embed(tokens, position=position)
+        for block, remembered, cache in zip(self.blocks, source["blocks"], state["caches"], strict=True):
+            x, cache = block.step(x, cache, position, remembered, source["real"])
+            caches.append(cache)
+        position = state["position"] + ops.shape(tokens)[1]
+        return self.scores(self.last(x)), {"source": source, "position": position, "caches": caches}
+
+    def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Give how much each target token attends to each source token: (B, H, T, S) of each block."""
+        (encoded, real), x, weights = self.encoder(source), self.embed(target), []
+        for block in self.blocks:
+            weights.append(block.attention_weights(x, encoded, real))
+            x = block(x, encoded, real)
+        return weights

@@ -1,0 +1,64 @@
+"""Pairs become token ids and come back, by what train held alone."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from pipelines.batches import padded, tensors
+from pipelines.tasks.translator.preprocessing import PairPreprocessor
+from pipelines.tokenizers import END, START, UNKNOWN
+
+TRAIN = pd.DataFrame({"source": ["A cat  sat.", "Two cats 12"] * 9, "target": ["Un chat.", "Deux chats 12"] * 9})
+
+
+def make(**given):
+    settings = {"level": "word", "vocabulary": 40, "algorithm": "unigram", "split_digits": True, "shared": True}
+    preprocessor = PairPreprocessor(**{**settings, "lower_case": False, "longest": 20, **given})
+    preprocessor.adapt(TRAIN)
+    return preprocessor
+
+
+@pytest.mark.parametrize("level", ["byte", "character", "word", "subword"])
+@pytest.mark.parametrize("shared", [True, False])
+def test_targets_come_back_with_one_blank_for_any(level, shared):
+    preprocessor = make(level=level, shared=shared, longest=60)
+    ids = preprocessor.encode("target", tf.constant(["Un chat.", "  Deux\tchats\n12 "]))
+    assert [row[-1] for row in ids.to_list()] == [END, END]
+    texts = preprocessor.decode(padded(ids)).numpy().tolist()
+    assert texts == [b"Un chat.", b"Deux chats 12"]
+    if level == "word":
+        assert UNKNOWN not in np.concatenate(ids.to_list())
+
+
+def test_labels_are_the_target_a_step_on():
+    inputs, labels, weights = make().example(tensors(TRAIN.head(2)), training=True)
+    for target, label, weight in zip(inputs["target"].to_list(), labels.to_list(), weights.to_list(), strict=True):
+        assert target == [START, *label[:-1]]
+        assert label[-1] == END
+        assert weight == [1.0] * len(label)
+
+
+def test_what_is_too_long_is_cut():
+    preprocessor = make(level="character", longest=4)
+    assert preprocessor.encode("source", tf.constant(["A cat"])).to_list()[0][-1] == END
+    assert preprocessor.encode("source", tf.constant(["A cat"])).row_lengths().numpy().tolist() == [4]
+
+
+def test_two_vocabularies_hold_each_its_own():
+    preprocessor = make(shared=False)
+    assert " cat" in preprocessor.tokenizers["source"].pieces
+    assert " cat" not in preprocessor.tokenizers["target"].pieces
+    assert preprocessor.features.source_tokens == preprocessor.tokenizers["source"].size
+
+
+def test_case_may_be_dropped_on_both_sides():
+    preprocessor = make(lower_case=True)
+    assert (
+        preprocessor.decode(padded(preprocessor.encode("target", tf.constant(["Un CHAT."])))).numpy()[0] == b"un chat."
+    )
+
+
+def test_digits_may_be_kept_apart():
+    pieces = make(level="subword").tokenizers["target"].pieces
+    assert not any(sum(sign.isdigit() for sign in piece) > 1 for piece in pieces)

@@ -1,0 +1,99 @@
+"""The translator's line as its user meets it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import invoke, sets
+
+CONFIG = Path(__file__).parents[3] / "configs" / "translator.yaml"
+WORDS = dict(
+    zip("one two three four five six seven".split(), "un deux trois quatre cinq six sept".split(), strict=True)
+)
+ASK = """
+import sys, tensorflow as tf, tensorflow_text
+loaded = tf.saved_model.load(sys.argv[1])
+source = tf.constant(["two cats", "one"])
+print(loaded.signatures["serving_default"](source=source)["translation"].numpy().tolist())
+found = loaded.signatures["n_best"](source=source, count=tf.constant([3, 1]))
+print(found["translations"].shape, found["scores"].numpy().round(4).tolist())
+"""
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Numbered cats in two languages, and a pair that is none."""
+    folder = tmp_path_factory.mktemp("pairs")
+    lines = [
+        f"{a} {noun}\t{b} {name}" for a, b in WORDS.items() for noun, name in (("cats", "chats"), ("dogs", "chiens"))
+    ]
+    (folder / "cats.tsv").write_text("\n".join([*lines * 40, "alone\t", "x\t" + "y" * 90]) + "\n")
+    return folder / "cats.tsv"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, pairs):
+    data = f"data={{source: files, from_language: en, to_language: fr, root: '{pairs.parent}', path: {pairs.name},"
+    settings = [
+        data + " most_characters: 80, most_ratio: 3.0}",
+        "preprocessing.level=word",
+        "batches.tokens=60",
+        *(f"models.transformer.{size}" for size in ("width=32", "heads=2", "encoder_layers=1", "decoder_layers=1")),
+        "training.epochs=10",
+        "decoding.beams=3",
+        "optimizer.average_decay=null",
+        "optimizer.learning_rate=0.01",
+    ]
+    folder = tmp_path_factory.mktemp("run") / "cats"
+    result = invoke("train", CONFIG, *sets(settings), "--run-dir", folder)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_run_is_measured_signed_and_drawn(finished):
+    metrics = json.loads((finished / "metrics.json").read_text())
+    assert metrics["test"]["exact_match"] > 0.9
+    assert metrics["test"]["perplexity"] < 2
+    signatures = json.loads((finished / "signatures.json").read_text())
+    assert "case:lc" in signatures["bleu_lower"]
+    assert "tok:13a" in signatures["bleu"]
+    assert "nc:6" in signatures["chrf"]
+    report = {path.name for path in (finished / "report").iterdir()}
+    assert report >= {"bleu_by_length.png", "translations.html", "worst_translations.html", "attention.png"}
+
+
+def test_pairs_left_out_are_counted(finished):
+    data = json.loads((finished / "data.json").read_text())
+    assert data["skipped"]["count"] == 2
+    assert data["origin"]["left_out"] == {"a side is empty": 1, "a side is longer than 80 characters": 1}
+    assert data["origin"]["to_language"] == "fr"
+
+
+def test_texts_are_translated_and_attention_is_shown(finished):
+    result = invoke("predict", finished, "three dogs", "one cats", "--json")
+    assert [each["translation"] for each in json.loads(result.output)] == ["trois chiens", "un chats"]
+    shown = invoke("predict", finished, "three dogs", "--attention").output
+    assert "␣trois" in shown
+    assert "␣three ␣dogs" in shown
+    assert set(" ░▒▓█") & set(shown) - {" "}
+
+
+def test_a_task_that_shows_no_attention_says_so(finished_run):
+    result = invoke("predict", finished_run, "{}", "--attention")
+    assert result.exit_code == 1
+    assert "shows none" in result.output
+
+
+def test_an_export_answers_texts_without_this_project(finished, tmp_path):
+    folder = invoke("export", finished, "--to", tmp_path / "exports").output.strip()
+    done = subprocess.run([sys.executable, "-c", ASK, folder], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == str([b"deux chats", b"un"]) or "deux chats" in first
+    assert second.startswith("(2, 3)")
+    scores = np.array(eval(second.partition(") ")[2]))
+    assert (np.diff(scores[0]) <= 0).all()
+    assert (scores[1, 1:] == 0).all()
