@@ -64,9 +64,10 @@ def overhead(rounds: int = 3, trials: int = 10):
             yield {"round": round_, "ours": ours, "keras_tuner": peer}
 
 
-def workers(rounds: int = 3, trials: int = 10):
+def workers(rounds: int = 3):
     """Search with one worker and with two, in turn."""
-    for name, config, objective in (("houses", HOUSES, "validation.rmsle"), ("tagger", TAGGER, "validation.f1")):
+    searches = (("houses", HOUSES, "validation.rmsle", 10), ("tagger", TAGGER, "validation.f1", 6))
+    for name, config, objective, trials in searches:
         for round_ in range(rounds):
             line = {"data": name, "round": round_, "trials": trials}
             for count in ("one", "two"):

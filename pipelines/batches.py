@@ -180,12 +180,13 @@ class _Rows:
     def __init__(self, examples: pd.DataFrame, preprocessor: Encoder, cache: bool | Literal["auto"]):
         self.examples, self.augment = examples, preprocessor.augment
         self.encode = partial(preprocessor.example, training=True)
-        self.kept, self.read = _keeps(cache, examples, self.encode), _reader(examples)
-        self.columns = _encode_all(examples, self.encode) if self.kept else tensors(examples)
+        self.encoded, self.read = _encoded(examples, self.encode), _reader(examples)
+        self.kept = _keeps(cache, self.encoded, len(examples))
+        self.columns = _join(self.encoded) if self.kept else tensors(examples)
 
     def lengths(self) -> tf.Tensor | None:
         """Give the length of each example (n,) float32, or None where all are as long as each other."""
-        return _lengths([self.columns] if self.kept else _encoded(self.examples, self.encode))
+        return _lengths([self.columns] if self.kept else self.encoded)
 
     def stream(
         self, seed: int, steps: int, one_epoch: Callable[[tf.Tensor], tf.data.Dataset]
@@ -214,15 +215,15 @@ def _spans(order: tf.Tensor, starts: tf.Tensor, stops: tf.Tensor) -> tf.data.Dat
 def evaluation_batches(examples: pd.DataFrame, encode: Encode, cache: Cache) -> tf.data.Dataset:
     """Give a split's encoded examples in their own order."""
     batches = _encoded(examples, encode).map(lambda *encoded: padded(encoded))
-    return (batches.cache() if _keeps(cache, examples, encode) else batches).prefetch(tf.data.AUTOTUNE)
+    return (batches.cache() if _keeps(cache, batches, len(examples)) else batches).prefetch(tf.data.AUTOTUNE)
 
 
 def _encoded(examples: pd.DataFrame, encode: Encode) -> tf.data.Dataset:
     return raw_batches(examples).map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def _encode_all(examples: pd.DataFrame, encode: Encode) -> Any:
-    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *_encoded(examples, encode))
+def _join(batches: tf.data.Dataset) -> Any:
+    return tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *batches)
 
 
 def _lengths(parts: Iterable[Any]) -> tf.Tensor | None:
@@ -236,13 +237,13 @@ def _lengths(parts: Iterable[Any]) -> tf.Tensor | None:
     return tf.cast(tf.concat(lengths, axis=0), tf.float32)
 
 
-def _keeps(cache: bool | Literal["auto"], examples: pd.DataFrame, encode: Encode) -> bool:
+def _keeps(cache: bool | Literal["auto"], batches: tf.data.Dataset, count: int) -> bool:
+    """Decide whether `count` examples are kept, by the size of their first batch where that is left to us."""
     if cache != "auto":
         return cache
-    sample = examples.head(EVALUATION_BATCH)
-    encoded = tf.nest.flatten(next(iter(_encoded(sample, encode))))
-    size = sum(tensor.dtype.size * int(tf.size(tensor)) for tensor in encoded)
-    return size / len(sample) * len(examples) <= CACHE_BYTES
+    first = tf.nest.flatten(next(iter(batches)))
+    size = sum(tensor.dtype.size * int(tf.size(tensor)) for tensor in first)
+    return size / min(count, EVALUATION_BATCH) * count <= CACHE_BYTES
 
 
 def _reader(examples: pd.DataFrame) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:

@@ -1,10 +1,12 @@
 """The whole flow on one screen: from a config to a trained model with its metrics in a run folder."""
 
+import random
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from pipelines.build import build
@@ -86,7 +88,7 @@ def learn(
         UserError: where the data cannot be used or training diverges.
     """
     task = load_task(config.task)
-    _seed_everything(config.seed)
+    _seed_weights(config.seed)
     model = build_model(config, task, preprocessor)
     load_start(model)
     batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
@@ -132,3 +134,12 @@ def _seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
     if tf.config.list_physical_devices("GPU"):  # a CPU's kernels repeat themselves as they are, and with XLA,
         tf.config.experimental.enable_op_determinism()  # which Keras turns off where this is on
+
+
+def _seed_weights(seed: int) -> None:
+    """Begin anew what Keras draws seeds from, so that it does not matter what was drawn before.
+
+    TensorFlow is left alone: a second seed would throw away what its kernels hold, such as a subword model.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
