@@ -35,6 +35,13 @@ class TranslatorTask(Task):
     metrics = {"bleu": "max", "bleu_lower": "max", "chrf": "max", "exact_match": "max", "perplexity": "min"}
     batches = staticmethod(make_token_batches)
     decoding = staticmethod(searching)
+    limits = (
+        "- It translates texts like the pairs that it learnt from: expect worse on another subject, style or length.\n"
+        "- What it says is fluent even where it is wrong: names, numbers and negations may be lost or made up.\n"
+        "- The score tells translations of one text apart; it is no probability that one is right.\n"
+        "- Each text is translated by itself, and what is longer than `preprocessing.longest` tokens is cut off.\n"
+        "- Prejudices of its pairs, such as which professions are men's, are in what it writes."
+    )
 
     def measured(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Take pairs evenly spread over a large split."""
