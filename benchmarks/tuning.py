@@ -112,7 +112,7 @@ def kills():
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
             try:
-                process.wait(moments.uniform(1, 12))
+                process.wait(moments.uniform(1, 20))
                 break
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)

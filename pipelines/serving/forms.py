@@ -25,6 +25,7 @@ STARTS, STOPS, KINDS = "start", "stop", "type"  # outputs that mark parts of a t
 FIELDS_IN_A_ROW = 4
 FIELDS_ABOVE = 12  # at the most stand above the answer
 MOST_BARS = 10
+IMAGE_FIELD = {"sources": ["upload", "clipboard"], "height": 320, "interactive": True}
 HEADLINE = 60  # characters
 STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal}"
 
@@ -101,15 +102,16 @@ def _fields(signature: Signature, example: dict[str, Any]) -> list[Any]:
 
 def _field(spec: Spec, example: Any, only: bool) -> Any:
     if spec.shape is None or len(spec.shape) != 1:
-        return gr.Code(label=f"{spec.name} (JSON)", language="json", value="[]")
+        return gr.Code(label=f"{spec.name} (JSON)", language="json", value="[]", interactive=True)
     if spec.is_text and IMAGE in spec.name.lower():
-        return gr.Image(label=spec.name, type="filepath", sources=["upload", "clipboard"], height=320)
+        return gr.Image(label=spec.name, type="filepath", **IMAGE_FIELD)
     if spec.is_text:
-        return gr.Textbox(label=spec.name, value=example or "", lines=4 if only else 1)
+        return gr.Textbox(label=spec.name, value=example or "", lines=4 if only else 1, interactive=True)
     if spec.dtype.is_bool:
-        return gr.Checkbox(label=spec.name, value=bool(example))
+        return gr.Checkbox(label=spec.name, value=bool(example), interactive=True)
     kind = "a number, or nothing" if spec.dtype.is_floating else "a whole number"
-    return gr.Textbox(label=spec.name, value="" if example is None else f"{example:g}", placeholder=kind)
+    value = "" if example is None else f"{example:g}"
+    return gr.Textbox(label=spec.name, value=value, placeholder=kind, interactive=True)
 
 
 def ways_to_show(signature: Signature) -> list[Shown]:
