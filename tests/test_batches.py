@@ -154,10 +154,10 @@ def test_token_batches_hold_each_example_once_and_about_as_many_tokens():
     epochs = [[row for _, rows in taken[at : at + steps] for row in rows] for at in (0, steps)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(60))
     assert epochs[0] != epochs[1]
-    for batch, rows in taken[:steps]:
+    for _, rows in taken[:steps]:
         assert len(rows) > 0
         assert abs(lengths[rows].sum() - lengths.sum() / steps) < 20  # at most one example more or less
-        assert lengths[rows].sum() / batch.size > 0.5  # little is padding
+    assert lengths.sum() / sum(batch.size for batch, _ in taken[:steps]) > 0.7  # little is padding
 
 
 def test_token_batches_taken_up_go_on_as_the_uninterrupted_ones():
