@@ -164,7 +164,7 @@ class TablePreprocessor(Preprocessor):
         if not len(self.state["mean"]):
             return {}
         values = self._numbers(raw, own_price)
-        missing = tf.math.is_nan(values)  # asked first: LiteRT loses NaN in what follows
+        missing = tf.math.is_nan(values)  # asked of the numbers as they came
         values = tf.clip_by_value(self._normalise(values), -self.numeric_limit, self.numeric_limit)
         return {"numeric": tf.where(missing, 0.0, values)}
 
