@@ -100,7 +100,7 @@ def optuna():
 def kills():
     """Kill a search's whole process tree at random moments, resume it each time, and compare with one left alone."""
     moments = random.Random(0)
-    rule = RANDOM.format(10, "validation.rmsle")
+    rule = RANDOM.format(TRIALS, "validation.rmsle")
     with tempfile.TemporaryDirectory() as temporary:
         whole, folder = Path(temporary) / "whole", Path(temporary) / "killed"
         search(HOUSES, rule, whole, "seed=0")

@@ -7,9 +7,14 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+BRIEF = "house_prices"  # the one that takes less than a minute
+PATHS = [
+    pytest.param(path, id=path.stem, marks=[] if path.stem == BRIEF else pytest.mark.slow)
+    for path in sorted(NOTEBOOKS.glob("*.ipynb"))
+]
 
 
-@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", PATHS)
 def test_the_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:

@@ -38,6 +38,8 @@ def run(config: str | Path, overrides: Sequence[str] = ()) -> Finished:
     raw = fitted.task.raw_inputs(examples)
     exported = Export(version)
     answers = as_records(fitted.task, exported.answer_table(raw))
-    inputs = raw[list(exported.signature)].to_dict("records")
-    targets = examples.drop(columns=list(fitted.preprocessor.signature)).to_dict("records")
-    return Finished(folder, version, inputs, targets, answers)
+    asked = list(exported.signature)
+    # What a client sends may be made of an example's columns, such as a prompt of a text: none of these is a target.
+    given = asked if set(asked) <= set(examples) else list(fitted.preprocessor.signature)
+    targets = examples.drop(columns=given).to_dict("records")
+    return Finished(folder, version, raw[asked].to_dict("records"), targets, answers)

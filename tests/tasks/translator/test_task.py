@@ -35,7 +35,8 @@ def pairs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, pairs):
+def job(tmp_path_factory, pairs):
+    """What `run` said, and the folder that it worked in."""
     data = f"data={{source: files, from_language: en, to_language: fr, root: '{pairs.parent}', path: {pairs.name},"
     settings = [
         data + " most_characters: 80, most_ratio: 3.0}",
@@ -47,10 +48,24 @@ def finished(tmp_path_factory, pairs):
         "optimizer.average_decay=null",
         "optimizer.learning_rate=0.01",
     ]
-    folder = tmp_path_factory.mktemp("run") / "cats"
-    result = invoke("train", CONFIG, *sets(settings), "--run-dir", folder)
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        result = invoke("run", CONFIG, *sets(settings))
     assert result.exit_code == 0, result.output
-    return folder
+    return result.stdout, folder
+
+
+@pytest.fixture(scope="module")
+def finished(job):
+    return next((job[1] / "runs" / "translator").iterdir())
+
+
+def test_run_shows_a_few_translations_beside_the_right_ones(job):
+    rows = [line for line in job[0].splitlines() if "source " in line]
+    assert len(rows) == 5
+    assert all("target " in row and "translation " in row for row in rows)
+    assert all(any(f"target {number} ch" in row for number in WORDS.values()) for row in rows)
 
 
 def test_a_run_is_measured_signed_and_drawn(finished):
@@ -87,8 +102,8 @@ def test_a_task_that_shows_no_attention_says_so(finished_run):
     assert "shows none" in result.output
 
 
-def test_an_export_answers_texts_without_this_project(finished, tmp_path):
-    folder = invoke("export", finished, "--to", tmp_path / "exports").output.strip()
+def test_an_export_answers_texts_without_this_project(job, tmp_path):
+    folder = job[1] / "exports" / "translator" / "1"
     done = subprocess.run([sys.executable, "-c", ASK, folder], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
