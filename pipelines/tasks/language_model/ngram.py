@@ -5,7 +5,7 @@ k - 1 tokens, times V, plus its last token. Keys of a level are sorted, so a nod
 Shapes: N tokens, V token ids.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Annotated, Any
 
 import keras
@@ -24,12 +24,23 @@ class Level:
     """The n-grams of one length."""
 
     keys: np.ndarray  # (n,) int64, sorted
+    counts: np.ndarray  # (n,) int64: how often each occurs; of all but the longest, after how many distinct tokens
+    discounts: np.ndarray  # (4,) float32: what is taken off a count of 0, 1, 2 and more
     shares: np.ndarray  # (n,) float32: the discounted probability of the last token after the others
+    totals: np.ndarray  # (n,) int64: the sum of the counts of what follows each n-gram
     rests: np.ndarray  # (n,) float32: what a longer n-gram's discounts leave to the shorter ones, as a context
 
 
+Tree = list[tuple[np.ndarray, np.ndarray]]  # keys and counts of each level
+
+
 def count_ngrams(ids: np.ndarray, order: int, tokens: int) -> list[Level]:
-    """Count the n-grams of up to `order` tokens of a text (N,) and discount them.
+    """Count the n-grams of up to `order` tokens of a text (N,) and discount them."""
+    return discount(count_tree(ids, order, tokens), tokens)
+
+
+def count_tree(ids: np.ndarray, order: int, tokens: int) -> Tree:
+    """Count the n-grams of up to `order` tokens of a text (N,).
 
     Lower orders count the distinct tokens before an n-gram, not how often it occurs.
     """
@@ -44,18 +55,26 @@ def count_ngrams(ids: np.ndarray, order: int, tokens: int) -> list[Level]:
         tree[-1] = (shorter, np.bincount(nodes[first + 1], minlength=len(shorter)))
         tree.append((keys, counts))
         nodes = nodes_
+    return tree
+
+
+def discount(tree: Tree, tokens: int) -> list[Level]:
+    """Discount the counts of each level, and tell what that leaves to the shorter contexts."""
     levels: list[Level] = []
     for keys, counts in tree:
         size = len(levels[-1].keys) if levels else 1
-        discounts = _discounts(counts)[np.minimum(counts, 3)]
-        totals = np.maximum(np.bincount(keys // tokens, counts, size), 1)
-        shares = (counts - discounts) / totals[keys // tokens]
-        left = np.bincount(keys // tokens, discounts, size) / totals
+        discounts = _discounts(counts).astype(np.float32)
+        taken = discounts[np.minimum(counts, 3)]
+        totals = np.bincount(keys // tokens, counts, size).astype(np.int64)
+        shares = (counts - taken) / np.maximum(totals, 1)[keys // tokens]
+        left = np.bincount(keys // tokens, taken, size) / np.maximum(totals, 1)
         if levels:  # a context that nothing follows leaves all
-            levels[-1] = replace(levels[-1], rests=np.where(left > 0, left, 1.0).astype(np.float32))
+            rests = np.where(left > 0, left, 1.0).astype(np.float32)
+            levels[-1] = replace(levels[-1], totals=totals, rests=rests)
         else:
             shares += left / tokens
-        levels.append(Level(keys, shares.astype(np.float32), np.ones(len(keys), np.float32)))
+        nothing, all_ = np.zeros(len(keys), np.int64), np.ones(len(keys), np.float32)
+        levels.append(Level(keys, counts, discounts, shares.astype(np.float32), nothing, all_))
     return levels
 
 
@@ -89,32 +108,30 @@ def _discounts(counts: np.ndarray) -> np.ndarray:
 class Counts(keras.layers.Layer):
     """Give the log-probability of each token id after a text: (B, T) -> (B, T, V).
 
-    The tables are saved with a model's weights, but are none: how long they are is known once the text is counted.
+    The counts are saved with a model's weights, but are none: how many there are is known once the text is counted.
     """
 
     def __init__(self, features: Features, order: int):
         super().__init__(name="counts")
         self.tokens, self.order, self.count = features.tokens, order, features.train_ids
-        self.tables: list[dict[str, np.ndarray]] = []
+        self.levels: list[Level] = []
+        self.contexts: list[tuple] = []  # of each level: the sums of what follows, and of what is taken off that
         self.most: list[int] = []  # children of the node that has the most, by their level
 
     def learn(self) -> None:
         """Count the training text."""
-        for level in count_ngrams(self.count(), self.order, self.tokens):
-            self._add(level.keys, level.shares, level.rests)
+        self._take(count_tree(self.count(), self.order, self.tokens))
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the tables."""
-        for at, table in enumerate(self.tables):
-            for name, values in table.items():
-                store[f"{name}_{at}"] = values
+        """Write the counts."""
+        for at, level in enumerate(self.levels):
+            store[f"keys_{at}"], store[f"counts_{at}"] = map(ops.convert_to_numpy, (level.keys, level.counts))
 
     def load_own_variables(self, store: Any) -> None:
-        """Read tables of whatever length."""
-        self.tables.clear()
-        self.most.clear()
-        for at in range(len(store) // 3):
-            self._add(*(np.asarray(store[f"{name}_{at}"]) for name in ("keys", "shares", "rests")))
+        """Read as many counts as there are."""
+        self._take(
+            [(np.asarray(store[f"keys_{at}"]), np.asarray(store[f"counts_{at}"])) for at in range(len(store) // 2)]
+        )
 
     def compute_output_spec(self, tokens: keras.KerasTensor) -> keras.KerasTensor:
         """Say the shape, which is known before any text is counted."""
@@ -122,33 +139,67 @@ class Counts(keras.layers.Layer):
 
     def call(self, tokens: keras.KerasTensor) -> keras.KerasTensor:
         """Mix the orders, the longest context that training had first of all."""
-        shape = ops.shape(tokens)
-        ids = ops.cast(tokens, "int64")
-        probabilities = ops.broadcast_to(self.tables[0]["shares"], (shape[0] * shape[1], self.tokens))
-        for length in range(1, len(self.tables)):
-            place = ops.reshape(self._node(ids, length), (-1,))
-            known = place >= 0
-            rests = ops.where(known, ops.take(self.tables[length - 1]["rests"], ops.maximum(place, 0)), 1.0)
-            probabilities = rests[:, None] * probabilities + self._children(length, place, known)
-        return ops.log(ops.reshape(probabilities, (shape[0], shape[1], self.tokens)))
+        return ops.log(self.look_up(tokens)[0])
 
-    def _node(self, ids: keras.KerasTensor, length: int) -> keras.KerasTensor:
-        """Find the last `length` tokens up to each one: a node (B, T), or -1."""
-        padded = ops.pad(ids, ((0, 0), (length - 1, 0)), constant_values=-1)
-        steps = ops.shape(ids)[1]
-        node = padded[:, :steps]
-        for deep in range(1, length):
-            token = padded[:, deep : deep + steps]
-            keys = node * self.tokens + token
-            table = self.tables[deep]["keys"]
-            place = ops.minimum(ops.searchsorted(table, ops.reshape(keys, (-1,))), table.shape[0] - 1)
-            place = ops.cast(ops.reshape(place, ops.shape(keys)), "int64")
-            node = ops.where((ops.take(table, place) == keys) & (node >= 0), place, -1)
-        return node
+    def look_up(self, tokens: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """Give probabilities after each token, (B, T, V), and how often each context occurs, (B, T, order)."""
+        shape, ids = ops.shape(tokens), ops.cast(tokens, "int64")
+        probabilities = ops.broadcast_to(self.levels[0].shares, (shape[0] * shape[1], self.tokens))
+        seen = [ops.broadcast_to(self.contexts[0][0], (shape[0] * shape[1],))]
+        for length, (level, node) in enumerate(zip(self.levels[:-1], self._nodes(ids), strict=True), 1):
+            place = ops.reshape(node, (-1,))
+            known = place >= 0
+            rests = ops.where(known, ops.take(level.rests, ops.maximum(place, 0)), 1.0)
+            probabilities = rests[:, None] * probabilities + self._children(length, place, known)
+            seen.append(ops.where(known, ops.take(level.totals, ops.maximum(place, 0)), 0))
+        probabilities = ops.reshape(probabilities, (shape[0], shape[1], self.tokens))
+        return probabilities, ops.reshape(ops.stack(seen, axis=-1), (shape[0], shape[1], len(seen)))
+
+    def leave_out(
+        self, tokens: keras.KerasTensor, labels: keras.KerasTensor
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """Do as `look_up` for a label (B, T) after each token of the training text, as if it did not occur there.
+
+        An n-gram that occurs but once would be gone, and with it what it counts for the one without its first token.
+        Of what the training text holds before the first token nothing is known.
+        """
+        ids, labels = ops.cast(tokens, "int64"), ops.cast(labels, "int64")
+        nodes = [ops.zeros_like(ids), *self._nodes(ids)]
+        gone, found_at = True, []
+        for level, node in zip(self.levels[::-1], nodes[::-1], strict=True):
+            place, found = self._find(level.keys, node * self.tokens + labels, node >= 0)
+            count = ops.where(found, ops.take(level.counts, place), 0)
+            found_at.insert(0, (count, ops.cast(ops.logical_and(found, gone), "int64")))
+            gone = ops.logical_and(gone, ops.logical_or(~found, count == 1))
+        probability, seen = 1.0 / self.tokens, []
+        for level, (totals, left), node, (count, less) in zip(self.levels, self.contexts, nodes, found_at, strict=True):
+            before, after = (ops.take(level.discounts, ops.minimum(each, 3)) for each in (count, count - less))
+            total = ops.where(node >= 0, ops.take(totals, ops.maximum(node, 0)) - less, 0)
+            own = ops.cast(count - less, "float32") - after
+            rest = ops.take(left, ops.maximum(node, 0)) - before + after
+            mixed = (own + rest * probability) / ops.cast(ops.maximum(total, 1), "float32")
+            probability = ops.where(total > 0, mixed, probability)
+            seen.append(total)
+        return probability, ops.stack(seen, axis=-1)
+
+    def _nodes(self, ids: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Find the last 1, 2 ... tokens up to each one: nodes (B, T), -1 where training had no such n-gram."""
+        nodes = [ids]
+        for level in self.levels[1:-1]:
+            before = ops.pad(nodes[-1][:, :-1], ((0, 0), (1, 0)), constant_values=-1)
+            place, found = self._find(level.keys, before * self.tokens + ids, before >= 0)
+            nodes.append(ops.where(found, place, -1))
+        return nodes[: len(self.levels) - 1]
+
+    def _find(self, keys: np.ndarray, wanted: keras.KerasTensor, known: keras.KerasTensor) -> tuple:
+        """Find keys (B, T): their places, and whether they are there."""
+        place = ops.minimum(ops.searchsorted(keys, ops.reshape(wanted, (-1,))), keys.shape[0] - 1)
+        place = ops.cast(ops.reshape(place, ops.shape(wanted)), "int64")
+        return place, ops.logical_and(known, ops.take(keys, place) == wanted)
 
     def _children(self, length: int, node: keras.KerasTensor, known: keras.KerasTensor) -> keras.KerasTensor:
         """Spread the shares of what follows each node over all token ids: (N, V)."""
-        keys, shares = self.tables[length]["keys"], self.tables[length]["shares"]
+        keys, shares = self.levels[length].keys, self.levels[length].shares
         first = ops.cast(ops.searchsorted(keys, node * self.tokens), "int64")
         places = ops.minimum(first[:, None] + ops.arange(self.most[length], dtype="int64"), keys.shape[0] - 1)
         found = ops.take(keys, places)
@@ -159,9 +210,15 @@ class Counts(keras.layers.Layer):
         values = ops.reshape(ops.where(own, ops.take(shares, places), 0.0), (-1,))
         return ops.scatter(where, values, (ops.shape(node)[0], self.tokens))
 
-    def _add(self, keys: np.ndarray, shares: np.ndarray, rests: np.ndarray) -> None:
-        self.tables.append({"keys": keys.astype(np.int64), "shares": shares, "rests": rests})
-        self.most.append(int(np.unique(keys // self.tokens, return_counts=True)[1].max()))
+    def _take(self, tree: Tree) -> None:
+        """Make tensors of what was counted: a graph holds each once, however often it is looked at."""
+        levels = discount(tree, self.tokens)
+        self.most = [int(np.unique(level.keys // self.tokens, return_counts=True)[1].max()) for level in levels]
+        first = levels[0]
+        whole = (first.counts.sum()[None], first.discounts[np.minimum(first.counts, 3)].sum()[None])
+        contexts = [whole, *((level.totals, level.totals * level.rests) for level in levels[:-1])]
+        self.contexts = [(ops.convert_to_tensor(totals), ops.cast(left, "float32")) for totals, left in contexts]
+        self.levels = [Level(*(ops.convert_to_tensor(array) for array in astuple(level))) for level in levels]
 
 
 class Ngram(GenerativeModel):

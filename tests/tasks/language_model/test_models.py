@@ -7,20 +7,24 @@ import tensorflow as tf
 from keras import ops
 
 from pipelines.decoding import Choice, continue_tokens
+from pipelines.starts import load_start
 from pipelines.tasks.language_model.models import MODELS
+from pipelines.tasks.language_model.networks import Mixture
 from pipelines.tasks.language_model.preprocessing import Features
 
 FEATURES = Features(11, 8, lambda: np.random.default_rng(0).integers(0, 11, 300))
-RECURRENT = {"width": 6, "units": 5, "layers": 2, "dropout": 0.1}
-BLOCKS = {"width": 8, "layers": 2, "heads": 2, "feed_forward_units": 12, "use_bias": True, "dropout": 0.1}
+RECURRENT = {"width": 6, "units": 5, "layers": 2, "dropout": 0.1, "counts": 0}
+BLOCKS = {"width": 8, "layers": 2, "heads": 2, "feed_forward_units": 12, "use_bias": True, "dropout": 0.1, "counts": 0}
 RUNGS = {
     "ngram": ("ngram", {"order": 3}),
     "bag_of_words": ("bag_of_words", {"width": 6, "units": 5, "dropout": 0.1}),
-    "neural": ("neural", {"reach": 3, "width": 6, "units": 5, "dropout": 0.1}),
+    "neural": ("neural", {"reach": 3, "width": 6, "units": 5, "dropout": 0.1, "counts": 0}),
     "rnn": ("rnn", RECURRENT),
     "gru": ("gru", RECURRENT),
     "lstm": ("lstm", RECURRENT),
     **{name: ("transformer", {**BLOCKS, "positions": name}) for name in ("learned", "sinusoidal", "rotary")},
+    "gru and counts": ("gru", {**RECURRENT, "counts": 3}),
+    "rotary and counts": ("transformer", {**BLOCKS, "positions": "rotary", "counts": 4}),
 }
 
 
@@ -28,17 +32,24 @@ def make(rung):
     keras.utils.set_random_seed(0)
     name, settings = RUNGS[rung]
     model = MODELS[name](FEATURES, **settings)
-    if name == "ngram":
-        model.load()
+    load_start(model)
     for variable in model.trainable_variables:  # starts are so small that every model would answer alike
         variable.assign(variable + keras.random.normal(variable.shape, stddev=0.3))
     return model
 
 
+def scores_of(model, tokens):
+    """Score a whole text at once; a mixture's outputs are only what its scores are made from."""
+    tokens = ops.convert_to_tensor(tokens)
+    if isinstance(model, Mixture):
+        return ops.convert_to_numpy(model.step(tokens, model.start(*tokens.shape))[0])
+    return ops.convert_to_numpy(model({"tokens": tokens}, training=False))
+
+
 @pytest.mark.parametrize("rung", RUNGS)
 def test_steps_give_what_the_whole_gives(rung):
     model, tokens = make(rung), np.random.default_rng(1).integers(0, 11, (3, 8)).astype("int32")
-    whole = model({"tokens": tokens}, training=False)
+    whole = scores_of(model, tokens)
     state, parts = model.start(3, 8), []
     for span in (slice(0, 3), slice(3, 4), slice(4, 8)):
         part, state = model.step(ops.convert_to_tensor(tokens[:, span]), state)
@@ -51,7 +62,7 @@ def test_no_token_sees_a_later_one(rung):
     model, tokens = make(rung), np.random.default_rng(1).integers(0, 11, (2, 8)).astype("int32")
     other = tokens.copy()
     other[:, 5:] = (other[:, 5:] + 1) % 11
-    first, second = (ops.convert_to_numpy(model({"tokens": t}, training=False)) for t in (tokens, other))
+    first, second = (scores_of(model, t) for t in (tokens, other))
     np.testing.assert_allclose(first[:, :5], second[:, :5], rtol=1e-5, atol=1e-6)
     assert not np.allclose(first[:, 5:], second[:, 5:])
 
@@ -67,7 +78,7 @@ def uncached(model, prompt, count):
     for _ in range(count):
         if model.context and len(tokens) - first > model.context:
             first = len(tokens) - model.context // 2
-        scores = ops.convert_to_numpy(model({"tokens": np.array([tokens[first:]])}, training=False))[0, -1]
+        scores = scores_of(model, np.array([tokens[first:]], "int32"))[0, -1]
         tokens.append(int(np.argmax(np.where(np.arange(len(scores)) < 3, -np.inf, scores))))
         if tokens[-1] == 3:
             break
@@ -111,3 +122,28 @@ def test_attention_looks_back_and_adds_up(rung):
 
 def test_others_have_no_attention():
     assert make("gru").attention(ops.ones((1, 4), "int32")) == []
+
+
+def test_a_mixture_lies_between_network_and_counts_and_adds_up_to_one():
+    model, tokens = make("rotary and counts"), np.random.default_rng(1).integers(0, 11, (3, 8)).astype("int32")
+    mixed = np.exp(scores_of(model, tokens))
+    network = ops.convert_to_numpy(ops.softmax(model.scores(model({"tokens": tokens}))))
+    counts = ops.convert_to_numpy(model.counts.look_up(tokens)[0])
+    np.testing.assert_allclose(mixed.sum(axis=-1), 1, rtol=1e-5)
+    assert (mixed <= np.maximum(network, counts) + 1e-6).all()
+    assert (mixed >= np.minimum(network, counts) - 1e-6).all()
+    assert not np.allclose(mixed, network) and not np.allclose(mixed, counts)
+
+
+def test_a_mixture_learns_its_share_by_counts_that_leave_the_place_out():
+    model, ids = make("gru and counts"), FEATURES.train_ids()
+    windows = np.stack([ids[at : at + 9] for at in range(0, 290, 9)]).astype("int32")
+    tokens, labels = windows[:, :-1], windows[:, 1:]
+    hidden = model({"tokens": tokens})
+    counts, seen = model.counts.leave_out(tokens, labels)
+    share, counts = (ops.convert_to_numpy(each) for each in (ops.sigmoid(model.share([hidden, seen])), counts))
+    network = ops.convert_to_numpy(ops.softmax(model.scores(hidden)))
+    network = np.take_along_axis(network, labels[..., None], axis=2)[..., 0]
+    expected = -np.log(network) - np.log(share * counts + (1 - share) * network)
+    loss = model.compute_loss({"tokens": tokens}, labels, hidden)
+    np.testing.assert_allclose(loss, expected.mean(), rtol=1e-4)

@@ -47,3 +47,42 @@ def test_a_bigram_model_by_hand():
     clipped = (max(one, 0.05), min(two, 1.95))
     assert bigrams[0 * 3 + 1] == pytest.approx((2 - clipped[1]) / 3)
     assert bigrams[0 * 3 + 2] == pytest.approx((1 - clipped[0]) / 3)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_a_place_left_out_counts_as_if_it_were_not_there(order):
+    model = MODELS["ngram"](Features(TOKENS, 8, lambda: IDS), order=order)
+    model.load()
+    at = order + 200  # a window so far inside that its first label has a whole context
+    window = IDS[at - order + 1 : at + 2]
+    got, seen = model.counts.leave_out(window[None, :-1], window[None, 1:])
+    expected, total = _without(order, at)
+    assert float(got[0, order - 1]) == pytest.approx(expected, rel=1e-5)
+    assert int(seen[0, order - 1, -1]) == total
+
+
+def _without(order: int, at: int) -> tuple[float, int]:
+    """Give the probability of the token after a place by plain sums, its own n-gram taken out of the list of all."""
+    grams = [tuple(IDS[i : i + order]) for i in range(len(IDS) - order + 1)]
+    own = grams.pop(at + 2 - order)
+    discounts = [level.discounts for level in count_ngrams(IDS, order, TOKENS)]
+    probability = 1 / TOKENS
+    for length in range(1, order + 1):
+        listed = grams if length == order else sorted({gram[-length - 1 :] for gram in _longer(grams, length + 1)})
+        counts = {}
+        for gram in listed:
+            counts[gram[-length:]] = counts.get(gram[-length:], 0) + 1
+        following = {gram: n for gram, n in counts.items() if gram[:-1] == own[order - length : order - 1]}
+        taken = discounts[length - 1]
+        total = sum(following.values())
+        if total:
+            count = following.get(own[order - length :], 0)
+            left = sum(taken[min(n, 3)] for n in following.values())
+            probability = (count - taken[min(count, 3)] + left * probability) / total
+    return probability, total
+
+
+def _longer(grams: list[tuple], length: int) -> list[tuple]:
+    """Give the n-grams of a length that the text has, but for those that only the one taken out holds."""
+    starts = [tuple(IDS[i : i + length]) for i in range(len(grams[0]) - length)]
+    return [*starts, *(gram[-length:] for gram in grams)]
