@@ -66,7 +66,7 @@ def overhead(rounds: int = 3, trials: int = 10):
 
 def workers(rounds: int = 3):
     """Search with one worker and with two, in turn."""
-    searches = (("houses", HOUSES, "validation.rmsle", 10), ("tagger", TAGGER, "validation.f1", 6))
+    searches = (("houses", HOUSES, "validation.rmsle", 10), ("tagger", TAGGER, "validation.f1", 12))
     for name, config, objective, trials in searches:
         for round_ in range(rounds):
             line = {"data": name, "round": round_, "trials": trials}
