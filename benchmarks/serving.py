@@ -228,7 +228,7 @@ def table(lines: list[dict], seconds: int, pythons: list[str]) -> str:
             f"## {model}",
             "",
             *compared(own),
-            "| server | clients | answers a second | p50 ms | p95 ms | p99 ms |",
+            "| server | clients | answers a second | p50 ms | p95 ms | p99 ms | refused |",
         ]
         text.append("|---|---|---|---|---|---|---|")
         for line in own:

@@ -5,8 +5,8 @@ EXPORTS=exports/house_prices,exports/entity_tagger REPLICAS=2 serve run deploy.r
 
 import os
 
-from fastapi import FastAPI
 from ray import serve
+from starlette.types import ASGIApp
 
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.startup import import_tensorflow
@@ -17,7 +17,7 @@ WAIT_SECONDS = 1.0  # for requests that end, when a replica is to stop
 def application(settings: Settings, replicas: int) -> serve.Application:
     """Give the application with as many replicas, each with all models."""
 
-    def build() -> FastAPI:  # Ray calls it in each replica, and takes nothing but a plain function for that
+    def build() -> ASGIApp:  # Ray calls it in each replica, and takes nothing but a plain function for that
         import_tensorflow(verbose=False, keras=False)
         from pipelines.serving.app import create_app
         from pipelines.serving.logs import configure_logs

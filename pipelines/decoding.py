@@ -126,24 +126,26 @@ def continue_tokens(
     lengths: tf.Tensor,
     choice: Choice,
     ended: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+    at_once: tf.Tensor | int = AT_ONCE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Continue prompts (B, P) of given lengths (B,): tokens (B, T), prompt first and `PAD` last, and log-probabilities.
 
     A prompt that is shorter than another is continued while the others are still read. `ended(tokens, at)` (B,) says
-    where a text is to end for another reason than `END` or its length.
+    where a text is to end for another reason than `END` or its length; it is asked each time that `at_once` tokens,
+    `AT_ONCE` at the most, are written.
     """
     batch, stops = tf.shape(prompts)[0], lengths + choice.max_tokens
     total, least = tf.reduce_max(stops), tf.reduce_min(lengths)
     reader = Reader(model, batch, total)
     tokens = tf.pad(prompts, [[0, 0], [0, total - tf.shape(prompts)[1] + AT_ONCE]])
     draws = draw_all(choice.seed, prompts, total + AT_ONCE)
-    advance = _advance(reader, AT_ONCE if ended is None else 1)
+    advance = _advance(reader)
 
     def body(at, tokens, last, logarithm) -> tuple:
         places = tf.maximum(at + tf.range(AT_ONCE) - lengths[:, None], 0)
         recent = tf.pad(tokens, [[0, 0], [reader.behind, 0]])[:, at : at + reader.behind]
         given = Given(tokens[:, at : at + AT_ONCE], lengths - at, stops - at, tf.gather(draws, places, batch_dims=1))
-        count, written, own, last = advance(recent, given, choice, last)
+        count, written, own, last = advance(recent, given, choice, last, at_once)
         tokens = tf.concat([tokens[:, :at], written, tokens[:, at + AT_ONCE :]], axis=1)
         if ended is not None:
             last = last._replace(done=last.done | (at >= lengths) & ended(tokens, at))
@@ -177,14 +179,14 @@ class Last(NamedTuple):
     done: tf.Tensor  # (B,)
 
 
-def _advance(reader: Reader, most: int) -> Callable[..., tuple]:
-    """Make a function that writes up to `most` tokens of each text; XLA compiles it for one text, where it may.
+def _advance(reader: Reader) -> Callable[..., tuple]:
+    """Make a function that writes the next tokens of each text; XLA compiles it for one text, where it may.
 
     Every shape in it is the same for each text, so that it is compiled once. A batch of another size would need
     a compilation of its own: those go without.
     """
 
-    def several(recent: tf.Tensor, given: Given, choice: Choice, last: Last) -> tuple:
+    def several(recent: tf.Tensor, given: Given, choice: Choice, last: Last, most: tf.Tensor) -> tuple:
         def one(at, recent, written, own, last) -> tuple:
             chosen, reading = choose(last.scores, choice, given.draws[:, at]), at < given.read
             token = tf.where(reading, given.tokens[:, at], tf.where(last.done, PAD, chosen))

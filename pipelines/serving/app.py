@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
 from pipelines.serving import inference, rest
 from pipelines.serving.bodies import refused, written
@@ -24,7 +25,7 @@ ABOUT = (
 )
 
 
-def create_app(settings: Settings, with_grpc: bool = True) -> FastAPI:
+def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
     """Make the application; the models are loaded while it runs."""
     service = Service(settings)
 
@@ -44,9 +45,7 @@ def create_app(settings: Settings, with_grpc: bool = True) -> FastAPI:
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
     add_playground(app, service)
-    app.add_middleware(Shortcuts, service=service)
-    app.add_middleware(Edge, service=service)  # the last one is asked first
-    return app
+    return Edge(Shortcuts(app, service), service)  # before FastAPI's own middleware, which load need not pass
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:

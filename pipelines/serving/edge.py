@@ -4,13 +4,12 @@ import asyncio
 import base64
 import binascii
 import hmac
+import random
 import re
 import time
-import uuid
 import zlib
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +21,7 @@ from pipelines.serving.service import Service
 OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # what probes ask, without a token
 _MODEL = re.compile(r"/v[12]/models/([^/:]+)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+RawHeaders = dict[bytes, bytes]  # by names in small letters
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
@@ -37,57 +37,46 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, headers = time.monotonic(), Headers(scope=scope)
+        began, headers, status = time.monotonic(), dict(scope["headers"]), 0
         request_id = _request_id(headers)
-        status = 500
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                answered = MutableHeaders(scope=message)
-                answered["X-Request-ID"] = request_id
-                answered["X-Content-Type-Options"] = "nosniff"
-                if self.service.closing:
-                    answered["Connection"] = "close"
+                own = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                own += [(b"connection", b"close")] if self.service.closing else []
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         self.service.gauges.under_way.inc()
         try:
-            await self._answer(scope, headers, receive, send_on, request_id)
+            await self._answer(scope, headers, receive, send_on)
+        except Exception:
+            log("bug", 40, exc_info=True, request_id=request_id, path=scope["path"])
+            if not status:
+                refusal = Refusal(Kind.FAILED, f"internal error; the log has it as {request_id}")
+                await refused(refusal)(scope, receive, send_on)
         finally:
             self.service.gauges.under_way.dec()
-            self._tell(scope, status, time.monotonic() - began, request_id)
+            self._tell(scope, status or 500, time.monotonic() - began, request_id)
 
-    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send, request_id: str) -> None:
-        started = False
-
-        async def send_on(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
+    async def _answer(self, scope: Scope, headers: RawHeaders, receive: Receive, send: Send) -> None:
         held = Held(self)
         try:
             self._authenticate(scope, headers)
             body = await self._read(headers, receive, held)
-            await self.app(scope, _replayed(body, receive), send_on)
+            await self.app(scope, _replayed(body, receive), send)
         except Refusal as refusal:
             await refused(refusal)(scope, receive, send)
-        except Exception:
-            log("bug", 40, exc_info=True, request_id=request_id, path=scope["path"])
-            if not started:
-                await refused(Refusal(Kind.FAILED, f"internal error; the log has it as {request_id}"))(
-                    scope, receive, send
-                )
         finally:
             held.let_go()
 
-    def _authenticate(self, scope: Scope, headers: Headers) -> None:
+    def _authenticate(self, scope: Scope, headers: RawHeaders) -> None:
         token = self.settings.token
         if token is None or scope["path"] in OPEN:
             return
-        kind, _, given = headers.get("Authorization", "").partition(" ")
+        kind, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if kind.lower() == "basic" and not scope["path"].startswith(("/v1/", "/v2")):
             given = _password(given)  # a browser can ask its user for it
         elif kind.lower() != "bearer":
@@ -95,12 +84,12 @@ class Edge:
         if not hmac.compare_digest(given.encode(), token.encode()):
             raise Unauthenticated(scope["path"])
 
-    async def _read(self, headers: Headers, receive: Receive, held: "Held") -> bytes:
-        encoding = headers.get("Content-Encoding", "identity").lower()
+    async def _read(self, headers: RawHeaders, receive: Receive, held: "Held") -> bytes:
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
         if encoding != "identity" and encoding not in _WINDOW_BITS:
             raise Refusal(Kind.UNSUPPORTED, f"Content-Encoding '{encoding}' is not known; use gzip or deflate")
         most, parts = self.settings.max_body_bytes, []
-        length = headers.get("Content-Length", "")
+        length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > most:
             raise _too_large(most)
         try:
@@ -176,9 +165,9 @@ class Unauthenticated(Refusal):
         return {"WWW-Authenticate": self._challenge}
 
 
-def _request_id(headers: Headers) -> str:
-    given = headers.get("X-Request-ID", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def _request_id(headers: RawHeaders) -> str:
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
 
 
 def _password(given: str) -> str:

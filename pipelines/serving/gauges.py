@@ -23,12 +23,17 @@ class Gauges:
         summed = {"multiprocess_mode": "livesum", **given}
         self.queue = Gauge("queue_rows", "Rows that wait to run.", ["model"], **summed)
         self.under_way = Gauge("requests_under_way", "Requests being answered.", **summed)
+        self._labelled: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
         self.loaded = Gauge("versions_loaded", "Versions in memory.", ["model"], multiprocess_mode="max", **given)
 
     def answered(self, protocol: str, model: str, code: str, seconds: float) -> None:
         """Count a request."""
-        self.requests.labels(protocol, model, code).inc()
-        self.seconds.labels(protocol, model).observe(seconds)
+        key = (protocol, model, code)
+        if key not in self._labelled:
+            self._labelled[key] = self.requests.labels(*key), self.seconds.labels(protocol, model)
+        requests, times = self._labelled[key]
+        requests.inc()
+        times.observe(seconds)
 
     def written(self) -> tuple[bytes, str]:
         """Give the figures in Prometheus's form, with its content type."""

@@ -1,22 +1,27 @@
 """The server's log: one JSON object a line, on the error stream."""
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
 from typing import Any
+
+import pydantic_core
 
 LOGGER = logging.getLogger("pipelines.serving")
 
 
 class _AsJson(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}
-        line.update(getattr(record, "fields", {}))
+        fields = getattr(record, "fields", {})
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+            fields = {**fields, "traceback": self.formatException(record.exc_info)}
+        return _line(record.levelname, record.getMessage(), fields)
+
+
+def _line(level: str, event: str, fields: dict[str, Any]) -> str:
+    time = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"time": time, "level": level.lower(), "event": event, **fields}
+    return pydantic_core.to_json(line, fallback=str).decode()
 
 
 def configure_logs() -> None:
@@ -32,5 +37,8 @@ def configure_logs() -> None:
 
 
 def log(event: str, level: int = logging.INFO, exc_info: bool = False, **fields: Any) -> None:
-    """Write one line."""
-    LOGGER.log(level, event, extra={"fields": fields}, exc_info=exc_info)
+    """Write one line; what every request has goes past `logging`, whose records take a tenth of a request's time."""
+    if level == logging.INFO:
+        sys.stderr.write(_line("info", event, fields) + "\n")
+    else:
+        LOGGER.log(level, event, extra={"fields": fields}, exc_info=exc_info)

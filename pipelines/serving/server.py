@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
@@ -144,8 +144,11 @@ class Patient(HttpToolsProtocol):
         self._headers_due = self.loop.call_later(self.config.app.args[0].read_seconds, self.transport.close)
 
 
-def _app(settings: Settings) -> FastAPI:
+def _app(settings: Settings) -> ASGIApp:
     import_tensorflow(verbose=False, keras=False)  # a worker is a fresh process
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
     configure_logs()
     from pipelines.serving.app import create_app
 

@@ -40,6 +40,11 @@ class Settings:
     stop_seconds: float = 60.0  # then, for answers under way
 
     @cached_property
+    def threads(self) -> int:
+        """Give the cores that one operation of a batch may use: few, since batches side by side use cores better."""
+        return max(1, (os.cpu_count() or 1) // 4)
+
+    @cached_property
     def runners(self) -> int:
-        """Give the number of batches that run at a time; each uses several cores by itself."""
-        return max(1, (os.cpu_count() or 1) // (2 * self.workers))
+        """Give the number of batches that run at a time."""
+        return max(1, (os.cpu_count() or 1) // (self.threads * self.workers))

@@ -1,6 +1,7 @@
 """Requests that run together get what each would get alone."""
 
 import asyncio
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -92,7 +93,8 @@ class Gate:
 
 
 def batcher(gate: Gate, **settings) -> Batcher:
-    return Batcher(gate, ThreadPoolExecutor(2), Settings((Path(),), **settings), lambda running, waiting: None)
+    alone = Settings((Path(),), workers=os.cpu_count(), **settings)  # the cores shared out: one batch at a time
+    return Batcher(gate, ThreadPoolExecutor(2), alone, lambda running, waiting: None)
 
 
 def one(value: float) -> dict[str, np.ndarray]:

@@ -153,8 +153,6 @@ class Mixture(LanguageModel):
     Outputs are what scores are made from.
     """
 
-    compiled = False  # XLA has no quick search among the keys of n-grams
-
     def __init__(self, counts: Counts, *network: Any):
         super().__init__(*network, outputs=keras.layers.Identity())
         self.counts, self.share = counts, Share(SHARE_UNITS)

@@ -191,16 +191,15 @@ class Counts(keras.layers.Layer):
             nodes.append(ops.where(found, place, -1))
         return nodes[: len(self.levels) - 1]
 
-    def _find(self, keys: np.ndarray, wanted: keras.KerasTensor, known: keras.KerasTensor) -> tuple:
+    def _find(self, keys: keras.KerasTensor, wanted: keras.KerasTensor, known: keras.KerasTensor) -> tuple:
         """Find keys (B, T): their places, and whether they are there."""
-        place = ops.minimum(ops.searchsorted(keys, ops.reshape(wanted, (-1,))), keys.shape[0] - 1)
-        place = ops.cast(ops.reshape(place, ops.shape(wanted)), "int64")
+        place = ops.minimum(_count_below(keys, wanted), keys.shape[0] - 1)
         return place, ops.logical_and(known, ops.take(keys, place) == wanted)
 
     def _children(self, length: int, node: keras.KerasTensor, known: keras.KerasTensor) -> keras.KerasTensor:
         """Spread the shares of what follows each node over all token ids: (N, V)."""
         keys, shares = self.levels[length].keys, self.levels[length].shares
-        first = ops.cast(ops.searchsorted(keys, node * self.tokens), "int64")
+        first = _count_below(keys, node * self.tokens)
         places = ops.minimum(first[:, None] + ops.arange(self.most[length], dtype="int64"), keys.shape[0] - 1)
         found = ops.take(keys, places)
         own = known[:, None] & (found // self.tokens == node[:, None])
@@ -219,6 +218,16 @@ class Counts(keras.layers.Layer):
         contexts = [whole, *((level.totals, level.totals * level.rests) for level in levels[:-1])]
         self.contexts = [(ops.convert_to_tensor(totals), ops.cast(left, "float32")) for totals, left in contexts]
         self.levels = [Level(*(ops.convert_to_tensor(array) for array in astuple(level))) for level in levels]
+
+
+def _count_below(keys: keras.KerasTensor, wanted: keras.KerasTensor) -> keras.KerasTensor:
+    """Count the sorted keys (n,) below each wanted one, by halves; XLA's own search compares each with all."""
+    count, size = ops.zeros_like(wanted), keys.shape[0]
+    for bit in reversed(range(size.bit_length())):
+        further = count + (1 << bit)
+        below = ops.logical_and(further <= size, ops.take(keys, ops.minimum(further, size) - 1) < wanted)
+        count = ops.where(below, further, count)
+    return count
 
 
 class Ngram(GenerativeModel):

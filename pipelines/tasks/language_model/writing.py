@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.beams import beam_search
-from pipelines.decoding import Choice, Decoding, GenerativeModel, Reader, choose, continue_tokens, draw_all
+from pipelines.decoding import AT_ONCE, Choice, Decoding, GenerativeModel, Reader, choose, continue_tokens, draw_all
 from pipelines.task import Tensors
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tokenizers import END, PAD, SPECIAL, UNKNOWN, Tokenizer
@@ -63,11 +63,8 @@ def _draw(
         tail = tokenizer.decode(_after(tokens[:, first : at + 1], lengths - first))
         return (stop != "") & (_place(tail, stop) >= 0)
 
-    tokens, logarithm = tf.cond(
-        tf.reduce_any(stop != ""),
-        lambda: continue_tokens(model, prompts, lengths, choice, ended),
-        lambda: continue_tokens(model, prompts, lengths, choice),
-    )
+    at_once = tf.where(tf.reduce_any(stop != ""), 1, AT_ONCE)
+    tokens, logarithm = continue_tokens(model, prompts, lengths, choice, ended, at_once)
     return _until(tokenizer.decode(_after(tokens, lengths)), stop), logarithm
 
 

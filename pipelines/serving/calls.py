@@ -1,0 +1,85 @@
+"""What every gRPC call passes: the token, the log, the figures, the last `except`."""
+
+import hmac
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+import grpc
+from google.protobuf.message import Message
+from tensorflow_serving.apis import model_pb2
+
+from pipelines.serving.logs import log
+from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.service import Address, Service
+
+
+class Calls:
+    """Answer calls by what a method says, or end them with the reason."""
+
+    def __init__(self, service: Service):
+        self.service = service
+
+    async def answer(
+        self, method: str, model: str, context: grpc.aio.ServicerContext, answer: Callable[[], Awaitable[Message]]
+    ) -> Message:
+        """Answer a call, or end it with the reason."""
+        began, code, request_id = time.monotonic(), "OK", f"{random.getrandbits(128):032x}"
+        self.service.gauges.under_way.inc()
+        try:
+            self._authenticate(context)
+            return await answer()
+        except Refusal as refusal:
+            code = refusal.kind.grpc
+            await context.abort(grpc.StatusCode[code], refusal.reason)
+            raise AssertionError("abort raises") from None
+        except Exception:
+            code = "INTERNAL"
+            log("bug", logging.ERROR, exc_info=True, request_id=request_id, method=method)
+            await context.abort(grpc.StatusCode.INTERNAL, f"internal error; the log has it as {request_id}")
+            raise
+        finally:
+            self.service.gauges.under_way.dec()
+            self._tell(method, model, code, time.monotonic() - began, request_id, context.peer())
+
+    def _authenticate(self, context: grpc.aio.ServicerContext) -> None:
+        token = self.service.settings.token
+        if token is None:
+            return
+        given = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
+        kind, _, value = given.partition(" ")
+        if kind.lower() != "bearer" or not hmac.compare_digest(value.encode(), token.encode()):
+            raise Refusal(
+                Kind.UNAUTHENTICATED, "the token is missing or wrong; send the metadata 'authorization: Bearer TOKEN'"
+            )
+
+    def _tell(self, method: str, model: str, code: str, seconds: float, request_id: str, client: str) -> None:
+        known = model if model in self.service.catalogue.models else ""
+        self.service.gauges.answered("grpc", known, code, seconds)
+        log(
+            "request",
+            request_id=request_id,
+            protocol="grpc",
+            method=method,
+            model=known,
+            status=code,
+            milliseconds=round(1000 * seconds, 2),
+            client=client,
+        )
+
+
+def address_of(spec: model_pb2.ModelSpec) -> Address:
+    """Say which model and version a call asks for.
+
+    Raises:
+        Refusal: where it names no model.
+    """
+    if not spec.name:
+        raise invalid("Missing ModelSpec name")
+    choice = spec.WhichOneof("version_choice")
+    return Address(
+        spec.name,
+        spec.version.value if choice == "version" else None,
+        spec.version_label if choice == "version_label" else None,
+    )
