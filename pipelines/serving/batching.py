@@ -13,6 +13,8 @@ from pipelines.serving.settings import Settings
 from pipelines.serving.signatures import Arrays, Signature
 from pipelines.serving.tensors import MOST_ELEMENTS
 
+SIDE_BY_SIDE = 16  # rows: with fewer, what a batch costs beside its rows is more than a further core saves
+
 
 @dataclass
 class Job:
@@ -90,7 +92,7 @@ class Batcher:
         return await job.answer
 
     def _start(self) -> None:
-        while self.queue and self.running < self.settings.runners:
+        while self.queue and self.running < self.settings.runners and not self._too_few():
             jobs = self._next()
             if not jobs:
                 return
@@ -99,6 +101,10 @@ class Batcher:
             task = asyncio.get_running_loop().create_task(self._run(jobs))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _too_few(self) -> bool:
+        """Say whether what waits is too little for a batch beside another, whose end brings more company."""
+        return self.running > 0 and self.signature.together and self.waiting < SIDE_BY_SIDE
 
     def _next(self) -> list[Job]:
         """Take the requests that run next; none where it is better to wait."""
