@@ -5,7 +5,8 @@
 Every request has one example. Each server is a process of its own; h2load (Debian's nghttp2-client), which is written
 in C and takes little of the cores that it shares with the server, keeps one request under way on each connection.
 BentoML (1.4.39) and MLServer (1.7.1, which needs uvloop<0.22 and fastapi<0.116) want environments of their own with
-TensorFlow 2.21; without one of them its rows are left out. With all of them it takes about 22 minutes (14 with --seconds 4).
+TensorFlow 2.21; without one of them its rows are left out. With all of them it takes about 22 minutes, 14 with
+`--seconds 4`.
 `--only` and `--seconds` make a quick try; with `--only` no results are written.
 """
 

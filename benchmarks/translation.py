@@ -34,7 +34,8 @@ METRICS = ("bleu_moses", "bleu_lower", "bleu", "chrf", "exact_match", "perplexit
 @click.option("--only", default="", help="Measure only rows with this in their name.")
 @click.option("--seeds", default=1, show_default=True, help="Measure the seeds below this.")
 @click.option("--set", "given", multiple=True, help="More overrides of the config.")
-def main(root: str, only: str, seeds: int, given: tuple[str, ...]) -> None:
+@click.option("--runs", type=click.Path(path_type=Path), help="Keep the run folders in this folder.")
+def main(root: str, only: str, seeds: int, given: tuple[str, ...], runs: Path | None) -> None:
     """Measure every row that is not measured yet, then write the table."""
     path = RESULTS / "multi30k.jsonl"
     done = read_lines(path)
@@ -42,31 +43,32 @@ def main(root: str, only: str, seeds: int, given: tuple[str, ...]) -> None:
         for name, overrides in ROWS.items():
             if only in name and not any(line["name"] == name and line["seed"] == seed for line in done):
                 settings = [f"data.root={root}", f"seed={seed}", *overrides, *given]
-                line = {"name": name, "seed": seed, "given": list(given), **measure(settings)}
+                with tempfile.TemporaryDirectory() as temporary:
+                    folder = Path(runs or temporary) / f"{list(ROWS).index(name)}-{seed}"
+                    line = {"name": name, "seed": seed, "given": list(given), **measure(settings, folder)}
                 click.echo(line)
                 done.append(line)
                 add_line(path, line)
     (RESULTS / "multi30k.md").write_text(table(done))
 
 
-def measure(overrides: list[str]) -> dict:
+def measure(overrides: list[str], folder: Path) -> dict:
     """Train one row and score it on validation and test."""
     from pipelines.commands.train import train
     from pipelines.fit import load_run_dataset
 
-    with tempfile.TemporaryDirectory() as temporary:
-        fitted, run = train(CONFIG, overrides, Path(temporary) / "run")
-        history = run.history()
-        test = load_run_dataset(fitted.config).test
-        own = [text.decode() for text in fitted.answerer.answer_table(test)["translation"]]
-        return {
-            "validation": run.metrics()["validation"],
-            "test": {**run.metrics()["test"], "bleu_moses": bleu_moses(own, test["target"].tolist())},
-            "parameters": fitted.model.count_params(),
-            "epochs": len(history),
-            "training_seconds": history["seconds"].iloc[-1],
-            "data": run.data()["fingerprint"],
-        }
+    fitted, run = train(CONFIG, overrides, folder)
+    history = run.history()
+    test = load_run_dataset(fitted.config).test
+    own = [text.decode() for text in fitted.answerer.answer_table(test)["translation"]]
+    return {
+        "validation": run.metrics()["validation"],
+        "test": {**run.metrics()["test"], "bleu_moses": bleu_moses(own, test["target"].tolist())},
+        "parameters": fitted.model.count_params(),
+        "epochs": len(history),
+        "training_seconds": history["seconds"].iloc[-1],
+        "data": run.data()["fingerprint"],
+    }
 
 
 def bleu_moses(own: list[str], right: list[str]) -> float:
