@@ -23,7 +23,7 @@ class GenerativeModel(keras.Model):
     """A model that scores the next token, and can go on from where it stopped."""
 
     context: int | None = None  # tokens that it can look back on; None: it carries a state, however long the text
-    compiled: bool = False  # XLA may compile its steps: its state has one shape, however long the text
+    one_shape: bool = False  # its state has one shape, however long the text, so that XLA may compile its steps
     shared: Sequence[str] = ()  # keys of its state that tokens do not change, so that beams can share what they hold
 
     @abc.abstractmethod
@@ -207,7 +207,7 @@ def _advance(reader: Reader) -> Callable[..., tuple]:
         )
         return count, written, own, last
 
-    if not reader.model.compiled:
+    if not reader.model.one_shape:
         return several
     compiled = tf.function(several, jit_compile=True)
     return lambda recent, *more: tf.cond(

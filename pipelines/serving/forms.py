@@ -25,6 +25,7 @@ STARTS, STOPS, KINDS = "start", "stop", "type"  # outputs that mark parts of a t
 FIELDS_IN_A_ROW = 4
 FIELDS_ABOVE = 12  # at the most stand above the answer
 MOST_BARS = 10
+SPACES = str.maketrans({" ": "␣", "\n": "⏎", "\t": "⇥"})
 IMAGE_FIELD = {"sources": ["upload", "clipboard"], "height": 320, "interactive": True}
 HEADLINE = 60  # characters
 STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal}"
@@ -148,7 +149,11 @@ def marked(text: str, outputs: Arrays, instance: dict[str, Any]) -> dict[str, An
 def bars(names: str, weights: str, outputs: Arrays, instance: dict[str, Any]) -> dict[str, float]:
     """Pair each name of an answer with its probability."""
     pairs = zip(to_json(outputs[names][0], names), outputs[weights][0].tolist(), strict=True)
-    return {str(name) or "(empty)": weight for name, weight in pairs}
+    return {_visible(str(name)): weight for name, weight in pairs}
+
+
+def _visible(name: str) -> str:
+    return name.translate(SPACES) if name.isspace() else name or "(empty)"
 
 
 def plain(names: list[str], outputs: Arrays, instance: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 
+import numpy as np
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -16,6 +17,16 @@ def test_without_gradio_the_page_says_how_to_get_it(monkeypatch):
     app = FastAPI()
     playground.add_playground(app, None)
     assert "pip install 'keras-task-pipelines[playground]'" in TestClient(app).get("/").text
+
+
+def test_bars_of_white_space_have_names_to_see():
+    pytest.importorskip("gradio")
+    from pipelines.serving.forms import bars
+
+    tokens = np.array([[b" ", b"\n", b"a b", b""]], dtype=object)
+    answer = {"token": tokens, "probability": np.array([[0.5, 0.25, 0.125, 0.0]])}
+    named = bars("token", "probability", answer, {})
+    assert named == {"␣": 0.5, "⏎": 0.25, "a b": 0.125, "(empty)": 0.0}
 
 
 @pytest.fixture(scope="module")

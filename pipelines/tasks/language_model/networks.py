@@ -95,7 +95,7 @@ class Recurrence(keras.layers.Layer):
 class LanguageModel(GenerativeModel):
     """Layers in a row; those with a `step` carry a state, the others map each token on its own."""
 
-    compiled = True
+    one_shape = True
 
     def __init__(
         self,

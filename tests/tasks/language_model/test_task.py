@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from conftest import invoke, sets
 from serving.servers import Server
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from pipelines.config import load_config
 from pipelines.evaluation import Answerer
@@ -122,6 +123,12 @@ assert answer["completion"].numpy()[0].decode() == {record["completion"]!r}
     assert {"serving_default", "generate", "next_token", "score"} <= set(parity["signatures"])
     drawn = parity["signatures"]["generate"]
     assert {"temperature", "seed"} <= set(drawn["inputs"]) and drawn["answers"]["completion"] == {"differing_rows": 0}
+
+
+def test_xla_compiles_the_writing_of_one_text(export):
+    saved = SavedModel.FromString((export / "1" / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    assert any(function.attr["_XlaMustCompile"].b for function in functions)
 
 
 def test_an_export_with_subwords_answers_without_keras(text, tmp_path):
