@@ -116,6 +116,7 @@ class Counts(keras.layers.Layer):
         self.tokens, self.order, self.count = features.tokens, order, features.train_ids
         self.levels: list[Level] = []
         self.contexts: list[tuple] = []  # of each level: the sums of what follows, and of what is taken off that
+        self.firsts: list = []  # where each node's children begin, by their level
         self.most: list[int] = []  # children of the node that has the most, by their level
 
     def learn(self) -> None:
@@ -166,8 +167,9 @@ class Counts(keras.layers.Layer):
         ids, labels = ops.cast(tokens, "int64"), ops.cast(labels, "int64")
         nodes = [ops.zeros_like(ids), *self._nodes(ids)]
         gone, found_at = True, []
-        for level, node in zip(self.levels[::-1], nodes[::-1], strict=True):
-            place, found = self._find(level.keys, node * self.tokens + labels, node >= 0)
+        for length in reversed(range(len(self.levels))):
+            level, node = self.levels[length], nodes[length]
+            place, found = self._find(length, node, labels)
             count = ops.where(found, ops.take(level.counts, place), 0)
             found_at.insert(0, (count, ops.cast(ops.logical_and(found, gone), "int64")))
             gone = ops.logical_and(gone, ops.logical_or(~found, count == 1))
@@ -185,25 +187,40 @@ class Counts(keras.layers.Layer):
     def _nodes(self, ids: keras.KerasTensor) -> list[keras.KerasTensor]:
         """Find the last 1, 2 ... tokens up to each one: nodes (B, T), -1 where training had no such n-gram."""
         nodes = [ids]
-        for level in self.levels[1:-1]:
+        for length in range(1, len(self.levels) - 1):
             before = ops.pad(nodes[-1][:, :-1], ((0, 0), (1, 0)), constant_values=-1)
-            place, found = self._find(level.keys, before * self.tokens + ids, before >= 0)
+            place, found = self._find(length, before, ids)
             nodes.append(ops.where(found, place, -1))
         return nodes[: len(self.levels) - 1]
 
-    def _find(self, keys: keras.KerasTensor, wanted: keras.KerasTensor, known: keras.KerasTensor) -> tuple:
-        """Find keys (B, T): their places, and whether they are there."""
-        place = ops.minimum(_count_below(keys, wanted), keys.shape[0] - 1)
-        return place, ops.logical_and(known, ops.take(keys, place) == wanted)
+    def _find(self, length: int, node: keras.KerasTensor, token: keras.KerasTensor) -> tuple:
+        """Find the child (B, T) of each node, -1 being none, by halves: its place, and whether it is there.
+
+        XLA's own search would compare each with all.
+        """
+        keys, wanted = self.levels[length].keys, node * self.tokens + token
+        first, end = self._family(length, node)
+        below = ops.zeros_like(first)  # children before the wanted one
+        for bit in reversed(range(self.most[length].bit_length())):
+            further = below + (1 << bit)
+            last = ops.take(keys, ops.minimum(first + further, end) - 1)
+            below = ops.where(ops.logical_and(first + further <= end, last < wanted), further, below)
+        place = ops.minimum(first + below, keys.shape[0] - 1)
+        return place, ops.logical_and(node >= 0, ops.take(keys, place) == wanted)
+
+    def _family(self, length: int, node: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        """Give the places of each node's first child, and after its last."""
+        known = ops.maximum(node, 0)
+        return ops.take(self.firsts[length], known), ops.take(self.firsts[length], known + 1)
 
     def _children(self, length: int, node: keras.KerasTensor, known: keras.KerasTensor) -> keras.KerasTensor:
         """Spread the shares of what follows each node over all token ids: (N, V)."""
         keys, shares = self.levels[length].keys, self.levels[length].shares
-        first = _count_below(keys, node * self.tokens)
-        places = ops.minimum(first[:, None] + ops.arange(self.most[length], dtype="int64"), keys.shape[0] - 1)
+        first, end = self._family(length, node)
+        places = first[:, None] + ops.arange(self.most[length], dtype="int64")
+        own = known[:, None] & (places < end[:, None])
+        places = ops.minimum(places, keys.shape[0] - 1)
         found = ops.take(keys, places)
-        own = known[:, None] & (found // self.tokens == node[:, None])
-        own &= first[:, None] + ops.arange(self.most[length], dtype="int64") < keys.shape[0]
         rows = ops.broadcast_to(ops.arange(ops.shape(node)[0], dtype="int64")[:, None], ops.shape(places))
         where = ops.stack([ops.reshape(rows, (-1,)), ops.reshape(found % self.tokens, (-1,))], axis=1)
         values = ops.reshape(ops.where(own, ops.take(shares, places), 0.0), (-1,))
@@ -212,22 +229,18 @@ class Counts(keras.layers.Layer):
     def _take(self, tree: Tree) -> None:
         """Make tensors of what was counted: a graph holds each once, however often it is looked at."""
         levels = discount(tree, self.tokens)
-        self.most = [int(np.unique(level.keys // self.tokens, return_counts=True)[1].max()) for level in levels]
+        parents = [1, *(len(level.keys) for level in levels[:-1])]
+        firsts = [
+            np.searchsorted(level.keys, np.arange(count + 1) * self.tokens)
+            for level, count in zip(levels, parents, strict=True)
+        ]
+        self.most = [int(np.diff(first).max()) for first in firsts]
+        self.firsts = [ops.convert_to_tensor(first) for first in firsts]
         first = levels[0]
         whole = (first.counts.sum()[None], first.discounts[np.minimum(first.counts, 3)].sum()[None])
         contexts = [whole, *((level.totals, level.totals * level.rests) for level in levels[:-1])]
         self.contexts = [(ops.convert_to_tensor(totals), ops.cast(left, "float32")) for totals, left in contexts]
         self.levels = [Level(*(ops.convert_to_tensor(array) for array in astuple(level))) for level in levels]
-
-
-def _count_below(keys: keras.KerasTensor, wanted: keras.KerasTensor) -> keras.KerasTensor:
-    """Count the sorted keys (n,) below each wanted one, by halves; XLA's own search compares each with all."""
-    count, size = ops.zeros_like(wanted), keys.shape[0]
-    for bit in reversed(range(size.bit_length())):
-        further = count + (1 << bit)
-        below = ops.logical_and(further <= size, ops.take(keys, ops.minimum(further, size) - 1) < wanted)
-        count = ops.where(below, further, count)
-    return count
 
 
 class Ngram(GenerativeModel):
