@@ -33,21 +33,20 @@ WHY = {
     "ngram": "the longest contexts that training had, looked up; no other rung has seen each letter of it so exactly",
 }
 RECIPES = {  # what each changes in the config
-    "quick: rotary positions, twice the context, averaged weights": (
+    "quick: mixed with counts, rotary positions, twice the context": (
+        *("models.transformer.counts=7", "models.transformer.positions=rotary", "preprocessing.context=128"),
+        *("batches.size=8", "training.epochs=2", "optimizer.learning_rate=2.0e-3"),
+        *("schedule.warmup_epochs=0.2", "schedule.final_share=0.02"),
+    ),
+    "quick: the network alone, rotary positions, twice the context, averaged weights": (
         *("models.transformer.positions=rotary", "preprocessing.context=128", "batches.size=6"),
         *("batches.steps=500", "training.epochs=4", "schedule.warmup_epochs=0.2", "schedule.final_share=0.02"),
         *("optimizer.learning_rate=4.0e-3", "optimizer.average_decay=0.98"),
     ),
-    "quick: one LSTM": (
-        *("model=lstm", "models.lstm.width=224", "models.lstm.units=224", "batches.size=16"),
-        *("batches.steps=500", "training.epochs=4", "schedule.warmup_epochs=0.2", "schedule.final_share=0.02"),
-        *("optimizer.learning_rate=6.0e-3", "optimizer.average_decay=0.98"),
-    ),
-    "long: one LSTM of 512 units, dropout, averaged weights": (
-        "model=lstm",
-        *("models.lstm.width=512", "models.lstm.units=512", "models.lstm.dropout=0.4", "preprocessing.context=128"),
-        *("batches.size=64", "batches.steps=125", "training.epochs=16", "optimizer.learning_rate=3.0e-3"),
-        *("optimizer.average_decay=0.99", "schedule.final_share=0.02", "schedule.warmup_epochs=1"),
+    "long: mixed with counts, dropout": (
+        *("models.transformer.counts=7", "models.transformer.positions=rotary", "preprocessing.context=128"),
+        *("models.transformer.dropout=0.1", "batches.size=16", "batches.steps=500", "training.epochs=14"),
+        *("optimizer.learning_rate=2.0e-3", "schedule.warmup_epochs=0.4", "schedule.final_share=0.02"),
     ),
 }
 
