@@ -45,7 +45,7 @@ RECIPES = {  # what each changes in the config
     ),
     "long: mixed with counts, dropout": (
         *("models.transformer.counts=7", "models.transformer.positions=rotary", "preprocessing.context=128"),
-        *("models.transformer.dropout=0.1", "batches.size=16", "batches.steps=500", "training.epochs=14"),
+        *("models.transformer.dropout=0.1", "batches.size=16", "batches.steps=500", "training.epochs=8"),
         *("optimizer.learning_rate=2.0e-3", "schedule.warmup_epochs=0.4", "schedule.final_share=0.02"),
     ),
 }
