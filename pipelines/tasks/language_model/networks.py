@@ -177,10 +177,14 @@ class Mixture(LanguageModel):
         return scores, {**network, "last": ops.reshape(last, (ops.shape(tokens)[0], self.counts.order - 1))}
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> keras.KerasTensor:
-        """Give minus the log-probability of each token by the mixture, and that by the network, averaged."""
+        """Give minus the log-probability of each token by the mixture, averaged.
+
+        The gradient is that of the network's own too, so that it learns however small its share.
+        """
         probabilities, seen = self.counts.leave_out(x["tokens"], y)
         own = -ops.sparse_categorical_crossentropy(y, self.scores(y_pred), from_logits=True)
-        return -ops.mean(own + _mixed(own, ops.log(probabilities), self.share([y_pred, seen])))
+        mixed = _mixed(own, ops.log(probabilities), self.share([y_pred, seen]))
+        return -ops.mean(mixed + own - ops.stop_gradient(own))
 
 
 class Share(keras.layers.Layer):
