@@ -28,7 +28,7 @@ WHY = {
     "neural": "sixteen letters in order, each place with weights of its own",
     "rnn": "any number of letters, through a state that each step overwrites",
     "gru": "gates let the state keep what still matters",
-    "lstm": "a memory that gates guard, read through another",
+    "lstm": "a memory that gates guard; slow to begin at this learning rate, three times it brings 1.847",
     "transformer": "looks any letter up, but has to learn from the start what near means",
     "ngram": "the longest contexts that training had, looked up; no other rung has seen each letter of it so exactly",
 }
