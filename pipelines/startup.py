@@ -1,16 +1,15 @@
 """Import TensorFlow without its start-up chatter."""
 
+import contextlib
 import os
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
 
 
 def import_tensorflow(verbose: bool, keras: bool = True) -> None:
-    """Import TensorFlow as Keras's backend, or without Keras; unless `verbose`, what it says of itself goes nowhere.
-
-    TensorFlow writes to the error stream's file descriptor before its log level counts, so the descriptor is turned
-    away for the time of the import; where the import fails, what was written comes out.
-    """
+    """Import TensorFlow as Keras's backend, or without Keras; unless `verbose`, what it says of itself goes nowhere."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if not keras:  # TensorFlow imports Keras 3 at its own start, unless told to look for the package of Keras 2
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -19,12 +18,27 @@ def import_tensorflow(verbose: bool, keras: bool = True) -> None:
 
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with silenced():
+        import tensorflow  # noqa: F401
+    from absl import logging
+
+    logging.set_verbosity(logging.ERROR)
+    # The first token attends to itself alone, which is no mistake.
+    warnings.filterwarnings("ignore", "You are using a softmax over axis -1", UserWarning)
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Turn away what libraries write to the error stream's file descriptor, past Python and before log levels count.
+
+    Where an exception comes out, so does what was written.
+    """
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as chatter:
         os.dup2(chatter.fileno(), 2)
         try:
-            import tensorflow  # noqa: F401
+            yield
         except Exception:
             chatter.seek(0)
             os.write(kept, chatter.read())
@@ -32,6 +46,3 @@ def import_tensorflow(verbose: bool, keras: bool = True) -> None:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-    from absl import logging
-
-    logging.set_verbosity(logging.ERROR)

@@ -17,6 +17,7 @@ import tensorflow_text as tf_text
 from pydantic import Field
 
 from pipelines.errors import UserError
+from pipelines.startup import silenced
 from pipelines.storage import pack_texts, unpack_texts
 
 PAD, UNKNOWN, START, END = range(4)  # the first ids of every vocabulary
@@ -175,7 +176,8 @@ class Subwords(Tokenizer):
         """Load SentencePiece's model."""
         self.state = {"sentencepiece": state["sentencepiece"]}
         model = state["sentencepiece"].tobytes()
-        self._tokenizer = tf_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
+        with silenced():  # it says that there is no normalisation, as was asked for
+            self._tokenizer = tf_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
         self.lookups = [self._tokenizer]
         size = int(self._tokenizer.vocab_size())
         learnt = [piece.decode() for piece in self._tokenizer.id_to_string(tf.range(size)).numpy()[4:]]
