@@ -24,7 +24,7 @@ def import_tensorflow(verbose: bool, keras: bool = True) -> None:
 
     logging.set_verbosity(logging.ERROR)
     # The first token attends to itself alone, which is no mistake.
-    warnings.filterwarnings("ignore", "You are using a softmax over axis -1", UserWarning)
+    warnings.filterwarnings("ignore", "You are using a softmax over axis", UserWarning)
 
 
 @contextlib.contextmanager
