@@ -101,11 +101,18 @@ class CausalAttention(keras.layers.Layer):
     """
 
     def __init__(
-        self, width: int, heads: int, *, rotary: bool, dropout: float, use_bias: bool, output_initializer: Any
+        self,
+        width: int,
+        heads: int,
+        *,
+        rotary: bool,
+        dropout: float,
+        use_bias: bool,
+        initializer: Any,
+        output_initializer: Any,
     ):
         super().__init__()
         self.width, self.heads, self.rotary = width, heads, rotary
-        initializer = keras.initializers.RandomNormal(stddev=0.02)  # Radford et al. 2018, section 4.1
         self.project_in = keras.layers.Dense(3 * width, use_bias=use_bias, kernel_initializer=initializer)
         self.project_out = keras.layers.Dense(width, use_bias=use_bias, kernel_initializer=output_initializer)
         self.drop = keras.layers.Dropout(dropout) if dropout else None
@@ -165,11 +172,17 @@ class DecoderBlock(keras.layers.Layer):
         use_bias: bool,
     ):
         super().__init__()
-        normal = keras.initializers.RandomNormal(stddev=0.02)
+        normal = keras.initializers.RandomNormal(stddev=0.02)  # Radford et al. 2018, section 4.1
         # What goes into the residual stream starts smaller the more layers add to it: Radford et al. 2019, section 2.3.
         output = keras.initializers.RandomNormal(stddev=0.02 / (2 * layers) ** 0.5)
         self.attention = CausalAttention(
-            width, heads, rotary=rotary, dropout=dropout, use_bias=use_bias, output_initializer=output
+            width,
+            heads,
+            rotary=rotary,
+            dropout=dropout,
+            use_bias=use_bias,
+            initializer=normal,
+            output_initializer=output,
         )
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-5, center=use_bias) for _ in range(2)]
         self.up = keras.layers.Dense(feed_forward_units, "gelu", use_bias=use_bias, kernel_initializer=normal)

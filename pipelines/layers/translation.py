@@ -11,6 +11,13 @@ from keras import ops
 from pipelines.layers.transformer import CausalAttention, attention_weights
 
 Norm = Literal["pre", "post"]
+ATTENTION = {  # Vaswani et al. 2017 drop what an attention gives, section 5.4, and not its weights
+    "rotary": False,
+    "dropout": 0.0,
+    "use_bias": True,
+    "initializer": "glorot_uniform",
+    "output_initializer": "glorot_uniform",
+}
 
 
 class GrowingAttention(CausalAttention):
@@ -121,7 +128,7 @@ class SourceBlock(Residual):
 
     def __init__(self, *, heads: int, **block: Any):
         super().__init__(1, **block)
-        self.attention = SelfAttention(block["width"], heads, **_attention(block))
+        self.attention = SelfAttention(block["width"], heads, **ATTENTION)
 
     def build(self, shape: tuple, *_: tuple) -> None:
         """Build all parts."""
@@ -139,8 +146,8 @@ class TargetBlock(Residual):
 
     def __init__(self, *, heads: int, **block: Any):
         super().__init__(2, **block)
-        self.attention = GrowingAttention(block["width"], heads, **_attention(block))
-        self.cross = CrossAttention(block["width"], heads, **_attention(block))
+        self.attention = GrowingAttention(block["width"], heads, **ATTENTION)
+        self.cross = CrossAttention(block["width"], heads, **ATTENTION)
 
     def build(self, shape: tuple, *_: tuple) -> None:
         """Build all parts."""
@@ -169,15 +176,6 @@ class TargetBlock(Residual):
         x = self.after(0, x, attended)
         x = self.after(1, x, self.cross.attend(self.before(1, x), source, real))
         return self.feed_forward(x), cache
-
-
-def _attention(block: dict) -> dict[str, Any]:
-    return {
-        "rotary": False,
-        "dropout": block["dropout"],
-        "use_bias": True,
-        "output_initializer": "glorot_uniform",
-    }
 
 
 class RealSteps(keras.layers.Layer):
