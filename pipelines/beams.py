@@ -12,6 +12,8 @@ from pydantic import Field
 from pipelines.decoding import NEVER, GenerativeModel, Reader, State
 from pipelines.tokenizers import END
 
+BLOCK = 128  # scores among which only the highest is looked at first
+
 
 class Search(NamedTuple):
     """What a config's `decoding` section says where answers are searched for."""
@@ -138,11 +140,26 @@ def _candidates(scores: tf.Tensor, logarithms: tf.Tensor, beams: Any) -> tuple[t
     So many, because K of them may be `END`. What is no text is no answer.
     """
     most = tf.minimum(2 * beams, tf.shape(scores)[1] - END)
-    best, ids = tf.math.top_k(scores[:, END:], most)
+    best, ids = top_k(scores[:, END:], most)
     best += tf.reshape(logarithms, [-1, 1]) - tf.reduce_logsumexp(scores, axis=1, keepdims=True)
     best, place = tf.math.top_k(tf.reshape(best, [-1, beams * most]), 2 * beams)
     ids = tf.gather(tf.reshape(ids, [-1, beams * most]), place, batch_dims=1) + END
     return best, ids, place // most
+
+
+def top_k(scores: tf.Tensor, count: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Give the `count` highest scores (A, V) of each row and their places, as `tf.math.top_k` does.
+
+    They lie in the `count` blocks whose highest scores are highest. To find those takes a fraction of the time that
+    `tf.math.top_k` takes over thousands of scores.
+    """
+    rows, width = tf.unstack(tf.shape(scores))
+    blocks = tf.pad(scores, [[0, 0], [0, -width % BLOCK]], constant_values=scores.dtype.min)
+    blocks = tf.reshape(blocks, [rows, -1, BLOCK])
+    _, high = tf.math.top_k(tf.reduce_max(blocks, axis=2), tf.minimum(count, tf.shape(blocks)[1]))
+    high = tf.sort(high)  # so that of equal scores the first come first
+    best, place = tf.math.top_k(tf.reshape(tf.gather(blocks, high, batch_dims=1), [rows, -1]), count)
+    return best, tf.gather(high, place // BLOCK, batch_dims=1) * BLOCK + place % BLOCK
 
 
 def _penalty(tokens: tf.Tensor, power: tf.Tensor | float) -> tf.Tensor:

@@ -5,11 +5,22 @@ import itertools
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipelines.beams import beam_search
+from pipelines.beams import BLOCK, beam_search, top_k
 from pipelines.tokenizers import END
 
 TOKENS = 7  # of which the first three are no text
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 4 * BLOCK), st.integers(1, 12), st.integers(1, 200), st.integers(0, 99))
+def test_the_highest_scores_are_tensorflows_ties_too(width, count, levels, seed):
+    scores = tf.constant(np.random.default_rng(seed).integers(-levels, levels, (3, width)), tf.float32)
+    count = min(count, width)
+    for own, right in zip(top_k(scores, count), tf.math.top_k(scores, count), strict=True):
+        np.testing.assert_array_equal(own, right)
 
 
 class Table:
