@@ -27,8 +27,8 @@ WHY = {
     "bag_of_words": "the letters so far without their order: what is frequent in this speech, not what comes next",
     "neural": "sixteen letters in order, each place with weights of its own",
     "rnn": "any number of letters, through a state that each step overwrites",
-    "gru": "gates let the state keep what still matters",
-    "lstm": "a memory that gates guard; slow to begin at this learning rate, three times it brings 1.847",
+    "gru": "gates let the state keep what still matters, which in so few steps is worth nothing yet",
+    "lstm": "a memory that gates guard; slow to begin at this learning rate: see below",
     "transformer": "looks any letter up, but has to learn from the start what near means",
     "ngram": "the longest contexts that training had, looked up; no other rung has seen each letter of it so exactly",
 }
@@ -43,6 +43,7 @@ RECIPES = {  # what each changes in the config
         *("batches.steps=500", "training.epochs=4", "schedule.warmup_epochs=0.2", "schedule.final_share=0.02"),
         *("optimizer.learning_rate=4.0e-3", "optimizer.average_decay=0.98"),
     ),
+    "one LSTM, at three times the ladder's learning rate": ("model=lstm", "optimizer.learning_rate=3.0e-3"),
     "long: mixed with counts, dropout": (
         *("models.transformer.counts=7", "models.transformer.positions=rotary", "preprocessing.context=128"),
         *("models.transformer.dropout=0.1", "batches.size=16", "batches.steps=500", "training.epochs=8"),
@@ -78,7 +79,7 @@ def count(settings: list[str], order: int) -> dict:
     from pipelines.config import load_config
     from pipelines.fit import load_run_dataset
     from pipelines.tasks import load_task
-    from pipelines.tasks.language_model.ngram import count_ngrams, label_probabilities
+    from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
 
     config = load_config(CONFIG, settings)
     dataset = load_run_dataset(config)

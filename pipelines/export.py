@@ -22,6 +22,7 @@ from pipelines.model_card import model_card
 from pipelines.parity import Questions, ask, ask_in_numbers, compare
 from pipelines.run import Run
 from pipelines.saved_model import load_saved_model
+from pipelines.startup import silenced
 
 EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
 ABOUT = Path(EXTRA) / "about.json"
@@ -81,7 +82,8 @@ class Export:
         about = json.loads((folder / ABOUT).read_text())
         self.task: str = about["task"]
         self.reading: dict[str, Any] = about["reading"]
-        self._function = load_saved_model(folder).signatures["serving_default"]
+        with silenced():  # SentencePiece says that there is no normalisation
+            self._function = load_saved_model(folder).signatures["serving_default"]
 
     @staticmethod
     def version(folder: Path) -> Path:

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from pipelines.attention_maps import draw_attention
 from pipelines.decoding import GenerativeModel
+from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.networks import LanguageModel
-from pipelines.tasks.language_model.ngram import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tasks.language_model.sources import TEXT
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from keras import ops
 
+from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.models import MODELS
-from pipelines.tasks.language_model.ngram import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.preprocessing import Features
 
 TOKENS = 7

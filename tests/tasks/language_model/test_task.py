@@ -19,7 +19,7 @@ from pipelines.config import load_config
 from pipelines.evaluation import Answerer
 from pipelines.fit import build_model, load_run_dataset
 from pipelines.task import Endpoint
-from pipelines.tasks.language_model.ngram import count_ngrams, label_probabilities
+from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.task import TASK
 
 CONFIG = Path(__file__).parents[3] / "configs" / "language_model.yaml"
