@@ -124,8 +124,8 @@ def table(lines: dict[str, dict]) -> str:
         *(_rung(lines[name], name) for name in LADDER if name in lines),
         *([_rung(lines["7-gram"], "ngram")] if "7-gram" in lines else []),
         *("", "## Lower", ""),
-        "A quick recipe aims at no longer than the plain PyTorch run of `language_model_speed.md` takes. Parameters are the"
-        " network's; what is mixed with counts looks up the n-grams of order 7 as well.",
+        "A quick recipe aims at no longer than the plain PyTorch run of `language_model_speed.md` takes. Parameters are"
+        " the network's; what is mixed with counts looks up the n-grams of order 7 as well.",
         "",
         "| recipe | loss | bits a character | parameters | seconds of training |",
         "|---|---|---|---|---|",
