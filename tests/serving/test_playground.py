@@ -26,7 +26,7 @@ def test_bars_of_white_space_have_names_to_see():
     tokens = np.array([[b" ", b"\n", b"a b", b""]], dtype=object)
     answer = {"token": tokens, "probability": np.array([[0.5, 0.25, 0.125, 0.0]])}
     named = bars("token", "probability", answer, {})
-    assert named == {"␣": 0.5, "⏎": 0.25, "a b": 0.125, "(empty)": 0.0}
+    assert named == {"(space)": 0.5, "(new line)": 0.25, "a b": 0.125, "(empty)": 0.0}
 
 
 @pytest.fixture(scope="module")
