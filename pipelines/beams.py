@@ -12,7 +12,7 @@ from pydantic import Field
 from pipelines.decoding import NEVER, GenerativeModel, Reader, State
 from pipelines.tokenizers import END
 
-BLOCK = 128  # scores among which only the highest is looked at first
+BLOCK = 32  # scores among which only the highest is looked at first
 
 
 class Search(NamedTuple):
@@ -139,11 +139,12 @@ def _candidates(scores: tf.Tensor, logarithms: tf.Tensor, beams: Any) -> tuple[t
 
     So many, because K of them may be `END`. What is no text is no answer.
     """
-    most = tf.minimum(2 * beams, tf.shape(scores)[1] - END)
-    best, ids = top_k(scores[:, END:], most)
+    most = tf.minimum(2 * beams + END, tf.shape(scores)[1])
+    best, ids = top_k(scores, most)
     best += tf.reshape(logarithms, [-1, 1]) - tf.reduce_logsumexp(scores, axis=1, keepdims=True)
+    best = tf.where(ids < END, NEVER, best)
     best, place = tf.math.top_k(tf.reshape(best, [-1, beams * most]), 2 * beams)
-    ids = tf.gather(tf.reshape(ids, [-1, beams * most]), place, batch_dims=1) + END
+    ids = tf.gather(tf.reshape(ids, [-1, beams * most]), place, batch_dims=1)
     return best, ids, place // most
 
 

@@ -13,9 +13,8 @@ import pandas as pd
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from pipelines.batches import raw_batches
 from pipelines.errors import UserError
-from pipelines.evaluation import concatenate
+from pipelines.evaluation import answer_table
 from pipelines.fit import Fitted
 from pipelines.formats import WRITERS, check_installed, numeric_endpoint
 from pipelines.model_card import model_card
@@ -102,8 +101,7 @@ class Export:
 
     def answer_table(self, examples: pd.DataFrame) -> Mapping[str, np.ndarray]:
         """Answer every row of a table of raw inputs."""
-        raw = raw_batches(examples[list(self.signature)])
-        return concatenate([self._function(**batch) for batch in raw])
+        return answer_table(lambda raw: self._function(**raw), examples[list(self.signature)])
 
 
 def _write_saved_model(fitted: Fitted, folder: Path) -> None:
