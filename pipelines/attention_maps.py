@@ -38,7 +38,9 @@ def _name(axis, names: Sequence[str]) -> None:
 
 def _visible(name: str) -> str:
     """Show what would not be seen: a blank as its sign, an end of line as its own; and no sign of mathematics."""
-    return name.replace(" ", "\u2423").replace("\n", "\u21b5").replace("$", r"\$")
+    for blank in " \u00a0\u202f":  # French numbers are full of the last two, which do not break
+        name = name.replace(blank, "\u2423")
+    return name.replace("\n", "\u21b5").replace("$", r"\$")
 
 
 def write_attention(weights: np.ndarray, queries: Sequence[str], keys: Sequence[str]) -> str:

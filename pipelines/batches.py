@@ -145,8 +145,8 @@ def make_token_batches(
         int,
         Field(
             ge=1,
-            description="tokens of a mini-batch, about, each example counted by its longest side; where an example is"
-            " longer, as many as it has",
+            description="tokens of a mini-batch, about, each example counted by its longest side; at the least as many"
+            " as the longest example has",
         ),
     ],
     cache: Cache,

@@ -45,7 +45,7 @@ class Evaluator:
     """Score a model on the validation split as it trains."""
 
     def __init__(self, task: Task, preprocessor: Preprocessor, validation: pd.DataFrame, cache: Cache):
-        self.task, self.examples = task, task.measured(validation)
+        self.task, self.examples = task, task.measured("validation", validation)
         self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
         self._step = tf.function(partial(task.measure, preprocessor=preprocessor), reduce_retracing=True)
         self._preprocessor, self._answerer = preprocessor, None

@@ -61,7 +61,7 @@ def fit(config: Config, run: Run) -> Fitted:
     fitted = learn(config, run, dataset, prepare(config, dataset))
     metrics, answers = {}, {}
     for split in ("train", "validation", "test"):
-        examples = fitted.task.measured(dataset[split])
+        examples = fitted.task.measured(split, dataset[split])
         answers[split] = fitted.answerer.answer_table(examples)
         metrics[split] = fitted.task.score(examples, answers[split])
     write_report(run, fitted, examples, answers["test"])

@@ -46,7 +46,7 @@ class Questions:
 
 def ask(fitted: Fitted, test: pd.DataFrame) -> Questions:
     """Send examples of the test split to each endpoint of a model, in this process."""
-    examples = fitted.task.measured(test)
+    examples = fitted.task.measured("test", test)
     examples = examples.iloc[:: -(-len(examples) // COMPARED)].reset_index(drop=True)
     sent = fitted.task.raw_inputs(examples)
     columns = sent.join(examples[[name for name in examples if name not in sent]])

@@ -111,7 +111,7 @@ class Task(abc.ABC):
         `outputs`, where the caller has them, are what the model gives for `inputs`: they save calling it again.
         """
 
-    def measured(self, examples: pd.DataFrame) -> pd.DataFrame:
+    def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Choose the examples of a split that are answered to measure it: unless overridden, all."""
         return examples
 

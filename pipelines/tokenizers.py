@@ -5,6 +5,7 @@ Shapes: B texts, T tokens.
 
 import abc
 import io
+import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -21,6 +22,7 @@ from pipelines.startup import silenced
 from pipelines.storage import pack_texts, unpack_texts
 
 PAD, UNKNOWN, START, END = range(4)  # the first ids of every vocabulary
+SPLIT_AT_ONCE = 1000  # texts: one by one, a call for each is nearly all of the time
 SPECIAL = ("", "\ufffd", "<start>", "<end>")  # how they are listed; no level's tokens can be the last two
 WORDS = r" ?[\pL\pM]+| ?\pN+| ?[^\s\pL\pM\pN]+|\s"  # a blank belongs to the word after it, so that no text is lost
 
@@ -111,8 +113,9 @@ class Vocabulary(Tokenizer):
     def learn(self, texts: Iterable[str]) -> None:
         """Count the parts of the texts."""
         counts: Counter[bytes] = Counter()
-        for text in texts:
-            counts.update(self.split(tf.constant([text])).flat_values.numpy().tolist())
+        rest = iter(texts)
+        while some := list(itertools.islice(rest, SPLIT_AT_ONCE)):
+            counts.update(self.split(tf.constant(some)).flat_values.numpy().tolist())
         parts = (part.decode() for part, _ in counts.most_common())
         # Keras cannot look up a text that ends in a zero byte, nor the state hold one with the byte that joins texts.
         kept = [part for part in parts if not (part.endswith("\0") or "\x1f" in part)]
@@ -168,7 +171,7 @@ class Subwords(Tokenizer):
                 hard_vocab_limit=False,
             )
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1]
+            reason = str(error).splitlines()[-1].rpartition("] ")[2]  # after the place in its code
             raise UserError("preprocessing.vocabulary", f"SentencePiece cannot learn {self.most}: {reason}") from None
         self.restore({"sentencepiece": np.frombuffer(model.getvalue(), np.uint8)})
 

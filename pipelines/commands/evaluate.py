@@ -7,7 +7,7 @@ from pipelines.run import Run
 
 
 def evaluate(run: str | Path, split: str = "test") -> dict[str, float]:
-    """Answer every example of a split anew and score the answers.
+    """Answer a split anew, or what its task measures of a large one, and score the answers.
 
     Raises:
         UserError: where `run` is no finished run or its data is gone or changed.
@@ -16,5 +16,5 @@ def evaluate(run: str | Path, split: str = "test") -> dict[str, float]:
     fitted = load_fitted(opened)
     dataset = load_run_dataset(fitted.config)
     opened.check_data(dataset.record)
-    examples = fitted.task.measured(dataset[split])
+    examples = fitted.task.measured(split, dataset[split])
     return fitted.task.score(examples, fitted.answerer.answer_table(examples))

@@ -1,10 +1,16 @@
-"""Pairs of texts that say the same in two languages: line-aligned files, TSV and TMX, and what is no good pair."""
+"""Pairs of texts that say the same in two languages: line-aligned files, TSV and TMX, and what is no good pair.
+
+TensorFlow Datasets' `TranslateFolder` is not used: it wants files named `en.train.txt`, uncompressed, and where they
+do not correspond it names no line.
+"""
 
 import gzip
+import io
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple, TextIO
+from typing import IO, Annotated, NamedTuple
 from xml.etree import ElementTree
 
 from pydantic import Field
@@ -13,6 +19,7 @@ from typing_extensions import TypedDict
 from pipelines.errors import UserError
 
 LANGUAGE = "{language}"  # what stands in a path for the name of either language
+CODES = {"bpt", "ept", "it", "ph", "ut"}  # TMX 1.4b, section 3.2: what they hold is mark-up of another format
 XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
@@ -25,7 +32,7 @@ class Pair(NamedTuple):
 
 
 class Filters(TypedDict):
-    """Which pairs train goes without, besides those of which a side is empty."""
+    """Which pairs train, or a file of all, goes without, besides those of which a side is empty."""
 
     most_characters: Annotated[int, Field(ge=1, description="pairs with a longer side are left out of train")]
     most_ratio: Annotated[
@@ -38,6 +45,7 @@ class Filters(TypedDict):
     ]
 
 
+UNREADABLE = (OSError, EOFError, UnicodeError, zlib.error)  # that a file is missing, no text or damaged
 SHORT = 12  # characters that are added to both sides before they are compared: "no" may well be a whole sentence
 
 
@@ -75,7 +83,7 @@ def read_pairs(path: Path, source: str, target: str) -> list[Pair]:
     """
     if LANGUAGE in str(path):
         return _read_lines(*(Path(str(path).replace(LANGUAGE, name)) for name in (source, target)))
-    kind = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    kind = (path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix).lower()
     if kind == ".tsv":
         return list(_read_tsv(path))
     if kind == ".tmx":
@@ -93,7 +101,7 @@ def _read_lines(source: Path, target: Path) -> list[Pair]:
 
 def _read_tsv(path: Path) -> Iterator[Pair]:
     for number, line in enumerate(_lines(path), 1):
-        cells = [cell.strip() for cell in line.split("\t")]
+        cells = [cell.strip() for cell in line.split("\t")] if line.strip() else ["", ""]
         if len(cells) < 2:
             raise UserError(f"{path}:{number}", "has no tab between two columns, source and target")
         yield Pair(cells[0], cells[1], f"{path}:{number}")
@@ -101,40 +109,61 @@ def _read_tsv(path: Path) -> Iterator[Pair]:
 
 def _read_tmx(path: Path, source: str, target: str) -> Iterator[Pair]:
     """Read translation units; one that lacks a language has that side empty."""
-    number = 0
+    number, known = 0, set()
     try:
         with _opened(path) as file:
             for _, unit in ElementTree.iterparse(file):
-                if unit.tag != "tu":
+                if _kind(unit) != "tu":
                     continue
                 number += 1
                 texts = {}
-                for variant in unit.iter("tuv"):
+                for variant in (part for part in unit if _kind(part) == "tuv"):
                     language = variant.get(XML_LANGUAGE) or variant.get("lang") or ""
-                    segment = variant.find("seg")
-                    text = "" if segment is None else " ".join("".join(segment.itertext()).split())
-                    texts.setdefault(language.lower(), text)
+                    segments = (_said(part) for part in variant if _kind(part) == "seg")
+                    texts.setdefault(_plain(language), " ".join(next(segments, "").split()))
                 unit.clear()
+                known |= set(texts)
                 sides = [_of_language(texts, name) for name in (source, target)]
                 yield Pair(*sides, f"{path}: unit {number}")
-    except (ElementTree.ParseError, OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(str(path), f"cannot be read as TMX ({error})") from None
+    except (ElementTree.ParseError, LookupError, *UNREADABLE) as error:
+        raise UserError(str(path), f"cannot be read as TMX ({_reason(error)})") from None
+    for name in (source, target):
+        if not _of_language(dict.fromkeys(known, "x"), name):
+            raise UserError(str(path), f"holds nothing in '{name}'; it has {', '.join(sorted(known)) or 'no units'}")
+
+
+def _kind(element: ElementTree.Element) -> str:
+    """Give an element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def _said(element: ElementTree.Element) -> str:
+    """Join the text of a segment, codes left out."""
+    within = [(part, "" if _kind(part) in CODES else _said(part)) for part in element]
+    return (element.text or "") + "".join(text + (part.tail or "") for part, text in within)
+
+
+def _plain(language: str) -> str:
+    return language.lower().replace("_", "-")
 
 
 def _of_language(texts: dict[str, str], name: str) -> str:
     """Find the text in a language, or in a kind of it: en-GB is en."""
-    name = name.lower()
+    name = _plain(name)
     return texts.get(name) or next((text for own, text in texts.items() if own.split("-")[0] == name), "")
 
 
 def _lines(path: Path) -> list[str]:
     try:
         with _opened(path) as file:
-            return [line.rstrip("\r\n") for line in file]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(str(path), f"cannot be read as UTF-8 text ({error})") from None
+            return [line.rstrip("\r\n") for line in io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")]
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot be read as UTF-8 text ({_reason(error)})") from None
 
 
-def _opened(path: Path) -> TextIO:
-    opener = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rt", encoding="utf-8-sig", newline="\n")
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

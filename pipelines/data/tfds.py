@@ -1,10 +1,12 @@
 """Raw examples from TensorFlow Datasets: any registered name, read without a network once it is prepared."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from pipelines.errors import UserError, did_you_mean
 
@@ -25,12 +27,19 @@ class Prepared(TypedDict):
 
 
 def load_tfds(
-    features: Mapping[str, str], *, name: str, data_dir: str | None, download: bool, splits: Mapping[str, str]
+    features: Mapping[str, str],
+    keys: Mapping[str, str] = MappingProxyType({}),
+    *,
+    name: str,
+    data_dir: str | None,
+    download: bool,
+    splits: Mapping[str, str],
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Read splits of a prepared dataset as tables, one column a feature.
 
     `splits` maps our split names, or `all`, to TFDS split expressions such as `train[:90%]`; `features` maps our
-    column names to feature paths such as `features/alcohol`. Class labels come as their names, images as encoded bytes.
+    column names to feature paths such as `features/alcohol`, and `keys` to the config's keys that say so, where they
+    have other names. Class labels come as their names, images as encoded bytes.
 
     Returns the tables by split, and what `data.json` says of their origin.
 
@@ -44,10 +53,13 @@ def load_tfds(
         builder = tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
         raise UserError("data.name", f"TensorFlow Datasets knows no '{name}'") from None
+    except (ValueError, AssertionError) as error:  # of its own for names, configs and versions
+        reason = str(error).strip().splitlines()[0]
+        raise UserError("data.name", f"TensorFlow Datasets cannot make '{name}': {reason}") from None
     if not builder.is_prepared():
         _prepare(builder, data_dir, download)
     paths = {column: path.split("/") for column, path in features.items()}
-    kinds = {column: _find(builder.info.features, path, column) for column, path in paths.items()}
+    kinds = {column: _find(builder.info.features, path, keys.get(column, column)) for column, path in paths.items()}
     encoded = _undecoded([paths[column] for column, kind in kinds.items() if isinstance(kind, tfds.features.Image)])
     tables = {}
     for split, expression in splits.items():
@@ -99,15 +111,13 @@ def _feature(example: Any, path: list[str]) -> Any:
     return example
 
 
-def _find(features: Any, path: list[str], column: str) -> Any:
+def _find(features: Any, path: list[str], config_key: str) -> Any:
     for key in path:
         try:
             features = features[key]
         except (KeyError, TypeError):
             known = list(features) if hasattr(features, "keys") else []
-            raise UserError(
-                f"data.features.{column}", f"no feature '{'/'.join(path)}'{did_you_mean(key, known)}"
-            ) from None
+            raise UserError(f"data.{config_key}", f"no feature '{'/'.join(path)}'{did_you_mean(key, known)}") from None
     return features
 
 

@@ -1,5 +1,8 @@
 """What a Transformer that translates adds to one that writes: attention to a source (Vaswani et al. 2017).
 
+KerasHub's decoder is not used: its caches have one batch for source and target, so that a source's keys would be held
+and moved about once for each beam, and a step copies them whole.
+
 Shapes: B sequences, S source steps, T target steps, K beams of each sequence, D features, H heads.
 """
 

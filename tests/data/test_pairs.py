@@ -8,7 +8,7 @@ from pipelines.data.pairs import Pair, filter_pairs, read_pairs
 from pipelines.errors import UserError
 
 TMX = """<?xml version="1.0" encoding="UTF-8"?><tmx version="1.4"><header/><body>
-<tu><tuv xml:lang="en-GB"><seg>A <b>red</b>
+<tu><tuv xml:lang="en-GB"><seg>A <bpt i="1">&lt;b></bpt><hi>red</hi><ept i="1">&lt;/b></ept>
  cat.</seg></tuv><tuv xml:lang="FR"><seg>Un chat rouge.</seg></tuv></tu>
 <tu><tuv xml:lang="en"><seg>Alone.</seg></tuv></tu></body></tmx>"""
 
@@ -34,8 +34,8 @@ def test_files_may_be_compressed(tmp_path):
 
 def test_a_table_has_two_columns(tmp_path):
     path = tmp_path / "pairs.tsv"
-    path.write_text('one\tun\n"two\tdeux\tmore\n')
-    assert texts(read_pairs(path, "en", "fr")) == [("one", "un"), ('"two', "deux")]
+    path.write_text('one\tun\n\n"two\tdeux\tmore\n')
+    assert texts(read_pairs(path, "en", "fr")) == [("one", "un"), ("", ""), ('"two', "deux")]
 
 
 def test_a_memory_has_units(tmp_path):
@@ -45,11 +45,36 @@ def test_a_memory_has_units(tmp_path):
     assert texts(read_pairs(path, "fr", "en"))[0] == ("Un chat rouge.", "A red cat.")
 
 
+@pytest.mark.parametrize("encoding", ["UTF-16", "ISO-8859-1"])
+def test_a_memory_says_its_own_encoding_and_may_have_a_namespace(tmp_path, encoding):
+    text = TMX.replace("UTF-8", encoding).replace("<tmx", '<tmx xmlns="http://www.lisa.org/tmx14"').replace("Un", "É")
+    (tmp_path / "memory.TMX").write_bytes(text.encode(encoding))
+    assert texts(read_pairs(tmp_path / "memory.TMX", "en", "fr"))[0] == ("A red cat.", "É chat rouge.")
+
+
+def test_a_memory_may_write_a_region_either_way(tmp_path):
+    (tmp_path / "memory.tmx").write_text(TMX.replace("FR", "pt-BR"))
+    assert texts(read_pairs(tmp_path / "memory.tmx", "en", "pt_BR"))[0] == ("A red cat.", "Un chat rouge.")
+
+
+def test_a_language_that_a_memory_lacks_is_named(tmp_path):
+    (tmp_path / "memory.tmx").write_text(TMX)
+    with pytest.raises(UserError, match="holds nothing in 'de'; it has en, en-gb, fr"):
+        read_pairs(tmp_path / "memory.tmx", "en", "de")
+
+
+def test_a_damaged_archive_is_named(tmp_path):
+    whole = gzip.compress(b"one\tun\n" * 9999)
+    (tmp_path / "a.tsv.gz").write_bytes(whole[:60] + b"\xff" * 40 + whole[60:])
+    with pytest.raises(UserError, match=r"a\.tsv\.gz: cannot be read"):
+        read_pairs(tmp_path / "a.tsv.gz", "en", "fr")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "wrong"),
     [
         ("a.{language}", {"a.en": "one\n", "a.fr": "un\ndeux\n"}, "holds 2 lines, but a.en 1"),
-        ("a.{language}", {"a.en": "one\n"}, "cannot be read as UTF-8 text"),
+        ("a.{language}", {"a.en": "one\n"}, r"a\.fr: cannot be read as UTF-8 text \(No such file or directory\)"),
         ("a.tsv", {"a.tsv": "one\tun\ntwo\n"}, "has no tab"),
         ("a.tmx", {"a.tmx": "<tmx><tu>"}, "cannot be read as TMX"),
         ("a.csv", {"a.csv": "one,un\n"}, "not a .tsv or .tmx file"),

@@ -57,6 +57,8 @@ def test_a_split_expression_can_be_split_here(data_dir):
     ("changes", "expected"),
     [
         ({"name": "no_such_data"}, "data.name: TensorFlow Datasets knows no 'no_such_data'"),
+        ({"name": "no such"}, "data.name: TensorFlow Datasets cannot make 'no such'"),
+        ({"name": "ted_hrlr_translate/pt_to_xx"}, "data.name: TensorFlow Datasets cannot make"),
         ({"splits": {"all": "trian"}}, "data.splits.all: 'flats' has no split 'trian'; it has"),
         ({"features": {"a": "about/sice", "cost": "cost"}}, "no feature 'about/sice'; did you mean 'size'?"),
         ({"target": "price"}, "data.target: 'price' is not one of data.features"),
@@ -118,3 +120,23 @@ def test_images_come_as_encoded_bytes(tmp_path):
         decode_image(image).numpy().tobytes(): kind for image, kind in zip(table["image"], table["kind"], strict=False)
     }
     assert decoded == {image.tobytes(): ["dog", "cat"][i % 2] for i, image in enumerate(pixels)}
+
+
+def test_pairs_are_read_by_language_and_bad_ones_left_out(tmp_path):
+    from pipelines.tasks.translator.sources import tfds as pairs
+
+    said = [("one", "un"), ("", "deux"), ("three", "trois")]
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name="numbers",
+        version="1.0.0",
+        features=tfds.features.FeaturesDict({"en": tfds.features.Text(), "fr": tfds.features.Text()}),
+        split_datasets={"train": ((i, {"en": en, "fr": fr}) for i, (en, fr) in enumerate(said))},
+        data_dir=tmp_path,
+    )
+    settings = {"name": "numbers", "data_dir": str(tmp_path), "download": False, "splits": {"train": "train"}}
+    settings |= {"from_language": "en", "most_characters": 100, "most_ratio": 3.0}
+    source = pairs(to_language="fr", **settings)
+    assert sorted(source.examples["train"]["target"]) == ["trois", "un"]
+    assert source.origin["left_out"] == {"a side is empty": 1}
+    with pytest.raises(UserError, match="no feature 'de'"):
+        pairs(to_language="de", **settings)

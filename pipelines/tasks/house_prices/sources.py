@@ -80,7 +80,7 @@ def tfds(
     """Read a table from TensorFlow Datasets, one column a feature."""
     if target not in features:
         raise UserError("data.target", f"'{target}' is not one of data.features{did_you_mean(target, list(features))}")
-    tables, origin = load_tfds(features, **prepared)
+    tables, origin = load_tfds(features, {column: f"features.{column}" for column in features}, **prepared)
     names = input_names(features)
     tables = {split: table.rename(columns={**names, target: TARGET}) for split, table in tables.items()}
     return Source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)

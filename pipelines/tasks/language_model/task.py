@@ -60,7 +60,7 @@ class LanguageModelTask(Task):
         "- Only as many tokens as its context holds are looked back on."
     )
 
-    def measured(self, examples: pd.DataFrame) -> pd.DataFrame:
+    def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Take stretches evenly spread over a long split."""
         return examples.iloc[:: -(-len(examples) // MEASURED)].reset_index(drop=True)
 

@@ -7,7 +7,7 @@ from pydantic import Field
 
 
 class SmoothedCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
-    """Minus the log-probability of each token, and a share of that of all tokens (Szegedy et al. 2016, section 7)."""
+    """Minus the log-probability of each token; translators add the share of smoothing, `Translator.compute_loss`."""
 
     def __init__(self, label_smoothing: float):
         super().__init__(from_logits=True, reduction="mean_with_sample_weight", name="cross_entropy")
@@ -17,7 +17,13 @@ class SmoothedCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
 def cross_entropy(
     *,
     label_smoothing: Annotated[
-        float, Field(ge=0, lt=1, description="share of each label that goes to all tokens alike, in training")
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="share of each label that goes to all tokens alike, in training (Szegedy et al. 2016,"
+            " section 7)",
+        ),
     ],
 ) -> keras.Loss:
     """Take minus the log-probability of each token, averaged."""

@@ -29,7 +29,7 @@ def make_phrases(source: str, target: str, count: int) -> tuple[dict[str, list[W
     """Make phrases of up to three parts, each with a date, a time or a number that belongs to its split alone.
 
     Raises:
-        UserError: where Babel is missing or knows no such language, or there are not so many phrases.
+        UserError: where Babel is missing or knows too little of a language, or there are not so many phrases.
     """
     try:
         import babel  # noqa: F401
@@ -40,6 +40,8 @@ def make_phrases(source: str, target: str, count: int) -> tuple[dict[str, list[W
         ) from None
     locales = tuple(_locale(name, key) for key, name in (("from_language", source), ("to_language", target)))
     kinds, names = _kinds(locales), _names(locales)
+    if not names:
+        raise UserError("data.to_language", f"Babel names no country or language in both '{source}' and '{target}'")
     phrases, seen = {}, set()
     for split, share in SHARES.items():
         draw, own = random.Random(f"{split} {source} {target}"), []
@@ -95,7 +97,7 @@ def _kinds(locales: tuple) -> dict[str, Say]:
     from babel.dates import format_date, format_time, format_timedelta
     from babel.numbers import format_currency
     from babel.units import format_unit
-    from num2words import CONVERTER_CLASSES, num2words
+    from num2words import num2words
 
     def both(say: Callable[[Any], str]) -> Words:
         return tuple(map(say, locales))
@@ -127,8 +129,17 @@ def _kinds(locales: tuple) -> dict[str, Say]:
         return both(lambda locale: num2words(number, lang=_speaker(locale)))
 
     kinds = {"date": date, "time": time, "relative": relative, "unit": unit, "currency": currency}
-    spoken = all(_speaker(locale) in CONVERTER_CLASSES for locale in locales)
-    return {**kinds, "words": words} if spoken else kinds
+    return {**kinds, "words": words} if all(map(_speaks, locales)) else kinds
+
+
+def _speaks(locale: Any) -> bool:
+    """Say whether num2words can say numbers in a language, which of some that it lists it cannot."""
+    from num2words import num2words
+
+    try:
+        return bool(num2words(MOST, lang=_speaker(locale)))
+    except (NotImplementedError, TypeError):
+        return False
 
 
 def _speaker(locale: Any) -> str:

@@ -31,7 +31,7 @@ def draw_pictures(
     table["chrf"] = [alike.sentence_score(own, [right]).score for own, right in each]
     worst = table.sort_values("chrf", kind="stable").head(SHOWN)
     pictures: dict[str, Figure | str] = {
-        "bleu_by_length": _by_length(table),
+        "bleu_by_length": draw_bleu_by_length(table),
         "translations": _page("Translations beside their references", table.head(SHOWN)),
         "worst_translations": _page("The worst translations, by chrF", worst),
     }
@@ -40,7 +40,7 @@ def draw_pictures(
     return pictures
 
 
-def _by_length(table: pd.DataFrame) -> Figure:
+def draw_bleu_by_length(table: pd.DataFrame) -> Figure:
     """Draw the BLEU of sentences of about the same length, with how many there are."""
     words = table[SOURCE].str.split().map(len)
     place = np.digitize(words, BINS) - 1
@@ -49,7 +49,9 @@ def _by_length(table: pd.DataFrame) -> Figure:
         part = table[place == at]
         until = f"-{BINS[at + 1] - 1}" if at + 1 < len(BINS) else "+"
         names.append(f"{BINS[at]}{until}\n({len(part)})")
-        scores.append(BLEU().corpus_score(part["translation"].tolist(), [part[TARGET].tolist()]).score)
+        # Where no sentence has four words, only shorter n-grams count: a perfect one would have no BLEU.
+        bleu = BLEU(effective_order=True)
+        scores.append(bleu.corpus_score(part["translation"].tolist(), [part[TARGET].tolist()]).score)
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     axes.bar_label(axes.bar(names, scores), fmt="%.1f")

@@ -86,16 +86,16 @@ class PairPreprocessor(Preprocessor):
         return {**self.inputs(raw), TARGET: target}, labels, tf.ones_like(labels, tf.float32)
 
     def encode(self, side: str, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Turn texts (B,) into token ids, `END` last."""
-        ids = self.tokenizers[side].encode(self._plain(texts))[:, : self.longest - 1]
-        return tf.concat([ids, tf.fill([ids.nrows(), 1], END)], axis=1)
+        """Turn texts (B,) into token ids, `END` last, but where a text was cut: it does not end there."""
+        ids = self.tokenizers[side].encode(self._plain(texts))
+        return tf.concat([ids, tf.fill([ids.nrows(), 1], END)], axis=1)[:, : self.longest]
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
         """Turn target token ids (B, T) into texts (B,)."""
         return tf.strings.strip(self.tokenizers[TARGET].decode(ids))
 
     def _plain(self, texts: tf.Tensor) -> tf.Tensor:
-        """Take any white space for one blank; with one before it, a word is the same at the beginning and within."""
+        """Take ASCII white space for one blank; with one before it, a word is the same at the beginning and within."""
         texts = tf.strings.join([" ", tf.strings.strip(tf.strings.regex_replace(texts, r"\s+", " "))])
         return tf.strings.lower(texts, encoding="utf-8") if self.lower_case else texts
 

@@ -22,7 +22,7 @@ from pipelines.tasks.translator.scores import score_translations, signatures
 from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator
 
-MEASURED = 3072  # pairs of a split, evenly spread: no usual test set has more
+MEASURED = 3072  # pairs of train and of validation, evenly spread
 
 
 class TranslatorTask(Task):
@@ -43,9 +43,9 @@ class TranslatorTask(Task):
         "- Prejudices of its pairs, such as which professions are men's, are in what it writes."
     )
 
-    def measured(self, examples: pd.DataFrame) -> pd.DataFrame:
-        """Take pairs evenly spread over a large split."""
-        return examples.iloc[:: -(-len(examples) // MEASURED)].reset_index(drop=True)
+    def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
+        """Take the whole of test, and of another large split pairs evenly spread."""
+        return examples if split == "test" else examples.iloc[:: -(-len(examples) // MEASURED)].reset_index(drop=True)
 
     def measure(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
@@ -73,22 +73,26 @@ class TranslatorTask(Task):
             return padded(preprocessor.inputs(raw))[SOURCE]
 
         def n_best(raw: Tensors) -> Tensors:
-            count = tf.reduce_max(raw["count"])
-            found = search(model, preprocessor, source(raw), tf.maximum(count, model.decoding.beams))
-            wanted = tf.range(count) < raw["count"][:, None]
-            texts = _texts(preprocessor, found.tokens[:, :count])
+            count, beams = raw["count"], model.decoding.beams
+            possible = tf.reduce_all((count >= 1) & (count <= beams))
+            check = tf.debugging.Assert(possible, [f"count must be from 1 to {beams}, the model's number of beams"])
+            with tf.control_dependencies([check]):
+                found = search(model, preprocessor, source(raw), beams)
+            wanted = (tf.range(beams) < count[:, None])[:, : tf.reduce_max(count)]
+            texts, scores = _texts(preprocessor, found.tokens), found.scores
             return {
-                "translations": tf.where(wanted, texts, ""),
-                "scores": tf.where(wanted, found.scores[:, :count], 0.0),
+                "translations": tf.where(wanted, texts[:, : tf.shape(wanted)[1]], ""),
+                "scores": tf.where(wanted, scores[:, : tf.shape(wanted)[1]], 0.0),
             }
 
         def weigh(raw: Tensors) -> Tensors:
             return _weigh(model, *padded(preprocessor.example(raw, training=False)))
 
         text = {SOURCE: preprocessor.signature[SOURCE]}
+        count = tf.TensorSpec([None], tf.int32, name="count")
         return {
             "serve": Endpoint(lambda raw: self.answer(model, preprocessor, {SOURCE: source(raw)}), text),
-            "n_best": Endpoint(n_best, {**text, "count": tf.TensorSpec([None], tf.int32, name="count")}),
+            "n_best": Endpoint(n_best, {**text, "count": count}, {"count": model.decoding.beams}),
             "score": Endpoint(weigh, preprocessor.signature),
             "attention": Endpoint(lambda raw: look(model, preprocessor, source(raw)), text),
         }

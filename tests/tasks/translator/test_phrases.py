@@ -56,3 +56,12 @@ def test_other_languages_will_do():
 def test_an_unknown_language_is_named():
     with pytest.raises(UserError, match="knows no language 'xx'"):
         make_phrases("en", "xx", 100)
+
+
+def test_what_num2words_cannot_say_is_not_asked_for():
+    assert "words" not in make_phrases("en", "am", 100)[1]["kinds"]
+
+
+def test_a_language_that_cldr_hardly_knows_is_named():
+    with pytest.raises(UserError, match=r"data\.to_language: Babel names no country or language in both"):
+        make_phrases("en", "arn", 100)

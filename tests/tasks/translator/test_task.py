@@ -6,20 +6,38 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import invoke, sets
+
+from pipelines.tasks.translator.pictures import draw_bleu_by_length
+from pipelines.tasks.translator.task import MEASURED, TASK
 
 CONFIG = Path(__file__).parents[3] / "configs" / "translator.yaml"
 WORDS = dict(
     zip("one two three four five six seven".split(), "un deux trois quatre cinq six sept".split(), strict=True)
 )
 ASK = """
-import sys, tensorflow as tf, tensorflow_text
+import json, sys, tensorflow as tf, tensorflow_text
 loaded = tf.saved_model.load(sys.argv[1])
 source = tf.constant(["two cats", "one"])
-print(loaded.signatures["serving_default"](source=source)["translation"].numpy().tolist())
-found = loaded.signatures["n_best"](source=source, count=tf.constant([3, 1]))
-print(found["translations"].shape, found["scores"].numpy().round(4).tolist())
+ask = loaded.signatures["n_best"]
+found = ask(source=source, count=tf.constant([3, 1]))
+alone = ask(source=source[1:], count=tf.constant([1]))
+answers = {
+    "translation": loaded.signatures["serving_default"](source=source)["translation"].numpy().tolist(),
+    "best": found["translations"].numpy().tolist(),
+    "scores": found["scores"].numpy().tolist(),
+    "alone": alone["translations"].numpy().tolist(),
+}
+print(json.dumps(answers, default=bytes.decode))
+for count in (0, 4):
+    try:
+        ask(source=source[:1], count=tf.constant([count]))
+    except tf.errors.InvalidArgumentError as error:
+        assert "count must be from 1 to 3" in error.message
+    else:
+        raise AssertionError(count)
 """
 
 
@@ -106,9 +124,22 @@ def test_an_export_answers_texts_without_this_project(job, tmp_path):
     folder = job[1] / "exports" / "translator" / "1"
     done = subprocess.run([sys.executable, "-c", ASK, folder], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
-    assert first == str([b"deux chats", b"un"]) or "deux chats" in first
-    assert second.startswith("(2, 3)")
-    scores = np.array(eval(second.partition(") ")[2]))
-    assert (np.diff(scores[0]) <= 0).all()
-    assert (scores[1, 1:] == 0).all()
+    answers = json.loads(done.stdout)
+    assert answers["translation"][0] == "deux chats"
+    assert [row[0] for row in answers["best"]] == answers["translation"]
+    assert answers["best"][1][1:] == ["", ""]
+    assert answers["alone"] == [answers["best"][1][:1]]  # whatever is asked beside it
+    assert (np.diff(answers["scores"][0]) <= 0).all()
+    assert answers["scores"][1][1:] == [0, 0]
+
+
+def test_short_sentences_that_are_right_have_all_of_bleu():
+    same = ["dans 3 jours", "le 5", "le 5 juin", "un deux trois quatre cinq"]
+    figure = draw_bleu_by_length(pd.DataFrame({"source": same, "translation": same, "target": same}))
+    assert [bar.get_height() for bar in figure.axes[0].patches] == pytest.approx([100, 100])
+
+
+def test_all_of_test_is_measured_and_some_of_a_large_train():
+    many = pd.DataFrame({"source": ["x"] * 10_000, "target": ["y"] * 10_000})
+    assert len(TASK.measured("test", many)) == 10_000
+    assert len(TASK.measured("train", many)) <= MEASURED
