@@ -9,7 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.decoding import NEVER, GenerativeModel, Reader, State
+from pipelines.decoding import MOST_BEAMS, NEVER, GenerativeModel, Reader, State
 from pipelines.tokenizers import END
 
 BLOCK = 32  # scores among which only the highest is looked at first
@@ -30,7 +30,9 @@ class Search(NamedTuple):
 
 def searching(
     *,
-    beams: Annotated[int, Field(ge=1, le=100, description="how many beginnings are followed at once; 1: greedy")],
+    beams: Annotated[
+        int, Field(ge=1, le=MOST_BEAMS, description="how many beginnings are followed at once; 1: greedy")
+    ],
     length_penalty: Annotated[
         float,
         Field(

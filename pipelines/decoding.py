@@ -16,6 +16,7 @@ from pipelines.tokenizers import END, PAD
 
 State = Any  # any nest of tensors with the batch first
 NEVER = -1e9  # a score that nothing chosen has
+MOST_TOKENS, MOST_BEAMS = 10_000, 100  # that a config, or a client, may ask for
 AT_ONCE = 32  # tokens that are written between two looks at the whole text
 
 
@@ -63,7 +64,7 @@ class Decoding(NamedTuple):
 
 def decoding(
     *,
-    max_tokens: Annotated[int, Field(ge=1, le=10000, description="new tokens, at the most")],
+    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS, description="new tokens, at the most")],
     temperature: Annotated[
         float, Field(ge=0, description="below 1 the probable becomes more probable; 0: always the most probable")
     ],
@@ -77,7 +78,7 @@ def decoding(
         int,
         Field(
             ge=1,
-            le=100,
+            le=MOST_BEAMS,
             description="above 1: search for the most probable text, with so many beginnings followed at once, rather"
             " than draw one",
         ),
@@ -86,6 +87,13 @@ def decoding(
 ) -> Decoding:
     """Say how texts are continued where a client does not."""
     return Decoding(max_tokens, temperature, top_k, top_p, seed, beams, stop)
+
+
+def bounded(name: str, values: tf.Tensor, most: int) -> tf.Tensor:
+    """Give what clients ask for; the graph stops where one of the values is below 1 or above `most`."""
+    possible = tf.reduce_all((values >= 1) & (values <= most))
+    with tf.control_dependencies([tf.debugging.Assert(possible, [f"{name} must be from 1 to {most}"])]):
+        return tf.identity(values)
 
 
 class Reader:

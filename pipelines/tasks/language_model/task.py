@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from pipelines.batches import padded
 from pipelines.data.files import read_lines
-from pipelines.decoding import Choice, GenerativeModel, decoding
+from pipelines.decoding import MOST_BEAMS, MOST_TOKENS, Choice, GenerativeModel, bounded, decoding
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.language_model import sources
 from pipelines.tasks.language_model.batches import random_windows
@@ -26,6 +26,7 @@ MEASURED = 256  # stretches of a split, evenly spread: about a million character
 SHOWN = 5  # most probable next tokens
 PROMPT_WORDS = 8  # of an example, for the prompts that `run` shows
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
+MOST = {"max_tokens": MOST_TOKENS, "beams": MOST_BEAMS}  # that a client may ask for
 TYPICAL = {"max_tokens": 32, "beams": 1, **SAMPLING, "stop": "\n\n"}  # of inputs that no example holds
 
 
@@ -93,8 +94,9 @@ class LanguageModelTask(Task):
             return padded(preprocessor.tokenizer.encode(raw["prompt"]))
 
         def generate(raw: Tensors) -> Tensors:
-            choice = Choice(**{name: raw[name] for name in Choice._fields})
-            return write(model, preprocessor, tokens(raw), choice, raw["beams"], raw["stop"])
+            asked = {name: bounded(name, raw[name], most) for name, most in MOST.items()}
+            choice = Choice(**{name: {**raw, **asked}[name] for name in Choice._fields})
+            return write(model, preprocessor, tokens(raw), choice, asked["beams"], raw["stop"])
 
         def spec(**kinds: tf.DType) -> dict[str, tf.TensorSpec]:
             return {name: tf.TensorSpec([None], kind, name=name) for name, kind in kinds.items()}

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from pipelines.batches import make_token_batches, padded
 from pipelines.beams import Found, searching
 from pipelines.data.files import read_lines
+from pipelines.decoding import bounded
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
@@ -73,16 +74,13 @@ class TranslatorTask(Task):
             return padded(preprocessor.inputs(raw))[SOURCE]
 
         def n_best(raw: Tensors) -> Tensors:
-            count, beams = raw["count"], model.decoding.beams
-            possible = tf.reduce_all((count >= 1) & (count <= beams))
-            check = tf.debugging.Assert(possible, [f"count must be from 1 to {beams}, the model's number of beams"])
-            with tf.control_dependencies([check]):
-                found = search(model, preprocessor, source(raw), beams)
-            wanted = (tf.range(beams) < count[:, None])[:, : tf.reduce_max(count)]
-            texts, scores = _texts(preprocessor, found.tokens), found.scores
+            beams = model.decoding.beams  # however many are asked for, so that no answer depends on its neighbours
+            count = bounded("count", raw["count"], beams)
+            found, shown = search(model, preprocessor, source(raw), beams), tf.reduce_max(count)
+            wanted = tf.range(shown) < count[:, None]
             return {
-                "translations": tf.where(wanted, texts[:, : tf.shape(wanted)[1]], ""),
-                "scores": tf.where(wanted, scores[:, : tf.shape(wanted)[1]], 0.0),
+                "translations": tf.where(wanted, _texts(preprocessor, found.tokens[:, :shown]), ""),
+                "scores": tf.where(wanted, found.scores[:, :shown], 0.0),
             }
 
         def weigh(raw: Tensors) -> Tensors:

@@ -153,6 +153,10 @@ def test_prompts_side_by_side_are_answered_each_as_it_wants(export):
     for at, text in enumerate(together):
         assert write(**{name: values[at : at + 1] for name, values in rows.items()}) == [text]
     assert b"t" not in together[2]
+    for name, most in (("beams", 100), ("max_tokens", 10_000)):
+        for value in (0, most + 1):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must be from 1 to {most}"):
+                write(**{**rows, name: [1, value, 1]})
 
 
 def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_path):
