@@ -87,7 +87,7 @@ def bleu_moses(own: list[str], right: list[str]) -> float:
 def table(lines: list[dict]) -> str:
     """Write the results, best seed or not, one a line."""
     rows = [
-        f"| {line['name']} | {line['seed']} | {line['parameters']:,} | {line['epochs']} |"
+        f"| {', '.join([line['name'], *line['given']])} | {line['seed']} | {line['parameters']:,} | {line['epochs']} |"
         f" {line['training_seconds']:,.0f} | "
         + " | ".join(f"{line['test'].get(name, float('nan')):.4g}" for name in METRICS)
         + " |"
@@ -108,7 +108,8 @@ def table(lines: list[dict]) -> str:
             *how(
                 "python benchmarks/translation.py --root FOLDER",
                 ("tensorflow", "keras", "sentencepiece", "sacrebleu", "sacremoses"),
-                "Data: Multi30k task 1 (Elliott et al. 2016), its own splits; choices by validation, test scored once",
+                "Data: Multi30k task 1 (Elliott et al. 2016), its own splits; choices by validation, each row's test"
+                " scored once",
             ),
         ]
     )

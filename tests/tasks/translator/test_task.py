@@ -52,12 +52,17 @@ def pairs(tmp_path_factory):
     return folder / "cats.tsv"
 
 
+def read(pairs):
+    """Say where the pairs are."""
+    data = f"data={{source: files, from_language: en, to_language: fr, root: '{pairs.parent}', path: {pairs.name},"
+    return data + " most_characters: 80, most_ratio: 3.0}"
+
+
 @pytest.fixture(scope="module")
 def job(tmp_path_factory, pairs):
     """What `run` said, and the folder that it worked in."""
-    data = f"data={{source: files, from_language: en, to_language: fr, root: '{pairs.parent}', path: {pairs.name},"
     settings = [
-        data + " most_characters: 80, most_ratio: 3.0}",
+        read(pairs),
         "preprocessing.level=word",
         "batches.tokens=60",
         *(f"models.transformer.{size}" for size in ("width=32", "heads=2", "encoder_layers=1", "decoder_layers=1")),
@@ -131,6 +136,18 @@ def test_an_export_answers_texts_without_this_project(job, tmp_path):
     assert answers["alone"] == [answers["best"][1][:1]]  # whatever is asked beside it
     assert (np.diff(answers["scores"][0]) <= 0).all()
     assert answers["scores"][1][1:] == [0, 0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attention", ["none", "additive", "dot"])
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_any_seq2seq_on_subwords_is_exported(cell, attention, pairs, tmp_path):
+    own = [f"models.seq2seq.{each}" for each in (f"cell={cell}", f"attention={attention}", "width=16", "units=16")]
+    settings = [read(pairs), "model=seq2seq", *own, "preprocessing.vocabulary=40", "training.epochs=1"]
+    trained = invoke("train", CONFIG, *sets(settings), "--run-dir", tmp_path / "run")
+    assert trained.exit_code == 0, trained.output
+    exported = invoke("export", tmp_path / "run", "--to", tmp_path / "export")  # refused where an answer differs
+    assert exported.exit_code == 0, exported.output
 
 
 def test_short_sentences_that_are_right_have_all_of_bleu():
