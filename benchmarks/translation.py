@@ -113,8 +113,8 @@ def table(lines: list[dict]) -> str:
             *how(
                 "python benchmarks/translation.py --root FOLDER",
                 ("tensorflow", "keras", "sentencepiece", "sacrebleu", "sacremoses"),
-                "Data: Multi30k task 1 (Elliott et al. 2016), its own splits; choices by validation, each row's test"
-                " scored once",
+                "Data: Multi30k task 1 (Elliott et al. 2016), its own splits; choices by validation; each row's test"
+                " scored once, that of two also with a length penalty of 2.0 (`decoding` of the run's config)",
             ),
         ]
     )

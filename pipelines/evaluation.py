@@ -29,7 +29,8 @@ def answer_table(answer: Callable[[Tensors], Tensors], raw: pd.DataFrame) -> dic
     """Answer every row of a table of raw inputs, texts of about the same length together, so that little is padding."""
     order = np.argsort(-_lengths(raw), kind="stable")  # the longest first: if memory does not do, that shows at once
     answers = concatenate([answer(batch) for batch in raw_batches(raw.iloc[order])])
-    return {name: values[np.argsort(order)] for name, values in answers.items()}
+    back = np.argsort(order)
+    return {name: values[back] for name, values in answers.items()}
 
 
 def _lengths(raw: pd.DataFrame) -> np.ndarray:

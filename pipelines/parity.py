@@ -19,7 +19,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation import Answerer
 from pipelines.fit import Fitted
 from pipelines.replay import Arrays
-from pipelines.task import Endpoint, NumericEndpoint
+from pipelines.task import Endpoint, NumericEndpoint, spread
 
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # what an export calls the endpoint `serve`
 COMPARED = 256  # test examples, evenly spread over the split
@@ -46,8 +46,7 @@ class Questions:
 
 def ask(fitted: Fitted, test: pd.DataFrame) -> Questions:
     """Send examples of the test split to each endpoint of a model, in this process."""
-    examples = fitted.task.measured("test", test)
-    examples = examples.iloc[:: -(-len(examples) // COMPARED)].reset_index(drop=True)
+    examples = spread(fitted.task.measured("test", test), COMPARED)
     sent = fitted.task.raw_inputs(examples)
     columns = sent.join(examples[[name for name in examples if name not in sent]])
     questions = Questions(len(examples))

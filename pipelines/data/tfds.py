@@ -48,14 +48,7 @@ def load_tfds(
     """
     import tensorflow_datasets as tfds
 
-    tfds.disable_progress_bar()
-    try:
-        builder = tfds.builder(name, data_dir=data_dir)
-    except tfds.core.registered.DatasetNotFoundError:
-        raise UserError("data.name", f"TensorFlow Datasets knows no '{name}'") from None
-    except (ValueError, AssertionError) as error:  # of its own for names, configs and versions
-        reason = str(error).strip().splitlines()[0]
-        raise UserError("data.name", f"TensorFlow Datasets cannot make '{name}': {reason}") from None
+    builder = _make_builder(name, data_dir)
     if not builder.is_prepared():
         _prepare(builder, data_dir, download)
     paths = {column: path.split("/") for column, path in features.items()}
@@ -80,6 +73,19 @@ def load_tfds(
                 tables[split][column] = _readable(tables[split][column], kind)
     origin = {"tfds": builder.info.full_name, "data_dir": str(builder.data_path), "citation": builder.info.citation}
     return tables, origin
+
+
+def _make_builder(name: str, data_dir: str | None) -> Any:
+    import tensorflow_datasets as tfds
+
+    tfds.disable_progress_bar()
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.registered.DatasetNotFoundError:
+        raise UserError("data.name", f"TensorFlow Datasets knows no '{name}'") from None
+    except (ValueError, AssertionError) as error:  # of its own for names, configs and versions
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError("data.name", f"TensorFlow Datasets cannot make '{name}': {reason}") from None
 
 
 def _prepare(builder: Any, data_dir: str | None, download: bool) -> None:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from pipelines.data import row_hashes
 from pipelines.storage import write_whole
-from pipelines.task import Preprocessor, Tensors
+from pipelines.task import Preprocessor, Tensors, spread
 from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
 from pipelines.tokenizers import END, Algorithm, Level, VocabularySize, make_tokenizer
 
@@ -60,7 +60,7 @@ class TextPreprocessor(Preprocessor):
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the vocabulary; evenly spread stretches stand for a long text."""
         tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
-        tokenizer.learn(map(str, train[TEXT].iloc[:: -(-len(train) // LEARNT_FROM)]))
+        tokenizer.learn(map(str, spread(train, LEARNT_FROM)[TEXT]))
         self._take(tokenizer)
         self._train = train
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pipelines.batches import padded
 from pipelines.data.files import read_lines
 from pipelines.decoding import MOST_BEAMS, MOST_TOKENS, Choice, GenerativeModel, bounded, decoding
-from pipelines.task import Endpoint, Preprocessor, Task, Tensors
+from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
 from pipelines.tasks.language_model import sources
 from pipelines.tasks.language_model.batches import random_windows
 from pipelines.tasks.language_model.models import MODELS
@@ -63,7 +63,7 @@ class LanguageModelTask(Task):
 
     def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Take stretches evenly spread over a long split."""
-        return examples.iloc[:: -(-len(examples) // MEASURED)].reset_index(drop=True)
+        return spread(examples, MEASURED)
 
     def measure(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor

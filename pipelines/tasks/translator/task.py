@@ -13,7 +13,7 @@ from pipelines.batches import make_token_batches, padded
 from pipelines.beams import Found, searching
 from pipelines.data.files import read_lines
 from pipelines.decoding import bounded
-from pipelines.task import Endpoint, Preprocessor, Task, Tensors
+from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
 from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
@@ -46,7 +46,7 @@ class TranslatorTask(Task):
 
     def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Take the whole of test, and of another large split pairs evenly spread."""
-        return examples if split == "test" else examples.iloc[:: -(-len(examples) // MEASURED)].reset_index(drop=True)
+        return examples if split == "test" else spread(examples, MEASURED)
 
     def measure(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
