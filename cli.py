@@ -168,16 +168,15 @@ def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, atten
 
     Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}'
     """
+    from pipelines.attention_maps import write_attention
     from pipelines.commands.predict import predict as predict_with
     from pipelines.commands.predict import predict_attention
 
-    if attention:
-        click.echo("\n\n".join(predict_attention(run_or_export, inputs, file)))
-        return
-
-    answers = predict_with(run_or_export, inputs, file)
+    answers = (predict_attention if attention else predict_with)(run_or_export, inputs, file)
     if as_json:
         click.echo(json.dumps(answers, ensure_ascii=False))
+    elif attention:
+        click.echo("\n\n".join(write_attention(**answer) for answer in answers))
     else:
         for answer in answers:
             click.echo("  ".join(f"{name} {_short(value)}" for name, value in answer.items()))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 PANEL_INCHES = 3.4
 LABELLED = 48  # tokens, at the most, that are named beside a map
@@ -43,7 +44,7 @@ def _visible(name: str) -> str:
     return name.replace("\n", "\u21b5").replace("$", r"\$")
 
 
-def write_attention(weights: np.ndarray, queries: Sequence[str], keys: Sequence[str]) -> str:
+def write_attention(weights: ArrayLike, queries: Sequence[str], keys: Sequence[str]) -> str:
     """Write a map (T, S) in signs, for a terminal: each row shows where one token looks, the darker the more."""
     names, heads = [_visible(name) for name in queries], [_visible(name) for name in keys]
     wide = max(map(len, names), default=0)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.attention_maps import write_attention
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer, as_records
 from pipelines.export import Export
@@ -35,8 +34,13 @@ def predict(
     return as_records(task, answer(task.read_inputs(inputs, file, columns, reading)))
 
 
-def predict_attention(run: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None) -> list[str]:
-    """Write where a finished run's model looks, the mean of its heads: a map for each raw input.
+def predict_attention(
+    run: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None
+) -> list[dict[str, Any]]:
+    """Tell where a finished run's model looks as it answers raw inputs, one map each, in that order.
+
+    A map names the tokens that look (`queries`, T), those looked at (`keys`, S), and has `weights` (T, S), the mean of
+    all layers and heads.
 
     Raises:
         UserError: where the folder is no finished run, its model has no attention, or an input cannot be read.
@@ -54,5 +58,6 @@ def predict_attention(run: str | Path, inputs: Sequence[str] = (), file: str | P
     maps = []
     for weights, *sides in zip(answers["weights"], answers["queries"], answers["keys"], strict=True):
         queries, keys = ([name.decode() for name in side if name] for side in sides)
-        maps.append(write_attention(weights.mean(axis=(0, 1))[: len(queries), : len(keys)], queries, keys))
+        mean = weights.mean(axis=(0, 1))[: len(queries), : len(keys)]
+        maps.append({"queries": queries, "keys": keys, "weights": mean.tolist()})
     return maps

@@ -117,6 +117,9 @@ def test_texts_are_translated_and_attention_is_shown(finished):
     assert "␣trois" in shown
     assert "␣three ␣dogs" in shown
     assert set(" ░▒▓█") & set(shown) - {" "}
+    [table] = json.loads(invoke("predict", finished, "three dogs", "--attention", "--json").output)
+    assert table["keys"][:2] == [" three", " dogs"]
+    assert [sum(row) for row in table["weights"]] == pytest.approx([1.0] * len(table["queries"]), abs=1e-5)
 
 
 def test_a_task_that_shows_no_attention_says_so(finished_run):
