@@ -31,7 +31,7 @@ def draw_attention(weights: Sequence[np.ndarray], queries: Sequence[str], keys: 
 def _name(axis, names: Sequence[str]) -> None:
     shown = names if len(names) <= LABELLED else ()
     size = min(8, 200 / max(len(shown), 1))
-    axis.set_ticks(range(len(shown)), [_visible(name) for name in shown], fontsize=size, family="monospace")
+    axis.set_ticks(range(len(shown)), [_visible(name) for name in shown], fontsize=size)
     axis.set_tick_params(
         length=0, labelrotation=90 if axis.axis_name == "x" and max(map(len, shown), default=0) > 1 else 0
     )

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font_names
 
 from pipelines.run import Run
 
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
     from pipelines.fit import Fitted
 
 DOTS_PER_INCH = 110
+# Scripts that Matplotlib's own font lacks are drawn in those of these that the machine has.
+MORE_FONTS = ("Noto Sans CJK JP", "WenQuanYi Micro Hei", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")
 
 
 def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> None:
@@ -22,7 +26,10 @@ def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Ma
     pictures = {"learning_curves": learning_curves(run.history(), list(curves))}
     if samples := run.samples():
         pictures["samples"] = samples_page(samples)
-    pictures |= fitted.task.pictures(fitted.model, fitted.preprocessor, examples, answers)
+    with matplotlib.rc_context(
+        {"font.family": ["sans-serif", *(each for each in MORE_FONTS if each in get_font_names())]}
+    ):
+        pictures |= fitted.task.pictures(fitted.model, fitted.preprocessor, examples, answers)
     run.report.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
         if isinstance(figure, str):
