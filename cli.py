@@ -35,7 +35,9 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
                 click.echo(f"error: {line}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; it goes on with: --resume, as `train -h` and `tune -h` say", err=True)
+            trains = function.__name__ in ("run", "train", "tune")
+            more = "; it goes on with: --resume, as `train -h` and `tune -h` say" if trains else ""
+            click.echo(f"interrupted{more}", err=True)
             sys.exit(130)
 
     return wrapped
@@ -316,8 +318,8 @@ def config(task_or_config: str, schema: bool) -> None:
 
 def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:
     table = Table("metric", *metrics)
-    for name in next(iter(metrics.values())):
-        table.add_row(name, *(_short(values[name]) for values in metrics.values()))
+    for name in dict.fromkeys(name for values in metrics.values() for name in values):
+        table.add_row(name, *(_short(values.get(name, float("nan"))) for values in metrics.values()))
     Console().print(table)
 
 

@@ -31,17 +31,17 @@ def draw_attention(weights: Sequence[np.ndarray], queries: Sequence[str], keys: 
 def _name(axis, names: Sequence[str]) -> None:
     shown = names if len(names) <= LABELLED else ()
     size = min(8, 200 / max(len(shown), 1))
-    axis.set_ticks(range(len(shown)), [_visible(name) for name in shown], fontsize=size)
+    axis.set_ticks(range(len(shown)), [_visible(name).replace("$", r"\$") for name in shown], fontsize=size)
     axis.set_tick_params(
         length=0, labelrotation=90 if axis.axis_name == "x" and max(map(len, shown), default=0) > 1 else 0
     )
 
 
 def _visible(name: str) -> str:
-    """Show what would not be seen: a blank as its sign, an end of line as its own; and no sign of mathematics."""
+    """Show what would not be seen: a blank as its sign, an end of line as its own."""
     for blank in " \u00a0\u202f":  # French numbers are full of the last two, which do not break
         name = name.replace(blank, "\u2423")
-    return name.replace("\n", "\u21b5").replace("$", r"\$")
+    return name.replace("\n", "\u21b5")
 
 
 def write_attention(weights: ArrayLike, queries: Sequence[str], keys: Sequence[str]) -> str:

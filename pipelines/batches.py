@@ -41,7 +41,6 @@ class Batches:
     """How a split reaches the model: `stream` is endless, `steps_per_epoch` of its batches hold each example once."""
 
     steps_per_epoch: int
-    size: int
     stream: Callable[[int], tf.data.Dataset]  # first step -> endless batches from there on
 
     @property
@@ -133,7 +132,7 @@ def make_batches(
         sizes = tf.where(batches == batches[0], size - (steps * size - count), size)
         return _spans(order, starts, starts + sizes)
 
-    return Batches(steps_per_epoch=steps, size=size, stream=rows.stream(seed, steps, one_epoch))
+    return Batches(steps_per_epoch=steps, stream=rows.stream(seed, steps, one_epoch))
 
 
 def make_token_batches(
@@ -171,7 +170,7 @@ def make_token_batches(
         batches = tf.argsort(places, stable=True)
         return _spans(order, tf.gather(cuts, batches), tf.gather(cuts, batches + 1))
 
-    return Batches(steps_per_epoch=steps, size=count // steps, stream=rows.stream(seed, steps, one_epoch))
+    return Batches(steps_per_epoch=steps, stream=rows.stream(seed, steps, one_epoch))
 
 
 class _Rows:

@@ -9,13 +9,13 @@ from typing import Annotated, Any, NamedTuple
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.decoding import MOST_BEAMS, NEVER, GenerativeModel, Reader, State
+from pipelines.decoding import MOST_BEAMS, MOST_TOKENS, NEVER, GenerativeModel, Reader, State
 from pipelines.tokenizers import END
 
 BLOCK = 32  # scores among which only the highest is looked at first
 
 
-class Search(NamedTuple):
+class Searching(NamedTuple):
     """What a config's `decoding` section says where answers are searched for."""
 
     beams: int
@@ -41,11 +41,13 @@ def searching(
             " 0: not",
         ),
     ],
-    length_ratio: Annotated[float, Field(ge=0, description="tokens of an answer at the most, for each of the source")],
-    extra_tokens: Annotated[int, Field(ge=1, description="and this many more")],
-) -> Search:
+    length_ratio: Annotated[
+        float, Field(ge=0, le=100, description="tokens of an answer at the most, for each of the source")
+    ],
+    extra_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS, description="and this many more")],
+) -> Searching:
     """Say how answers are searched for where a client does not."""
-    return Search(beams, length_penalty, length_ratio, extra_tokens)
+    return Searching(beams, length_penalty, length_ratio, extra_tokens)
 
 
 class Found(NamedTuple):

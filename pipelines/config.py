@@ -112,7 +112,7 @@ def check(unresolved: Unresolved) -> Config:
             section = section[key]
         section[path[-1]] = node.default
     name = document.get("task")
-    if name not in TASKS:
+    if not isinstance(name, str) or name not in TASKS:
         problem = f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}"
         raise UserError(places.of(["task"]), problem)
     task = load_task(name)
@@ -200,7 +200,7 @@ def _read(path: str | Path) -> CommentedMap:
         raise UserError(str(path), f"cannot read this config ({os.strerror(error.errno)})") from None
     except UnicodeDecodeError:
         raise UserError(str(path), "this config is not UTF-8 text") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:  # the latter for a date that no calendar has
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -217,7 +217,7 @@ def _override(document: CommentedMap, override: str) -> None:
         raise UserError(where, "write it as dotted.path=value")
     try:
         value = _yaml().load(text)
-    except YAMLError:
+    except (YAMLError, ValueError):
         raise UserError(where, "the value is not valid YAML") from None
     *parents, leaf = dotted.split(".")
     node = document

@@ -16,7 +16,7 @@ from pipelines.tokenizers import END, PAD
 
 State = Any  # any nest of tensors with the batch first
 NEVER = -1e9  # a score that nothing chosen has
-MOST_TOKENS, MOST_BEAMS = 10_000, 100  # that a config, or a client, may ask for
+MOST_TOKENS, MOST_BEAMS, MOST_TEMPERATURE = 10_000, 100, 100.0  # that a config, or a client, may ask for
 AT_ONCE = 32  # tokens that are written between two looks at the whole text
 
 
@@ -66,7 +66,12 @@ def decoding(
     *,
     max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS, description="new tokens, at the most")],
     temperature: Annotated[
-        float, Field(ge=0, description="below 1 the probable becomes more probable; 0: always the most probable")
+        float,
+        Field(
+            ge=0,
+            le=MOST_TEMPERATURE,
+            description="below 1 the probable becomes more probable; 0: always the most probable",
+        ),
     ],
     top_k: Annotated[int, Field(ge=0, description="draw among this many of the most probable tokens; 0: among all")],
     top_p: Annotated[
@@ -89,10 +94,10 @@ def decoding(
     return Decoding(max_tokens, temperature, top_k, top_p, seed, beams, stop)
 
 
-def bounded(name: str, values: tf.Tensor, most: int) -> tf.Tensor:
-    """Give what clients ask for; the graph stops where one of the values is below 1 or above `most`."""
-    possible = tf.reduce_all((values >= 1) & (values <= most))
-    with tf.control_dependencies([tf.debugging.Assert(possible, [f"{name} must be from 1 to {most}"])]):
+def bounded(name: str, values: tf.Tensor, least: float, most: float) -> tf.Tensor:
+    """Give what clients ask for; the graph stops where one of the values is below `least`, above `most`, or NaN."""
+    possible = tf.reduce_all((values >= least) & (values <= most))
+    with tf.control_dependencies([tf.debugging.Assert(possible, [f"{name} must be from {least} to {most}"])]):
         return tf.identity(values)
 
 

@@ -177,7 +177,7 @@ class WarmUp(Rate):
         self.after = after
         self.steps = steps
 
-    def __call__(self, step):
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
         """Give the learning rate of a step, counted from zero."""
         step = keras.ops.cast(step, "float32")
         rise = keras.ops.minimum(1.0, (step + 1) / max(1.0, self.steps))
@@ -195,7 +195,7 @@ class InverseSquareRoot(Rate):
         self.peak = peak
         self.scale = scale
 
-    def __call__(self, step):
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
         """Give the learning rate of a step, counted from zero."""
         return self.peak * keras.ops.rsqrt(1.0 + keras.ops.cast(step, "float32") / self.scale)
 

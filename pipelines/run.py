@@ -16,9 +16,20 @@ import numpy as np
 import pandas as pd
 
 from pipelines.errors import UserError
-from pipelines.storage import read_arrays, readable, write_arrays, write_json, write_text, write_whole
+from pipelines.storage import make_folder, read_arrays, readable, write_arrays, write_json, write_text, write_whole
 
-PACKAGES = ("tensorflow", "keras", "keras-tuner", "tensorflow-datasets", "numpy", "pandas", "scikit-learn")
+PACKAGES = (
+    "tensorflow",
+    "keras",
+    "keras-tuner",
+    "tensorflow-datasets",
+    "tensorflow-text",
+    "sentencepiece",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "sacrebleu",
+)
 
 
 class Run:
@@ -115,7 +126,7 @@ class Run:
             self.check_data(data)
             return
         for folder in (self.folder, self.report, self.logs, self.checkpoints):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
         write_json(self._data, data)
         write_json(self._environment, environment())
         write_text(self._config, config)

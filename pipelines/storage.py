@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,15 +15,34 @@ from pipelines.errors import UserError
 BREAK = "\x1f"  # a control character that parts texts, and that no text needs
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, where there is none.
+
+    Raises:
+        UserError: where that is not possible.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(str(folder), f"this folder cannot be made ({error.strerror})") from None
+
+
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write under a temporary name, which `write` is given, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write under a temporary name, which `write` is given, then rename.
+
+    Raises:
+        UserError: where the disk does not take it.
+    """
+    make_folder(path.parent)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
         temporary.replace(path)
+    except OSError as error:
+        raise UserError(str(path), f"cannot be written ({error.strerror or error})") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -148,6 +148,8 @@ CONFIG_MISTAKES = {
     "unknown column": (["data.ignore=[agee]"], "no column 'agee', which data.ignore names; did you mean 'age'?"),
     "ratio of text": (["preprocessing.ratios=[[age, district]]"], "preprocessing.ratios: no numeric column 'district'"),
     "empty tune": (["batches.size={tune: [], default: 3}"], "batches.size: tune node: there is nothing to choose from"),
+    "no task but a list": (["task=[house_prices]"], "task: unknown task ['house_prices']"),
+    "a day that never was": (["data.path=2024-13-01"], "--set data.path=2024-13-01: the value is not valid YAML"),
     "not an override": (["model"], "--set model: write it as dotted.path=value"),
 }
 
@@ -170,7 +172,7 @@ DATA_MISTAKES = {
         houses(40).assign(age=lambda t: ["ten", *t["age"][1:]]).to_csv(index=False),
         "houses.csv:2: column 'age' holds 'ten', not a number",
     ),
-    "no valid target": ("area,price\n1,\n2,x\n", "no row has a valid target in column 'price'"),
+    "no valid target": ("area,price\n1,\n2,x\n", "no row can be used: no target in column 'price'"),
     "target only": ("price\n1\n2\n3\n", "no column is left beside the target 'price'"),
     "one header twice": ("a,a,price\n1,2,3\n", "two columns are called 'a'; rename one"),
     "more than a tensor holds": ("a,price\n1e300,2\n1,3\n" + "1,2\n" * 20, "houses.csv:2: column 'a' holds '1e300'"),
@@ -212,6 +214,26 @@ def test_a_wrong_argument_gets_one_line(arguments, expected):
     assert result.exit_code == 1
     assert expected in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_column_that_is_called_as_the_target_is_here_gets_one_line(tmp_path):
+    csv = tmp_path / "houses.csv"
+    houses(40).assign(sold_for=1.0).to_csv(csv, index=False)
+    result = invoke("train", CONFIG, *sets(overrides(csv, "data.target=sold_for")), "--run-dir", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "data.target: 'sold_for' is called 'price' here" in result.stderr
+
+
+def test_a_folder_that_cannot_be_made_gets_one_line(csv, tmp_path):
+    result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", csv / "run")
+    assert result.exit_code == 1
+    assert f"{csv}/run: this folder cannot be made (Not a directory)" in result.stderr
+
+
+def test_metrics_that_only_some_splits_have_are_shown(capsys):
+    cli._print_metrics({"train": {"f1": 0.5, "PER.f1": 0.25}, "test": {"f1": 0.75, "LOC.f1": 0.125}})
+    rows = [line.split()[1::2] for line in capsys.readouterr().out.splitlines() if "f1" in line]
+    assert rows == [["f1", "0.5", "0.75"], ["PER.f1", "0.25", "nan"], ["LOC.f1", "nan", "0.125"]]
 
 
 @pytest.mark.parametrize(

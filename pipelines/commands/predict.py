@@ -31,7 +31,10 @@ def predict(
         task, signature, answer = load_task(export.task), export.signature, export.answer_table
         reading = export.reading
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
-    return as_records(task, answer(task.read_inputs(inputs, file, columns, reading)))
+    raw = task.read_inputs(inputs, file, columns, reading)
+    if raw.empty:
+        raise UserError(str(file), "holds nothing to answer")
+    return as_records(task, answer(raw))
 
 
 def predict_attention(

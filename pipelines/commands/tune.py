@@ -99,7 +99,7 @@ def _folder(task: str, search_dir: str | Path | None, resume: bool) -> SearchFol
     else:
         folder = SearchFolder((searches / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")).resolve())
     if resume and not folder.started:
-        raise UserError(str(search_dir), "holds no search (no config.yaml in it)")
+        raise UserError(str(folder.folder), "holds no search (no config.yaml in it)")
     if not resume and not folder.free:
-        raise UserError(str(search_dir), "already exists; choose another --search-dir, or go on with --resume")
+        raise UserError(str(folder.folder), "already exists; choose another --search-dir, or go on with --resume")
     return folder

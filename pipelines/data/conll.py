@@ -1,14 +1,12 @@
 """Tagged sentences from CoNLL-style files: a token and its columns on each line, a blank line after each sentence."""
 
-import gzip
-import os
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.errors import UserError
 
 DOCUMENT = "-DOCSTART-"
@@ -91,7 +89,7 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], dict[int, st
             prefix, kind = "O", ""
         elif prefix != "O" and (fault := _fault(before, prefix, kind, scheme)):
             faults[place] = f"'{tag}' after '{before}': {fault}"
-        goes_on = _goes_on(before, prefix, kind, scheme)
+        goes_on = _goes_on(before, prefix, kind)
         result.append("O" if prefix == "O" else f"{'I' if goes_on else 'B'}-{kind}")
         if scheme == "bioes" and before[0] in "BI" and prefix in ("O", "B", "S") and place not in faults:
             faults[place] = f"'{tag}' after '{before}': that entity has no E-"
@@ -104,13 +102,13 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], dict[int, st
 _PREFIXES = {"io": {"I"}, "iob1": {"B", "I"}, "bio": {"B", "I"}, "bioes": {"B", "I", "E", "S"}}
 
 
-def _goes_on(before: str, prefix: str, kind: str, scheme: Scheme) -> bool:
+def _goes_on(before: str, prefix: str, kind: str) -> bool:
     open_before = before != "O" and before.partition("-")[2] == kind and before[0] not in "ES"
     return prefix in ("I", "E") and open_before
 
 
 def _fault(before: str, prefix: str, kind: str, scheme: Scheme) -> str | None:
-    if scheme in ("bio", "bioes") and prefix in ("I", "E") and not _goes_on(before, prefix, kind, scheme):
+    if scheme in ("bio", "bioes") and prefix in ("I", "E") and not _goes_on(before, prefix, kind):
         return f"no entity of type {kind} is open"
     if scheme == "iob1" and prefix == "B" and before.partition("-")[2] != kind:
         return "B- stands only between two entities of a type"
@@ -118,15 +116,13 @@ def _fault(before: str, prefix: str, kind: str, scheme: Scheme) -> str | None:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    opener = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as file:
+        with open_bytes(path) as file:
             for number, line in enumerate(file, start=1):
                 try:
                     yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
                 except UnicodeDecodeError as error:
                     mend = "save the file as UTF-8"
                     raise UserError(f"{path}:{number}", f"not UTF-8 text (byte {error.start + 1}); {mend}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
-        raise UserError(str(path), f"cannot read this file ({reason})") from None
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot read this file ({cause(error)})") from None

@@ -1,7 +1,10 @@
-"""Which of the user's files or folders hold which split."""
+"""Which of the user's files or folders hold which split, and how they are opened."""
 
+import gzip
+import os
+import zlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import IO, Annotated, Literal
 
 from pydantic import Field
 
@@ -9,6 +12,17 @@ from pipelines.errors import UserError
 
 Root = Annotated[str, Field(description="folder that `path` starts from")]
 Split = Literal["train", "validation", "test"]
+UNREADABLE = (OSError, EOFError, zlib.error)  # what is raised where a file is missing or damaged
+
+
+def open_bytes(path: str | Path) -> IO[bytes]:
+    """Open a file to be read; `.gz` is unpacked."""
+    return gzip.open(path) if str(path).endswith(".gz") else Path(path).open("rb")
+
+
+def cause(error: Exception) -> str:
+    """Say in a few words why a file cannot be read, without its name."""
+    return os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
 
 
 def paths_by_split(root: str, path: str | dict[Split, str]) -> dict[str, Path]:

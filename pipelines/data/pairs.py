@@ -4,18 +4,17 @@ TensorFlow Datasets' `TranslateFolder` is not used: it wants files named `en.tra
 do not correspond it names no line.
 """
 
-import gzip
 import io
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 from xml.etree import ElementTree
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.errors import UserError
 
 LANGUAGE = "{language}"  # what stands in a path for the name of either language
@@ -45,7 +44,6 @@ class Filters(TypedDict):
     ]
 
 
-UNREADABLE = (OSError, EOFError, UnicodeError, zlib.error)  # that a file is missing, no text or damaged
 SHORT = 12  # characters that are added to both sides before they are compared: "no" may well be a whole sentence
 
 
@@ -111,7 +109,7 @@ def _read_tmx(path: Path, source: str, target: str) -> Iterator[Pair]:
     """Read translation units; one that lacks a language has that side empty."""
     number, known = 0, set()
     try:
-        with _opened(path) as file:
+        with open_bytes(path) as file:
             for _, unit in ElementTree.iterparse(file):
                 if _kind(unit) != "tu":
                     continue
@@ -125,8 +123,8 @@ def _read_tmx(path: Path, source: str, target: str) -> Iterator[Pair]:
                 known |= set(texts)
                 sides = [_of_language(texts, name) for name in (source, target)]
                 yield Pair(*sides, f"{path}: unit {number}")
-    except (ElementTree.ParseError, LookupError, *UNREADABLE) as error:
-        raise UserError(str(path), f"cannot be read as TMX ({_reason(error)})") from None
+    except (ElementTree.ParseError, LookupError, UnicodeError, *UNREADABLE) as error:
+        raise UserError(str(path), f"cannot be read as TMX ({cause(error)})") from None
     for name in (source, target):
         if not _of_language(dict.fromkeys(known, "x"), name):
             raise UserError(str(path), f"holds nothing in '{name}'; it has {', '.join(sorted(known)) or 'no units'}")
@@ -155,15 +153,7 @@ def _of_language(texts: dict[str, str], name: str) -> str:
 
 def _lines(path: Path) -> list[str]:
     try:
-        with _opened(path) as file:
+        with open_bytes(path) as file:
             return [line.rstrip("\r\n") for line in io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")]
-    except UNREADABLE as error:
-        raise UserError(str(path), f"cannot be read as UTF-8 text ({_reason(error)})") from None
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    except (UnicodeError, *UNREADABLE) as error:
+        raise UserError(str(path), f"cannot be read as UTF-8 text ({cause(error)})") from None

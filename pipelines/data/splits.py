@@ -39,6 +39,8 @@ def split(
     names = [name for name in ("train", "validation", "test") if name not in given]
     shares = {"train": train, "validation": validation, "test": test}
     total = sum(shares[name] for name in names)
+    if not total:
+        raise UserError("split.train", "0 leaves nothing to train on")
     order = np.random.default_rng(seed).permutation(len(whole)) if shuffle else np.arange(len(whole))
     # Rounding guards the cut against float error: 0.64 + 0.16 is 0.8000000000000000x of n.
     cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]

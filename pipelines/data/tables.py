@@ -1,9 +1,9 @@
 """Tables from CSV files: which columns are numbers, which are categories, and what is wrong in which line."""
 
 import csv
-import gzip
-import os
+import io
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.errors import UserError, did_you_mean
 
 LARGEST = np.finfo("float32").max  # what a tensor of numbers can hold; more, and infinity, is no number
@@ -20,8 +21,9 @@ MOSTLY = 0.9  # a column in which this share of the values are numbers is meant 
 
 @dataclass(frozen=True)
 class TableRules:
-    """How to read a table's columns; names are as `input_names` gives them."""
+    """How to read a table's columns; names are as `input_name` gives them."""
 
+    delimiter: str
     target: str | None
     ignore: Sequence[str]
     numeric: Sequence[str]
@@ -30,17 +32,27 @@ class TableRules:
     bad_rows: Literal["error", "skip"]
 
 
-def input_names(columns: Iterable[str]) -> dict[str, str]:
-    """Map headers to names that a SavedModel signature can carry: letters, digits and '_', none of them twice."""
+def input_name(column: str) -> str:
+    """Give a header a name that a SavedModel signature can carry: of Latin letters, digits and '_'."""
+    signs = unicodedata.normalize("NFC", str(column).strip())
+    name = "".join(sign if sign.isascii() else f"u{ord(sign):04x}" for sign in signs)
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"_{name}" if not name or name[0].isdigit() else name
+
+
+def input_names(columns: Iterable[str], where: str) -> dict[str, str]:
+    """Map headers to the names of inputs.
+
+    Raises:
+        UserError: about `where`, for two headers of one name.
+    """
     names: dict[str, str] = {}
     for column in columns:
-        name = re.sub(r"\W", "_", str(column).strip(), flags=re.ASCII)
-        name = f"_{name}" if not name or name[0].isdigit() else name
-        taken, number = set(names.values()), 2
-        unique = name
-        while unique in taken:
-            unique, number = f"{name}_{number}", number + 1
-        names[column] = unique
+        name = input_name(column)
+        if name in names.values():
+            other = next(other for other, known in names.items() if known == name)
+            raise UserError(where, f"columns '{other}' and '{column}' would both be called '{name}'; rename one")
+        names[column] = name
     return names
 
 
@@ -48,15 +60,15 @@ def read_csv(path: str | Path, delimiter: str) -> pd.DataFrame:
     """Read a CSV file with a header, optionally gzipped, as text; every cell is a string.
 
     Raises:
-        UserError: where the file is missing, empty, not UTF-8 or has a row of another width than its header.
+        UserError: where the file is missing, damaged, empty or not UTF-8, has a row of another width than its header,
+            or two columns of one name.
     """
     try:
         frame = pd.read_csv(
             path, sep=delimiter, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig"
         )
-    except (OSError, EOFError) as error:
-        reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
-        raise UserError(str(path), f"cannot read this table ({reason})") from None
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot read this table ({cause(error)})") from None
     except UnicodeDecodeError as error:
         raise UserError(str(path), f"not UTF-8 text (byte {error.start}); save the table as UTF-8") from None
     except pd.errors.EmptyDataError:
@@ -72,7 +84,7 @@ def read_csv(path: str | Path, delimiter: str) -> pd.DataFrame:
     twice = header.loc[0][header.loc[0].duplicated()].dropna()
     if len(twice):
         raise UserError(str(path), f"two columns are called '{twice.iloc[0]}'; rename one")
-    return frame.fillna("").rename(columns=input_names(frame.columns))
+    return frame.fillna("").rename(columns=input_names(frame.columns, str(path)))
 
 
 def type_table(text: pd.DataFrame, path: str | Path, rules: TableRules) -> tuple[pd.DataFrame, list[dict[str, str]]]:
@@ -104,15 +116,13 @@ def type_table(text: pd.DataFrame, path: str | Path, rules: TableRules) -> tuple
             reason = f"column '{name}' holds {value!r}, not a number" if value else f"no target in column '{name}'"
             skipped.append({"row": row, "reason": reason})
             kept[row] = False
-    if not kept.any():
+    if rules.target is not None and not kept.any():
         mend = "check data.target and the cells' form (no thousands separators, no currency)"
-        raise UserError(
-            str(path), f"no row has a valid target in column '{rules.target}': {skipped[0]['reason']}; {mend}"
-        )
+        raise UserError(str(path), f"no row can be used: {skipped[0]['reason']}; {mend}")
     if len(columns) == 1 and rules.target is not None:
         raise UserError(str(path), f"no column is left beside the target '{rules.target}'; see data.ignore")
     if skipped:
-        numbers_of = line_numbers(path, [skip["row"] for skip in skipped])
+        numbers_of = line_numbers(path, rules.delimiter, [skip["row"] for skip in skipped])
         skipped = [{"place": f"{path}:{numbers_of[s['row']]}", "reason": s["reason"]} for s in skipped]
         if rules.bad_rows == "error":
             more = f" ({len(skipped) - 1} more rows like it)" if len(skipped) > 1 else ""
@@ -121,16 +131,16 @@ def type_table(text: pd.DataFrame, path: str | Path, rules: TableRules) -> tuple
     return pd.DataFrame(columns)[kept].reset_index(drop=True), skipped
 
 
-def line_numbers(path: str | Path, rows: Sequence[int]) -> dict[int, int]:
+def line_numbers(path: str | Path, delimiter: str, rows: Sequence[int]) -> dict[int, int]:
     """Find the lines on which rows of a CSV file start; quoted cells may hold line ends."""
     wanted, found = set(rows), {}
-    opener = gzip.open if str(path).endswith(".gz") else open
-    with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
+    with open_bytes(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+        reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True)
         next(reader)
         start, row = reader.line_num + 1, 0
         for cells in reader:
-            if cells:  # pandas passes over blank lines too
+            if len(cells) > 1 or any(cells):  # pandas passes over blank lines too
                 if row in wanted:
                     found[row] = start
                 row += 1

@@ -1,10 +1,10 @@
 """Running text in stretches that are read when they are asked for: text may be far larger than memory."""
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.errors import UserError
 
 STRETCH = 4096  # bytes, about: long enough that its first token, which has no context, does not matter
@@ -53,18 +53,18 @@ def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> list[Stretch | s
     size = path.stat().st_size
     try:
         if path.suffix == ".gz":
-            with gzip.open(path) as file:
+            with open_bytes(path) as file:
                 content = file.read()
-            parts = [content[start:stop] for start, stop in _cuts(iter([content]), len(content), least)]
-            return [_decoded(path, part, sum(map(len, parts[:at]))) for at, part in enumerate(parts)]
+            spans = _cuts(iter([content]), len(content), least)
+            return [_decoded(path, content[start:stop], start) for start, stop in spans]
         with path.open("rb") as file:
             spans = list(_cuts(iter(lambda: file.read(1 << 20), b""), size, least))
         stretches = [Stretch(path, start, stop) for start, stop in spans]
         with path.open("rb") as file:
             for stretch in stretches:
                 _decoded(path, file.read(stretch.stop - stretch.start), stretch.start)
-    except (OSError, EOFError) as error:
-        raise UserError(str(path), f"cannot be read ({error})") from None
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot be read ({cause(error)})") from None
     return stretches
 
 
@@ -100,8 +100,7 @@ def _decoded(path: Path, part: bytes, offset: int) -> str:
         return part.decode()
     except UnicodeDecodeError as error:
         place = offset + error.start
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rb") as file:
+        with open_bytes(path) as file:
             line = file.read(place).count(b"\n") + 1
-        reason = f"byte 0x{part[error.start]:02x} (the file's byte {place:,}) is no UTF-8"
-        raise UserError(f"{path}:{line}", f"{reason}; convert the file, as by iconv -t UTF-8") from None
+        problem = f"byte 0x{part[error.start]:02x} (the file's byte {place:,}) is no UTF-8"
+        raise UserError(f"{path}:{line}", f"{problem}; convert the file, as by iconv -t UTF-8") from None

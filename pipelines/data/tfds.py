@@ -48,6 +48,8 @@ def load_tfds(
     """
     import tensorflow_datasets as tfds
 
+    if not {"all", "train"} & set(splits):
+        raise UserError("data.splits", "names no train split")
     builder = _make_builder(name, data_dir)
     if not builder.is_prepared():
         _prepare(builder, data_dir, download)

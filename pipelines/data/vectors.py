@@ -1,13 +1,12 @@
 """Word vectors in text files, as GloVe and word2vec write them: a word and its numbers on each line."""
 
-import gzip
-import os
-import zlib
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.errors import UserError
 
 
@@ -41,11 +40,10 @@ def read_vectors(path: str | Path, rows: Sequence[int], table: np.ndarray) -> No
 
 def _lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     """Give each line's number, word and numbers; some words of GloVe hold blanks, so the first line gives the width."""
-    opener = gzip.open if path.suffix == ".gz" else open
     width = None
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="\n") as file:
-            for number, line in enumerate(file, start=1):
+        with open_bytes(path) as file:
+            for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n"), start=1):
                 cells = line.rstrip("\r\n ").split(" ")
                 if number == 1 and len(cells) == 2 and cells[0].isdigit() and cells[1].isdigit():
                     width = int(cells[1])  # word2vec's count and width
@@ -56,9 +54,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
                         " ".join(cells[:-width]) or cells[0],
                         cells[-width:] if len(cells) > width else cells[1:],
                     )
-    except (OSError, EOFError, zlib.error) as error:
-        reason = os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
-        raise UserError(str(path), f"cannot read these word vectors ({reason})") from None
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot read these word vectors ({cause(error)})") from None
     except UnicodeDecodeError:
         problem = "not UTF-8 text; word vectors are read in their text form, not the binary one"
         raise UserError(str(path), problem) from None

@@ -181,14 +181,6 @@ class TargetBlock(Residual):
         return self.feed_forward(x), cache
 
 
-class RealSteps(keras.layers.Layer):
-    """Tell tokens from padding: ids (B, T) -> (B, T), true for tokens."""
-
-    def call(self, ids: keras.KerasTensor) -> keras.KerasTensor:
-        """Compare with the id of padding."""
-        return ops.not_equal(ids, 0)
-
-
 class Embed(keras.layers.Layer):
     """Embed ids of a side, scaled by the root of the width (Vaswani et al. 2017, section 3.4), and their places."""
 

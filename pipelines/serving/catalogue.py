@@ -111,7 +111,8 @@ class ServedModel:
             version = await asyncio.to_thread(_loaded, folder)
         except Exception as error:  # whatever is wrong with files that others wrote must not end the server
             self._broken[number] = fingerprint
-            self.states[number] = State("END", f"{type(error).__name__}: {str(error).splitlines()[0][:500]}")
+            reason = next(iter(str(error).splitlines()), "")[:500]
+            self.states[number] = State("END", f"{type(error).__name__}: {reason}")
             log("version left out", logging.ERROR, model=self.name, version=number, reason=self.states[number].error)
             return
         self._broken.pop(number, None)

@@ -24,7 +24,7 @@ def from_proto(proto: Any, spec: Spec) -> np.ndarray:
         Refusal: where it does not fit, or says that it is larger than what it holds.
     """
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
-    values = _listed(proto, shape, spec)
+    values = _listed(proto, shape)
     if values is not None:
         return spec.check(values)
     check_shape(shape, spec.name)
@@ -38,7 +38,7 @@ def from_proto(proto: Any, spec: Spec) -> np.ndarray:
     return spec.check(array)
 
 
-def _listed(proto: Any, shape: list[int], spec: Spec) -> np.ndarray | None:
+def _listed(proto: Any, shape: list[int]) -> np.ndarray | None:
     """Read a list of texts or of 32-bit floats with all its values, as the columns of a table come."""
     if len(shape) != 1 or proto.dtype not in (DT_FLOAT, DT_STRING):
         return None

@@ -48,7 +48,7 @@ async def serve_grpc(service: Service) -> AsyncIterator[None]:
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(calls), server)
     states = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
-    place = f"{settings.host}:{settings.grpc_port}"
+    place = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.grpc_port}"
     try:
         if settings.tls_cert and settings.tls_key:
             pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())

@@ -33,7 +33,7 @@ class Settings:
     max_connections: int = 1000
     max_image_pixels: int = 25_000_000  # of one request, and of what runs together
     max_text_bytes: int = 100_000
-    max_stream_steps: int = 4096
+    max_stream_steps: int = 10_000  # what a config may ask for
     max_streams: int = 32
     read_seconds: float = 30.0  # a client's time for its headers, and again for its body
     drain_seconds: float = 1.0  # of being not ready before no more connections are taken; again, for each to be closed

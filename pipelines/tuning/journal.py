@@ -11,7 +11,7 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.run import Run
-from pipelines.storage import write_json, write_text
+from pipelines.storage import make_folder, write_json, write_text
 
 
 @dataclass
@@ -65,7 +65,9 @@ class SearchFolder:
     @property
     def free(self) -> bool:
         """Say whether a new search may begin here."""
-        return not self.folder.exists() or all(path == self._lock for path in self.folder.iterdir())
+        return not self.folder.exists() or (
+            self.folder.is_dir() and all(path == self._lock for path in self.folder.iterdir())
+        )
 
     def begin(self, config: str, fingerprint: Mapping[str, str]) -> None:
         """Write what the search is of, or check that the search begun here is of the same.
@@ -105,10 +107,14 @@ class SearchFolder:
         """Hold the folder, so that no two searches write to it.
 
         Raises:
-            UserError: where another process holds it.
+            UserError: where it cannot be made or written to, or another process holds it.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as file:
+        make_folder(self.folder)
+        try:
+            file = self._lock.open("w")
+        except OSError as error:
+            raise UserError(str(self.folder), f"cannot write here ({error.strerror})") from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -81,7 +81,7 @@ def make_oracle(build: Any, space: Any, objective: str, direction: str, seed: in
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep an oracle from printing: it announces each trial in its own words."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.storage import write_text
 from pipelines.tasks import load_task
 from pipelines.tuning.journal import SearchFolder, Trial
-from pipelines.tuning.oracles import ORACLES, make_oracle, silenced
+from pipelines.tuning.oracles import ORACLES, make_oracle, quiet
 from pipelines.tuning.pools import Job, Killed, Pool
 from pipelines.tuning.space import Space
 from pipelines.tuning.trials import Outcome, run_trial
@@ -34,7 +34,7 @@ class Search:
         self.direction = task.metrics.get(self.objective.removeprefix("validation."), "min")
         self.epochs: int = base.training["epochs"]
         make = partial(build, self.settings, ORACLES, "name")
-        with silenced():
+        with quiet():
             self.oracle = make_oracle(
                 lambda oracle: make(oracle, self.epochs),
                 space.hyperparameters(),
@@ -49,7 +49,7 @@ class Search:
         self.refused = False  # whether the oracle's last word was that it has nothing to propose
         self.started: dict[int, float] = {}
         self.workers = 1
-        self._replay()
+        self._catch_up()
         self.taken_up = {trial.number for trial in self.ended}  # what ended before this process began
 
     @property
@@ -113,7 +113,7 @@ class Search:
 
     def _propose(self) -> Trial | None:
         number = len(self.trials)
-        with silenced():
+        with quiet():
             proposal = self.oracle.create_trial(f"trial {number}")
         if proposal.status != "RUNNING":  # none is left, or none before a running one ends
             if not self.refused:
@@ -179,7 +179,7 @@ class Search:
         scores = [other.score for other in self.trials if other.score is not None]
         worst = (max if self.direction == "min" else min)(scores, default=None)
         score = trial.score if trial.score is not None else worst
-        with silenced():
+        with quiet():
             proposal = self.oracle.trials[list(self.oracle.trials)[trial.number]]
             if score is not None:
                 self.oracle.update_trial(proposal.trial_id, {self.objective: score})
@@ -199,14 +199,14 @@ class Search:
             if trial.number not in needed:
                 self.folder.trial(trial.number).drop_weights()
 
-    def _replay(self) -> None:
+    def _catch_up(self) -> None:
         """Lead the oracle through what the journal holds, so that it goes on as if nothing had happened."""
         for event, trial in self.folder.events():
             if event == "ended":
                 self.trials[trial.number] = trial
                 self._tell_oracle(trial)
                 continue
-            with silenced():
+            with quiet():
                 proposal = self.oracle.create_trial(f"trial {len(self.trials)}")
             self.refused = event == "refused"
             if event == "proposed":

@@ -48,6 +48,9 @@ def test_shares_and_sizes_are_checked():
         split({"all": frame(10)}, train=0.7, validation=0.2, test=0.2, seed=0)
     with pytest.raises(UserError, match=r"split\.validation: no example is left"):
         split({"all": frame(2)}, **SHARES, seed=0)
+    rest = {"validation": frame(2), "test": frame(2)}
+    with pytest.raises(UserError, match=r"split\.train: 0 leaves nothing to train on"):
+        split({"train": frame(2), **rest}, train=0.0, validation=0.5, test=0.5, seed=0)
 
 
 def test_duplicates_across_splits_are_counted():

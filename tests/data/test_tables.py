@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from pipelines.data import fingerprint, row_hashes
-from pipelines.data.tables import TableRules, input_names, line_numbers, read_csv, type_table
+from pipelines.data.tables import TableRules, input_name, line_numbers, read_csv, type_table
 from pipelines.errors import UserError
 
 
 def rules(**changes) -> TableRules:
     return TableRules(
         **{
+            "delimiter": ",",
             "target": "price",
             "ignore": [],
             "numeric": [],
@@ -27,7 +28,7 @@ def rules(**changes) -> TableRules:
 def table(tmp_path, text, delimiter=",", name="t.csv", **changes):
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    return type_table(read_csv(path, delimiter), path, rules(**changes))
+    return type_table(read_csv(path, delimiter), path, rules(delimiter=delimiter, **changes))
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
@@ -65,15 +66,34 @@ def test_rows_with_no_target_are_counted_and_skipped_where_allowed(tmp_path):
     assert [skip["place"].rsplit(":", 1)[1] for skip in skipped] == ["3", "4", "5"]
 
 
-def test_names_suit_a_signature_and_stay_apart():
-    names = input_names(["Lot.Frontage", "Lot Frontage", "1st floor", "größe", ""])
-    assert list(names.values()) == ["Lot_Frontage", "Lot_Frontage_2", "_1st_floor", "gr__e", "_"]
+def test_names_suit_a_signature_and_stay_apart(tmp_path):
+    names = list(map(input_name, ["Lot.Frontage", "1st floor", "größe", "面积", "卧室", ""]))
+    assert names == ["Lot_Frontage", "_1st_floor", "gru00f6u00dfe", "u9762u79ef", "u5367u5ba4", "_"]
+    with pytest.raises(UserError, match=r"t\.csv: columns 'a\.b' and 'a b' would both be called 'a_b'; rename one"):
+        table(tmp_path, "a.b,a b,price\n1,2,3\n")
+
+
+@pytest.mark.parametrize("bad_rows", ["error", "skip"])
+def test_a_table_of_which_no_row_can_be_used_says_why(tmp_path, bad_rows):
+    with pytest.raises(UserError, match=r"t\.csv: no row can be used: column 'a' holds 'x', not a number"):
+        table(tmp_path, "a,price\nx,1\n", numeric=["a"], bad_rows=bad_rows)
+    with pytest.raises(UserError, match=r"t\.csv:2: column 'a' holds 'x', not a number; mend it"):
+        table(tmp_path, "a,price\nx,1\n", numeric=["a"], target=None)
+
+
+def test_a_damaged_table_says_so(tmp_path):
+    content = bytearray(gzip.compress(b"a,price\n" + b"1,2\n" * 1000))
+    content[20] ^= 0xFF
+    (tmp_path / "t.csv.gz").write_bytes(content)
+    with pytest.raises(UserError, match="cannot read this table"):
+        read_csv(tmp_path / "t.csv.gz", ",")
 
 
 def test_line_numbers_count_lines_and_not_rows(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text('a,b\n1,"x\ny"\n\n2,z\n')
-    assert line_numbers(path, [0, 1]) == {0: 2, 1: 5}
+    path.write_text('a;b\n1; "x,\ny"\n\n  \n2;z\n')
+    assert len(read_csv(path, ";")) == 2
+    assert line_numbers(path, ";", [0, 1]) == {0: 2, 1: 6}
 
 
 def test_the_fingerprint_follows_the_content(tmp_path):

@@ -32,6 +32,14 @@ def test_any_text_can_be_cut(text):
     assert "".join(cut_text(text)) == text
 
 
+def test_a_damaged_file_says_so(tmp_path):
+    content = bytearray(gzip.compress(b"a line\n" * 1000))
+    content[20] ^= 0xFF
+    (tmp_path / "t.txt.gz").write_bytes(content)
+    with pytest.raises(UserError, match=r"t\.txt\.gz: cannot be read"):
+        read_stretches(tmp_path / "t.txt.gz")
+
+
 @pytest.mark.parametrize("name", ["b.txt", "b.txt.gz"])
 def test_a_bad_byte_is_named_by_its_line(tmp_path, name):
     path = tmp_path / name

@@ -1,5 +1,6 @@
 """New versions, broken ones, labels, and what becomes of the old."""
 
+import asyncio
 import json
 
 from serving import toys
@@ -33,6 +34,23 @@ def test_versions_come_and_go(started, tmp_path):
     events = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert [event["version"] for event in events if event["event"] == "version left out"] == [4]
     assert version(server, "adder/versions/1").startswith("Servable not found")
+
+
+def test_a_fault_without_a_word_leaves_its_version_out_too(tmp_path, monkeypatch):
+    from pipelines.serving import catalogue
+
+    def fail(folder):
+        raise MemoryError
+
+    monkeypatch.setattr(catalogue, "_loaded", fail)
+    toys.write_adder(tmp_path / "adder", 1)
+
+    async def refreshed():
+        model = catalogue.ServedModel(tmp_path / "adder", {}, lambda: None)
+        await model.refresh()
+        return model.states
+
+    assert asyncio.run(refreshed())[1].error == "MemoryError: "
 
 
 def test_labels_keep_versions_and_say_who_answers(started, tmp_path):

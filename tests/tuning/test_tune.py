@@ -97,6 +97,13 @@ def _journal(folder: Path) -> list[dict]:
         return []
 
 
+def test_a_search_begins_in_no_file_and_makes_its_folder(csv):
+    result = invoke(*tune_arguments(csv, csv))
+    assert result.exit_code == 1 and f"{csv}: already exists" in result.stderr, result.output
+    result = invoke(*tune_arguments(csv, csv / "s"))
+    assert result.exit_code == 1 and "this folder cannot be made (Not a directory)" in result.stderr, result.output
+
+
 def test_two_workers_run_the_same_trials(searched, csv, tmp_path):
     assert invoke(*tune_arguments(csv, tmp_path / "two", "--workers", "2")).exit_code == 0
     first, again = (pd.read_csv(each / "trials.csv") for each in (searched[0], tmp_path / "two"))

@@ -5,6 +5,8 @@ Shapes: B images, H and W places, F filters, D width.
 
 import keras
 
+from pipelines.layers.basic import regularizer
+
 
 def convolve(
     x: keras.KerasTensor,
@@ -55,8 +57,3 @@ def dense_layers(
 def drop(x: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
     """Drop units, where any are to be."""
     return keras.layers.Dropout(dropout)(x) if dropout else x
-
-
-def regularizer(l2: float) -> keras.Regularizer | None:
-    """Give the penalty on squared kernels, or none."""
-    return keras.regularizers.L2(l2) if l2 else None

@@ -9,7 +9,9 @@ from typing import Annotated, Literal, TypedDict, Unpack
 import keras
 from pydantic import Field
 
+from pipelines.errors import UserError
 from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Units
+from pipelines.layers.basic import regularizer
 from pipelines.starts import StartedModel
 from pipelines.tasks.cat_classifier import layers
 from pipelines.tasks.cat_classifier.backbones import BACKBONES, load_backbone
@@ -69,6 +71,9 @@ def cnn(
     """Convolve and pool, once for each entry of `filters`, then fully connected layers (LeCun et al. 1998)."""
     inputs, x = _start(features)
     for width in filters:
+        if padding == "valid" and x.shape[1] < kernel_size:
+            problem = f"an image {x.shape[1]} pixels wide is left, less than kernel_size {kernel_size}"
+            raise UserError("models.cnn.padding", f"{problem}; use same, fewer filters or a larger image_size")
         x = layers.convolve(x, width, kernel_size, stride, padding, **layer)
         x = layers.pool(x, pooling, pool_size)
     x = layers.dense_layers(keras.layers.Flatten()(x), units, **layer)
@@ -197,4 +202,4 @@ def _start(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.Kera
 
 
 def _head(x: keras.KerasTensor, features: Features, l2: float) -> keras.KerasTensor:
-    return keras.layers.Dense(features.outputs, kernel_regularizer=layers.regularizer(l2), name="logits")(x)
+    return keras.layers.Dense(features.outputs, kernel_regularizer=regularizer(l2), name="logits")(x)

@@ -115,19 +115,22 @@ class CatClassifier(Task):
         classes = answers["labels"][0].astype(str)
         probabilities = answers["probabilities"].astype("float64")
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 adds up to nearly 1
-        order = np.argsort(classes)  # scikit-learn takes columns in the order of sorted names
         positive = positive_of(list(classes))
         kind = {"average": "macro"} if positive is None else {"average": "binary", "pos_label": positive}
         precision, recall, f1, _ = metrics.precision_recall_fscore_support(true, label, zero_division=0.0, **kind)
         present = np.unique(true)
+        unknown = np.setdiff1d(present, classes)  # that train lacks
+        columns = np.concatenate([probabilities, np.zeros((len(true), len(unknown)))], axis=1)
+        known = np.concatenate([classes, unknown])
+        order = np.argsort(known)  # scikit-learn takes columns in the order of sorted names
         return {
             "accuracy": float(metrics.accuracy_score(true, label)),
             "balanced_accuracy": float(metrics.recall_score(true, label, labels=present, average="macro")),
             "precision": float(precision),
             "recall": float(recall),
             "f1": float(f1),
-            "auc": _auc(true, classes, probabilities, positive) if len(present) == len(classes) else float("nan"),
-            "log_loss": float(metrics.log_loss(true, probabilities[:, order], labels=classes[order])),
+            "auc": _auc(true, classes, probabilities, positive) if set(present) == set(classes) else float("nan"),
+            "log_loss": float(metrics.log_loss(true, columns[:, order], labels=known[order])),
         }
 
     def pictures(

@@ -9,14 +9,6 @@ from keras import ops
 from pipelines.tasks.entity_tagger.preprocessing import PAD, UNKNOWN
 
 
-class IsToken(keras.layers.Layer):
-    """Tell tokens from padding: ids (B, T) -> (B, T), true for tokens."""
-
-    def call(self, ids: keras.KerasTensor) -> keras.KerasTensor:
-        """Compare with the id of padding."""
-        return ops.not_equal(ids, PAD)
-
-
 class WordDropout(keras.layers.Layer):
     """Take a share of words for unknown ones in training, so that neighbours and form have to do: (B, T) -> (B, T).
 

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from pipelines.data.vectors import read_vectors
 from pipelines.hyperparameters import L2, Dropout, Units
+from pipelines.layers.basic import IsToken, regularizer
 from pipelines.layers.chain import ConditionalRandomField
 from pipelines.layers.recurrent import recur
 from pipelines.layers.transformer import SinusoidalPositions, encoder_block
@@ -18,7 +19,6 @@ from pipelines.starts import StartedModel
 from pipelines.tasks.entity_tagger.layers import (
     CharacterCNN,
     CharacterLSTM,
-    IsToken,
     Sum,
     Window,
     WindowIds,
@@ -94,14 +94,14 @@ def window(
     if encoding == "one_hot":
         words = WordDropout(token["word_dropout"])(inputs["words"])
         kernel = keras.layers.Embedding(
-            (2 * reach + 1) * features.words, units[0], embeddings_regularizer=_regularizer(token["l2"])
+            (2 * reach + 1) * features.words, units[0], embeddings_regularizer=regularizer(token["l2"])
         )
         x = keras.layers.Activation("relu")(Sum()(kernel(WindowIds(reach, features.words)(words))))
         x, later = keras.layers.Dropout(token["dropout"])(x), units[1:]
     else:
         x, later = Window(reach)(_tokens(features, inputs, **token), real), units
     for width in later:
-        x = keras.layers.Dense(width, activation="relu", kernel_regularizer=_regularizer(token["l2"]))(x)
+        x = keras.layers.Dense(width, activation="relu", kernel_regularizer=regularizer(token["l2"]))(x)
         x = keras.layers.Dropout(token["dropout"])(x)
     return _model(features, inputs, real, x, token, "window", encoding == "embedded")
 
@@ -132,8 +132,8 @@ def transformer(
 ) -> keras.Model:
     """Let every token attend to all others (Vaswani et al. 2017, the encoder), with sinusoidal positions."""
     inputs, real = _inputs(features)
-    regularizer = _regularizer(token["l2"])
-    x = keras.layers.Dense(width, kernel_regularizer=regularizer)(_tokens(features, inputs, **token))
+    penalty = regularizer(token["l2"])
+    x = keras.layers.Dense(width, kernel_regularizer=penalty)(_tokens(features, inputs, **token))
     x = SinusoidalPositions()(x)
     for _ in range(layers):
         x = encoder_block(
@@ -142,7 +142,7 @@ def transformer(
             heads=heads,
             feed_forward_units=feed_forward_units,
             dropout=token["dropout"],
-            kernel_regularizer=regularizer,
+            kernel_regularizer=penalty,
         )
     return _model(features, inputs, real, keras.layers.LayerNormalization()(x), token, "transformer")
 
@@ -162,7 +162,7 @@ def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Mode
             cell,
             settings["units"],
             bidirectional=settings["bidirectional"],
-            kernel_regularizer=_regularizer(settings["l2"]),
+            kernel_regularizer=regularizer(settings["l2"]),
         )
         x = drop(settings["dropout"])(x)
     return _model(features, inputs, real, x, token, cell)
@@ -208,7 +208,7 @@ def _model(
     name: str,
     embedded: bool = True,
 ) -> keras.Model:
-    outputs = keras.layers.Dense(features.tags, kernel_regularizer=_regularizer(token["l2"]), name="tags")(x)
+    outputs = keras.layers.Dense(features.tags, kernel_regularizer=regularizer(token["l2"]), name="tags")(x)
     if token["crf"]:
         outputs = ConditionalRandomField(features.allowed, name="crf")(outputs, real)
     if features.vectors is None or not embedded:
@@ -227,7 +227,3 @@ def _load_vectors(embedding: keras.layers.Embedding, features: Features) -> None
 def _embedding(count: int, width: int, name: str) -> keras.layers.Embedding:
     limit = (3 / width) ** 0.5  # Ma & Hovy 2016, section 3.1
     return keras.layers.Embedding(count, width, keras.initializers.RandomUniform(-limit, limit), name=name)
-
-
-def _regularizer(l2: float) -> keras.Regularizer | None:
-    return keras.regularizers.L2(l2) if l2 else None

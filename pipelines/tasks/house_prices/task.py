@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.data.tables import TableRules, input_names, read_csv, type_table
+from pipelines.data.tables import TableRules, input_name, read_csv, type_table
 from pipelines.errors import UserError, did_you_mean
 from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.house_prices import numeric, sources
@@ -116,7 +116,7 @@ def _read_object(text: str, columns: Mapping[str, type]) -> pd.DataFrame:
     if not isinstance(house, dict):
         first = next(iter(columns))
         raise UserError(where, f"a house is a JSON object of its columns, such as '{{\"{first}\": ...}}'")
-    names = {given: input_names([given])[given] for given in house}
+    names = {given: input_name(given) for given in house}
     if len(set(names.values())) < len(names):
         raise UserError(where, f"gives a column twice: {', '.join(map(repr, house))}")
     row = {name: [float("nan") if kind is float else ""] for name, kind in columns.items()}
@@ -144,7 +144,7 @@ def _read_table(
     text = text.reindex(columns=list(columns), fill_value="")
     numeric = [name for name, kind in columns.items() if kind is float]
     categorical = [name for name in columns if name not in numeric]
-    return type_table(text, file, TableRules(None, (), numeric, categorical, missing, "error"))[0]
+    return type_table(text, file, TableRules(delimiter, None, (), numeric, categorical, missing, "error"))[0]
 
 
 def _against(true: np.ndarray, price: np.ndarray) -> Figure:

@@ -47,4 +47,4 @@ def random_windows(
         steps = tf.data.Dataset.range(first_step, tf.int64.max)
         return steps.map(one_batch, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
-    return Batches(steps_per_epoch=steps_per_epoch, size=size, stream=stream)
+    return Batches(steps_per_epoch=steps_per_epoch, stream=stream)

@@ -176,7 +176,9 @@ class Mixture(LanguageModel):
         scores = _mixed(ops.log_softmax(self.scores(x)), ops.log(probabilities), own)
         return scores, {**network, "last": ops.reshape(last, (ops.shape(tokens)[0], self.counts.order - 1))}
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> keras.KerasTensor:
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> keras.KerasTensor:
         """Give minus the log-probability of each token by the mixture, averaged.
 
         The gradient is that of the network's own too, so that it learns however small its share.

@@ -29,7 +29,7 @@ def files(
     *,
     root: Root,
     path: Annotated[
-        str | dict[Split, str | list[str]],
+        str | dict[Split, str | Annotated[list[str], Field(min_length=1)]],
         Field(
             description="a text file, or a folder of which every file counts, to be split by position; or such, or"
             " several, a split by name; UTF-8, .gz is read too"

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from pipelines.batches import padded
 from pipelines.data.files import read_lines
-from pipelines.decoding import MOST_BEAMS, MOST_TOKENS, Choice, GenerativeModel, bounded, decoding
+from pipelines.decoding import MOST_BEAMS, MOST_TEMPERATURE, MOST_TOKENS, Choice, GenerativeModel, bounded, decoding
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
 from pipelines.tasks.language_model import sources
 from pipelines.tasks.language_model.batches import random_windows
@@ -26,7 +26,13 @@ MEASURED = 256  # stretches of a split, evenly spread: about a million character
 SHOWN = 5  # most probable next tokens
 PROMPT_WORDS = 8  # of an example, for the prompts that `run` shows
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
-MOST = {"max_tokens": MOST_TOKENS, "beams": MOST_BEAMS}  # that a client may ask for
+LIMITS = {  # of what a client may ask for
+    "max_tokens": (1, MOST_TOKENS),
+    "beams": (1, MOST_BEAMS),
+    "temperature": (0, MOST_TEMPERATURE),
+    "top_k": (0, 1 << 30),
+    "top_p": (1e-6, 1),
+}
 TYPICAL = {"max_tokens": 32, "beams": 1, **SAMPLING, "stop": "\n\n"}  # of inputs that no example holds
 
 
@@ -94,9 +100,12 @@ class LanguageModelTask(Task):
             return padded(preprocessor.tokenizer.encode(raw["prompt"]))
 
         def generate(raw: Tensors) -> Tensors:
-            asked = {name: bounded(name, raw[name], most) for name, most in MOST.items()}
-            choice = Choice(**{name: {**raw, **asked}[name] for name in Choice._fields})
+            asked = raw | {name: bounded(name, raw[name], *ends) for name, ends in LIMITS.items()}
+            choice = Choice(**{name: asked[name] for name in Choice._fields})
             return write(model, preprocessor, tokens(raw), choice, asked["beams"], raw["stop"])
+
+        def following(raw: Tensors) -> Tensors:
+            return next_tokens(model, preprocessor, tokens(raw), bounded("top_k", raw["top_k"], 1, 1 << 30))
 
         def spec(**kinds: tf.DType) -> dict[str, tf.TensorSpec]:
             return {name: tf.TensorSpec([None], kind, name=name) for name, kind in kinds.items()}
@@ -112,11 +121,7 @@ class LanguageModelTask(Task):
                 lambda raw: stream.start(tokens(raw)), {"prompt": tf.TensorSpec([1], tf.string, "prompt")}
             ),
             "stream_step": Endpoint(stream.step, stream.kept),
-            "next_token": Endpoint(
-                lambda raw: next_tokens(model, preprocessor, tokens(raw), raw["top_k"]),
-                spec(**prompt, top_k=tf.int32),
-                {"top_k": SHOWN},
-            ),
+            "next_token": Endpoint(following, spec(**prompt, top_k=tf.int32), {"top_k": SHOWN}),
             "score": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature),
         }
 

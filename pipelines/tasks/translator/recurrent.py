@@ -7,8 +7,8 @@ import keras
 from keras import ops
 
 from pipelines.decoding import State
+from pipelines.layers.basic import IsToken
 from pipelines.layers.recurrent import CELLS, recur
-from pipelines.layers.translation import RealSteps
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.translation import Translator, make_embeddings
 
@@ -93,7 +93,7 @@ class RecurrentTranslator(Translator):
         source, target = (keras.Input((None,), dtype="int32", name=side) for side in ("source", "target"))
         source_embedding, embedding = make_embeddings(features, width, tied)
         drop, states = keras.layers.Dropout(dropout), 2 if cell == "lstm" else 1
-        real, x = RealSteps()(source), drop(source_embedding(source))
+        real, x = IsToken()(source), drop(source_embedding(source))
         for _ in range(encoder_layers):
             x = drop(recur(x, real, cell, units, bidirectional=bidirectional))
         end = Ends(bidirectional)(x, real)

@@ -75,7 +75,7 @@ class TranslatorTask(Task):
 
         def n_best(raw: Tensors) -> Tensors:
             beams = model.decoding.beams  # however many are asked for, so that no answer depends on its neighbours
-            count = bounded("count", raw["count"], beams)
+            count = bounded("count", raw["count"], 1, beams)
             found, shown = search(model, preprocessor, source(raw), beams), tf.reduce_max(count)
             wanted = tf.range(shown) < count[:, None]
             return {

@@ -10,8 +10,9 @@ from keras import ops
 
 from pipelines.decoding import State
 from pipelines.errors import UserError
+from pipelines.layers.basic import IsToken
 from pipelines.layers.transformer import LearnedPositions, SinusoidalPositions
-from pipelines.layers.translation import Embed, RealSteps, SourceBlock, TargetBlock
+from pipelines.layers.translation import Embed, SourceBlock, TargetBlock
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.translation import Translator, make_embeddings
 
@@ -35,7 +36,7 @@ class TransformerTranslator(Translator):
 
         source, target = (keras.Input((None,), dtype="int32", name=side) for side in ("source", "target"))
         source_embedding, embedding = make_embeddings(features, width, tied)
-        real, x = RealSteps()(source), Embed(source_embedding, places(), block["dropout"])(source)
+        real, x = IsToken()(source), Embed(source_embedding, places(), block["dropout"])(source)
         for _ in range(layers[0]):
             x = SourceBlock(width=width, **block)(x, real)
         encoder = keras.Model(source, [norm()(x), real], name="encoder")

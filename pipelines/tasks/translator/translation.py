@@ -21,7 +21,9 @@ class Translator(GenerativeModel):
         """Score every token: (..., D) -> (..., V)."""
         return self.embedding(hidden, reverse=True)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True) -> keras.KerasTensor:
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> keras.KerasTensor:
         """Give the mean loss of real tokens.
 
         Keras would score padding too, and smooth labels by one more pass over all scores, which are most of the work.

@@ -144,13 +144,14 @@ def test_images_in_hdf5_files_are_read_as_arrays_were_written(tmp_path):
         ("data.path=nowhere", "nowhere: no such folder"),
         ("data.path={test: images}", "data.path: names no train file or folder"),
         ("models.resnet.depth=9", "models.resnet.depth"),
+        ("models.cnn.padding=valid,model=cnn,preprocessing.image_size=8", "models.cnn.padding: an image"),
         ("preprocessing.augmentation.flipp=true", "flipp"),
         ("preprocessing.threshold=1.5", "preprocessing.threshold"),
         ("data.bad_files=ignore", "data.bad_files"),
     ],
 )
 def test_a_mistake_gets_one_line_and_writes_nothing(override, expected, images, tmp_path):
-    result = invoke("train", CONFIG, *sets(overrides(images, override)), "--run-dir", tmp_path / "run")
+    result = invoke("train", CONFIG, *sets(overrides(images, *override.split(","))), "--run-dir", tmp_path / "run")
     assert result.exit_code == 1 and expected in result.stderr, result.output
     assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
 
@@ -164,6 +165,24 @@ def test_an_input_that_is_no_image_is_explained(given, expected, finished_cats, 
     path = tmp_path / given
     result = invoke("predict", finished_cats, path)
     assert result.exit_code == 1 and expected in result.stderr
+
+
+def test_a_list_without_an_image_is_explained(finished_cats, tmp_path):
+    (tmp_path / "list.txt").write_text("\n")
+    result = invoke("predict", finished_cats, "--file", tmp_path / "list.txt")
+    assert result.exit_code == 1 and "list.txt: holds nothing to answer" in result.stderr
+
+
+def test_a_class_that_train_lacks_is_never_answered():
+    answers = {
+        "label": np.array([b"ant", b"owl", b"owl"]),
+        "probability": np.float32([0.9, 0.8, 0.7]),
+        "labels": np.tile([b"ant", b"owl"], (3, 1)),
+        "probabilities": np.float32([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]),
+    }
+    scores = TASK.score(pd.DataFrame({"label": ["ant", "owl", "bee"]}), answers)
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    assert scores["log_loss"] > 10 and np.isnan(scores["auc"])
 
 
 def test_the_only_class_is_nothing_to_tell_apart(tmp_path):

@@ -16,8 +16,10 @@ from serving.servers import Server
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from pipelines.config import load_config
+from pipelines.decoding import MOST_TOKENS
 from pipelines.evaluation import Answerer
 from pipelines.fit import build_model, load_run_dataset
+from pipelines.serving.settings import Settings
 from pipelines.task import Endpoint
 from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.task import TASK
@@ -157,6 +159,23 @@ def test_prompts_side_by_side_are_answered_each_as_it_wants(export):
         for value in (0, most + 1):
             with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must be from 1 to {most}"):
                 write(**{**rows, name: [1, value, 1]})
+    for name, values in {
+        "top_p": (0.0, 1.5, float("nan")),
+        "temperature": (-1.0, float("nan")),
+        "top_k": (-1,),
+    }.items():
+        for value in values:
+            with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must be from"):
+                write(**{**rows, name: [1, value, 1]})
+
+
+def test_a_split_of_no_file_is_refused(text, tmp_path):
+    result = invoke("train", CONFIG, *sets(overrides(text, "data.path={train: []}")), "--run-dir", tmp_path / "run")
+    assert result.exit_code == 1 and "data.path" in result.stderr
+
+
+def test_a_server_streams_as_long_as_a_config_may_write():
+    assert Settings.max_stream_steps >= MOST_TOKENS
 
 
 def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_path):

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from conftest import invoke, sets
 
+from pipelines.attention_maps import write_attention
 from pipelines.tasks.translator.pictures import draw_bleu_by_length
 from pipelines.tasks.translator.task import MEASURED, TASK
 
@@ -120,6 +121,10 @@ def test_texts_are_translated_and_attention_is_shown(finished):
     [table] = json.loads(invoke("predict", finished, "three dogs", "--attention", "--json").output)
     assert table["keys"][:2] == [" three", " dogs"]
     assert [sum(row) for row in table["weights"]] == pytest.approx([1.0] * len(table["queries"]), abs=1e-5)
+
+
+def test_a_terminal_shows_signs_as_they_are():
+    assert write_attention([[0.3, 0.7]], ["$5"], [" a", "$5"]) == "    ␣a $5\n$5  ▒▒ ██"
 
 
 def test_a_task_that_shows_no_attention_says_so(finished_run):
