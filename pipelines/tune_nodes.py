@@ -70,7 +70,7 @@ def allow_tune_nodes(schema: dict[str, Any]) -> dict[str, Any]:
     for definition in [schema, *definitions.values()]:
         for name, leaf in definition.get("properties", {}).items():
             if _is_leaf(leaf, definitions) and "const" not in leaf:
-                about = {key: leaf.pop(key) for key in ("description", "title") if key in leaf}
+                about = {key: leaf.pop(key) for key in ("description", "title", "default") if key in leaf}
                 definition["properties"][name] = {**about, "anyOf": [leaf, {"$ref": "#/$defs/TuneNode"}]}
     definitions.update(tune.pop("$defs"))
     definitions["TuneNode"] = tune
