@@ -5,6 +5,7 @@ https://github.com/tensorflow/serving/blob/master/tensorflow_serving/apis/predic
 
 from typing import Any
 
+import grpc
 import tensorflow as tf
 from google.protobuf.message import Message
 from tensorflow_serving.apis import (
@@ -31,7 +32,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, calls: Calls):
         self.calls, self.service = calls, calls.service
 
-    async def Predict(self, request, context) -> Message:
+    async def Predict(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
         """Answer tensors."""
 
         async def answer() -> Message:
@@ -49,7 +50,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
         return await self.calls.answer("Predict", request.model_spec.name, context, answer)
 
-    async def Classify(self, request, context) -> Message:
+    async def Classify(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
         """Give examples' classes with their scores."""
 
         async def answer() -> Message:
@@ -61,7 +62,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
         return await self.calls.answer("Classify", request.model_spec.name, context, answer)
 
-    async def Regress(self, request, context) -> Message:
+    async def Regress(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
         """Give examples' values."""
 
         async def answer() -> Message:
@@ -71,7 +72,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
         return await self.calls.answer("Regress", request.model_spec.name, context, answer)
 
-    async def MultiInference(self, request, context) -> Message:
+    async def MultiInference(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
         """Classify and regress the same examples."""
 
         async def answer() -> Message:
@@ -92,7 +93,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         name = request.tasks[0].model_spec.name if request.tasks else ""
         return await self.calls.answer("MultiInference", name, context, answer)
 
-    async def GetModelMetadata(self, request, context) -> Message:
+    async def GetModelMetadata(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
         """Say what a model takes and answers."""
 
         async def answer() -> Message:

@@ -81,7 +81,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, calls: Calls):
         self.calls, self.service = calls, calls.service
 
-    async def GetModelStatus(self, request, context) -> Message:
+    async def GetModelStatus(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
         """Say what became of a model's versions."""
 
         async def answer() -> Message:
@@ -102,7 +102,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
         return await self.calls.answer("GetModelStatus", request.model_spec.name, context, answer)
 
-    async def HandleReloadConfigRequest(self, request, context) -> Message:
+    async def HandleReloadConfigRequest(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
         """Set the labels of models that are served; which folders are, the server's owner alone decides."""
 
         async def answer() -> Message:

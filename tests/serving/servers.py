@@ -20,10 +20,16 @@ class Server:
     """`cli.py serve` on ports that were free."""
 
     def __init__(
-        self, log: Path, *arguments: object, scheme: str = "http", command: Sequence[str] = CLI, **environment: str
+        self,
+        log: Path,
+        *arguments: object,
+        scheme: str = "http",
+        host: str = "127.0.0.1",
+        command: Sequence[str] = CLI,
+        **environment: str,
     ):
         self.port, self.grpc_port = free_port(), free_port()
-        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self.url = f"{scheme}://{host}:{self.port}"
         self.log = log
         whole = [sys.executable, *command, *map(str, arguments)]
         whole += ["--port", str(self.port), "--grpc-port", str(self.grpc_port)]

@@ -1,11 +1,13 @@
 """TensorFlow Serving's gRPC services, asked with the stubs that others publish."""
 
+import socket
+
 import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from serving.servers import until
+from serving.servers import Server, until
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
@@ -44,6 +46,20 @@ def example(x: float) -> tf.train.Example:
     return tf.train.Example(
         features=tf.train.Features(feature={"x": tf.train.Feature(float_list=tf.train.FloatList(value=[x]))})
     )
+
+
+def test_a_host_may_be_one_of_ipv6(toy_exports, tmp_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = Server(tmp_path / "log.jsonl", toy_exports / "adder", "--host", "::1", host="[::1]")
+    try:
+        with grpc.insecure_channel(f"[::1]:{server.grpc_port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            assert stub.Predict(predict_request("adder", x=np.float32([1])), SECONDS).outputs
+    finally:
+        server.stop()
 
 
 def test_tensors_are_answered_like_json(server, prediction):
