@@ -83,7 +83,7 @@ def tfds(
     names = input_names(features, "data.features")
     tables, origin = load_tfds(features, {column: f"features.{column}" for column in features}, **prepared)
     for table in tables.values():
-        if not pd.api.types.is_numeric_dtype(table[target]):
+        if len(table) and not pd.api.types.is_numeric_dtype(table[target]):
             raise UserError("data.target", f"'{target}' is no number but such as {table[target].iloc[0]!r}")
     tables = {split: _with_target(table.rename(columns=names), names[target]) for split, table in tables.items()}
     return Source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)
