@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -30,6 +30,19 @@ PACKAGES = (
     "scikit-learn",
     "sacrebleu",
 )
+
+
+Weights = list[np.ndarray]
+
+
+class Checkpoint(NamedTuple):
+    """All that training needs to go on after an epoch."""
+
+    weights: Weights
+    optimizer: Weights
+    earlier: list[Weights]  # after the epochs that later ones are averaged with
+    history: list[dict[str, float]]
+    finished: bool
 
 
 class Run:
@@ -191,30 +204,33 @@ class Run:
         for folder in (self.checkpoints, self.logs):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def save_checkpoint(
-        self, weights: list[np.ndarray], optimizer: list[np.ndarray], history: list[dict], finished: bool
-    ) -> None:
-        """Write all that training needs to go on after this epoch, and the history so far."""
-        arrays = {f"weights_{i}": value for i, value in enumerate(weights)}
-        arrays |= {f"optimizer_{i}": value for i, value in enumerate(optimizer)}
-        arrays["state"] = np.array(json.dumps({"history": history, "finished": finished}))
+    def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint, and its history for people to read."""
+        weights, optimizer, earlier, history, finished = checkpoint
+        arrays = _named("weights_", weights) | _named("optimizer_", optimizer)
+        for at, each in enumerate(earlier):
+            arrays |= _named(f"earlier_{at}_", each)
+        state = {"history": history, "finished": finished, "earlier": len(earlier)}
+        arrays["state"] = np.array(json.dumps(state))
         # The history first: training goes on from the checkpoint, and writes anew what the history has beyond it.
         write_text(self._history, pd.DataFrame(history).to_csv(index=False))
         write_arrays(self._last, arrays)
 
-    def load_checkpoint(self) -> tuple[list[np.ndarray], list[np.ndarray], list[dict], bool] | None:
-        """Read the last checkpoint: weights, optimiser, history, whether training had ended; None without one."""
+    def load_checkpoint(self) -> Checkpoint | None:
+        """Read the last checkpoint; None where there is none."""
         if not self._last.is_file():
             return None
         arrays = read_arrays(self._last)
         state = json.loads(str(arrays["state"]))
-        return _listed(arrays, "weights_"), _listed(arrays, "optimizer_"), state["history"], state["finished"]
+        earlier = [_listed(arrays, f"earlier_{at}_") for at in range(state["earlier"])]
+        weights, optimizer = _listed(arrays, "weights_"), _listed(arrays, "optimizer_")
+        return Checkpoint(weights, optimizer, earlier, state["history"], state["finished"])
 
-    def save_best(self, weights: list[np.ndarray]) -> None:
+    def save_best(self, weights: Weights) -> None:
         """Write the weights of the best epoch so far."""
-        write_arrays(self._best, {f"weights_{i}": w for i, w in enumerate(weights)})
+        write_arrays(self._best, _named("weights_", weights))
 
-    def load_best(self) -> list[np.ndarray]:
+    def load_best(self) -> Weights:
         """Read the weights of the best epoch so far."""
         return _listed(read_arrays(self._best), "weights_")
 
@@ -263,6 +279,10 @@ def _numbered(base: Path) -> Iterator[Path]:
     while True:
         yield base.with_name(f"{base.name}-{number}")
         number += 1
+
+
+def _named(prefix: str, values: Weights) -> dict[str, np.ndarray]:
+    return {f"{prefix}{i}": value for i, value in enumerate(values)}
 
 
 def _listed(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray]:

@@ -1,6 +1,7 @@
 """Train a model by Keras's own `fit`: validate, keep the best, checkpoint, stop early, go on after an interruption."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import keras
@@ -12,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation import Evaluator
 from pipelines.execution import Execution, resolve_execution
 from pipelines.progress import Progress
-from pipelines.run import Run
+from pipelines.run import Checkpoint, Run, Weights
 from pipelines.starts import StartedModel, Thaw
 
 
@@ -34,6 +35,14 @@ def train(
     execution: Annotated[
         Execution | Literal["auto"], Field(description="XLA and steps per execution; auto decides by architecture")
     ],
+    average_epochs: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="answer with the mean of the weights after so many last epochs (Vaswani et al. 2017, section"
+            " 6.1); 1: with the last",
+        ),
+    ] = 1,
 ) -> None:
     """Fit `model` and leave it with the weights of its best epoch by `monitor`.
 
@@ -48,7 +57,7 @@ def train(
         optimizer(epochs, batches.steps_per_epoch), loss, run_eagerly=False, auto_scale_loss=False, **execution
     )
     model.optimizer.build(model.trainable_variables)
-    keeper = Keeper(run, evaluator, monitor, patience, evaluator.direction(monitor))
+    keeper = Keeper(run, evaluator, monitor, patience, average_epochs)
     keeper.set_model(model)
     keeper.take_up()
     first_epoch, last_epoch = len(keeper.history), min(epochs, until_epoch or epochs)
@@ -82,12 +91,14 @@ class Keeper(keras.callbacks.Callback):
     of them saves what the others remember, so that a run taken up again would stop at another epoch.
     """
 
-    def __init__(self, run: Run, evaluator: Evaluator, monitor: str, patience: int | None, direction: str):
+    def __init__(self, run: Run, evaluator: Evaluator, monitor: str, patience: int | None, average_epochs: int):
         super().__init__()
         self.run, self.evaluator, self.monitor, self.patience = run, evaluator, monitor, patience
-        self.sign = 1 if direction == "min" else -1
+        self.average_epochs = average_epochs
+        self.sign = 1 if evaluator.direction(monitor) == "min" else -1
         self.history: list[dict[str, float]] = []
-        self.best_weights: list[np.ndarray] = []
+        self.earlier: list[Weights] = []  # after the epochs that the next one is averaged with
+        self.best_weights: Weights = []
         self.finished = False
 
     def on_train_begin(self, logs: dict | None = None) -> None:
@@ -101,13 +112,17 @@ class Keeper(keras.callbacks.Callback):
         return 1 + int(np.argmin(np.where(np.isnan(values), np.inf, values)))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Validate with the averaged weights where the optimiser averages them, then checkpoint."""
+        """Validate with averaged weights where they are averaged, then checkpoint."""
         if not np.isfinite(logs["loss"]):
             problem = f"the loss became {logs['loss']} in epoch {epoch + 1}; a smaller one would help"
             raise UserError("optimizer.learning_rate", problem)
-        last = [variable.numpy() for variable in self.model.variables]
+        last = self._weights()
         if self.model.optimizer.use_ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        if self.average_epochs > 1:
+            recent = [*self.earlier, self._weights()]
+            self._assign([_mean(values) for values in zip(*recent, strict=True)])
+            self.earlier = recent[1 - self.average_epochs :]
         logs |= {f"validation.{name}": value for name, value in self.evaluator.validate(self.model).items()}
         if (epoch + 1) & epoch == 0:  # after 1, 2, 4, 8 ... epochs: models change fast at first
             self.keep_samples(epoch + 1)
@@ -117,13 +132,13 @@ class Keeper(keras.callbacks.Callback):
         self.history.append({"epoch": epoch + 1, "seconds": seconds, **figures})
         logs["best_epoch"] = self.history[-1]["best_epoch"] = self.best_epoch
         if self.best_epoch == epoch + 1:
-            self.best_weights = [variable.numpy() for variable in self.model.variables]
+            self.best_weights = self._weights()
             self.run.save_best(self.best_weights)
         self._assign(last)
         self.finished = self.patience is not None and epoch + 1 - self.best_epoch >= self.patience
         self.model.stop_training = self.finished
         optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
-        self.run.save_checkpoint(last, optimizer, self.history, self.finished)
+        self.run.save_checkpoint(Checkpoint(last, optimizer, self.earlier, self.history, self.finished))
 
     def keep_samples(self, epoch: int) -> None:
         """Write what the model answers now, where the task wants that kept."""
@@ -135,7 +150,7 @@ class Keeper(keras.callbacks.Callback):
         checkpoint = self.run.load_checkpoint()
         if checkpoint is None:
             return
-        weights, optimizer, self.history, self.finished = checkpoint
+        weights, optimizer, self.earlier, self.history, self.finished = checkpoint
         self._assign(weights)
         for variable, value in zip(self.model.optimizer.variables, optimizer, strict=True):
             variable.assign(value)
@@ -145,6 +160,14 @@ class Keeper(keras.callbacks.Callback):
         """Give the model the weights of its best epoch."""
         self._assign(self.best_weights)
 
-    def _assign(self, values: list[np.ndarray]) -> None:
+    def _weights(self) -> Weights:
+        return [variable.numpy() for variable in self.model.variables]
+
+    def _assign(self, values: Weights) -> None:
         for variable, value in zip(self.model.variables, values, strict=True):
             variable.assign(value)
+
+
+def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Average a variable; of what is no number to be averaged, such as the state of a generator, take the last."""
+    return np.mean(values, axis=0) if np.issubdtype(values[-1].dtype, np.floating) else values[-1]

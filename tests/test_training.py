@@ -18,7 +18,7 @@ from pipelines.errors import UserError
 from pipelines.run import Run
 
 ROOT = Path(__file__).parent.parent
-AVERAGED = ("optimizer.average_decay=0.9", "models.mlp.batch_normalization=true")
+AVERAGED = ("optimizer.average_decay=0.9", "training.average_epochs=2", "models.mlp.batch_normalization=true")
 
 
 def metrics(folder: Path) -> dict:
@@ -38,10 +38,10 @@ def interrupt_after(monkeypatch, epoch: int) -> None:
     """Stop the process's training just as the checkpoint of `epoch` was to be written."""
     save = Run.save_checkpoint
 
-    def broken(self, weights, optimizer, history, finished):
-        if len(history) == epoch:
+    def broken(self, checkpoint):
+        if len(checkpoint.history) == epoch:
             raise Interrupted
-        save(self, weights, optimizer, history, finished)
+        save(self, checkpoint)
 
     monkeypatch.setattr(Run, "save_checkpoint", broken)
 
@@ -68,6 +68,26 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, tmp_path, 
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
     assert figures(tmp_path / "parts").equals(figures(tmp_path / "whole"))
     assert pd.read_csv(tmp_path / "parts/history.csv")["seconds"].is_monotonic_increasing
+
+
+def test_the_weights_of_the_last_epochs_are_averaged(csv, tmp_path, monkeypatch):
+    kept, save = {}, Run.save_checkpoint
+
+    def keep(self, checkpoint):
+        kept.setdefault(self.folder.name, []).append(checkpoint.weights)
+        save(self, checkpoint)
+
+    monkeypatch.setattr(Run, "save_checkpoint", keep)
+    settings = overrides(csv, "training.epochs=5", "training.patience=null", "models.mlp.dropout=0.1")
+    for name, count in (("alone", 1), ("three", 3)):
+        fitted, run = train(CONFIG, [*settings, f"training.average_epochs={count}"], tmp_path / name)
+    for alone, three in zip(kept["alone"], kept["three"], strict=True):  # what answers does not change what is learnt
+        np.testing.assert_equal(alone, three)
+    best = int(run.history()["best_epoch"].iloc[-1])
+    for at, variable in enumerate(fitted.model.trainable_variables):
+        place = next(i for i, other in enumerate(fitted.model.variables) if other is variable)
+        mean = np.mean([weights[place] for weights in kept["three"][max(0, best - 3) : best]], axis=0)
+        np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-5, err_msg=str(at))
 
 
 def test_a_run_killed_outright_is_taken_up(csv, tmp_path):
