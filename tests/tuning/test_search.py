@@ -41,14 +41,14 @@ class MadeUp:
         return Answer(self.outcome(config, folder, until_epoch))
 
     def outcome(self, config, folder, until_epoch):
-        from pipelines.run import Run
+        from pipelines.run import Checkpoint, Run
 
         rate = config.optimizer["learning_rate"]
         score = abs(math.log10(rate) + 2.5) + 1 / (until_epoch or config.training["epochs"])
         best = {"epoch": 1, "best_epoch": 1, "seconds": 1.0, "loss": score, "validation.loss": score}
         figures = {**best, "validation.rmse": score}
         run = Run(folder)
-        run.save_checkpoint([], [], [figures], True)
+        run.save_checkpoint(Checkpoint([], [], [], [figures], True))
         run._weights.write_text("weights")
         return Outcome(figures)
 
