@@ -35,9 +35,7 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
                 click.echo(f"error: {line}", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            trains = function.__name__ in ("run", "train", "tune")
-            more = "; it goes on with: --resume, as `train -h` and `tune -h` say" if trains else ""
-            click.echo(f"interrupted{more}", err=True)
+            click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
             sys.exit(130)
 
     return wrapped
@@ -170,7 +168,6 @@ def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, atten
 
     Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}'
     """
-    from pipelines.attention_maps import write_attention
     from pipelines.commands.predict import predict as predict_with
     from pipelines.commands.predict import predict_attention
 
@@ -178,6 +175,8 @@ def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, atten
     if as_json:
         click.echo(json.dumps(answers, ensure_ascii=False))
     elif attention:
+        from pipelines.attention_maps import write_attention
+
         click.echo("\n\n".join(write_attention(**answer) for answer in answers))
     else:
         for answer in answers:

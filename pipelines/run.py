@@ -222,7 +222,9 @@ class Run:
             return None
         arrays = read_arrays(self._last)
         state = json.loads(str(arrays["state"]))
-        earlier = [_listed(arrays, f"earlier_{at}_") for at in range(state["earlier"])]
+        earlier = [
+            _listed(arrays, f"earlier_{at}_") for at in range(state.get("earlier", 0))
+        ]  # none, if an older version began it
         weights, optimizer = _listed(arrays, "weights_"), _listed(arrays, "optimizer_")
         return Checkpoint(weights, optimizer, earlier, state["history"], state["finished"])
 

@@ -16,6 +16,23 @@ from pipelines.progress import Progress
 from pipelines.run import Checkpoint, Run, Weights
 from pipelines.starts import StartedModel, Thaw
 
+Epochs = Annotated[int, Field(ge=1, description="how often each training example is used at the most")]
+Patience = Annotated[
+    int | None,
+    Field(ge=1, description="epochs without a better `monitor` before training stops; null: never stop early"),
+]
+HowExecuted = Annotated[
+    Execution | Literal["auto"], Field(description="XLA and steps per execution; auto decides by architecture")
+]
+AverageEpochs = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="answer with the mean of the weights after so many last epochs (Vaswani et al. 2017, section 6.1);"
+        " 1: with the last",
+    ),
+]
+
 
 def train(
     model: keras.Model,
@@ -26,23 +43,11 @@ def train(
     run: Run,
     until_epoch: int | None = None,
     *,
-    epochs: Annotated[int, Field(ge=1, description="how often each training example is used at the most")],
+    epochs: Epochs,
     monitor: str,
-    patience: Annotated[
-        int | None,
-        Field(ge=1, description="epochs without a better `monitor` before training stops; null: never stop early"),
-    ],
-    execution: Annotated[
-        Execution | Literal["auto"], Field(description="XLA and steps per execution; auto decides by architecture")
-    ],
-    average_epochs: Annotated[
-        int,
-        Field(
-            ge=1,
-            description="answer with the mean of the weights after so many last epochs (Vaswani et al. 2017, section"
-            " 6.1); 1: with the last",
-        ),
-    ] = 1,
+    patience: Patience,
+    execution: HowExecuted,
+    average_epochs: AverageEpochs = 1,
 ) -> None:
     """Fit `model` and leave it with the weights of its best epoch by `monitor`.
 
