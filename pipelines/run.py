@@ -221,10 +221,8 @@ class Run:
         if not self._last.is_file():
             return None
         arrays = read_arrays(self._last)
-        state = json.loads(str(arrays["state"]))
-        earlier = [
-            _listed(arrays, f"earlier_{at}_") for at in range(state.get("earlier", 0))
-        ]  # none, if an older version began it
+        state = {"earlier": 0, **json.loads(str(arrays["state"]))}  # which older versions did not write
+        earlier = [_listed(arrays, f"earlier_{at}_") for at in range(state["earlier"])]
         weights, optimizer = _listed(arrays, "weights_"), _listed(arrays, "optimizer_")
         return Checkpoint(weights, optimizer, earlier, state["history"], state["finished"])
 
