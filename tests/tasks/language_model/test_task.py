@@ -105,15 +105,20 @@ def test_predict_goes_on_and_an_export_needs_none_of_our_code(finished, export):
 import tensorflow as tf, tensorflow_text
 served = tf.saved_model.load({str(export / "1")!r}).signatures
 one = lambda kind, value: tf.constant([value], kind)
-wanted = dict(max_tokens=one(tf.int32, 40), temperature=one(tf.float32, 0.0), top_k=one(tf.int32, 0))
+wanted = dict(temperature=one(tf.float32, 0.0), top_k=one(tf.int32, 0))
 wanted |= dict(top_p=one(tf.float32, 1.0), seed=one(tf.int32, 0))
-def write(stop, beams=1):
-    both = [one(tf.string, "the "), one(tf.string, stop), one(tf.int32, beams)]
-    return served["generate"](**dict(zip(["prompt", "stop", "beams"], both)), **wanted)
-whole, stopped = write("")["completion"].numpy()[0], write("a")["completion"].numpy()[0]
-greedy, searched = write("")["log_probability"].numpy()[0], write("", 8)["log_probability"].numpy()[0]
-assert len(write("", 8)["completion"].numpy()[0]) == 40 and searched >= greedy - 1e-3, (greedy, searched)
-assert len(whole) == 40 and stopped == whole.split(b"a")[0] != whole, (whole, stopped)
+def write(stop=b"", beams=1, tokens=40):
+    given = dict(prompt=one(tf.string, "the "), stop=one(tf.string, stop))
+    given |= dict(beams=one(tf.int32, beams), max_tokens=one(tf.int32, tokens))
+    answer = served["generate"](**given, **wanted)
+    return answer["completion"].numpy()[0], answer["log_probability"].numpy()[0]
+whole, _ = write()
+stop = whole[20:21]
+stopped, _ = write(stop)
+assert len(whole) == 40 and stopped == whole.split(stop)[0], (whole, stopped)
+assert len(write(beams=8)[0]) == 40
+greedy, best = write(tokens=2)[1], write(beams=100, tokens=2)[1]  # 100 first tokens are all: none better is missed
+assert best >= greedy - 1e-3, (greedy, best)
 top = served["next_token"](prompt=one(tf.string, "the "), top_k=one(tf.int32, 2))
 assert top["next_tokens"].shape == (1, 2)
 answer = served["serving_default"](prompt=one(tf.string, "the 3 cats"))
