@@ -24,6 +24,7 @@ ROWS = {  # row of the table -> overrides of the config
     "seq2seq, GRU without attention": ("model=seq2seq", "models.seq2seq.attention=none"),
     "seq2seq, GRU with additive attention": ("model=seq2seq",),
     "transformer, 4 + 4 layers of width 128": ("model=transformer",),
+    "transformer, tokens split in training": ("model=transformer", "preprocessing.split_tokens=0.15"),
     "transformer, on lower-cased text": (
         "model=transformer",
         "preprocessing.lower_case=true",

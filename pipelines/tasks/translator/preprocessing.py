@@ -12,8 +12,10 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
+from pipelines.batches import padded
 from pipelines.task import Preprocessor, Tensors
-from pipelines.tokenizers import END, START, Algorithm, Level, Tokenizer, VocabularySize, make_tokenizer
+from pipelines.token_splitting import TokenSplitter
+from pipelines.tokenizers import END, PAD, START, Algorithm, Level, Tokenizer, VocabularySize, make_tokenizer
 
 SOURCE, TARGET = "source", "target"
 
@@ -41,8 +43,18 @@ class PairPreprocessor(Preprocessor):
         shared: Annotated[bool, Field(description="one vocabulary for both languages (Sennrich et al. 2016), not two")],
         lower_case: Annotated[bool, Field(description="take capital letters for small ones, on both sides")],
         longest: Annotated[int, Field(ge=2, description="tokens of a text at the most; the rest is cut off")],
+        split_tokens: Annotated[
+            float,
+            Field(
+                ge=0,
+                le=1,
+                description="in training, times that tokens are cut in two that are tokens too, for each token; drawn"
+                " anew for each mini-batch (Sims et al. 2025); 0: never",
+            ),
+        ] = 0.0,
     ):
         self.settings = (level, vocabulary, algorithm, split_digits)
+        self.split_tokens = split_tokens
         self.shared, self.lower_case, self.longest = shared, lower_case, longest
 
     def adapt(self, train: pd.DataFrame) -> None:
@@ -80,10 +92,22 @@ class PairPreprocessor(Preprocessor):
 
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
         """Give both texts, the target a step behind its labels, and weights of 1: (B, S), (B, T) ragged."""
-        labels = self.encode(TARGET, raw[TARGET])
-        start = tf.fill([labels.nrows(), 1], START)
-        target = tf.concat([start, labels[:, :-1]], axis=1)
-        return {**self.inputs(raw), TARGET: target}, labels, tf.ones_like(labels, tf.float32)
+        return _paired(*(self.encode(side, raw[side]) for side in (SOURCE, TARGET)))
+
+    def augment(
+        self, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor, *, seed: tf.Tensor
+    ) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
+        """Cut some tokens of both sides in two."""
+        if not self.split_tokens:
+            return inputs, labels, weights
+        sides = {SOURCE: inputs[SOURCE], TARGET: labels}
+        split = [
+            self.splitters[side].split(
+                tf.RaggedTensor.from_tensor(ids, padding=PAD), tf.random.experimental.stateless_fold_in(seed, at)
+            )[:, : self.longest]
+            for at, (side, ids) in enumerate(sides.items())
+        ]
+        return padded(_paired(*split))
 
     def encode(self, side: str, texts: tf.Tensor) -> tf.RaggedTensor:
         """Turn texts (B,) into token ids, `END` last, but where a text was cut: it does not end there."""
@@ -105,4 +129,12 @@ class PairPreprocessor(Preprocessor):
     def _take(self, learnt: Mapping[str, Tokenizer]) -> None:
         self.tokenizers = {side: learnt.get("both") or learnt[side] for side in (SOURCE, TARGET)}
         self.state = {f"{name}.{key}": value for name, own in learnt.items() for key, value in own.state.items()}
+        self.splitters = {side: TokenSplitter(own.pieces, self.split_tokens) for side, own in self.tokenizers.items()}
         self.lookups = [lookup for own in learnt.values() for lookup in own.lookups]
+
+
+def _paired(source: tf.RaggedTensor, labels: tf.RaggedTensor) -> tuple[Tensors, tf.RaggedTensor, tf.RaggedTensor]:
+    """Give source and target, a step behind its labels, the labels, and weights of 1."""
+    start = tf.fill([labels.nrows(), 1], START)
+    target = tf.concat([start, labels[:, :-1]], axis=1)
+    return {SOURCE: source, TARGET: target}, labels, tf.ones_like(labels, tf.float32)

@@ -39,6 +39,21 @@ def test_labels_are_the_target_a_step_on():
         assert weight == [1.0] * len(label)
 
 
+def test_training_pairs_are_cut_into_other_tokens_of_the_same_texts():
+    pairs = {"level": "subword", "algorithm": "bpe", "vocabulary": 60, "longest": 8}
+    preprocessor = make(**pairs, split_tokens=0.9)
+    whole = padded(preprocessor.example(tensors(TRAIN), training=True))
+    inputs, labels, weights = preprocessor.augment(*whole, seed=tf.constant([0, 1], tf.int64))
+    assert labels.shape[1] == 8 > whole[1].shape[1]  # no longer than the model takes
+    assert np.array_equal(inputs["target"][:, 0], np.full(len(TRAIN), START))
+    assert np.array_equal(inputs["target"][:, 1:], np.where(weights[:, 1:], labels[:, :-1], 0))
+    for ended, ids, text in zip(np.any(labels == END, axis=1), labels, TRAIN["target"], strict=True):
+        answer = preprocessor.decode(ids[None]).numpy()[0].decode()
+        assert answer == text if ended else text.startswith(answer)
+    same = make(**pairs).augment(*whole, seed=tf.constant([0, 1], tf.int64))
+    assert same[1] is whole[1]  # nothing is cut unless it is asked for
+
+
 def test_what_is_too_long_is_cut():
     cut, whole = make(level="character", longest=4).encode("source", tf.constant(["A cat", "A "])).to_list()
     assert len(cut) == 4
