@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	@echo "Every run's metrics, report and export lie in the folders named above; look at report/*.png first."
 
 test: lint
-	$(BIN)/python -m pytest -q -n auto --dist loadfile
+	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -12,7 +12,22 @@ from pipelines.startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 
+LONGEST = (  # files of tests: they begin first, so that no core is without work at the end
+    "tuning/test_tune.py",
+    "language_model/test_task.py",
+    "entity_tagger/test_task.py",
+    "translator/test_task.py",
+    "tests/test_training.py",
+    "language_model/test_models.py",
+    "tasks/test_contract.py",
+    "tests/test_notebooks.py",
+)
 CONFIG = Path(__file__).parent.parent / "configs" / "house_prices.yaml"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first, in no other order otherwise."""
+    items.sort(key=lambda item: not str(item.path).endswith(LONGEST))
 
 
 def houses(count: int, seed: int = 0) -> pd.DataFrame:

@@ -123,12 +123,13 @@ def _analogies(vectors: np.ndarray, ids: Mapping[str, int], row: Callable[..., s
 def _map(vectors: np.ndarray, preprocessor: TextPreprocessor) -> Figure:
     """Lay frequent words out on a plane, near each other where their embeddings are (van der Maaten & Hinton 2008)."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     words = sorted((at, word) for word, at in _words(preprocessor).items())[:DRAWN]
     perplexity = min(30, max(2, len(words) // 4))
-    places = TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=0).fit_transform(
-        vectors[[at for at, _ in words]]
-    )
+    sought = TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=0)
+    with threadpool_limits(1):  # its threads wait for each other at every step: on busy cores that takes minutes
+        places = sought.fit_transform(vectors[[at for at, _ in words]])
     figure = Figure(figsize=(10, 10), layout="constrained")
     axes = figure.subplots()
     axes.scatter(*places.T, s=4, color="tab:gray")

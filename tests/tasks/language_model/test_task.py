@@ -37,6 +37,7 @@ def overrides(path, *more):
         f"preprocessing.token_folder={path.parent}/tokens",
         "batches.steps=30",
         "training.epochs=3",
+        "training.execution={jit_compile: false, steps_per_execution: 20}",  # XLA compiles longer than this learns
         "decoding.max_tokens=60",
         *more,
     ]
