@@ -1,48 +1,20 @@
 """Run: one training's folder, and the only code that knows its file names."""
 
 import json
-import os
-import platform
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
+from pipelines.checkpoints import Checkpoint, Weights, listed, named
+from pipelines.environment import describe_environment
 from pipelines.errors import UserError
 from pipelines.storage import make_folder, read_arrays, readable, write_arrays, write_json, write_text, write_whole
-
-PACKAGES = (
-    "tensorflow",
-    "keras",
-    "keras-tuner",
-    "tensorflow-datasets",
-    "tensorflow-text",
-    "sentencepiece",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "sacrebleu",
-)
-
-
-Weights = list[np.ndarray]
-
-
-class Checkpoint(NamedTuple):
-    """All that training needs to go on after an epoch."""
-
-    weights: Weights
-    optimizer: Weights
-    earlier: list[Weights]  # after the epochs that later ones are averaged with
-    history: list[dict[str, float]]
-    finished: bool
 
 
 class Run:
@@ -141,7 +113,7 @@ class Run:
         for folder in (self.folder, self.report, self.logs, self.checkpoints):
             make_folder(folder)
         write_json(self._data, data)
-        write_json(self._environment, environment())
+        write_json(self._environment, describe_environment())
         write_text(self._config, config)
 
     def check_data(self, data: Mapping[str, Any]) -> None:
@@ -206,33 +178,21 @@ class Run:
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, and its history for people to read."""
-        weights, optimizer, earlier, history, finished = checkpoint
-        arrays = _named("weights_", weights) | _named("optimizer_", optimizer)
-        for at, each in enumerate(earlier):
-            arrays |= _named(f"earlier_{at}_", each)
-        state = {"history": history, "finished": finished, "earlier": len(earlier)}
-        arrays["state"] = np.array(json.dumps(state))
         # The history first: training goes on from the checkpoint, and writes anew what the history has beyond it.
-        write_text(self._history, pd.DataFrame(history).to_csv(index=False))
-        write_arrays(self._last, arrays)
+        write_text(self._history, pd.DataFrame(checkpoint.history).to_csv(index=False))
+        write_arrays(self._last, checkpoint.arrays())
 
     def load_checkpoint(self) -> Checkpoint | None:
         """Read the last checkpoint; None where there is none."""
-        if not self._last.is_file():
-            return None
-        arrays = read_arrays(self._last)
-        state = {"earlier": 0, **json.loads(str(arrays["state"]))}  # which older versions did not write
-        earlier = [_listed(arrays, f"earlier_{at}_") for at in range(state["earlier"])]
-        weights, optimizer = _listed(arrays, "weights_"), _listed(arrays, "optimizer_")
-        return Checkpoint(weights, optimizer, earlier, state["history"], state["finished"])
+        return Checkpoint.of(read_arrays(self._last)) if self._last.is_file() else None
 
     def save_best(self, weights: Weights) -> None:
         """Write the weights of the best epoch so far."""
-        write_arrays(self._best, _named("weights_", weights))
+        write_arrays(self._best, named("weights", weights))
 
     def load_best(self) -> Weights:
         """Read the weights of the best epoch so far."""
-        return _listed(read_arrays(self._best), "weights_")
+        return listed("weights", read_arrays(self._best))
 
     def save_model(self, model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
         """Write the trained weights and what the preprocessor learnt."""
@@ -256,34 +216,9 @@ class Run:
         shutil.rmtree(self.checkpoints, ignore_errors=True)
 
 
-def environment() -> dict[str, Any]:
-    """Say what a run depends on besides its config and its data."""
-    versions = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return {
-        "command": ["cli.py", *sys.argv[1:]],
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "packages": versions,
-    }
-
-
 def _numbered(base: Path) -> Iterator[Path]:
     yield base
     number = 2
     while True:
         yield base.with_name(f"{base.name}-{number}")
         number += 1
-
-
-def _named(prefix: str, values: Weights) -> dict[str, np.ndarray]:
-    return {f"{prefix}{i}": value for i, value in enumerate(values)}
-
-
-def _listed(arrays: Mapping[str, np.ndarray], prefix: str) -> list[np.ndarray]:
-    return [arrays[f"{prefix}{i}"] for i in range(sum(name.startswith(prefix) for name in arrays))]

@@ -9,11 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.batches import Batches
+from pipelines.checkpoints import Checkpoint, Weights
 from pipelines.errors import UserError
 from pipelines.evaluation import Evaluator
 from pipelines.execution import Execution, resolve_execution
 from pipelines.progress import Progress
-from pipelines.run import Checkpoint, Run, Weights
+from pipelines.run import Run
 from pipelines.starts import StartedModel, Thaw
 
 Epochs = Annotated[int, Field(ge=1, description="how often each training example is used at the most")]

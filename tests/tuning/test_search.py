@@ -41,7 +41,8 @@ class MadeUp:
         return Answer(self.outcome(config, folder, until_epoch))
 
     def outcome(self, config, folder, until_epoch):
-        from pipelines.run import Checkpoint, Run
+        from pipelines.checkpoints import Checkpoint
+        from pipelines.run import Run
 
         rate = config.optimizer["learning_rate"]
         score = abs(math.log10(rate) + 2.5) + 1 / (until_epoch or config.training["epochs"])
