@@ -48,8 +48,8 @@ class PairPreprocessor(Preprocessor):
             Field(
                 ge=0,
                 le=1,
-                description="in training, times that tokens are cut in two that are tokens too, for each token; drawn"
-                " anew for each mini-batch (Sims et al. 2025); 0: never",
+                description="share of a training text's tokens that are cut in two that are tokens too, drawn anew for"
+                " each mini-batch (Sims et al. 2025); 0: none",
             ),
         ] = 0.0,
     ):
