@@ -119,12 +119,13 @@ def table(lines: list[dict]) -> str:
             "The test split holds 1,000 sentences: drawn anew, BLEU lies within 1.6 points in 95 of 100 draws"
             " (sacrebleu's bootstrap, 1,000 draws). On validation, `bleu_lower` of the first row is 41.6; of those"
             " of whole tokens in mini-batches of 1,024 it is 40.5, 41.1 and, of lower-cased text, 41.0, in the"
-            " table's order: to cut tokens in training (`split_tokens`), for more epochs, is what validation"
-            " prefers, by 0.5. It prefers a length penalty of 2.0 (two rows of whole tokens, best by perplexity and"
-            " by BLEU: 40.8 and 41.3), with which they score 38.7 and 39.7 on test, whose references are shorter:"
-            " the 1.0 that was set before was kept. With layer normalisation after each sum (`norm: post`, as"
-            " published), greedy BLEU of lower-cased validation text was 32.2 after nine epochs, beside 35.9 with it"
-            " before: that run was stopped there.",
+            " table's order. Validation prefers, by 0.5, that tokens are split in training (`split_tokens`),"
+            " with dropout 0.2 and 50 epochs; with one seed each, what splitting alone brings is not known."
+            " Validation prefers a length penalty of 2.0 (two rows of whole tokens, best by perplexity and by BLEU:"
+            " 40.8 and 41.3), with which they score 38.7 and 39.7 on test, whose references are shorter: the 1.0"
+            " that was set before was kept. With layer normalisation after each sum (`norm: post`, as published),"
+            " greedy BLEU of lower-cased validation text was 32.2 after nine epochs, beside 35.9 with it before:"
+            " that run was stopped there.",
             *how(
                 "python benchmarks/translation.py --root FOLDER",
                 ("tensorflow", "keras", "sentencepiece", "sacrebleu", "sacremoses"),

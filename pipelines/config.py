@@ -32,6 +32,7 @@ class Config:
     def __init__(self, document: CommentedMap, checked: pydantic.BaseModel):
         self.document = document
         self.values = checked.model_dump(exclude_unset=True)
+        self.whole = checked.model_dump()  # with the defaults of what is left out
         self.task: str = self.values["task"]
         self.seed: int = self.values["seed"]
         self.data: dict = self.values["data"]
@@ -150,7 +151,7 @@ def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
         name,
         __config__=FORBID_UNKNOWN,
         task=(Literal[name], Field(description="which task this config is for")),
-        seed=(Annotated[int, Field(ge=0)], Field(description="seed of weights, mini-batch order and dropout")),
+        seed=(Annotated[int, Field(ge=0)], Field(description="seed of all that training draws at random")),
         data=(choice(task.sources, "source"), Field(description="where raw examples come from")),
         split=(settings(split), Field(description="which examples train, validate and test")),
         preprocessing=(settings(task.preprocessor), Field(description="from raw examples to model inputs")),

@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+from conftest import LONGEST
 from packaging.requirements import Requirement
 
 from pipelines.tasks import TASKS
@@ -33,3 +34,8 @@ def test_every_task_has_the_same_files_a_config_and_a_line_in_the_readme():
         assert (ROOT / "configs" / f"{task}.yaml").is_file()
         assert f"| `{task}` |" in readme
     assert {path.stem for path in (ROOT / "configs").glob("*.yaml")} == set(TASKS)
+
+
+def test_the_files_that_begin_first_are_there():
+    files = [str(path) for path in (ROOT / "tests").rglob("test_*.py")]
+    assert all(any(path.endswith(each) for path in files) for each in LONGEST)

@@ -1,4 +1,4 @@
-"""Tokens are cut in two in training, and what they say stays as it is."""
+"""Tokens are split in two in training, and what they say stays as it is."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from pipelines.token_splitting import TokenSplitter
 from pipelines.tokenizers import SPECIAL
 
 PIECES = [*SPECIAL, "a", "b", "c", "ab", "bc", "abc", "abca", "x"]
-ENDS = range(4)
+SPECIAL_IDS = range(len(SPECIAL))
 
 
 def text(ids):
@@ -25,11 +25,11 @@ def test_a_text_stays_what_it_is_whatever_is_drawn(rows, seed):
     )
     split = TokenSplitter(PIECES, 1.0).split(ids, tf.constant([seed, 1], tf.int64)).to_list()
     assert [text(row) for row in split] == [text(row) for row in rows]
-    for special in ENDS:
+    for special in SPECIAL_IDS:
         assert [row.count(special) for row in split] == [row.count(special) for row in rows]
 
 
-def test_every_way_to_cut_is_drawn_as_often_as_another_and_halves_are_cut_again():
+def test_every_split_is_drawn_as_often_as_another_and_halves_are_split_again():
     ids = tf.RaggedTensor.from_tensor(tf.fill([4000, 1], PIECES.index("abc")))
     split = TokenSplitter(PIECES, 0.4).split(ids, tf.constant([0, 0], tf.int64)).to_list()
     found, counts = np.unique(["|".join(PIECES[at] for at in row) for row in split], return_counts=True)

@@ -134,6 +134,18 @@ def test_a_run_goes_on_only_with_its_own_config_and_data(csv, tmp_path, monkeypa
         train(CONFIG, overrides(copy), tmp_path / "run", resume=True)
 
 
+def test_a_run_that_began_before_a_setting_was_there_goes_on(csv, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_after(patched, 2)
+        train(CONFIG, overrides(csv), tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    older = [line for line in config.read_text().splitlines() if "average_epochs" not in line]
+    config.write_text("\n".join(older))
+    with pytest.raises(UserError, match=r"another training\.average_epochs"):
+        train(CONFIG, overrides(csv, "training.average_epochs=2"), tmp_path / "run", resume=True)
+    assert train(CONFIG, overrides(csv), tmp_path / "run", resume=True)[1].finished
+
+
 def test_training_stops_early_and_keeps_the_best_epoch(csv, tmp_path):
     settings = overrides(csv, "training.epochs=60", "training.patience=3", "optimizer.learning_rate=0.1")
     _, run = train(CONFIG, settings, tmp_path / "run")

@@ -32,7 +32,7 @@ def train(
 
 
 def _check_same(wanted: Config, begun: Config, run: Run) -> None:
-    differing = _differences(wanted.values, begun.values)
+    differing = _differences(wanted.whole, begun.whole)
     if differing:
         names = ", ".join(differing)
         mend = f"start a new run, or go on with its own config: {run.going_on}"

@@ -48,8 +48,8 @@ class PairPreprocessor(Preprocessor):
             Field(
                 ge=0,
                 le=1,
-                description="share of a training text's tokens that are cut in two that are tokens too, drawn anew for"
-                " each mini-batch (Sims et al. 2025); 0: none",
+                description="splits of a token in two that are tokens too, tried in training for each token, about;"
+                " drawn anew for each mini-batch (Sims et al. 2025); 0: none; bytes and characters have none",
             ),
         ] = 0.0,
     ):
@@ -97,7 +97,7 @@ class PairPreprocessor(Preprocessor):
     def augment(
         self, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor, *, seed: tf.Tensor
     ) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """Cut some tokens of both sides in two."""
+        """Split some tokens of both sides in two."""
         if not self.split_tokens:
             return inputs, labels, weights
         sides = {SOURCE: inputs[SOURCE], TARGET: labels}

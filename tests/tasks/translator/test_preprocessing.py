@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.batches import padded, tensors
+from pipelines.batches import make_token_batches, padded, tensors
 from pipelines.tasks.translator.preprocessing import PairPreprocessor
 from pipelines.tokenizers import END, START, UNKNOWN
 
@@ -39,19 +39,35 @@ def test_labels_are_the_target_a_step_on():
         assert weight == [1.0] * len(label)
 
 
-def test_training_pairs_are_cut_into_other_tokens_of_the_same_texts():
-    pairs = {"level": "subword", "algorithm": "bpe", "vocabulary": 60, "longest": 8}
+@pytest.mark.parametrize("shared", [True, False])
+def test_training_pairs_are_split_into_other_tokens_of_the_same_texts(shared):
+    pairs = {"level": "subword", "algorithm": "bpe", "vocabulary": 60 if shared else 30, "longest": 8, "shared": shared}
     preprocessor = make(**pairs, split_tokens=0.9)
     whole = padded(preprocessor.example(tensors(TRAIN), training=True))
     inputs, labels, weights = preprocessor.augment(*whole, seed=tf.constant([0, 1], tf.int64))
     assert labels.shape[1] == 8 > whole[1].shape[1]  # no longer than the model takes
     assert np.array_equal(inputs["target"][:, 0], np.full(len(TRAIN), START))
     assert np.array_equal(inputs["target"][:, 1:], np.where(weights[:, 1:], labels[:, :-1], 0))
-    for ended, ids, text in zip(np.any(labels == END, axis=1), labels, TRAIN["target"], strict=True):
-        answer = preprocessor.decode(ids[None]).numpy()[0].decode()
-        assert answer == text if ended else text.startswith(answer)
+    for side, split in (("source", inputs["source"]), ("target", labels)):
+        assert split.shape[1] > padded(preprocessor.encode(side, tf.constant(TRAIN[side]))).shape[1]
+        for ended, ids, text in zip(np.any(split == END, axis=1), split, TRAIN[side], strict=True):
+            answer = preprocessor.tokenizers[side].decode(ids[None]).numpy()[0].decode().strip()
+            plain = " ".join(text.split())
+            assert answer == plain if ended else plain.startswith(answer)
     same = make(**pairs).augment(*whole, seed=tf.constant([0, 1], tf.int64))
-    assert same[1] is whole[1]  # nothing is cut unless it is asked for
+    assert same[1] is whole[1]  # nothing is split unless it is asked for
+
+
+def test_each_mini_batch_is_split_anew_and_a_stream_taken_up_goes_on_alike():
+    preprocessor = make(level="subword", algorithm="bpe", vocabulary=60, split_tokens=0.9)
+    batches = make_token_batches(TRAIN, preprocessor, 0, tokens=10_000, cache="auto")
+    assert batches.steps_per_epoch == 1
+    labels = [batch[1].numpy() for batch in batches.stream(0).take(3)]
+    texts = [sorted(preprocessor.decode(tf.constant(each)).numpy()) for each in labels]
+    assert texts[0] == texts[1] == texts[2] == sorted(text.encode() for text in TRAIN["target"])
+    assert labels[1].shape != labels[2].shape or (labels[1] != labels[2]).any()
+    again = next(iter(batches.stream(2)))[1].numpy()
+    assert np.array_equal(again, labels[2])
 
 
 def test_what_is_too_long_is_cut():
