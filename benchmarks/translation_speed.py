@@ -1,15 +1,15 @@
 """Time the Transformer of Multi30k: training beside plain PyTorch, beam search beside CTranslate2 and plain PyTorch.
 
     python -m pip install -r benchmarks/requirements.txt
-    python cli.py train configs/benchmarks/multi30k.yaml --set data.root=FOLDER --set preprocessing.split_tokens=0 \
-        --run-dir RUN
+    python cli.py train configs/benchmarks/multi30k.yaml --set data.root=FOLDER --run-dir RUN
     python benchmarks/translation_speed.py RUN
 
 Training: the same mini-batches of token ids, padded, in the same order, with dropout, label smoothing and Adam;
-PyTorch runs its own `nn.Transformer` eagerly. Beam search: the run's weights, in float32, translate test 2016 with as
-many beams as the config says; ours from text to text, the others from token ids to token ids: CTranslate2 on two
-threads, PyTorch by reading the whole beginning again at each token. Every run is a process of its own; runs alternate,
-and the table gives the ratio to ours within each round.
+ours are made and their tokens split while it trains, PyTorch finds them made, and runs its own `nn.Transformer`
+eagerly. Beam search: the run's weights, in float32, translate test 2016 with as many beams as the config says;
+ours from text to text, the others from token ids to token ids: CTranslate2 on two threads, PyTorch by reading the
+whole beginning again at each token. Every run is a process of its own; runs alternate, and the table gives the
+ratio to ours within each round.
 """
 
 import json
