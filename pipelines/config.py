@@ -32,7 +32,7 @@ class Config:
     def __init__(self, document: CommentedMap, checked: pydantic.BaseModel):
         self.document = document
         self.values = checked.model_dump(exclude_unset=True)
-        self.whole = checked.model_dump()  # with the defaults of what is left out
+        self.whole = checked.model_dump()  # with a default for all that is left out: what two configs are compared by
         self.task: str = self.values["task"]
         self.seed: int = self.values["seed"]
         self.data: dict = self.values["data"]

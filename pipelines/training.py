@@ -71,13 +71,8 @@ def train(
         keeper.on_train_begin()
         keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
     elif not keeper.finished and first_epoch < last_epoch:
-        callbacks = [
-            keeper,
-            keras.callbacks.TensorBoard(run.logs, write_graph=False),
-            Progress(epochs, monitor, keeper.history),
-        ]
-        if isinstance(model, StartedModel):
-            callbacks.append(Thaw())
+        board = keras.callbacks.TensorBoard(run.logs, write_graph=False)
+        thaw = [Thaw()] if isinstance(model, StartedModel) else []
         model.fit(
             batches.stream(first_epoch * batches.steps_per_epoch),
             epochs=last_epoch,
@@ -85,7 +80,7 @@ def train(
             steps_per_epoch=batches.steps_per_epoch,
             shuffle=False,  # the stream shuffles
             verbose=0,
-            callbacks=callbacks,
+            callbacks=[keeper, board, Progress(epochs, monitor, keeper.history), *thaw],
         )
     keeper.restore_best()
 

@@ -127,9 +127,11 @@ class PairPreprocessor(Preprocessor):
         return ["both"] if self.shared else [SOURCE, TARGET]
 
     def _take(self, learnt: Mapping[str, Tokenizer]) -> None:
-        self.tokenizers = {side: learnt.get("both") or learnt[side] for side in (SOURCE, TARGET)}
+        names = {side: "both" if self.shared else side for side in (SOURCE, TARGET)}
+        splitters = {name: TokenSplitter(own.pieces, self.split_tokens) for name, own in learnt.items()}
+        self.tokenizers = {side: learnt[name] for side, name in names.items()}
+        self.splitters = {side: splitters[name] for side, name in names.items()}
         self.state = {f"{name}.{key}": value for name, own in learnt.items() for key, value in own.state.items()}
-        self.splitters = {side: TokenSplitter(own.pieces, self.split_tokens) for side, own in self.tokenizers.items()}
         self.lookups = [lookup for own in learnt.values() for lookup in own.lookups]
 
 
