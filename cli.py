@@ -4,6 +4,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -11,6 +12,9 @@ from rich.table import Table
 
 from pipelines.errors import UserError
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
+
+if TYPE_CHECKING:
+    from pipelines.data.summary import Summary
 
 SHOWN_CHARACTERS = 160  # of an example's raw inputs
 
@@ -85,7 +89,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
         load_config(config, overrides)
     for config in configs:
         click.echo(f"{config}: training", err=True)
-        finished = run_config(config, overrides)
+        finished = run_config(config, overrides, _print_summary)
         _print_metrics(finished.run.metrics())
         _print_answers(finished.inputs, finished.targets, finished.answers)
         click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
@@ -104,7 +108,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
     """
     from pipelines.commands.train import train as train_config
 
-    _, finished = train_config(config, overrides, run_dir, resume)
+    _, finished = train_config(config, overrides, run_dir, resume, _print_summary)
     _print_metrics(finished.metrics())
     click.echo(f"run     {finished.folder}\nreport  {finished.report}")
 
@@ -313,6 +317,11 @@ def config(task_or_config: str, schema: bool) -> None:
     from pipelines.commands.config import config as print_config
 
     click.echo(print_config(task_or_config, schema), nl=False)
+
+
+def _print_summary(summary: "Summary") -> None:
+    for line in summary.lines():
+        click.echo(line, err=True)
 
 
 def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:

@@ -1,6 +1,7 @@
 """The whole flow on one screen: from a config to a trained model with its metrics in a run folder."""
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -12,6 +13,7 @@ import tensorflow as tf
 from pipelines.build import build
 from pipelines.config import Config, load_config
 from pipelines.data import Dataset, load_dataset
+from pipelines.data.summary import Summary
 from pipelines.evaluation import Answerer, Evaluator
 from pipelines.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.report import write_report
@@ -49,16 +51,18 @@ class Fitted:
         return {name: self.config.data[name] for name in self.task.reading if name in self.config.data}
 
 
-def fit(config: Config, run: Run) -> Fitted:
+def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summary: None) -> Fitted:
     """Train the model that `config` describes, measure it on every split and write all of it to `run`.
 
-    An interrupted run is taken up at its last checkpoint.
+    An interrupted run is taken up at its last checkpoint. `show` is given the summary of the data before training.
 
     Raises:
         UserError: where the data cannot be used or training diverges; nothing was written before the data was read.
     """
     dataset = load_run_dataset(config)
-    fitted = learn(config, run, dataset, prepare(config, dataset))
+    preprocessor = prepare(config, dataset)
+    show(dataset.summary)
+    fitted = learn(config, run, dataset, preprocessor)
     metrics, answers = {}, {}
     for split in ("train", "validation", "test"):
         examples = fitted.task.measured(split, dataset[split])
@@ -113,7 +117,7 @@ def load_fitted(run: Run) -> Fitted:
 
 def load_run_dataset(config: Config) -> Dataset:
     """Load the raw examples of a config, split as in training."""
-    return load_dataset(config.data, config.split, load_task(config.task).sources)
+    return load_dataset(config.data, config.split, load_task(config.task))
 
 
 def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:

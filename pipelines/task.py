@@ -1,6 +1,7 @@
 """Task and Preprocessor: the contract that a task fills in and the whole line relies on."""
 
 import abc
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -105,6 +106,7 @@ class Task(abc.ABC):
     samples: int = 0  # validation examples whose answers are kept as training goes on, for the report
     curves: Sequence[str] = ()  # metrics whose course the report draws beside that of `training.monitor`
     reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
+    label: str | None = None  # the column of examples that their inputs decide: equal inputs with others contradict
     limits: str  # what whoever takes up a trained model should know before relying on it
 
     @abc.abstractmethod
@@ -115,6 +117,10 @@ class Task(abc.ABC):
 
         `outputs`, where the caller has them, are what the model gives for `inputs`: they save calling it again.
         """
+
+    def classes(self, examples: pd.DataFrame) -> Counter[str]:
+        """Count the examples of each class in a split, for the summary of the data: unless overridden, none."""
+        return Counter()
 
     def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Choose the examples of a split that are answered to measure it: unless overridden, all."""

@@ -1,11 +1,12 @@
 """`run`: the main job, from a config to a trained, measured and exported model that has shown a few answers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.commands.train import train
+from pipelines.data.summary import Summary
 from pipelines.evaluation import as_records
 from pipelines.export import Export, write_export
 from pipelines.fit import load_run_dataset
@@ -25,13 +26,17 @@ class Finished:
     answers: list[dict[str, Any]]  # the export's
 
 
-def run(config: str | Path, overrides: Sequence[str] = ()) -> Finished:
+def run(
+    config: str | Path, overrides: Sequence[str] = (), show: Callable[[Summary], None] = lambda summary: None
+) -> Finished:
     """Train, evaluate and export, then answer a few test examples from the export.
+
+    `show` is given the summary of the data before training.
 
     Raises:
         UserError: as `train` and `export` do.
     """
-    fitted, folder = train(config, overrides)
+    fitted, folder = train(config, overrides, show=show)
     test = load_run_dataset(fitted.config).test
     version = write_export(fitted, folder, Path("exports") / fitted.config.task, test)
     examples = test.head(SHOWN)

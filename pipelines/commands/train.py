@@ -1,18 +1,25 @@
 """`train`: from a config to a run folder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipelines.config import Config, load_config
+from pipelines.data.summary import Summary
 from pipelines.errors import UserError
 from pipelines.fit import Fitted, fit, load_fitted
 from pipelines.run import Run
 
 
 def train(
-    config: str | Path, overrides: Sequence[str] = (), run_dir: str | Path | None = None, resume: bool = False
+    config: str | Path,
+    overrides: Sequence[str] = (),
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    show: Callable[[Summary], None] = lambda summary: None,
 ) -> tuple[Fitted, Run]:
     """Train the model of a config, or with `resume` go on with an interrupted run of the same config.
+
+    `show` is given the summary of the data before training.
 
     Raises:
         UserError: for a mistake in the config, the data or the run folder.
@@ -28,7 +35,7 @@ def train(
         _check_same(checked, load_config(run.config), run)
     if run.finished:
         return load_fitted(run), run
-    return fit(checked, run), run
+    return fit(checked, run, show), run
 
 
 def _check_same(wanted: Config, begun: Config, run: Run) -> None:

@@ -1,10 +1,10 @@
 """The one door through which raw examples come in, whatever their source."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,16 @@ import pandas as pd
 from pipelines.batches import holds_files
 from pipelines.build import build
 from pipelines.data.splits import duplicates_across, split
+from pipelines.data.summary import (
+    Summary,
+    class_warnings,
+    contradiction_warnings,
+    duplicate_warnings,
+    skip_warnings,
+)
+
+if TYPE_CHECKING:
+    from pipelines.task import Task
 
 LISTED_SKIPS = 100  # data.json names this many skipped rows and counts the rest
 
@@ -23,6 +33,8 @@ class Source:
     examples: dict[str, pd.DataFrame]
     origin: dict[str, Any]
     skipped: list[dict[str, str]] = field(default_factory=list)  # {"place": ..., "reason": ...} each
+    columns: dict[str, str] = field(default_factory=dict)  # what each column of a table was taken for
+    warnings: list[str] = field(default_factory=list)  # what the source found odd, but could read
 
 
 @dataclass(frozen=True)
@@ -33,21 +45,24 @@ class Dataset:
     validation: pd.DataFrame
     test: pd.DataFrame
     record: dict[str, Any]
+    summary: Summary
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         """Give the split of that name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
-def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], sources: Mapping[str, Callable]) -> Dataset:
-    """Load raw examples from the source that the config names and divide them.
+def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], task: "Task") -> Dataset:
+    """Load raw examples from the task's source that the config names, divide them, and look at what they are.
 
     Raises:
         UserError: where a source cannot be read or a split would be empty.
     """
-    source: Source = build(data, sources, "source")
+    source: Source = build(data, task.sources, "source")
     splits = split(source.examples, **split_rule)
     hashes = {name: row_hashes(examples) for name, examples in splits.items()}
+    duplicates = duplicates_across(hashes)
+    summary = _summarize(source, splits, hashes, duplicates, task)
     record = {
         "source": dict(data),
         "origin": source.origin,
@@ -55,10 +70,30 @@ def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], sources
         "columns": {name: str(kind) for name, kind in splits["train"].dtypes.items()},
         "split": dict(split_rule),
         "skipped": {"count": len(source.skipped), "rows": source.skipped[:LISTED_SKIPS]},
-        "duplicates_across_splits": duplicates_across(hashes),
+        "duplicates_across_splits": duplicates,
+        "summary": summary.record(),
         "fingerprint": {name: fingerprint(splits[name].columns, hashes[name]) for name in splits},
     }
-    return Dataset(**splits, record=record)
+    return Dataset(**splits, record=record, summary=summary)
+
+
+def _summarize(
+    source: Source,
+    splits: Mapping[str, pd.DataFrame],
+    hashes: Mapping[str, np.ndarray],
+    duplicates: Mapping[str, int],
+    task: "Task",
+) -> Summary:
+    rows = {name: len(examples) for name, examples in splits.items()}
+    counts = {name: task.classes(examples) for name, examples in splits.items()}
+    names = sorted({name for each in counts.values() for name in each})
+    classes = {name: {split: int(counts[split][name]) for split in splits} for name in names}
+    warnings = [*source.warnings, *skip_warnings(source.skipped), *class_warnings(classes)]
+    warnings += duplicate_warnings(duplicates, rows)
+    if task.label is not None:
+        inputs = np.concatenate([row_hashes(table.drop(columns=task.label)) for table in splits.values()])
+        warnings += contradiction_warnings(inputs, np.concatenate(list(hashes.values())), task.label)
+    return Summary(rows, source.columns, classes, warnings)
 
 
 def fingerprint(columns: Iterable[str], hashes: np.ndarray) -> str:

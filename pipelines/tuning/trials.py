@@ -47,7 +47,7 @@ def run_trial(config: Path, folder: Path, dataset: Dataset | None, until_epoch: 
     """
     try:
         checked = load_config(config)
-        dataset = dataset or load_dataset(checked.data, checked.split, load_task(checked.task).sources)
+        dataset = dataset or load_dataset(checked.data, checked.split, load_task(checked.task))
         run = Run(folder)
         learn(checked, run, dataset, _preprocessor(checked, dataset), until_epoch)
         return Outcome(run.best_epoch())

@@ -22,7 +22,7 @@ def prepared(request):
     """A task with its shipped config, its embedded data, and its preprocessor adapted to a part of it."""
     config = load_config(shipped_config(request.param))
     task = load_task(request.param)
-    dataset = load_dataset(config.data, config.split, task.sources)
+    dataset = load_dataset(config.data, config.split, task)
     preprocessor = task.preprocessor(**config.preprocessing)
     preprocessor.adapt(dataset.train.head(200))
     return task, dataset, preprocessor
@@ -45,7 +45,7 @@ def test_every_model_answers_and_scores(prepared, subtests):
 def test_the_embedded_data_is_the_same_every_time(prepared):
     task, dataset, _ = prepared
     config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)))
-    again = load_dataset(config.data, config.split, task.sources)
+    again = load_dataset(config.data, config.split, task)
     assert again.record == dataset.record
     assert not any(again.record["duplicates_across_splits"].values())
 
