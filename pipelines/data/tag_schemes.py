@@ -167,16 +167,28 @@ def _spelling_notes(tags: dict[str, str], plain: bool) -> list[str]:
 
 
 def detect_scheme(tags: Sequence[Sequence[str]]) -> Scheme:
-    """Tell which way of tagging these sequences follow.
+    """Tell which way of tagging these sequences follow: where none does, that with the fewest illegal tags.
 
-    With S-, or E- and B-, it is BIOES; with E- and I- alone IOE1 or IOE2; without any B- IO. Where every B- parts two
+    With S-, or E- and B-, it is BIOES; with E- and no B- IOE1 or IOE2; without any B- IO. Where every B- parts two
     entities of a type that would else be one, it is IOB1 (Ramshaw & Marcus 1995), otherwise BIO.
     """
+    likely = _likely_scheme(tags)
+    faults = {likely: _count_faults(tags, likely)}
+    if faults[likely]:
+        faults |= {scheme: _count_faults(tags, scheme) for scheme in ("bio", "bioes", "iob1") if scheme != likely}
+    return min(faults, key=faults.__getitem__)
+
+
+def _count_faults(tags: Sequence[Sequence[str]], scheme: Scheme) -> int:
+    return sum(len(to_bio(each, scheme)[1]) for each in tags)
+
+
+def _likely_scheme(tags: Sequence[Sequence[str]]) -> Scheme:
     prefixes = {tag.partition("-")[0] for sentence in tags for tag in sentence}
     if "S" in prefixes or {"B", "E"} <= prefixes:
         return "bioes"
     if "E" in prefixes:
-        return "ioe" if "I" in prefixes else "bioes"
+        return "ioe"
     if "B" not in prefixes:
         return "io"
     parting = all(

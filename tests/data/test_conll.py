@@ -136,3 +136,9 @@ def test_whatever_comes_in_legal_bio_comes_out(scheme, tags):
     bio, _ = to_bio(tags, scheme)
     assert to_bio(bio, "bio") == (bio, {})
     assert all(bio[entity.start].startswith("B-") for entity in entities(bio))
+
+
+def test_a_slip_does_not_change_the_scheme_that_is_detected():
+    right = [SAME["bio"].split()] * 5
+    assert detect_scheme([*right, ["S-PER"]]) == "bio"
+    assert detect_scheme([*[SAME["bioes"].split()] * 5, ["B-PER", "O"]]) == "bioes"
