@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from pipelines.data.tag_schemes import MOSTLY, SIGNS_FOR_O, SUFFIX, WORDS_FOR_O
+from pipelines.data.tag_spelling import MOSTLY, SIGNS_FOR_O, SUFFIX, WORDS_FOR_O
 from pipelines.data.tagged_headers import TAG_NAMES, ColumnRules, is_tag, plain_name
 from pipelines.errors import UserError
 

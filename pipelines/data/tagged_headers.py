@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipelines.data.tag_schemes import PREFIX
+from pipelines.data.tag_spelling import PREFIX, SIGNS_FOR_O, WORDS_FOR_O
 
 Column = int | str  # from 0, from the last where negative, or its name in the header
 
@@ -53,5 +53,6 @@ def is_header(cells: Sequence[str], following: Sequence[Sequence[str]], rules: C
     below = {row[rules.tag] for row in following if len(row) == len(cells)}
     if TOKEN_NAMES & set(names):
         return tag not in below
-    types = {cell[2:].casefold() for cell in below}
-    return bool(tag) and bool(below) and tag.casefold() not in types and all(is_tag(cell) for cell in below)
+    types = {cell[2:].casefold() for cell in below if is_tag(cell)} - {""}
+    unlike = tag.casefold() not in types | SIGNS_FOR_O | WORDS_FOR_O
+    return bool(types) and unlike and all(is_tag(cell) or cell in SIGNS_FOR_O for cell in below)

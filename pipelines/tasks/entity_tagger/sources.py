@@ -11,7 +11,8 @@ from pydantic import Field
 from pipelines.data import LISTED_SKIPS, Source
 from pipelines.data.embedded import find_package
 from pipelines.data.files import Root, Split, paths_by_split
-from pipelines.data.tag_schemes import Scheme, detect_scheme, read_spelling, to_bio
+from pipelines.data.tag_schemes import Scheme, detect_scheme, to_bio
+from pipelines.data.tag_spelling import read_spelling
 from pipelines.data.tagged_files import list_files, read_tagged
 from pipelines.data.tagged_headers import Column, ColumnRules
 from pipelines.data.tagged_sentences import Sentence, TaggedFile, drop_blank_tokens, refuse_one_sentence
