@@ -51,6 +51,8 @@ def list_files(root: str, names: Iterable[str]) -> tuple[list[Path], list[str]]:
         else:
             known = [path]
         files |= dict.fromkeys(known)
+    if not files:
+        raise UserError("data.path", "names no file")
     return list(files), [*notes, *_split_names(list(files))]
 
 

@@ -414,6 +414,7 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
     "nothing": ("a.conll", "\n \n", {}, "a.conll: holds no sentence", ""),
     "a header alone": ("a.tsv", "token\ttag\n", {}, "a.tsv: holds a header, but no sentence", ""),
     "no such file": ("a.conll", "", {"path": "b.conll"}, "b.conll: cannot read this file (No such file", ""),
+    "no file": ("a.conll", "", {"path": []}, "data.path: names no file", ""),
     "a pattern without a match": ("a.conll", "", {"path": "*.jsonl"}, "*.jsonl: matches no file", ""),
     "a folder without a known file": ("a.xyz", "", {"path": "."}, "holds no file with a known ending", ".conll"),
     "JSON that ends": ("a.json", '[{"tokens": ["a"]', {}, "a.json:1: not JSON", ""),
