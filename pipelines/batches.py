@@ -51,11 +51,18 @@ class Batches:
 
 
 def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
-    """Turn a table into one tensor a column: numbers to float32, lists to ragged, text, bytes and paths to strings."""
+    """Turn a table into one tensor a column.
+
+    Numbers become float32, or stay float64; lists become ragged; text, bytes, paths and dates (YYYY-MM-DD, '' where
+    there is none) strings.
+    """
     columns = {}
     for name, values in examples.items():
         if pd.api.types.is_numeric_dtype(values):
-            columns[name] = tf.constant(values.to_numpy("float32"))
+            columns[name] = tf.constant(values.to_numpy("float64" if values.dtype == "float64" else "float32"))
+        elif pd.api.types.is_datetime64_dtype(values):
+            texts = values.dt.strftime("%Y-%m-%d").fillna("")
+            columns[name] = tf.constant(texts.to_numpy(object), dtype=tf.string)
         elif len(values) and isinstance(values.iloc[0], list):
             flat = [element for row in values for element in row]
             columns[name] = tf.RaggedTensor.from_row_lengths(tf.constant(flat), values.map(len).to_numpy("int64"))

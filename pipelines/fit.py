@@ -1,7 +1,7 @@
 """The whole flow on one screen: from a config to a trained model with its metrics in a run folder."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -32,6 +32,7 @@ class Fitted:
     task: Task
     preprocessor: Preprocessor
     model: keras.Model
+    reading: Mapping[str, Any]  # how the source read its files: those given to `predict` are read so too
 
     @cached_property
     def answerer(self) -> Answerer:
@@ -45,11 +46,6 @@ class Fitted:
         """Name what an export answers."""
         return self.task.endpoints(self.model, self.preprocessor)
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """Give the settings of the data that files given to `predict` follow too."""
-        return {name: self.config.data[name] for name in self.task.reading if name in self.config.data}
-
 
 def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summary: None) -> Fitted:
     """Train the model that `config` describes, measure it on every split and write all of it to `run`.
@@ -61,7 +57,7 @@ def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summa
     """
     dataset = load_run_dataset(config)
     preprocessor = prepare(config, dataset)
-    show(dataset.summary)
+    show(dataset.summary.with_warnings(preprocessor.warnings))
     fitted = learn(config, run, dataset, preprocessor)
     metrics, answers = {}, {}
     for split in ("train", "validation", "test"):
@@ -101,7 +97,7 @@ def learn(
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config), batches, evaluator, run, until_epoch, **config.training)
     run.save_model(model, preprocessor.state)
-    return Fitted(config, task, preprocessor, model)
+    return Fitted(config, task, preprocessor, model, dataset.record["reading"])
 
 
 def load_fitted(run: Run) -> Fitted:
@@ -112,7 +108,7 @@ def load_fitted(run: Run) -> Fitted:
     preprocessor.restore(run.preprocessor_state())
     model = build_model(config, task, preprocessor)
     run.load_weights(model)
-    return Fitted(config, task, preprocessor, model)
+    return Fitted(config, task, preprocessor, model, run.data().get("reading", {}))
 
 
 def load_run_dataset(config: Config) -> Dataset:

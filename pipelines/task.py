@@ -50,6 +50,7 @@ class Preprocessor(abc.ABC):
     """
 
     state: dict[str, np.ndarray]
+    warnings: Sequence[str] = ()  # what `adapt` found odd in the training split
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, which an export has to carry along
 
     @abc.abstractmethod
@@ -105,7 +106,6 @@ class Task(abc.ABC):
     decoding: Callable[..., Any] | None = None  # what the `decoding` section calls, where answers are generated
     samples: int = 0  # validation examples whose answers are kept as training goes on, for the report
     curves: Sequence[str] = ()  # metrics whose course the report draws beside that of `training.monitor`
-    reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
     label: str | None = None  # the column of examples that their inputs decide: equal inputs with others contradict
     limits: str  # what whoever takes up a trained model should know before relying on it
 

@@ -35,6 +35,7 @@ class Source:
     skipped: list[dict[str, str]] = field(default_factory=list)  # {"place": ..., "reason": ...} each
     columns: dict[str, str] = field(default_factory=dict)  # what each column of a table was taken for
     warnings: list[str] = field(default_factory=list)  # what the source found odd, but could read
+    reading: dict[str, Any] = field(default_factory=dict)  # how it read its files: those given to `predict` are read so
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], task: "
         "skipped": {"count": len(source.skipped), "rows": source.skipped[:LISTED_SKIPS]},
         "duplicates_across_splits": duplicates,
         "summary": summary.record(),
+        "reading": source.reading,
         "fingerprint": {name: fingerprint(splits[name].columns, hashes[name]) for name in splits},
     }
     return Dataset(**splits, record=record, summary=summary)

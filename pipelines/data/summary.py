@@ -1,7 +1,7 @@
 """What a person should know of the data before a model is trained on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,10 @@ class Summary:
     columns: dict[str, str]  # column -> what it was taken for
     classes: dict[str, dict[str, int]]  # class -> split -> count
     warnings: list[str]
+
+    def with_warnings(self, warnings: Sequence[str]) -> "Summary":
+        """Add warnings."""
+        return replace(self, warnings=[*self.warnings, *warnings])
 
     def record(self) -> dict[str, Any]:
         """Give what `data.json` keeps."""
