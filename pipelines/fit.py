@@ -1,5 +1,6 @@
 """The whole flow on one screen: from a config to a trained model with its metrics in a run folder."""
 
+import itertools
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summa
     """
     dataset = load_run_dataset(config)
     preprocessor = prepare(config, dataset)
-    show(dataset.summary.with_warnings(preprocessor.warnings))
+    show(dataset.summary.with_warnings(_odd(preprocessor, dataset)))
     fitted = learn(config, run, dataset, preprocessor)
     metrics, answers = {}, {}
     for split in ("train", "validation", "test"):
@@ -122,6 +123,11 @@ def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras
     if task.decoding is not None:
         model.decoding = task.decoding(**config.decoding)
     return model
+
+
+def _odd(preprocessor: Preprocessor, dataset: Dataset) -> list[str]:
+    surprises = [preprocessor.surprises(split, dataset[split]) for split in ("validation", "test")]
+    return [*preprocessor.warnings, *itertools.chain(*surprises)]
 
 
 def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optimizer:

@@ -61,6 +61,10 @@ class Preprocessor(abc.ABC):
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over the `state` of a preprocessor with the same settings."""
 
+    def surprises(self, split: str, examples: pd.DataFrame) -> list[str]:
+        """Say what of another split `adapt` could not know of: unless overridden, nothing."""
+        return []
+
     @property
     @abc.abstractmethod
     def signature(self) -> dict[str, "tf.TensorSpec"]:
@@ -102,6 +106,7 @@ class Task(abc.ABC):
     models: Mapping[str, Callable[..., "keras.Model"]]  # the ladder, simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better; `score` may give more
+    main_metric: Callable[[Mapping[str, Any]], str] | None = None  # of `preprocessing`: what `monitor: auto` stands for
     batches: Callable[..., Batches] = staticmethod(make_batches)  # what the `batches` section calls
     decoding: Callable[..., Any] | None = None  # what the `decoding` section calls, where answers are generated
     samples: int = 0  # validation examples whose answers are kept as training goes on, for the report

@@ -19,9 +19,12 @@ from pipelines.errors import UserError
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}  # what `auto` looks for, and how they are written
 PREAMBLE = 20  # first rows among which a header is looked for
+AGREEING = 0.8  # share of them that a delimiter has to cut into as many cells as the first
 LOOKED_AT = 100  # first rows by which a delimiter is told
 AT_ONCE = 50_000  # rows parsed before they are packed: Python's strings take ten times the space
 ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
+TABLES = "'keras-task-pipelines[tables]'"
+Rows = Iterator[tuple[int, list[str]]]  # each with the line on which it begins
 csv.field_size_limit(1 << 24)  # characters of a cell: far more than text that belongs in a table
 
 
@@ -62,7 +65,8 @@ def read_cells(
         kind = what_it_is(path)
         suffix = unpacked_suffix(path)
         if kind == "Excel file (.xlsx)":
-            return _of_records(path, _excel(path))
+            rows, warnings = _excel(path)
+            return _below_header(path, ",", rows, is_header, warnings)
         if kind == "Parquet file":
             return _of_records(path, _parquet(path))
         if suffix in (".jsonl", ".ndjson", ".json"):
@@ -121,23 +125,28 @@ def _written(value: Any) -> str:
     return str(value)
 
 
-def _excel(path: Path) -> pd.DataFrame:
+def _excel(path: Path) -> tuple[Rows, list[str]]:
+    """Give the rows of the first sheet, with their numbers in it."""
     try:
-        return pd.read_excel(path, dtype=object, keep_default_na=False, engine="openpyxl")
+        book = pd.ExcelFile(path, engine="openpyxl")
+        sheet = pd.read_excel(book, header=None, dtype=object, keep_default_na=False)  # the first
     except ImportError:
-        mend = "install it with: pip install openpyxl, or save the sheet as CSV"
-        raise UserError(str(path), f"an Excel file is read by the package openpyxl; {mend}") from None
+        mend = f"pip install {TABLES}, or save the sheet as CSV"
+        raise UserError(str(path), f"an Excel file is read by the package openpyxl: {mend}") from None
     except (ValueError, KeyError) as error:
         raise UserError(str(path), f"cannot be read as an Excel file ({error}); save the sheet as CSV") from None
+    warnings = []
+    if len(book.sheet_names) > 1:
+        warnings.append(f"{path}: only the first of {len(book.sheet_names)} sheets is read, '{book.sheet_names[0]}'")
+    texts = ([_written(value) for value in row] for row in sheet.itertuples(index=False))
+    return ((number, cells) for number, cells in enumerate(texts, 1) if any(cells)), warnings
 
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path, dtype_backend="numpy_nullable", engine="pyarrow").astype(object)
     except ImportError:
-        raise UserError(
-            str(path), "a Parquet file is read by the package pyarrow; install it with: pip install pyarrow"
-        ) from None
+        raise UserError(str(path), f"a Parquet file is read by the package pyarrow: pip install {TABLES}") from None
     except ValueError as error:  # pyarrow's own errors are such
         raise UserError(str(path), f"cannot be read as a Parquet file ({str(error).splitlines()[0]})") from None
 
@@ -184,18 +193,20 @@ def _read_csv(
     if not text.strip():
         raise UserError(str(path), "this table is empty; the first line must name the columns")
     if delimiter == "auto":
-        delimiter = _delimiter(path, text)
-    rows = _rows(
-        path,
-        csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True),
-        skipped,
-    )
-    _, header = next(rows)
+        delimiter = _delimiter(path, text, is_header)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    return _below_header(path, delimiter, _rows(path, reader, skipped), is_header, warnings)
+
+
+def _below_header(
+    path: Path, delimiter: str, rows: Rows, is_header: Callable[[Sequence[str]], bool], warnings: Sequence[str]
+) -> CellTable:
+    _, header = next(rows, (0, [""]))
     header = [name.strip() for name in header]
     rows = _after_header(path, header, delimiter, rows, is_header)
     cells, lines, faults, trailing = _parse(path, len(header), rows)
     cells, unnamed = _drop_unnamed(path, header, cells)
-    warnings += [*trailing, *unnamed]
+    warnings = [*warnings, *trailing, *unnamed]
     return CellTable(cells, [str(path)], np.zeros(len(lines), int), lines, faults, warnings)
 
 
@@ -241,25 +252,23 @@ def _without_comments(text: str, is_header: Callable[[Sequence[str]], bool]) -> 
     return text[at:], len(lines)
 
 
-def _delimiter(path: Path, text: str) -> str:
-    """Tell the delimiter: the one that cuts the header and the first rows into the most cells, the same in each."""
+def _delimiter(path: Path, text: str, is_header: Callable[[Sequence[str]], bool]) -> str:
+    """Tell the delimiter: the one that makes a header of the first row, or cuts the first rows into as many cells."""
     best, most = None, 1
     for sign in DELIMITERS:
-        rows = itertools.islice(csv.reader(io.StringIO(text, newline=""), delimiter=sign), LOOKED_AT)
-        widths = [len(row) for row in rows if any(row)]
-        agreeing = sum(width == widths[0] for width in widths) / len(widths)
-        if widths[0] > most and agreeing > 0.8:
-            best, most = sign, widths[0]
-    if best is None:
-        if not any(sign in text[: text.find("\n")] for sign in DELIMITERS):
-            return ","  # a single column
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, skipinitialspace=True)
+        rows = [row for row in itertools.islice(reader, LOOKED_AT) if any(row)]
+        if len(rows[0]) > 1 and is_header([name.strip() for name in rows[0]]):
+            return sign
+        agreeing = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+        if len(rows[0]) > most and agreeing > AGREEING:
+            best, most = sign, len(rows[0])
+    if best is None and any(sign in text[: text.find("\n")] for sign in DELIMITERS):
         raise UserError(str(path), "cannot tell what divides its cells; set data.delimiter")
-    return best
+    return best or ","  # a single column
 
 
-def _parse(
-    path: Path, width: int, rows: Iterator[tuple[int, list[str]]]
-) -> tuple[pd.DataFrame, np.ndarray, dict[int, str], list[str]]:
+def _parse(path: Path, width: int, rows: Rows) -> tuple[pd.DataFrame, np.ndarray, dict[int, str], list[str]]:
     """Gather the cells of rows, the lines on which these begin, those of another width, and warnings."""
     parts, lines, faults, trailing = [], [], {}, 0
     while batch := list(itertools.islice(rows, AT_ONCE)):
@@ -278,7 +287,7 @@ def _parse(
     return pd.concat(parts, ignore_index=True), np.array(lines), faults, [told] if trailing else []
 
 
-def _rows(path: Path, reader: Any, skipped: int) -> Iterator[tuple[int, list[str]]]:
+def _rows(path: Path, reader: Any, skipped: int) -> Rows:
     """Give each row that is not blank, with the line on which it begins; quoted cells may hold line ends."""
     start = 1
     while True:
@@ -298,9 +307,9 @@ def _after_header(
     path: Path,
     header: list[str],
     delimiter: str,
-    rows: Iterator[tuple[int, list[str]]],
+    rows: Rows,
     is_header: Callable[[Sequence[str]], bool],
-) -> Iterator[tuple[int, list[str]]]:
+) -> Rows:
     """Give the rows below a header, after a look at whether it is one."""
     if is_header(header):
         twice = next((name for at, name in enumerate(header) if name and name in header[:at]), None)

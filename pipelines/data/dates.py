@@ -44,7 +44,7 @@ TWINS = {  # formats that only the days above the twelfth tell apart
     "%d-%m-%Y": "%m-%d-%Y",
     "%m/%d/%y": "%d/%m/%y",
 }
-LOOKED_AT = 100  # different texts by which a format is told
+LOOKED_AT = 100  # first texts by which a format is told
 MOSTLY = 0.9  # a column in which this share of the texts are dates is meant as one, and the rest are mistakes
 WRITTEN = r"[0-9]{4}[-/.][0-9]{1,2}.*|[0-9]{8}(?:T[0-9]{4,6}Z?)?|[0-9]{1,2}[-/. ](?:[0-9]{1,2}|[A-Za-z]{3,9})[-/. ].*|[A-Za-z]{3,9} [0-9]{1,2},? .*|[A-Za-z]{3,9} [0-9]{4}"  # noqa: E501
 EARLIEST, LATEST = pd.Timestamp(1800, 1, 1), pd.Timestamp(2200, 1, 1)
@@ -60,7 +60,7 @@ class DateFormat:
 
 def date_format(values: pd.Series) -> DateFormat | None:
     """Tell how a column of text, '' where missing, writes dates; None where it holds others than dates."""
-    texts = pd.Series(pd.unique(values[values != ""]), dtype=str)
+    texts = values[values != ""]
     first = texts.head(LOOKED_AT)
     if not len(first) or first.str.fullmatch(WRITTEN).mean() < MOSTLY:
         return None

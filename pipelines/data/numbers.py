@@ -17,7 +17,8 @@ MISSING_WORDS = frozenset(  # in lower case: what means 'not known' in a column 
 )
 PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 CODE = r"0[0-9]+"  # digits that begin with a zero, such as a postcode
-LOOKED_AT = 10_000  # different texts by which a decimal mark is told
+LOOKED_AT = 1000  # different texts by which a decimal mark is told, and whether there are numbers at all
+FEW = 0.1  # share of numbers among them below which there are none
 Mark = Literal[".", ","]
 
 _MINUS = dict.fromkeys(map(ord, "−–‒﹣－"), "-")
@@ -95,6 +96,9 @@ def read_numbers(values: pd.Series, decimal: Mark, form: NumberForm | None = Non
         numbers = pd.to_numeric(values.where(known), errors="coerce").astype("float64")
         return _reading(numbers, known, (), NumberForm(), _in_doubt(values[known]))
     texts = pd.unique(values[known])
+    first = [text for text in texts[:LOOKED_AT] if text.lower() not in MISSING_WORDS]
+    if form is None and sum(_parse(text) is not None for text in first) < FEW * len(first):  # spare a million texts
+        return _reading(pd.Series(np.nan, values.index), known, (), NumberForm(), False)
     words = tuple(text for text in texts if text.lower() in MISSING_WORDS)
     parts = {text: _parse(text) for text in texts if text not in words}
     form = form or _form(parts.values(), decimal)

@@ -25,6 +25,7 @@ from pipelines.tasks.house_prices.sources import TARGET
 QUANTILES = 1001  # points kept of each feature's distribution; models take their bins from them
 SKEWED = 1.0  # skewness from which a column counts as skewed
 KNOWN = "known"  # the category of a number that is there, in a column where some are missing
+UNKNOWN = 0.5  # share of a split's rows with a value that train did not teach, from which it is worth a warning
 ADAPT_BATCH = 256
 
 
@@ -141,6 +142,20 @@ class TablePreprocessor(Preprocessor):
         if len(state["vocabulary"]):
             vocabulary = [str(value) for value in state["vocabulary"]]
             self.lookups = [keras.layers.StringLookup(vocabulary=vocabulary, output_mode="multi_hot")]
+
+    def surprises(self, split: str, examples: pd.DataFrame) -> list[str]:
+        """Name targets that a logarithm cannot take, and columns most of whose values train did not teach."""
+        added = float(sum(self.state["target"][4:]))
+        low = int((examples[TARGET] + added <= 0).sum()) if self.target_scaling == "log" else 0
+        fits = "preprocessing.target_scaling: log does not suit it"
+        warnings = [f"{low:,} targets of {split} are not above zero, as all of train are: {fits}"] if low else []
+        known = {str(value) for value in self.state["vocabulary"]}
+        for name in self.text:
+            looked_up = {value.partition("=")[2] for value in known if value.startswith(f"{name}=")}
+            share = float((~examples[name].isin(looked_up)).mean())
+            if looked_up and share > UNKNOWN:
+                warnings.append(f"'{name}': {share:.0%} of the rows of {split} hold a value that is not looked up")
+        return warnings
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:

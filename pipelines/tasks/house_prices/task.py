@@ -45,6 +45,9 @@ class HousePrices(Task):
     models = MODELS
     losses = {"squared_error": squared_error, "absolute_error": absolute_error, "huber": huber}
     metrics = {"rmse": "min", "mae": "min", "r2": "max", "rmsle": "min"}
+    main_metric = staticmethod(
+        lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
+    )
     limits = (
         "- It knows the prices of the place and time that its table is of; elsewhere and later they are others.\n"
         "- No answer lies outside the prices that it was trained on, however large or small a house is.\n"
@@ -70,9 +73,14 @@ class HousePrices(Task):
         )
 
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compute rmse and mae in the target's unit, r2, and rmsle, for which negative prices count as zero."""
+        """Compute rmse and mae in the target's unit, r2, and rmsle, for which negative answers count as zero.
+
+        r2 is NaN for a single example, rmsle where a target is negative.
+        """
         true, price = examples[TARGET].to_numpy(), answers["price"].astype("float64")
-        log_error = metrics.root_mean_squared_log_error(np.maximum(true, 0), np.maximum(price, 0))
+        log_error = float("nan")
+        if (true >= 0).all():
+            log_error = metrics.root_mean_squared_log_error(true, np.maximum(price, 0))
         return {
             "rmse": float(metrics.root_mean_squared_error(true, price)),
             "mae": float(metrics.mean_absolute_error(true, price)),
