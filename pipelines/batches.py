@@ -113,6 +113,14 @@ def make_batches(
     by_length: Annotated[
         bool, Field(description="put examples of about the same length into one mini-batch, so that little is padding")
     ] = True,
+    least_steps: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="mini-batches of an epoch at the least: few examples are cut into smaller ones than `size`, so"
+            " that as many steps are made as with many",
+        ),
+    ] = 1,
 ) -> Batches:
     """Make shuffled mini-batches of encoded examples, padded and each augmented anew.
 
@@ -122,7 +130,7 @@ def make_batches(
     count = len(examples)
     if size == "auto":
         size = "full" if count <= FULL_UP_TO else SMALLEST_MINI_BATCH
-    size = count if size == "full" else min(size, count)
+    size = count if size == "full" else max(1, min(size, count // least_steps))
     steps = -(-count // size)
     rows = _Rows(examples, preprocessor, cache)
     lengths = rows.lengths() if by_length else None
