@@ -35,6 +35,7 @@ class Source:
     skipped: list[dict[str, str]] = field(default_factory=list)  # {"place": ..., "reason": ...} each
     columns: dict[str, str] = field(default_factory=dict)  # what each column of a table was taken for
     warnings: list[str] = field(default_factory=list)  # what the source found odd, but could read
+    facts: dict[str, str] = field(default_factory=dict)  # what else a person should know of the data, by a short name
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def _summarize(
     if task.label is not None:
         inputs = np.concatenate([row_hashes(table.drop(columns=task.label)) for table in splits.values()])
         warnings += contradiction_warnings(inputs, np.concatenate(list(hashes.values())), task.label)
-    return Summary(rows, source.columns, classes, warnings)
+    return Summary(rows, source.columns, classes, warnings, source.facts)
 
 
 def fingerprint(columns: Iterable[str], hashes: np.ndarray) -> str:
