@@ -66,7 +66,7 @@ def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summa
         answers[split] = fitted.answerer.answer_table(examples)
         metrics[split] = fitted.task.score(examples, answers[split])
     write_report(run, fitted, examples, answers["test"])
-    run.finish(metrics, fitted.task.signatures)
+    run.finish(metrics, fitted.task.signatures(examples))
     return fitted
 
 

@@ -148,9 +148,8 @@ class Task(abc.ABC):
         """Answer a batch of examples' raw inputs, in graph: what is measured."""
         return self.answer(model, preprocessor, padded(preprocessor.inputs(raw)))
 
-    @property
-    def signatures(self) -> Mapping[str, str]:
-        """Say of metrics exactly how they are computed, where there is a name for that."""
+    def signatures(self, examples: pd.DataFrame) -> Mapping[str, str]:
+        """Say of metrics exactly how they are computed for such examples, where there is a name for that."""
         return {}
 
     def endpoints(self, model: "keras.Model", preprocessor: Preprocessor) -> dict[str, Endpoint]:

@@ -114,6 +114,17 @@ def files_by_split(
     }
 
 
+def names_by_split(path: str | list[str] | dict[Split, str | list[str]]) -> dict[str, list[str]]:
+    """Give the names of each split's files, or those of `all` to be split here.
+
+    Raises:
+        UserError: where splits are named but train is not.
+    """
+    given = path if isinstance(path, dict) else {"all": path}
+    paths_by_split("", dict.fromkeys(given, ""))
+    return {split: [names] if isinstance(names, str) else names for split, names in given.items()}
+
+
 def read_lines(file: str) -> list[str]:
     """Read the lines of a text file that are not empty.
 

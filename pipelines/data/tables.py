@@ -107,7 +107,8 @@ def type_table(table: CellTable, rules: TableRules) -> TypedTable:
     skipped = [{"place": table.place(row), "reason": faults[row]} for row in sorted(faults)]
     if skipped and rules.bad_rows == "error":
         more = f" ({len(skipped) - 1} more rows like it)" if len(skipped) > 1 else ""
-        mend = "mend it" if rules.target is None else "mend it, name the column in data.categorical, or set data.bad_rows: skip"
+        mend = "mend it, name the column in data.categorical, or set data.bad_rows: skip"
+        mend = mend if rules.target is not None else "mend it"
         raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
     frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
     warnings = [] if rules.forms else _warnings(frame, columns, rules)
