@@ -1,128 +1,151 @@
-"""Tagged sentences from CoNLL-style files: a token and its columns on each line, a blank line after each sentence."""
+"""Tagged sentences as lines of cells: CoNLL in its forms, and CSV with a column of sentence numbers."""
 
+import ast
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
-from pipelines.data.files import UNREADABLE, cause, open_bytes
+from pipelines.data.tag_spelling import SIGNS_FOR_O
+from pipelines.data.tagged_column_checks import Table
+from pipelines.data.tagged_columns import FORM, Columns, choose_columns, value_of
+from pipelines.data.tagged_headers import ColumnRules, is_header
+from pipelines.data.tagged_lines import Row, delimiter_of, read_rows, take_comments, trim
+from pipelines.data.tagged_sentences import Sentence, TaggedFile, drop_blank_tokens, length_notes
 from pipelines.errors import UserError
 
-DOCUMENT = "-DOCSTART-"
-Scheme = Literal["io", "iob1", "bio", "bioes"]
+CONLL_U = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
+WITHIN_INDEX = re.compile(r"\d+[.-]\d+")  # of CoNLL-U: 1-2 for the words of a token, 1.1 for what is left out
+WHOLE = 0.5  # share of the lines that hold a whole sentence each, where all are to
+ONE_PER_LINE = "put a blank line after each sentence"
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """Tokens and their tags, and where they stand: `lines` of `file`, counted from 1."""
-
-    tokens: list[str]
-    tags: list[str]
-    lines: list[int]
-
-
-def read_conll(path: Path, tag_column: int) -> list[Sentence]:
-    """Read a file's sentences, optionally gzipped; cells are divided by tabs or, without any in a line, by blanks.
-
-    `tag_column` counts from 0, and from the last where it is negative.
+def read_conll(path: Path, text: str, rules: ColumnRules, ending: str = "") -> TaggedFile:
+    """Read sentences of lines; cells are divided by tabs or, without any in a line, by blanks, or as CSV.
 
     Raises:
-        UserError: where the file cannot be read, is not UTF-8, holds no sentence, or a line lacks the column.
+        UserError: where the file holds no sentence, a line has another number of columns than most, or columns hold
+            what tokens or tags cannot be.
     """
-    sentences: list[Sentence] = []
-    current = Sentence([], [], [])
-    for number, line in _lines(path):
-        cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else re.split(" +", line.strip(" "))
-        if not any(cells) or cells[0] == DOCUMENT:
-            sentences += [current] if current.tokens else []
-            current = Sentence([], [], [])
-            continue
-        if len(cells) < 2 or not -len(cells) <= tag_column < len(cells):
-            problem = f"{len(cells)} column{'s' * (len(cells) != 1)}, so no tag in column {tag_column}"
-            raise UserError(
-                f"{path}:{number}", f"{problem}; a line is a token and its tag, a blank line ends a sentence"
-            )
-        tag = cells[tag_column]
-        if not cells[0] and tag != "O":
-            raise UserError(f"{path}:{number}", f"a tag, '{tag}', but no token in the first column")
-        if not cells[0]:
-            continue  # a token of nothing but blanks, as tweets have
-        current.tokens.append(cells[0])
-        current.tags.append(tag)
-        current.lines.append(number)
-    sentences += [current] if current.tokens else []
+    delimiter = delimiter_of(text, ending, rules)
+    rows = list(read_rows(path, text, delimiter))
+    width = trim(rows)
+    header, notes = take_comments(rows, width)
+    named_by = "a comment"
+    table = [row for row in rows if row.cells]
+    if not table:
+        raise UserError(str(path), "holds no sentence")
+    if header is None and is_header(table[0].cells, [row.cells for row in table[1:]], rules):
+        header, named_by = table[0].cells, f"line {table[0].line}"
+        _drop_header(rows, table, header, notes)
+    _check_widths(path, table, width, text)
+    if header is None and _is_conll_u(table, ending):
+        header, named_by = CONLL_U, "the form, CoNLL-U"
+    if header is not None and len(header) != width:
+        raise UserError(f"{path}:{table[0].line}", f"{width} columns, but the header names {len(header)}")
+    if not table:
+        raise UserError(str(path), "holds a header, but no sentence")
+    cells = list(zip(*(row.cells for row in table), strict=True))
+    columns, more = choose_columns(Table(cells, header, f"{path}:{table[0].line}"), rules)
+    whole = _whole_sentences(path, table, columns)
+    sentences, left_out = (whole, []) if whole else _sentences(path, rows, columns)
     if not sentences:
         raise UserError(str(path), "holds no sentence")
+    if header is not None:
+        notes.append(f"columns are named by {named_by}: {', '.join(header)}")
+    notes += [*more, *left_out, *length_notes(sentences, ONE_PER_LINE)]
+    return TaggedFile(sentences, columns.taken_for, notes)
+
+
+def _drop_header(rows: list[Row], table: list[Row], header: list[str], notes: list[str]) -> None:
+    """Take the header out, also where it stands again, as where files were joined."""
+    again = [row for row in table if row.cells == header]
+    if len(again) > 1:
+        notes.append(f"the header stands again in line {again[1].line}, and is left out there")
+    for row in again:
+        row.cells = []
+    table[:] = [row for row in table if row.cells]
+
+
+def _is_conll_u(table: list[Row], ending: str) -> bool:
+    fits = all(len(row.cells) == len(CONLL_U) and re.match(r"\d", row.cells[0]) for row in table)
+    return bool(table) and (ending == ".conllu" or fits)
+
+
+def _check_widths(path: Path, table: list[Row], width: int, text: str) -> None:
+    for row in table:
+        count = len(row.cells)
+        if count == width > 1:
+            continue
+        usual = f"but most lines have {width}" if width > 1 else "but no tag"
+        problem = f"{count} column{'s' * (count != 1)}, {usual}"
+        line = text.split("\n")[row.line - 1]
+        hint = "; the blank in it is a non-breaking one, which divides nothing" if "\u00a0" in line else ""
+        raise UserError(f"{path}:{row.line}", f"{problem}{hint}; {FORM}")
+
+
+def _whole_sentences(path: Path, table: list[Row], columns: Columns) -> list[Sentence]:
+    """Read lines that hold a whole sentence each: tokens and tags between blanks, or as lists; none if they do not."""
+    read = [(_listed(row.cells[columns.token]), _listed(row.cells[columns.tag])) for row in table]
+    fitting = sum(len(tokens) == len(tags) > 1 for tokens, tags in read)
+    if fitting < WHOLE * len(table):
+        return []
+    sentences = []
+    for row, (tokens, tags) in zip(table, read, strict=True):
+        tokens, tags = drop_blank_tokens(tokens, tags, f"{path}:{row.line}")
+        sentences.append(Sentence(tokens, tags, str(path), [row.line] * len(tokens)))
     return sentences
 
 
-def detect_scheme(tags: Sequence[Sequence[str]]) -> Scheme:
-    """Tell which way of tagging these sequences follow.
-
-    With E- or S- it is BIOES, without any B- IO. Where every B- parts two entities of a type that would else be one, it
-    is IOB1 (Ramshaw & Marcus 1995), otherwise BIO.
-    """
-    prefixes = {tag.partition("-")[0] for sentence in tags for tag in sentence}
-    if prefixes & {"E", "S"}:
-        return "bioes"
-    if "B" not in prefixes:
-        return "io"
-    parting = all(
-        before.partition("-")[2] == tag.partition("-")[2] != ""
-        for sentence in tags
-        for before, tag in zip(["O", *sentence], sentence, strict=False)
-        if tag.startswith("B-")
-    )
-    return "iob1" if parting else "bio"
+def _listed(cell: str) -> list[str]:
+    """Divide a cell by its blanks, or read it as the list that pandas writes of texts."""
+    if cell.startswith("[") and cell.endswith("]"):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return [str(each) for each in ast.literal_eval(cell)]
+    return cell.split()
 
 
-def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], dict[int, str]]:
-    """Convert a sentence's tags to BIO, and say what is illegal at which token; there a new entity begins."""
-    result: list[str] = []
-    faults: dict[int, str] = {}
-    before = "O"
-    for place, tag in enumerate(tags):
-        prefix, dash, kind = tag.partition("-")
-        if not (tag == "O" or (prefix in _PREFIXES[scheme] and dash and kind)):
-            faults[place] = f"'{tag}' is no {scheme.upper()} tag"
-            prefix, kind = "O", ""
-        elif prefix != "O" and (fault := _fault(before, prefix, kind, scheme)):
-            faults[place] = f"'{tag}' after '{before}': {fault}"
-        goes_on = _goes_on(before, prefix, kind)
-        result.append("O" if prefix == "O" else f"{'I' if goes_on else 'B'}-{kind}")
-        if scheme == "bioes" and before[0] in "BI" and prefix in ("O", "B", "S") and place not in faults:
-            faults[place] = f"'{tag}' after '{before}': that entity has no E-"
-        before = tag if prefix != "O" else "O"
-    if scheme == "bioes" and before[0] in "BI":
-        faults[len(tags) - 1] = f"'{before}' ends the sentence: that entity has no E-"
-    return result, faults
+def _sentences(path: Path, rows: list[Row], columns: Columns) -> tuple[list[Sentence], list[str]]:
+    sentences: list[Sentence] = []
+    current = Sentence([], [], str(path))
+    number: tuple[str, ...] | None = None
+    seen: set[tuple[str, ...]] = set()
+    blanks, ranges, returned = 0, 0, 0
+    for row in rows:
+        new = _number(row, columns, number)
+        if current.tokens and (not row.cells or new != number):
+            sentences.append(current)
+            current = Sentence([], [], str(path))
+        if new != number:
+            returned += new in seen
+            seen.add(new)
+            number = new
+        if not row.cells:
+            continue
+        token, tag = row.cells[columns.token], row.cells[columns.tag]
+        tag = value_of(tag, columns.tag_key) if columns.tag_key else tag
+        if columns.index is not None and WITHIN_INDEX.fullmatch(row.cells[columns.index]):
+            ranges += tag not in SIGNS_FOR_O
+            continue
+        if not token and tag not in SIGNS_FOR_O:
+            raise UserError(f"{path}:{row.line}", f"a tag, '{tag}', but no token in its column")
+        if not token:  # of nothing but blanks, as tweets have
+            blanks += 1
+            continue
+        current.tokens.append(token)
+        current.tags.append(tag)
+        current.lines.append(row.line)
+    sentences += [current] if current.tokens else []
+    notes = [f"{blanks:,} lines without a token are left out"] if blanks else []
+    if ranges:
+        notes.append(f"{ranges:,} tags of ranges (1-2) and empty nodes (1.1) are left out: words alone count")
+    if returned:
+        notes.append(f"{returned:,} sentence numbers come again after others: their lines are sentences of their own")
+    return sentences, notes
 
 
-_PREFIXES = {"io": {"I"}, "iob1": {"B", "I"}, "bio": {"B", "I"}, "bioes": {"B", "I", "E", "S"}}
-
-
-def _goes_on(before: str, prefix: str, kind: str) -> bool:
-    open_before = before != "O" and before.partition("-")[2] == kind and before[0] not in "ES"
-    return prefix in ("I", "E") and open_before
-
-
-def _fault(before: str, prefix: str, kind: str, scheme: Scheme) -> str | None:
-    if scheme in ("bio", "bioes") and prefix in ("I", "E") and not _goes_on(before, prefix, kind):
-        return f"no entity of type {kind} is open"
-    if scheme == "iob1" and prefix == "B" and before.partition("-")[2] != kind:
-        return "B- stands only between two entities of a type"
-    return None
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with open_bytes(path) as file:
-            for number, line in enumerate(file, start=1):
-                try:
-                    yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                except UnicodeDecodeError as error:
-                    mend = "save the file as UTF-8"
-                    raise UserError(f"{path}:{number}", f"not UTF-8 text (byte {error.start + 1}); {mend}") from None
-    except UNREADABLE as error:
-        raise UserError(str(path), f"cannot read this file ({cause(error)})") from None
+def _number(row: Row, columns: Columns, before: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Give a line's sentence number; where the cell is empty, as in all lines but a sentence's first, the last."""
+    if not columns.sentence or not row.cells:
+        return before
+    last = before or ("",) * len(columns.sentence)
+    return tuple(row.cells[column] or known for column, known in zip(columns.sentence, last, strict=True))

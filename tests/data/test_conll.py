@@ -1,15 +1,24 @@
 """CoNLL files in all their forms, and what is illegal in them by line."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 from archives import broken_archive
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.conll import detect_scheme, read_conll, to_bio
+from pipelines.data.tag_schemes import detect_scheme, to_bio
+from pipelines.data.tagged_files import read_tagged
+from pipelines.data.tagged_headers import ColumnRules
+from pipelines.data.tagged_sentences import Sentence
 from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
+
+
+def read_conll(path: Path, tag_column: int) -> list[Sentence]:
+    return read_tagged(path, ColumnRules(None, tag_column, None, plain=False), "utf-8", lambda texts: []).sentences
+
 
 FORMS = {
     "tabs": "Ann\tB-PER\nran\tO\n\nBob\tB-PER\n",
@@ -38,11 +47,16 @@ def test_lines_are_those_of_the_file_and_columns_count_from_either_end(tmp_path)
 
 
 BAD = {
-    "no tag": (b"Ann B-PER\nran\n", "a:2: 1 column, so no tag in column -1"),
-    "a tag alone, not in the last column": (b"Ann\tO\tx\n\tB-PER\tO\n", "a:2: a tag, 'B-PER', but no token"),
+    "no tag": (b"Ann B-PER\nran\nBob B-PER\n", "a:2: 1 column, but most lines have 2"),
+    "no tags": (b"Ann\nran\n", "a:1: 1 column, but no tag"),
+    "a column more": (b"Ann B-PER\nNew York B-LOC\nBob B-PER\n", "a:2: 3 columns, but most lines have 2"),
+    "a tag alone, not in the last column": (b"Ann\tO\tO\n\tB-PER\tO\n", "a:2: a tag, 'B-PER', but no token"),
     "a tag alone": (b"Ann\tO\n\tB-PER\n", "a:2: a tag, 'B-PER', but no token"),
     "nothing": (b"\n\n", "a: holds no sentence"),
-    "another encoding": ("Ann O\nJosé B-PER\n".encode("latin-1"), "a:2: not UTF-8 text"),
+    "another encoding": (
+        "Ann O\nJosé B-PER\n".encode("latin-1"),
+        "a:2: byte 0xe9 is not UTF-8 text; name its encoding",
+    ),
 }
 
 
@@ -73,6 +87,7 @@ SAME = {  # scheme -> how it writes Ann Lee (PER), Oslo Bergen (two LOC), Rome (
     "bio": "B-PER I-PER O B-LOC B-LOC O B-LOC",
     "iob1": "I-PER I-PER O I-LOC B-LOC O I-LOC",
     "bioes": "B-PER E-PER O S-LOC S-LOC O S-LOC",
+    "ioe": "I-PER E-PER O E-LOC E-LOC O E-LOC",
 }
 
 
@@ -91,16 +106,18 @@ def test_io_cannot_part_neighbours():
 ILLEGAL = {  # scheme, tags -> places of the faults, repaired tags
     ("bio", "O I-PER O"): ([1], "O B-PER O"),
     ("bio", "B-PER I-LOC"): ([1], "B-PER B-LOC"),
-    ("bio", "PER O"): ([0], "O O"),
+    ("bio", "PER O"): ([0], "B-PER O"),
     ("bio", "B- O"): ([0], "O O"),
-    ("bio", "BI-PER O"): ([0], "O O"),
-    ("io", "-PER O"): ([0], "O O"),
+    ("bio", "B O"): ([0], "O O"),
+    ("bio", "BI-PER O"): ([0], "B-PER O"),
+    ("bio", "S-PER I-PER"): ([0, 1], "B-PER B-PER"),
+    ("io", "-PER O"): ([0], "B-PER O"),
     ("bioes", "B-PER O"): ([1], "B-PER O"),
     ("bioes", "O E-PER"): ([1], "O B-PER"),
     ("bioes", "S-PER I-PER"): ([1], "B-PER B-PER"),
     ("bioes", "O B-PER"): ([1], "O B-PER"),
     ("iob1", "O B-PER"): ([1], "O B-PER"),
-    ("io", "B-PER"): ([0], "O"),
+    ("io", "B-PER"): ([0], "B-PER"),
 }
 
 
@@ -112,10 +129,16 @@ def test_what_is_illegal_is_found_and_begins_an_entity(scheme, tags):
 
 
 @given(
-    st.sampled_from(["io", "iob1", "bio", "bioes"]),
+    st.sampled_from(["io", "iob1", "bio", "ioe", "bioes"]),
     st.lists(st.sampled_from("O B-a I-a E-a S-a B-b I-b x -a BI-a".split())),
 )
 def test_whatever_comes_in_legal_bio_comes_out(scheme, tags):
     bio, _ = to_bio(tags, scheme)
     assert to_bio(bio, "bio") == (bio, {})
     assert all(bio[entity.start].startswith("B-") for entity in entities(bio))
+
+
+def test_a_slip_does_not_change_the_scheme_that_is_detected():
+    right = [SAME["bio"].split()] * 5
+    assert detect_scheme([*right, ["S-PER"]]) == "bio"
+    assert detect_scheme([*[SAME["bioes"].split()] * 5, ["B-PER", "O"]]) == "bioes"

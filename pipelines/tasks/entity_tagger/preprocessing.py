@@ -20,6 +20,7 @@ from pipelines.metrics.entity_f1 import entities
 from pipelines.storage import BREAK, pack_texts, unpack_texts
 from pipelines.task import Preprocessor, Tensors
 from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
+from pipelines.tasks.entity_tagger.tokens import check_pattern, find_tokens
 
 PAD, UNKNOWN = 0, 1  # the first ids of every vocabulary
 AFFIX_COUNT = 2  # training tokens that an affix needs to be looked up
@@ -79,7 +80,7 @@ class SentencePreprocessor(Preprocessor):
         self.token_pattern, self.lowercase, self.fold_digits = token_pattern, lowercase, fold_digits
         self.max_words, self.min_count, self.vectors = max_words, min_count, vectors
         self.max_characters, self.affixes = max_characters, affixes
-        self._check_pattern()
+        check_pattern(token_pattern, "preprocessing.token_pattern")
 
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the words, characters and affixes of the training split, its types of entities, and its entities."""
@@ -163,17 +164,9 @@ class SentencePreprocessor(Preprocessor):
         weights = tf.ones_like(labels, tf.float32)
         return inputs, tags.with_flat_values(labels), tags.with_flat_values(weights)
 
-    def tokenize(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
-        """Find the tokens of texts (B,): tokens (B, T) and the character at which each begins (B, T), padded with 0."""
-        text = tf.strings.regex_replace(text, BREAK, " ")
-        parts = tf.strings.split(tf.strings.regex_replace(text, f"({self.token_pattern})", rf"{BREAK}\1{BREAK}"), BREAK)
-        lengths = tf.strings.length(parts.flat_values, unit="UTF8_CHAR")
-        ends = parts.with_values(lengths).to_tensor()
-        starts = tf.RaggedTensor.from_tensor(tf.cumsum(ends, axis=1, exclusive=True), parts.row_lengths())
-        # Tokens stand between breaks: the second part of a text, the fourth, and so on.
-        place = tf.RaggedTensor.from_row_splits(tf.ragged.range(parts.row_lengths()).flat_values, parts.row_splits)
-        token = place % 2 == 1
-        return tf.ragged.boolean_mask(parts, token), tf.ragged.boolean_mask(starts, token)
+    def tokenize(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
+        """Find the tokens of texts (B,): tokens (B, T) and the character at which each begins (B, T)."""
+        return find_tokens(text, self.token_pattern)
 
     def fold(self, words: Sequence[str]) -> list[str]:
         """Write words as they are looked up."""
@@ -198,15 +191,6 @@ class SentencePreprocessor(Preprocessor):
                 cut = tf.strings.substr(tokens, pos, tf.fill(tf.shape(lengths), length), unit="UTF8_CHAR")
                 affixes.append(tf.where(lengths > length, cut, ""))
         return affixes
-
-    def _check_pattern(self) -> None:
-        where = "preprocessing.token_pattern"
-        try:
-            empty = tf.strings.regex_full_match("", f"({self.token_pattern})")
-        except tf.errors.InvalidArgumentError:
-            raise UserError(where, f"'{self.token_pattern}' is no RE2 regular expression") from None
-        if empty:
-            raise UserError(where, f"'{self.token_pattern}' also matches a token of no characters")
 
 
 def _frequent(texts: tf.Tensor, least: int) -> list[str]:

@@ -1,6 +1,7 @@
-"""Where tagged sentences come from: made from templates, CoNLL files, TensorFlow Datasets."""
+"""Where tagged sentences come from: made from templates, files, TensorFlow Datasets."""
 
-from functools import cache
+from collections import Counter
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
@@ -8,29 +9,41 @@ import pandas as pd
 from pydantic import Field
 
 from pipelines.data import LISTED_SKIPS, Source
-from pipelines.data.conll import Scheme, Sentence, detect_scheme, read_conll, to_bio
 from pipelines.data.embedded import find_package
 from pipelines.data.files import Root, Split, paths_by_split
+from pipelines.data.tag_schemes import Scheme, detect_scheme, to_bio
+from pipelines.data.tag_spelling import read_spelling
+from pipelines.data.tagged_files import list_files, read_tagged
+from pipelines.data.tagged_headers import Column, ColumnRules
+from pipelines.data.tagged_sentences import Sentence, TaggedFile, drop_blank_tokens, refuse_one_sentence
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
 from pipelines.tasks.entity_tagger.sentences import made_sentences
+from pipelines.tasks.entity_tagger.tokens import PATTERN, check_pattern, tokenize
 
 TOKENS = "tokens"
 TAGS = "tags"  # the target's name among raw examples: BIO, whatever the source's tags were
+
+Read = dict[str, list[tuple[Path, TaggedFile]]]  # the files of each split
 
 SchemeSetting = Annotated[
     Scheme | Literal["detect"],
     Field(
         description="how tags mark entities: io (I- alone), iob1 (B- only between two of a type), bio (B- begins each),"
-        " bioes (S- for one token, E- for the last); detect tells by the tags. All become BIO"
+        " ioe (E- ends some or all), bioes (S- for one token, E- for the last; also as BILOU, BMES), plain (types"
+        " without a prefix); detect tells by the tags. All become BIO"
     ),
 ]
 BadTags = Annotated[
     Literal["error", "skip", "repair"],
     Field(
-        description="what to do with an illegal tag sequence: stop, leave its sentence out, or begin an entity there;"
-        " data.json lists the places"
+        description="what to do with an illegal tag sequence, or an entity that cuts a token or overlaps: stop, leave"
+        " its sentence out, or begin an entity there, widen it, keep the longest; data.json lists the places"
     ),
+]
+TagNames = Annotated[
+    list[str] | None,
+    Field(description="names of tags that are numbers, from 0, such as [O, B-PER, I-PER]; null: tags are texts"),
 ]
 
 
@@ -54,18 +67,54 @@ def files(
     *,
     root: Root,
     path: Annotated[
-        str | dict[Split, str | list[str]],
-        Field(description="one CoNLL file to split, or one or more a split by name; .gz is read too"),
+        str | list[str] | dict[Split, str | list[str]],
+        Field(
+            description="files to split, or those of each split by name: CoNLL, CSV or JSON, packed or not; a file, a"
+            " list, a pattern such as part-*.conll, or a folder"
+        ),
     ],
-    tag_column: Annotated[int, Field(description="which column holds the tag, from 0; -1 is the last")],
+    tag_column: Annotated[
+        Column, Field(description="which column holds the tag: from 0, -1 is the last, or its name in the header")
+    ],
     scheme: SchemeSetting,
     bad_tags: BadTags,
+    token_column: Annotated[
+        Column | None,
+        Field(
+            description="which column holds the token, likewise; null: as the header names it, otherwise the first"
+            " that holds neither the tag nor numbers alone"
+        ),
+    ] = None,
+    sentence_column: Annotated[
+        Column | None,
+        Field(description="which column numbers the sentences; null: as the header names it, otherwise none does"),
+    ] = None,
+    tag_names: TagNames = None,
+    token_pattern: Annotated[
+        str,
+        Field(
+            description="what is a token in texts whose entities are given by characters: an RE2 expression, the same"
+            " as preprocessing.token_pattern"
+        ),
+    ] = PATTERN,
+    encoding: Annotated[
+        str, Field(description="of the files, such as cp1252; a byte order mark goes before")
+    ] = "utf-8",
 ) -> Source:
-    """Read CoNLL files: a token first on each line, its tag in a column, a blank line after each sentence."""
-    names = {split: [name] if isinstance(name, str) else name for split, name in _by_split(path).items()}
-    paths = {split: [Path(root) / name for name in each] for split, each in names.items()}
-    read = {split: [(file, read_conll(file, tag_column)) for file in each] for split, each in paths.items()}
-    return _source(read, scheme, bad_tags, {"files": names})
+    """Read tagged sentences: lines of a token and its tag, or JSON of tokens or of texts with entities in them."""
+    check_pattern(token_pattern, "data.token_pattern")
+    rules = ColumnRules(token_column, tag_column, sentence_column, scheme == "plain")
+    listed = {split: list_files(root, names) for split, names in _by_split(path).items()}
+    found = partial(tokenize, pattern=token_pattern)
+    read = {
+        split: [(file, read_tagged(file, rules, encoding, found)) for file in paths]
+        for split, (paths, _) in listed.items()
+    }
+    if list(read) in (["all"], ["train"]):
+        refuse_one_sentence(next(iter(read.values())))
+    names = {split: [_relative(file, root) for file in paths] for split, (paths, _) in listed.items()}
+    notes = [note for _, found in listed.values() for note in found]
+    return _source(read, scheme, bad_tags, tag_names, {"files": names}, notes)
 
 
 def tfds(
@@ -74,12 +123,14 @@ def tfds(
     tags: Annotated[str, Field(description="the feature that holds their tags")],
     scheme: SchemeSetting,
     bad_tags: BadTags,
+    tag_names: TagNames = None,
     **prepared: Unpack[Prepared],
 ) -> Source:
     """Read tagged sentences from TensorFlow Datasets."""
     loaded, origin = load_tfds({TOKENS: tokens, TAGS: tags}, **prepared)
-    read = {split: [(Path(split), _sentences(split, table))] for split, table in loaded.items()}
-    return _source(read, scheme, bad_tags, origin)
+    columns = {tokens: "tokens", tags: "tags"}
+    read = {split: [(Path(split), TaggedFile(_sentences(split, table), columns))] for split, table in loaded.items()}
+    return _source(read, scheme, bad_tags, tag_names, origin, [])
 
 
 @cache
@@ -87,44 +138,50 @@ def _made(count: int) -> dict[str, list[dict[str, list[str]]]]:
     return made_sentences(count, seed=0)
 
 
-def _by_split(path: str | dict[Split, str | list[str]]) -> dict[str, str | list[str]]:
+def _by_split(path: str | list[str] | dict[Split, str | list[str]]) -> dict[str, list[str]]:
     if isinstance(path, dict):
         paths_by_split("", dict.fromkeys(path, ""))
-    return {"all": path} if isinstance(path, str) else dict(path)
+    by_split = path if isinstance(path, dict) else {"all": path}
+    return {split: [names] if isinstance(names, str) else list(names) for split, names in by_split.items()}
+
+
+def _relative(file: Path, root: str) -> str:
+    return str(file.relative_to(root) if file.is_relative_to(root) else file)
 
 
 def _sentences(split: str, table: pd.DataFrame) -> list[Sentence]:
     sentences = []
     for number, (tokens, tags) in enumerate(zip(table[TOKENS], table[TAGS], strict=True), start=1):
-        if len(tokens) != len(tags):
-            raise UserError(f"{split}, sentence {number}", f"{len(tokens)} tokens, but {len(tags)} tags")
-        pairs = [(token, tag) for token, tag in zip(tokens, tags, strict=True) if token.strip()]
-        sentences.append(Sentence([token for token, _ in pairs], [tag for _, tag in pairs], []))
+        place = f"{split}, sentence {number}"
+        sentences.append(Sentence(*drop_blank_tokens(tokens, [str(tag) for tag in tags], place), place))
     return [sentence for sentence in sentences if sentence.tokens]
 
 
 def _source(
-    read: dict[str, list[tuple[Path, list[Sentence]]]],
+    read: Read,
     scheme: Scheme | Literal["detect"],
     bad_tags: str,
+    tag_names: list[str] | None,
     origin: dict[str, Any],
+    notes: list[str],
 ) -> Source:
-    """Convert all tags to BIO; the scheme is that of all splits together, as train alone may lack a B-."""
+    """Convert all tags to BIO; spelling and scheme are those of all splits together, as train alone may lack a B-."""
+    files = [file for each in read.values() for _, file in each]
+    given = [sentence for file in files for sentence in file.sentences if not sentence.is_bio]
+    counts = Counter(tag for sentence in given for tag in sentence.tags)
+    spelling = read_spelling(counts, scheme, tag_names or [], partial(_place, given))
     if scheme == "detect":
-        scheme = detect_scheme([s.tags for each in read.values() for _, sentences in each for s in sentences])
+        spelled = [[spelling.tags[tag] for tag in sentence.tags] for sentence in given]
+        scheme = detect_scheme(spelled) if given else "bio"
+    as_bio = partial(_as_bio, spelled=spelling.tags, scheme=scheme, bad_tags=bad_tags)
     tables: dict[str, pd.DataFrame] = {}
     faulty: list[dict[str, str]] = []
+    lost = 0
     for split, each in read.items():
-        rows = []
-        for file, sentences in each:
-            for number, sentence in enumerate(sentences, start=1):
-                tags, faults = to_bio(sentence.tags, scheme)
-                for at, reason in list(faults.items())[: 1 if bad_tags == "skip" else None]:
-                    place = f"{file}:{sentence.lines[at]}" if sentence.lines else f"{file}, sentence {number}"
-                    faulty.append({"place": place, "reason": reason})
-                if not faults or bad_tags != "skip":
-                    rows.append({TOKENS: sentence.tokens, TAGS: tags})
-        tables[split] = pd.DataFrame(rows, columns=[TOKENS, TAGS])
+        converted = [as_bio(sentence) for _, file in each for sentence in file.sentences]
+        tables[split] = pd.DataFrame([row for row, _, _ in converted if row is not None], columns=[TOKENS, TAGS])
+        faulty += [fault for _, faults, _ in converted for fault in faults]
+        lost += sum(without for _, _, without in converted)
     if faulty and bad_tags == "error":
         more = f" ({len(faulty) - 1} more like it)" if len(faulty) > 1 else ""
         mend = "mend it, name another data.scheme, or set data.bad_tags: repair or skip"
@@ -132,4 +189,49 @@ def _source(
     if all(tag == "O" for table in tables.values() for tags in table[TAGS] for tag in tags):
         raise UserError("data", "no token has a tag but O; is data.tag_column the column of the tags?")
     repaired = {"repaired": {"count": len(faulty), "tags": faulty[:LISTED_SKIPS]}} if bad_tags == "repair" else {}
-    return Source(tables, {**origin, "scheme": scheme, **repaired}, faulty if bad_tags == "skip" else [])
+    skipped = [skip for file in files for skip in file.skipped] + (faulty if bad_tags == "skip" else [])
+    columns = {name: kind for file in files for name, kind in file.columns.items()}
+    columns = {name: f"{kind}, read as {scheme.upper()}" if kind == "tags" else kind for name, kind in columns.items()}
+    notes = [*notes, *_notes_of_files(read), *spelling.notes]
+    notes += _repair_notes(faulty, lost) if bad_tags == "repair" else []
+    return Source(tables, {**origin, "scheme": scheme, **repaired}, skipped, columns, notes)
+
+
+def _place(sentences: list[Sentence], tag: str) -> str:
+    found = (sentence.place(sentence.tags.index(tag)) for sentence in sentences if tag in sentence.tags)
+    return next(found, "data")
+
+
+def _as_bio(
+    sentence: Sentence, spelled: dict[str, str], scheme: Scheme, bad_tags: str
+) -> tuple[dict[str, list[str]] | None, list[dict[str, str]], int]:
+    """Give a sentence as a row, or none to leave it out; its faults; and how many entities could not be kept."""
+    if sentence.is_bio:
+        tags, faults, lost = sentence.tags, sentence.faults, sentence.lost
+    else:
+        given = [spelled[tag] for tag in sentence.tags]
+        tags, faults = to_bio(given, scheme)
+        lost = sum(tags[at] == "O" != given[at] for at in faults)
+    listed = [{"place": sentence.place(at), "reason": reason} for at, reason in faults.items()]
+    if faults and bad_tags == "skip":
+        return None, listed[:1], lost
+    return {TOKENS: sentence.tokens, TAGS: tags}, listed, lost
+
+
+def _notes_of_files(read: Read) -> list[str]:
+    """Join what is odd in files, each once with the files that it is said of."""
+    of: dict[str, list[str]] = {}
+    for path, file in (each for files in read.values() for each in files):
+        for note in dict.fromkeys(file.notes):
+            of.setdefault(note, []).append(str(path))
+    return [
+        f"{paths[0]}{f' and {len(paths) - 1} more files' if len(paths) > 1 else ''}: {note}"
+        for note, paths in of.items()
+    ]
+
+
+def _repair_notes(faulty: list[dict[str, str]], lost: int) -> list[str]:
+    if not faulty:
+        return []
+    gone = f"; {lost:,} of them could not be kept as entities" if lost else ""
+    return [f"{len(faulty):,} tags repaired, the first {faulty[0]['place']}: {faulty[0]['reason']}{gone}"]

@@ -1,5 +1,6 @@
 """The entity-tagger task: what the line needs to know of it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from pipelines.batches import padded
 from pipelines.data.files import read_lines
 from pipelines.layers.chain import negative_log_likelihood
-from pipelines.metrics.entity_f1 import entity_scores
+from pipelines.metrics.entity_f1 import entities, entity_scores
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.entity_tagger import sources
 from pipelines.tasks.entity_tagger.decoding import Decoded, found_entities
@@ -58,6 +59,7 @@ class EntityTagger(Task):
     models = MODELS
     losses = {"negative_log_likelihood": negative_log_likelihood_loss}
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
+    label = TAGS
     limits = (
         "- It finds the types of entities that its training sentences name, and no others.\n"
         "- Expect worse on texts of another kind, time or language, all in one case, or with many slips: they were not"
@@ -74,6 +76,10 @@ class EntityTagger(Task):
         decoded = _decode(model, preprocessor, inputs, outputs)
         tags = tf.gather(tf.constant(preprocessor.tags), decoded.path)
         return {"tags": tf.where(decoded.mask, tags, ""), "probabilities": decoded.probabilities()}
+
+    def classes(self, examples: pd.DataFrame) -> Counter[str]:
+        """Count the entities of each type."""
+        return Counter(entity.type for tags in examples[TAGS] for entity in entities(tags))
 
     def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
         """Find entities in texts, or in sentences of tokens, which count as joined by blanks."""
