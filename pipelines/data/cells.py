@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
-from pipelines.data.files import UNREADABLE, cause, open_bytes, unpacked_suffix, what_it_is
+from pipelines.data.encodings import read_text
+from pipelines.data.files import UNREADABLE, cause, unpacked_suffix
 from pipelines.errors import UserError
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}  # what `auto` looks for, and how they are written
@@ -54,24 +56,22 @@ def read_cells(
 ) -> CellTable:
     """Read a table; its first row names the columns.
 
-    `delimiter` may be `auto`, and `encoding` too: UTF-8, or what a byte order mark says. `is_header` tells a row of
-    names by the columns that are looked for.
+    `delimiter` may be `auto`; a byte order mark goes before `encoding`. `is_header` tells a row of names by the columns
+    that are looked for.
 
     Raises:
         UserError: naming the file, and the line where there is one, of what cannot be read.
     """
     path = Path(path)
     try:
-        kind = what_it_is(path)
-        suffix = unpacked_suffix(path)
-        if kind == "Excel file (.xlsx)":
+        if path.suffix.lower() == ".xlsx":
             rows, warnings = _excel(path)
             return _below_header(path, ",", rows, is_header, warnings)
-        if kind == "Parquet file":
+        if path.suffix.lower() == ".parquet":
             return _of_records(path, _parquet(path))
-        if suffix in (".jsonl", ".ndjson", ".json"):
+        if unpacked_suffix(path) in (".jsonl", ".ndjson", ".json"):
             return _of_records(path, _json(path, encoding))
-        return _read_csv(path, kind, delimiter, encoding, is_header)
+        return _read_csv(path, delimiter, encoding, is_header)
     except UNREADABLE as error:
         raise UserError(str(path), f"cannot read this table ({cause(error)})") from None
 
@@ -133,7 +133,7 @@ def _excel(path: Path) -> tuple[Rows, list[str]]:
     except ImportError:
         mend = f"pip install {TABLES}, or save the sheet as CSV"
         raise UserError(str(path), f"an Excel file is read by the package openpyxl: {mend}") from None
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, BadZipFile) as error:
         raise UserError(str(path), f"cannot be read as an Excel file ({error}); save the sheet as CSV") from None
     warnings = []
     if len(book.sheet_names) > 1:
@@ -153,7 +153,7 @@ def _parquet(path: Path) -> pd.DataFrame:
 
 def _json(path: Path, encoding: str) -> pd.DataFrame:
     """Read a list of objects, or an object on each line."""
-    text, _ = _decoded(path, encoding)
+    text, _ = read_text(path, encoding)
     if text.lstrip().startswith("["):
         try:
             rows = list(enumerate(json.loads(text), 1))
@@ -174,18 +174,11 @@ def _json(path: Path, encoding: str) -> pd.DataFrame:
     return pd.DataFrame([row for _, row in rows], dtype=object)
 
 
-def _read_csv(
-    path: Path, kind: str | None, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]
-) -> CellTable:
-    packed = kind in ("gzip file", "bzip2 file", "xz file", "zip archive")
-    if kind is not None and not (packed and path.suffix.lower() in (".gz", ".bz2", ".xz", ".zip")):
-        mend = f"give it the ending of one ({path.name}.gz, ...)" if packed else "save the table as CSV (UTF-8)"
-        raise UserError(str(path), f"this is a {kind}, not a CSV table; {mend}")
-    text, warnings = _decoded(path, encoding)
+def _read_csv(path: Path, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]) -> CellTable:
+    text, warnings = read_text(path, encoding)
     skipped = 0
-    if text[:4].lower() == "sep=" and text[5:6] in ("\n", "\r"):  # Excel's own hint
-        delimiter, skipped = text[4], 1
-        text = text[5:].removeprefix("\r").removeprefix("\n")
+    if text[:4].lower() == "sep=" and text[5:6] == "\n":  # Excel's own hint
+        delimiter, skipped, text = text[4], 1, text[6:]
     text, comments = _without_comments(text, is_header)
     if comments:
         warnings.append(f"{path}: {comments} comment lines before the header are passed over")
@@ -208,35 +201,6 @@ def _below_header(
     cells, unnamed = _drop_unnamed(path, header, cells)
     warnings = [*warnings, *trailing, *unnamed]
     return CellTable(cells, [str(path)], np.zeros(len(lines), int), lines, faults, warnings)
-
-
-def _decoded(path: Path, encoding: str) -> tuple[str, list[str]]:
-    with open_bytes(path) as file:
-        content = file.read()
-    warnings = []
-    if encoding == "auto":
-        encoding = "utf-8-sig"
-        if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            encoding = "utf-16"
-        elif content[:4096].count(0) > len(content[:4096]) // 3:  # every second byte of Latin text in UTF-16
-            encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
-        if encoding != "utf-8-sig":
-            warnings.append(f"{path}: read as {encoding.upper()}")
-    try:
-        text = content.decode(encoding)
-    except LookupError:
-        raise UserError("data.encoding", f"Python knows no encoding '{encoding}'") from None
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        byte = f"byte 0x{content[error.start]:02x}"
-        mend = "save the table as UTF-8, or set data.encoding: cp1252 (Windows, Western Europe), latin-1, ..."
-        raise UserError(
-            f"{path}:{line}", f"{byte} is no {encoding.upper().removesuffix('-SIG')} text; {mend}"
-        ) from None
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        raise UserError(f"{path}:{line}", "holds a NUL character, as a damaged or binary file does; save it as text")
-    return text.removeprefix("\ufeff"), warnings
 
 
 def _without_comments(text: str, is_header: Callable[[Sequence[str]], bool]) -> tuple[str, int]:

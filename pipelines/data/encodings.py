@@ -18,7 +18,10 @@ MARKS = {  # byte order marks; the longer ones first, as UTF-32's begins like UT
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
 ZIPPED = (
-    (b"[Content_Types].xml", "an Office file; save it as plain text or CSV"),
+    (
+        b"[Content_Types].xml",
+        "an Office file; save it as plain text or CSV, or let the name of an Excel file end in .xlsx",
+    ),
     (b"mimetypeapplication", "an OpenDocument or EPUB file; save it as plain text or CSV"),
 )
 SIGNATURES = (

