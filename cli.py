@@ -3,6 +3,7 @@
 import functools
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.errors import UserError
+from pipelines.errors import DataWarning, UserError
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
         try:
             first()
             import_tensorflow(verbose, keras)
-            function(**arguments)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", DataWarning)
+                warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+                function(**arguments)
         except UserError as error:
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
@@ -43,6 +47,13 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
             sys.exit(130)
 
     return wrapped
+
+
+def _show_warning(show: Callable, message: Warning, category: type[Warning], *place: object) -> None:
+    if issubclass(category, DataWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        show(message, category, *place)
 
 
 def _start_trial_server() -> None:

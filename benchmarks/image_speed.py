@@ -53,7 +53,7 @@ def ours(root: str, xla: bool | None = None) -> float:
     batches, model, loss, optimizer = _prepared(root)
     from pipelines.execution import resolve_execution
 
-    auto = resolve_execution("auto", model, STEPS)
+    auto = resolve_execution("auto", model, STEPS, batches.varying)
     execution = {"jit_compile": auto["jit_compile"] if xla is None else xla, "steps_per_execution": 1}
     model.compile(optimizer, loss, auto_scale_loss=False, **execution)
     times = []

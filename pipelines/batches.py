@@ -51,11 +51,18 @@ class Batches:
 
 
 def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
-    """Turn a table into one tensor a column: numbers to float32, lists to ragged, text, bytes and paths to strings."""
+    """Turn a table into one tensor a column.
+
+    Numbers become float32, or stay float64; lists become ragged; text, bytes, paths and dates (YYYY-MM-DD, '' where
+    there is none) strings.
+    """
     columns = {}
     for name, values in examples.items():
         if pd.api.types.is_numeric_dtype(values):
-            columns[name] = tf.constant(values.to_numpy("float32"))
+            columns[name] = tf.constant(values.to_numpy("float64" if values.dtype == "float64" else "float32"))
+        elif pd.api.types.is_datetime64_dtype(values):
+            texts = values.dt.strftime("%Y-%m-%d").fillna("")
+            columns[name] = tf.constant(texts.to_numpy(object), dtype=tf.string)
         elif len(values) and isinstance(values.iloc[0], list):
             flat = [element for row in values for element in row]
             columns[name] = tf.RaggedTensor.from_row_lengths(tf.constant(flat), values.map(len).to_numpy("int64"))
@@ -106,6 +113,14 @@ def make_batches(
     by_length: Annotated[
         bool, Field(description="put examples of about the same length into one mini-batch, so that little is padding")
     ] = True,
+    least_steps: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="mini-batches of an epoch at the least: few examples are cut into smaller ones than `size`, so"
+            " that as many steps are made as with many",
+        ),
+    ] = 1,
 ) -> Batches:
     """Make shuffled mini-batches of encoded examples, padded and each augmented anew.
 
@@ -115,7 +130,7 @@ def make_batches(
     count = len(examples)
     if size == "auto":
         size = "full" if count <= FULL_UP_TO else SMALLEST_MINI_BATCH
-    size = count if size == "full" else min(size, count)
+    size = count if size == "full" else max(1, min(size, count // least_steps))
     steps = -(-count // size)
     rows = _Rows(examples, preprocessor, cache)
     lengths = rows.lengths() if by_length else None

@@ -117,6 +117,7 @@ def check(unresolved: Unresolved) -> Config:
         problem = f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}"
         raise UserError(places.of(["task"]), problem)
     task = load_task(name)
+    _choose_metrics(document, task)
     kind = config_type(name, task)
     try:
         checked = kind.model_validate(_plain(document))
@@ -128,12 +129,22 @@ def check(unresolved: Unresolved) -> Config:
     return Config(document, checked)
 
 
+def _choose_metrics(document: CommentedMap, task: Task) -> None:
+    """Put the metric that suits the preprocessing in place of `auto`."""
+    preprocessing = document.get("preprocessing")
+    for section, key in (("training", "monitor"), ("tuning", "objective")):
+        values = document.get(section)
+        if task.main_metric and isinstance(values, dict) and values.get(key) == "auto":
+            values[key] = f"validation.{task.main_metric(_plain(preprocessing or {}))}"
+
+
 @cache
 def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
     """Give the pydantic model of a task's whole config, made from the signatures that its sections call."""
     rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in task.models.items()}
     models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
-    metric = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics))]
+    auto = ("auto",) if task.main_metric is not None else ()
+    metric = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics), *auto)]
     training = pydantic.create_model(
         "training",
         __base__=settings(train),

@@ -22,7 +22,7 @@ class Answerer:
 
     def answer_table(self, examples: pd.DataFrame) -> dict[str, np.ndarray]:
         """Answer every row of a table of raw inputs."""
-        return answer_table(self.function, examples[list(self.signature)])
+        return answer_table(partial(answer_with, self.signature, self.function), examples[list(self.signature)])
 
 
 def answer_table(answer: Callable[[Tensors], Tensors], raw: pd.DataFrame) -> dict[str, np.ndarray]:
@@ -31,6 +31,11 @@ def answer_table(answer: Callable[[Tensors], Tensors], raw: pd.DataFrame) -> dic
     answers = concatenate([answer(batch) for batch in raw_batches(raw.iloc[order])])
     back = np.argsort(order)
     return {name: values[back] for name, values in answers.items()}
+
+
+def answer_with(signature: Mapping[str, tf.TensorSpec], answer: Callable[[Tensors], Tensors], raw: Tensors) -> Tensors:
+    """Answer raw inputs, numbers cast to the types that a signature names."""
+    return answer({name: tf.cast(raw[name], spec.dtype) for name, spec in signature.items()})
 
 
 def _lengths(raw: pd.DataFrame) -> np.ndarray:

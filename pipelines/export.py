@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines.errors import UserError
-from pipelines.evaluation import answer_table
+from pipelines.evaluation import answer_table, answer_with
 from pipelines.fit import Fitted
 from pipelines.formats import WRITERS, check_installed, numeric_endpoint
 from pipelines.model_card import model_card
@@ -101,7 +102,8 @@ class Export:
 
     def answer_table(self, examples: pd.DataFrame) -> Mapping[str, np.ndarray]:
         """Answer every row of a table of raw inputs."""
-        return answer_table(lambda raw: self._function(**raw), examples[list(self.signature)])
+        answer = partial(answer_with, self.signature, lambda raw: self._function(**raw))
+        return answer_table(answer, examples[list(self.signature)])
 
 
 def _write_saved_model(fitted: Fitted, folder: Path) -> None:

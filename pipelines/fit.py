@@ -1,7 +1,8 @@
 """The whole flow on one screen: from a config to a trained model with its metrics in a run folder."""
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -32,6 +33,7 @@ class Fitted:
     task: Task
     preprocessor: Preprocessor
     model: keras.Model
+    reading: Mapping[str, Any]  # how the source read its files: those given to `predict` are read so too
 
     @cached_property
     def answerer(self) -> Answerer:
@@ -45,11 +47,6 @@ class Fitted:
         """Name what an export answers."""
         return self.task.endpoints(self.model, self.preprocessor)
 
-    @property
-    def reading(self) -> dict[str, Any]:
-        """Give the settings of the data that files given to `predict` follow too."""
-        return {name: self.config.data[name] for name in self.task.reading if name in self.config.data}
-
 
 def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summary: None) -> Fitted:
     """Train the model that `config` describes, measure it on every split and write all of it to `run`.
@@ -61,7 +58,7 @@ def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summa
     """
     dataset = load_run_dataset(config)
     preprocessor = prepare(config, dataset)
-    show(dataset.summary)
+    show(dataset.summary.with_warnings(_odd(preprocessor, dataset)))
     fitted = learn(config, run, dataset, preprocessor)
     metrics, answers = {}, {}
     for split in ("train", "validation", "test"):
@@ -69,7 +66,7 @@ def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summa
         answers[split] = fitted.answerer.answer_table(examples)
         metrics[split] = fitted.task.score(examples, answers[split])
     write_report(run, fitted, examples, answers["test"])
-    run.finish(metrics, fitted.task.signatures)
+    run.finish(metrics, fitted.task.signatures(examples))
     return fitted
 
 
@@ -101,7 +98,7 @@ def learn(
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config), batches, evaluator, run, until_epoch, **config.training)
     run.save_model(model, preprocessor.state)
-    return Fitted(config, task, preprocessor, model)
+    return Fitted(config, task, preprocessor, model, dataset.record["reading"])
 
 
 def load_fitted(run: Run) -> Fitted:
@@ -112,7 +109,7 @@ def load_fitted(run: Run) -> Fitted:
     preprocessor.restore(run.preprocessor_state())
     model = build_model(config, task, preprocessor)
     run.load_weights(model)
-    return Fitted(config, task, preprocessor, model)
+    return Fitted(config, task, preprocessor, model, run.data().get("reading", {}))
 
 
 def load_run_dataset(config: Config) -> Dataset:
@@ -126,6 +123,11 @@ def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras
     if task.decoding is not None:
         model.decoding = task.decoding(**config.decoding)
     return model
+
+
+def _odd(preprocessor: Preprocessor, dataset: Dataset) -> list[str]:
+    surprises = [preprocessor.surprises(split, dataset[split]) for split in ("validation", "test")]
+    return [*preprocessor.warnings, *itertools.chain(*surprises)]
 
 
 def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optimizer:

@@ -50,6 +50,7 @@ class Preprocessor(abc.ABC):
     """
 
     state: dict[str, np.ndarray]
+    warnings: Sequence[str] = ()  # what `adapt` found odd in the training split
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, which an export has to carry along
 
     @abc.abstractmethod
@@ -59,6 +60,10 @@ class Preprocessor(abc.ABC):
     @abc.abstractmethod
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over the `state` of a preprocessor with the same settings."""
+
+    def surprises(self, split: str, examples: pd.DataFrame) -> list[str]:
+        """Say what of another split `adapt` could not know of: unless overridden, nothing."""
+        return []
 
     @property
     @abc.abstractmethod
@@ -101,11 +106,11 @@ class Task(abc.ABC):
     models: Mapping[str, Callable[..., "keras.Model"]]  # the ladder, simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better; `score` may give more
+    main_metric: Callable[[Mapping[str, Any]], str] | None = None  # of `preprocessing`: what `monitor: auto` stands for
     batches: Callable[..., Batches] = staticmethod(make_batches)  # what the `batches` section calls
     decoding: Callable[..., Any] | None = None  # what the `decoding` section calls, where answers are generated
     samples: int = 0  # validation examples whose answers are kept as training goes on, for the report
     curves: Sequence[str] = ()  # metrics whose course the report draws beside that of `training.monitor`
-    reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
     label: str | None = None  # the column of examples that their inputs decide: equal inputs with others contradict
     limits: str  # what whoever takes up a trained model should know before relying on it
 
@@ -143,9 +148,8 @@ class Task(abc.ABC):
         """Answer a batch of examples' raw inputs, in graph: what is measured."""
         return self.answer(model, preprocessor, padded(preprocessor.inputs(raw)))
 
-    @property
-    def signatures(self) -> Mapping[str, str]:
-        """Say of metrics exactly how they are computed, where there is a name for that."""
+    def signatures(self, examples: pd.DataFrame) -> Mapping[str, str]:
+        """Say of metrics exactly how they are computed for such examples, where there is a name for that."""
         return {}
 
     def endpoints(self, model: "keras.Model", preprocessor: Preprocessor) -> dict[str, Endpoint]:

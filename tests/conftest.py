@@ -6,11 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from hypothesis import settings
 
 import cli
 from pipelines.startup import import_tensorflow
 
 import_tensorflow(verbose=False)
+settings.register_profile("suite", deadline=None)  # how long an example takes says nothing on a busy machine
+settings.load_profile("suite")
 
 LONGEST = (  # files of tests: they begin first, so that no core is without work at the end
     "tuning/test_tune.py",

@@ -48,8 +48,12 @@ def test_full_batches_hold_all_examples(size):
 
 
 def test_tensors_keep_numbers_texts_and_lists():
-    columns = tensors(pd.DataFrame({"n": [1.5, np.nan], "t": ["ä", ""], "l": [["a", "b"], ["c"]]}))
-    assert columns["n"].dtype.name == "float32" and np.isnan(columns["n"][1])
+    dates = pd.to_datetime(pd.Series(["2024-02-29", None]))
+    table = pd.DataFrame({"n": [1.5, np.nan], "i": [1, 2], "t": ["ä", ""], "l": [["a", "b"], ["c"]], "d": dates})
+    columns = tensors(table)
+    assert columns["n"].dtype.name == "float64" and np.isnan(columns["n"][1])  # a table of numbers may need it
+    assert columns["i"].dtype.name == "float32"
+    assert columns["d"].numpy().tolist() == [b"2024-02-29", b""]
     assert columns["t"].numpy().tolist() == ["ä".encode(), b""]
     assert columns["l"].to_list() == [[b"a", b"b"], [b"c"]]
 

@@ -35,6 +35,8 @@ class Source:
     skipped: list[dict[str, str]] = field(default_factory=list)  # {"place": ..., "reason": ...} each
     columns: dict[str, str] = field(default_factory=dict)  # what each column of a table was taken for
     warnings: list[str] = field(default_factory=list)  # what the source found odd, but could read
+    reading: dict[str, Any] = field(default_factory=dict)  # how it read its files: those given to `predict` are read so
+    facts: dict[str, str] = field(default_factory=dict)  # what else a person should know of the data, by a short name
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], task: "
         "skipped": {"count": len(source.skipped), "rows": source.skipped[:LISTED_SKIPS]},
         "duplicates_across_splits": duplicates,
         "summary": summary.record(),
+        "reading": source.reading,
         "fingerprint": {name: fingerprint(splits[name].columns, hashes[name]) for name in splits},
     }
     return Dataset(**splits, record=record, summary=summary)
@@ -93,7 +96,7 @@ def _summarize(
     if task.label is not None:
         inputs = np.concatenate([row_hashes(table.drop(columns=task.label)) for table in splits.values()])
         warnings += contradiction_warnings(inputs, np.concatenate(list(hashes.values())), task.label)
-    return Summary(rows, source.columns, classes, warnings)
+    return Summary(rows, source.columns, classes, warnings, source.facts)
 
 
 def fingerprint(columns: Iterable[str], hashes: np.ndarray) -> str:

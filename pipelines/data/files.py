@@ -1,8 +1,13 @@
 """Which of the user's files or folders hold which split, and how they are opened."""
 
+import bz2
 import gzip
+import io
+import lzma
 import os
+import zipfile
 import zlib
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -12,12 +17,32 @@ from pipelines.errors import UserError
 
 Root = Annotated[str, Field(description="folder that `path` starts from")]
 Split = Literal["train", "validation", "test"]
-UNREADABLE = (OSError, EOFError, zlib.error)  # what is raised where a file is missing or damaged
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # a file is missing or damaged
+PACKED = (".gz", ".bz2", ".xz", ".zip")  # endings of what `open_bytes` unpacks
 
 
 def open_bytes(path: str | Path) -> IO[bytes]:
-    """Open a file to be read; `.gz` is unpacked."""
-    return gzip.open(path) if str(path).endswith(".gz") else Path(path).open("rb")
+    """Open a file to be read; `.gz`, `.bz2`, `.xz` and a `.zip` of one file are unpacked.
+
+    Raises:
+        UserError: where a `.zip` holds no file or several.
+    """
+    ending = Path(path).suffix.lower()
+    if ending == ".gz":
+        return gzip.open(path)
+    if ending == ".bz2":
+        return bz2.open(path)
+    if ending == ".xz":
+        return lzma.open(path)
+    if ending == ".zip":
+        return _open_member(Path(path))
+    return Path(path).open("rb")
+
+
+def unpacked_suffix(path: Path) -> str:
+    """Give a file's ending in lower case, without that of its compression: `.csv` of `a.csv.gz`."""
+    packed = path.suffix.lower() in PACKED
+    return (path.with_suffix("").suffix if packed else path.suffix).lower()
 
 
 def cause(error: Exception) -> str:
@@ -37,6 +62,35 @@ def paths_by_split(root: str, path: str | dict[Split, str]) -> dict[str, Path]:
     return {split: Path(root) / name for split, name in paths.items()}
 
 
+def files_by_split(
+    root: str, path: str | Sequence[str] | dict[Split, str | list[str]], endings: Collection[str]
+) -> dict[str, list[Path]]:
+    """List the files of each split, or of `all`: a file, a list, a pattern such as `*.csv`, or a folder's files.
+
+    Of a folder, the files count whose ending is among `endings`, in the order of their names.
+
+    Raises:
+        UserError: where splits are named but train is not, or nothing is found.
+    """
+    named = path if isinstance(path, dict) else {"all": path}
+    paths_by_split(root, dict.fromkeys(named, ""))
+    return {
+        split: [file for name in ([each] if isinstance(each, str) else each) for file in _files(root, name, endings)]
+        for split, each in named.items()
+    }
+
+
+def names_by_split(path: str | list[str] | dict[Split, str | list[str]]) -> dict[str, list[str]]:
+    """Give the names of each split's files, or those of `all` to be split here.
+
+    Raises:
+        UserError: where splits are named but train is not.
+    """
+    given = path if isinstance(path, dict) else {"all": path}
+    paths_by_split("", dict.fromkeys(given, ""))
+    return {split: [names] if isinstance(names, str) else names for split, names in given.items()}
+
+
 def read_lines(file: str) -> list[str]:
     """Read the lines of a text file that are not empty.
 
@@ -50,3 +104,31 @@ def read_lines(file: str) -> list[str]:
     if not any(line.strip() for line in lines):
         raise UserError(file, "holds no text; write a sentence on each line")
     return [line.rstrip("\r") for line in lines if line.strip()]
+
+
+def _files(root: str, name: str, endings: Collection[str]) -> list[Path]:
+    path = Path(root) / name
+    if path.is_dir():
+        found = sorted(each for each in path.iterdir() if each.is_file() and unpacked_suffix(each) in endings)
+        if not found:
+            raise UserError(str(path), f"this folder holds no file that ends in {', '.join(endings)}")
+        return found
+    if any(sign in name for sign in "*?[") and not path.exists():
+        found = sorted(each for each in Path(root).glob(name) if each.is_file())
+        if not found:
+            raise UserError(str(path), "no file's name fits this pattern")
+        return found
+    return [path]
+
+
+def _open_member(path: Path) -> IO[bytes]:
+    archive = zipfile.ZipFile(path)
+    names = [
+        name
+        for name in archive.namelist()
+        if not name.endswith("/") and not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
+    ]
+    if len(names) != 1:
+        listed = f": {', '.join(names[:3])} ..." if names else ""
+        raise UserError(str(path), f"holds {len(names)} files{listed}; unpack it and name the one to read")
+    return io.BufferedReader(archive.open(names[0]))

@@ -1,25 +1,41 @@
-"""Pairs of texts that say the same in two languages: line-aligned files, TSV and TMX, and what is no good pair.
+"""Pairs of texts that say the same in two languages: where they are read from, and what is no good pair.
 
 TensorFlow Datasets' `TranslateFolder` is not used: it wants files named `en.train.txt`, uncompressed, and where they
 do not correspond it names no line.
 """
 
-import io
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NamedTuple
-from xml.etree import ElementTree
 
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from pipelines.data.files import UNREADABLE, cause, open_bytes
+from pipelines.data.encodings import read_text
+from pipelines.data.languages import codes, same_language
+from pipelines.data.pair_checks import pair_warnings, unescape
+from pipelines.data.pair_columns import choose_columns
+from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated
+from pipelines.data.tmx import read_tmx
 from pipelines.errors import UserError
 
 LANGUAGE = "{language}"  # what stands in a path for the name of either language
-CODES = {"bpt", "ept", "it", "ph", "ut"}  # TMX 1.4b, section 3.2: what they hold is mark-up of another format
-XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+TABLES = {
+    ".tsv": read_tab_separated,
+    ".tab": read_tab_separated,
+    ".csv": read_delimited,
+    ".jsonl": read_json,
+    ".ndjson": read_json,
+    ".json": read_json,
+}
+PACKED = {".gz", ".bz2", ".xz", ".zip"}
+MARKUP = ("<?xml", "<!doctype", "<html", "<srcset", "<refset", "<tstset", "<xliff", "<mteval")
+Column = Annotated[
+    int | str | None,
+    Field(description="column of a table, by name or counted from 0 (-1 is the last), or key of a JSON object"),
+]
 
 
 class Pair(NamedTuple):
@@ -42,6 +58,26 @@ class Filters(TypedDict):
             " aside: they are badly aligned",
         ),
     ]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files of pairs are read."""
+
+    source: str  # language
+    target: str
+    encoding: str = "utf-8"
+    source_column: int | str | None = None
+    target_column: int | str | None = None
+    unescape: bool = True
+
+
+@dataclass
+class Read:
+    """Pairs, and what was odd about them."""
+
+    pairs: list[Pair]
+    odd: list[str] = field(default_factory=list)
 
 
 SHORT = 12  # characters that are added to both sides before they are compared: "no" may well be a whole sentence
@@ -73,87 +109,103 @@ def _fault(pair: Pair, most_characters: int, most_ratio: float) -> str | None:
     return None
 
 
-def read_pairs(path: Path, source: str, target: str) -> list[Pair]:
-    """Read two line-aligned files (`{language}` in the path), a TSV file or a TMX file.
+def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
+    """Read files below a folder: `{language}` in a name stands for two, as do two names of which none is a table.
 
     Raises:
         UserError: naming a file that cannot be read, or is not what its name says.
     """
+    files = [root / name for name in names]
+    if len(files) == 2 and not any(LANGUAGE in name or _kind(Path(name)) in {*TABLES, ".tmx"} for name in names):
+        parts = [_read_lines(*_in_order(files, how), how)]
+    else:
+        parts = [_read_one(file, how) for file in files]
+    read = Read([pair for part in parts for pair in part.pairs], [odd for part in parts for odd in part.odd])
+    place = names[0] if len(names) == 1 else f"{names[0]} ..."
+    if how.unescape:
+        read = _unescaped(read, place)
+    whole = [pair for pair in read.pairs if pair.source and pair.target]
+    sides = [pair.source for pair in whole], [pair.target for pair in whole]
+    return Read(read.pairs, read.odd + pair_warnings(sides, (how.source, how.target), place))
+
+
+def _read_one(path: Path, how: Reading) -> Read:
     if LANGUAGE in str(path):
-        return _read_lines(*(Path(str(path).replace(LANGUAGE, name)) for name in (source, target)))
-    kind = (path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix).lower()
-    if kind == ".tsv":
-        return list(_read_tsv(path))
+        return _read_lines(*(_of_language(path, name) for name in (how.source, how.target)), how)
+    kind = _kind(path)
     if kind == ".tmx":
-        return list(_read_tmx(path, source, target))
-    raise UserError(str(path), f"not a .tsv or .tmx file, nor has its name {LANGUAGE} in it, for two files of lines")
+        return Read([Pair(*unit) for unit in read_tmx(path, how.source, how.target)])
+    text, odd = read_text(path, how.encoding)
+    if kind not in TABLES:
+        kind = ".jsonl" if looks_like_json(text) else ".tsv" if "\t" in text.lstrip().partition("\n")[0] else kind
+    if kind not in TABLES:
+        named = ", ".join([*TABLES, ".tmx"])
+        problem = f"is none of {named} nor a text with tabs; name two files of lines, as [a.en, a.fr] or a.{LANGUAGE}"
+        raise UserError(str(path), problem)
+    table = TABLES[kind](text, path)
+    columns = choose_columns(table, path, (how.source, how.target), (how.source_column, how.target_column))
+    return Read(list(_pairs(table, columns.source, columns.target, columns.header)), [*odd, *columns.odd])
 
 
-def _read_lines(source: Path, target: Path) -> list[Pair]:
-    sides = [[line.strip() for line in _lines(path)] for path in (source, target)]
+def _pairs(table: Table, source: int, target: int, header: bool) -> Iterator[Pair]:
+    for place, cells in table.rows:
+        if header and any(cells):
+            header = False
+            continue
+        if not any(cells):
+            cells = [""] * (max(source, target) + 1)
+        if len(cells) <= max(source, target):
+            raise UserError(place, "has no tab between two columns, source and target")
+        yield Pair(_one_line(cells[source]), _one_line(cells[target]), place)
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split("\n")).strip()
+
+
+def _read_lines(source: Path, target: Path, how: Reading) -> Read:
+    texts, odd = zip(*(read_text(path, how.encoding) for path in (source, target)), strict=True)
+    for path, text in zip((source, target), texts, strict=True):
+        if text.lstrip()[:20].lower().startswith(MARKUP):
+            raise UserError(str(path), "is XML or HTML, no file with a text on each line; take the texts out first")
+    sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
+    longer, shorter = sorted(sides, key=len, reverse=True)
+    while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end are none
+        longer.pop()
     if len(sides[0]) != len(sides[1]):
         problem = f"holds {len(sides[1])} lines, but {source.name} {len(sides[0])}; line by line they should correspond"
         raise UserError(str(target), problem)
-    return [Pair(*texts, f"{source}:{number}") for number, texts in enumerate(zip(*sides, strict=True), 1)]
+    pairs = [Pair(*texts, f"{source}:{number}") for number, texts in enumerate(zip(*sides, strict=True), 1)]
+    return Read(pairs, [each for part in odd for each in part])
 
 
-def _read_tsv(path: Path) -> Iterator[Pair]:
-    for number, line in enumerate(_lines(path), 1):
-        cells = [cell.strip() for cell in line.split("\t")] if line.strip() else ["", ""]
-        if len(cells) < 2:
-            raise UserError(f"{path}:{number}", "has no tab between two columns, source and target")
-        yield Pair(cells[0], cells[1], f"{path}:{number}")
+def _of_language(path: Path, language: str) -> Path:
+    """Find the file of a language, whichever of its codes is in the name."""
+    named = [Path(str(path).replace(LANGUAGE, code)) for code in codes(language)]
+    return next((each for each in named if each.is_file()), named[0])
 
 
-def _read_tmx(path: Path, source: str, target: str) -> Iterator[Pair]:
-    """Read translation units; one that lacks a language has that side empty."""
-    number, known = 0, set()
-    try:
-        with open_bytes(path) as file:
-            for _, unit in ElementTree.iterparse(file):
-                if _kind(unit) != "tu":
-                    continue
-                number += 1
-                texts = {}
-                for variant in (part for part in unit if _kind(part) == "tuv"):
-                    language = variant.get(XML_LANGUAGE) or variant.get("lang") or ""
-                    segments = (_said(part) for part in variant if _kind(part) == "seg")
-                    texts.setdefault(_plain(language), " ".join(next(segments, "").split()))
-                unit.clear()
-                known |= set(texts)
-                sides = [_of_language(texts, name) for name in (source, target)]
-                yield Pair(*sides, f"{path}: unit {number}")
-    except (ElementTree.ParseError, LookupError, UnicodeError, *UNREADABLE) as error:
-        raise UserError(str(path), f"cannot be read as TMX ({cause(error)})") from None
-    for name in (source, target):
-        if not _of_language(dict.fromkeys(known, "x"), name):
-            raise UserError(str(path), f"holds nothing in '{name}'; it has {', '.join(sorted(known)) or 'no units'}")
+def _in_order(files: Sequence[Path], how: Reading) -> Sequence[Path]:
+    """Refuse two files that are named after their languages the wrong way round."""
+    wrong = [
+        file.name
+        for file, own, other in zip(files, (how.source, how.target), (how.target, how.source), strict=True)
+        if same_language(_kind(file)[1:], other) and not same_language(_kind(file)[1:], own)
+    ]
+    if wrong:
+        problem = f"{' and '.join(wrong)} by name: the file of '{how.source}' should stand first, then '{how.target}'"
+        raise UserError("data.path", problem)
+    return files
 
 
-def _kind(element: ElementTree.Element) -> str:
-    """Give an element's name without its namespace."""
-    return element.tag.rpartition("}")[2]
+def _kind(path: Path) -> str:
+    return (path.with_suffix("").suffix if path.suffix.lower() in PACKED else path.suffix).lower()
 
 
-def _said(element: ElementTree.Element) -> str:
-    """Join the text of a segment, codes left out."""
-    within = [(part, "" if _kind(part) in CODES else _said(part)) for part in element]
-    return (element.text or "") + "".join(text + (part.tail or "") for part, text in within)
-
-
-def _plain(language: str) -> str:
-    return language.lower().replace("_", "-")
-
-
-def _of_language(texts: dict[str, str], name: str) -> str:
-    """Find the text in a language, or in a kind of it: en-GB is en."""
-    name = _plain(name)
-    return texts.get(name) or next((text for own, text in texts.items() if own.split("-")[0] == name), "")
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        with open_bytes(path) as file:
-            return [line.rstrip("\r\n") for line in io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n")]
-    except (UnicodeError, *UNREADABLE) as error:
-        raise UserError(str(path), f"cannot be read as UTF-8 text ({cause(error)})") from None
+def _unescaped(read: Read, place: str) -> Read:
+    pairs = [Pair(unescape(pair.source).strip(), unescape(pair.target).strip(), pair.place) for pair in read.pairs]
+    count = sum(own != before for own, before in zip(pairs, read.pairs, strict=True))
+    if not count:
+        return read
+    said = f"{place}: HTML entities, such as &quot; for a quote, became characters in {count:,} of {len(pairs):,} pairs"
+    return Read(pairs, [*read.odd, f"{said}; data.unescape: false keeps them"])

@@ -1,7 +1,7 @@
 """What a person should know of the data before a model is trained on it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ class Summary:
     columns: dict[str, str]  # column -> what it was taken for
     classes: dict[str, dict[str, int]]  # class -> split -> count
     warnings: list[str]
+    facts: dict[str, str] = field(default_factory=dict)  # short name -> what the source says of its data
+
+    def with_warnings(self, warnings: Sequence[str]) -> "Summary":
+        """Add warnings."""
+        return replace(self, warnings=[*self.warnings, *warnings])
 
     def record(self) -> dict[str, Any]:
         """Give what `data.json` keeps."""
@@ -36,6 +41,7 @@ class Summary:
         lines += [f"class     {row}" for row in rows[:NAMED]]
         if len(rows) > NAMED:
             lines.append(f"class     and {len(rows) - NAMED} more: see data.json")
+        lines += [f"{name:<9} {fact}" for name, fact in self.facts.items()]
         return lines + [f"warning: {warning}" for warning in self.warnings]
 
 

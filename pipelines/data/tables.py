@@ -1,35 +1,51 @@
-"""Tables from CSV files: which columns are numbers, which are categories, and what is wrong in which line."""
+"""What the columns of a table are: numbers, dates or categories, and which rows cannot be used."""
 
-import csv
-import io
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipelines.data.files import UNREADABLE, cause, open_bytes
+from pipelines.data.cells import CellTable
+from pipelines.data.dates import date_format, read_dates
+from pipelines.data.numbers import NumberForm, Reading, decimal_marks, leading_zeros, read_numbers
 from pipelines.errors import UserError, did_you_mean
 
-LARGEST = np.finfo("float32").max  # what a tensor of numbers can hold; more, and infinity, is no number
 MOSTLY = 0.9  # a column in which this share of the values are numbers is meant as one, and the rest are mistakes
+HALF = 0.5  # from this share on it is worth a warning that a column is none
+MANY = 10  # rows from which on it tells something that a column is constant, or unique in each row
+NAMED = 8  # columns that a warning names
+
+Form = Mapping[str, str]  # how a column is written: its `kind` and that kind's settings, as JSON
 
 
 @dataclass(frozen=True)
 class TableRules:
     """How to read a table's columns; names are as `input_name` gives them."""
 
-    delimiter: str
-    target: str | None
-    ignore: Sequence[str]
-    numeric: Sequence[str]
-    categorical: Sequence[str]
-    missing: Sequence[str]
-    bad_rows: Literal["error", "skip"]
+    target: str | None = None
+    ignore: Sequence[str] = ()
+    numeric: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    dates: Mapping[str, str] = field(default_factory=dict)  # column -> format of `strptime`
+    missing: Sequence[str] = ("",)
+    decimal: str = "auto"
+    bad_rows: Literal["error", "skip"] = "error"
+    forms: Mapping[str, Form] = field(default_factory=dict)  # of columns whose form is known from another table
+
+
+@dataclass(frozen=True)
+class TypedTable:
+    """A table of numbers, dates and categories; missing ones are NaN, NaT and ''."""
+
+    frame: pd.DataFrame
+    skipped: list[dict[str, str]]
+    forms: dict[str, Form]
+    warnings: list[str]
 
 
 def input_name(column: str) -> str:
@@ -56,112 +72,184 @@ def input_names(columns: Iterable[str], where: str) -> dict[str, str]:
     return names
 
 
-def read_csv(path: str | Path, delimiter: str) -> pd.DataFrame:
-    """Read a CSV file with a header, optionally gzipped, as text; every cell is a string.
+def in_words(form: Form) -> str:
+    """Say in a few words what a column was taken for."""
+    if form["kind"] == "number":
+        said = str(NumberForm(form["decimal"], form["prefix"], form["suffix"]))
+        return f"number, {said}" if said else "number"
+    return f"date ({form['format']})" if form["kind"] == "date" else "category"
+
+
+def type_table(table: CellTable, rules: TableRules) -> TypedTable:
+    """Turn a table of text into numbers, dates and categories.
 
     Raises:
-        UserError: where the file is missing, damaged, empty or not UTF-8, has a row of another width than its header,
-            or two columns of one name.
+        UserError: for an unknown column, a text in a column of numbers or dates (with its line), no row with a target.
     """
-    try:
-        frame = pd.read_csv(
-            path, sep=delimiter, dtype=str, keep_default_na=False, skipinitialspace=True, encoding="utf-8-sig"
-        )
-    except UNREADABLE as error:
-        raise UserError(str(path), f"cannot read this table ({cause(error)})") from None
-    except UnicodeDecodeError as error:
-        raise UserError(str(path), f"not UTF-8 text (byte {error.start}); save the table as UTF-8") from None
-    except pd.errors.EmptyDataError:
-        raise UserError(str(path), "this table is empty; the first line must name the columns") from None
-    except pd.errors.ParserError as error:
-        reason = str(error).removeprefix("Error tokenizing data. C error: ").strip()
-        raise UserError(str(path), f"not a CSV table: {reason}; quote cells that hold the delimiter") from None
-    if frame.empty:
-        raise UserError(str(path), "this table has a header but no row")
-    header = pd.read_csv(
-        path, sep=delimiter, dtype=str, header=None, nrows=1, skipinitialspace=True, encoding="utf-8-sig"
-    )
-    twice = header.loc[0][header.loc[0].duplicated()].dropna()
-    if len(twice):
-        raise UserError(str(path), f"two columns are called '{twice.iloc[0]}'; rename one")
-    return frame.fillna("").rename(columns=input_names(frame.columns, str(path)))
-
-
-def type_table(text: pd.DataFrame, path: str | Path, rules: TableRules) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """Turn a table of text into numbers and categories; missing numbers are NaN, missing categories ''.
-
-    Returns the table and the rows that were skipped, with their reasons.
-
-    Raises:
-        UserError: for an unknown column, a text in a numeric column (with its line), no row with a target.
-    """
-    _check_names(text, path, rules)
-    text = text.drop(columns=[name for name in rules.ignore if name in text])
-    text = text.apply(lambda column: column.str.strip())
-    text = text.mask(text.isin(list(rules.missing)), "")
-    kept = np.ones(len(text), dtype=bool)
-    skipped: list[dict[str, str]] = []
-    columns: dict[str, pd.Series] = {}
-    for name, values in text.items():
-        numbers = pd.to_numeric(values.where(values != ""), errors="coerce")
-        numbers = numbers.where(numbers.abs() <= LARGEST)
-        stray = (values != "") & numbers.isna()
-        if name != rules.target and not _is_numeric(name, values, stray, rules):
-            columns[name] = values
-            continue
-        columns[name] = numbers.astype("float64")
-        bad = stray | (values == "") if name == rules.target else stray
-        for row in np.flatnonzero(bad & kept):
-            value = values.iloc[row]
-            reason = f"column '{name}' holds {value!r}, not a number" if value else f"no target in column '{name}'"
-            skipped.append({"row": row, "reason": reason})
-            kept[row] = False
+    cells = table.cells.rename(columns=input_names(table.cells.columns, table.name))
+    _check_names(cells, table.name, rules)
+    cells = cells.drop(columns=[name for name in rules.ignore if name in cells])
+    cells = cells.apply(lambda column: column.str.strip())
+    cells = cells.mask(cells.isin(list(rules.missing)), "")
+    faults = dict(table.faults)
+    sound = np.array([row not in faults for row in range(len(cells))])
+    decimals = _decimals(cells[sound], rules)
+    columns = {name: _typed(name, values, sound, decimals.get(name, "."), rules) for name, values in cells.items()}
+    for column in columns.values():
+        for row, why in column.faults.items():
+            faults.setdefault(row, why)
+    kept = np.array([row not in faults for row in range(len(cells))])
     if rules.target is not None and not kept.any():
-        mend = "check data.target and the cells' form (no thousands separators, no currency)"
-        raise UserError(str(path), f"no row can be used: {skipped[0]['reason']}; {mend}")
+        mend = "check data.target and how its cells are written"
+        raise UserError(table.place(min(faults)), f"no row can be used: {faults[min(faults)]}; {mend}")
     if len(columns) == 1 and rules.target is not None:
-        raise UserError(str(path), f"no column is left beside the target '{rules.target}'; see data.ignore")
-    if skipped:
-        numbers_of = line_numbers(path, rules.delimiter, [skip["row"] for skip in skipped])
-        skipped = [{"place": f"{path}:{numbers_of[s['row']]}", "reason": s["reason"]} for s in skipped]
-        if rules.bad_rows == "error":
-            more = f" ({len(skipped) - 1} more rows like it)" if len(skipped) > 1 else ""
-            mend = "mend it" if rules.target is None else "mend it or set data.bad_rows: skip"
-            raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
-    return pd.DataFrame(columns)[kept].reset_index(drop=True), skipped
+        raise UserError(table.name, f"no column is left beside the target '{rules.target}'; see data.ignore")
+    skipped = [{"place": table.place(row), "reason": faults[row]} for row in sorted(faults)]
+    if skipped and rules.bad_rows == "error":
+        more = f" ({len(skipped) - 1} more rows like it)" if len(skipped) > 1 else ""
+        mend = "mend it, name the column in data.categorical, or set data.bad_rows: skip"
+        mend = mend if rules.target is not None else "mend it"
+        raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
+    frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
+    warnings = [] if rules.forms else _warnings(frame, columns, rules)
+    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings)
 
 
-def line_numbers(path: str | Path, delimiter: str, rows: Sequence[int]) -> dict[int, int]:
-    """Find the lines on which rows of a CSV file start; quoted cells may hold line ends."""
-    wanted, found = set(rows), {}
-    with open_bytes(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-        reader = csv.reader(text, delimiter=delimiter, skipinitialspace=True)
-        next(reader)
-        start, row = reader.line_num + 1, 0
-        for cells in reader:
-            if len(cells) > 1 or any(cells):  # pandas passes over blank lines too
-                if row in wanted:
-                    found[row] = start
-                row += 1
-            start = reader.line_num + 1
-    return found
+@dataclass(frozen=True)
+class _Column:
+    values: pd.Series
+    form: Form
+    faults: Mapping[int, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
-def _is_numeric(name: str, values: pd.Series, stray: pd.Series, rules: TableRules) -> bool:
-    if name in rules.numeric or name in rules.categorical:
-        return name in rules.numeric
-    known = int((values != "").sum())
-    return known > 0 and int(stray.sum()) <= (1 - MOSTLY) * known
+def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: str, rules: TableRules) -> _Column:
+    """Tell what a column is, unless the rules say so, and read it."""
+    known = rules.forms.get(name)
+    if known is not None and known["kind"] == "date":
+        return _dates(name, values, known["format"])
+    if known is not None and known["kind"] == "number":
+        form = NumberForm(known["decimal"], known["prefix"], known["suffix"])
+        return _numbers(name, values, read_numbers(values, form.decimal, form), name == rules.target)
+    if known is not None or name in rules.categorical:
+        return _Column(values, {"kind": "category"})
+    if name in rules.dates:
+        return _dates(name, values, rules.dates[name])
+    meant = name == rules.target or name in rules.numeric
+    written = None if meant else date_format(values[sound])
+    if written is not None:
+        return _dates(name, values, written.format, written.twin)
+    reading = read_numbers(values, decimal)
+    count = int((values[sound] != "").sum()) - int(values[sound].isin(reading.words).sum())
+    stray = int(reading.stray[sound].sum())
+    if meant or (count > 0 and stray <= (1 - MOSTLY) * count):
+        return _numbers(name, values, reading, name == rules.target)
+    return _Column(values, {"kind": "category"}, warnings=_almost(name, values[sound], reading, count, stray))
 
 
-def _check_names(text: pd.DataFrame, path: str | Path, rules: TableRules) -> None:
-    if rules.target is not None and rules.target not in text:
-        hint = did_you_mean(rules.target, list(text.columns))
-        raise UserError(str(path), f"no column '{rules.target}', which data.target names{hint}")
-    for key in ("ignore", "numeric", "categorical"):
-        for name in getattr(rules, key):
-            if name not in text:
-                raise UserError(
-                    str(path), f"no column '{name}', which data.{key} names{did_you_mean(name, list(text))}"
-                )
+def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> _Column:
+    stray = reading.stray | (reading.numbers.isna() if target else False)
+    faults = {}
+    for row in np.flatnonzero(stray):
+        value = values.iloc[row]
+        faults[int(row)] = (
+            f"column '{name}' holds {value!r}, not a number" if value else f"no target in column '{name}'"
+        )
+    form = {"kind": "number", "decimal": reading.form.decimal}
+    form |= {"prefix": reading.form.prefix, "suffix": reading.form.suffix}
+    warnings = []
+    if reading.words and not target:
+        count = int(values.isin(reading.words).sum())
+        warnings.append(f"'{name}': {count:,} cells that say {', '.join(reading.words[:4])} are taken for missing")
+    if reading.ambiguous:
+        first = next(text for text in values if re.search("[.,]", text))
+        number = reading.numbers[values == first].iloc[0]
+        other = "." if reading.form.decimal == "," else ","
+        mend = f"if that is wrong, set data.decimal: '{other}'"
+        warnings.append(f"'{name}': {first} is read as {number:,.10g}; {mend}")
+    if leading_zeros(values):
+        warnings.append(f"'{name}': numbers begin with zeros, as codes do; if it is one, name it in data.categorical")
+    return _Column(reading.numbers, form, faults, warnings)
+
+
+def _dates(name: str, values: pd.Series, form: str, twin: str | None = None) -> _Column:
+    dates = read_dates(values, form)
+    faults = {
+        int(row): f"column '{name}' holds {values.iloc[row]!r}, not a date ({form})"
+        for row in np.flatnonzero((values != "") & dates.isna())
+    }
+    warnings = []
+    if twin is not None:
+        mend = f"if they are {twin}, set data.dates: {{{name}: '{twin}'}}"
+        warnings.append(f"'{name}': dates are read as {form}; {mend}")
+    return _Column(dates, {"kind": "date", "format": form}, faults, warnings)
+
+
+def _almost(name: str, values: pd.Series, reading: Reading, count: int, stray: int) -> list[str]:
+    """Warn of a category most of whose cells are numbers, or would be but for their units."""
+    looks = values[values != ""].str.fullmatch(r"\W{0,3}[0-9][0-9.,' ]*\s*\S{0,12}").sum()
+    if not count or max(count - stray, looks) < HALF * count:
+        return []
+    others = values[reading.stray[values.index]].value_counts()
+    such = ", ".join(map(repr, others.index[:3]))
+    found = f"{count - stray:,} of {count:,} cells are numbers" if count > stray else "its cells begin with numbers"
+    mend = "name it in data.numeric to have the other rows reported, or in data.categorical if it is right"
+    return [f"'{name}' is taken for a category, though {found}: others are such as {such}; {mend}"]
+
+
+def _decimals(cells: pd.DataFrame, rules: TableRules) -> dict[str, str]:
+    """Tell the decimal mark of each column: its own where its cells prove it, else what the other columns prove."""
+    if rules.decimal != "auto":
+        return dict.fromkeys(cells, rules.decimal)
+    proofs = {name: marks for name, values in cells.items() if len(marks := decimal_marks(values)) == 1}
+    own = {name: next(iter(marks)) for name, marks in proofs.items()}
+    votes = Counter(own.values())
+    common = "," if votes[","] > votes["."] else "."
+    return {name: own.get(name, common) for name in cells}
+
+
+def _warnings(frame: pd.DataFrame, columns: Mapping[str, _Column], rules: TableRules) -> list[str]:
+    warnings = [warning for column in columns.values() for warning in column.warnings]
+    features = [name for name in frame if name != rules.target]
+    if len(frame) < MANY:
+        return warnings
+    different = {name: frame[name].nunique() for name in features}
+    missing = {name: int((frame[name].isna() | (frame[name].astype(str) == "")).sum()) for name in features}
+    empty = [name for name in features if missing[name] == len(frame)]
+    constant = [name for name in features if different[name] == 1 and not missing[name]]
+    texts = [name for name in features if columns[name].form["kind"] == "category"]
+    unique = [name for name in texts if different[name] == len(frame)]
+    counting = [name for name in features if name not in texts and _counts(frame[name])]
+    for what, names in (
+        ("columns that hold nothing", empty),
+        ("columns with the same value in every row, which tell nothing", constant),
+        ("columns with another text in every row, of which nothing is looked up (see data.ignore)", unique),
+        ("columns that count the rows (if they are ids, name them in data.ignore)", counting),
+    ):
+        if names:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            warnings.append(f"{what}: {', '.join(names[:NAMED])}{more}")
+    return warnings
+
+
+def _counts(values: pd.Series) -> bool:
+    """Say whether a column of numbers holds consecutive whole numbers, each once."""
+    if not pd.api.types.is_numeric_dtype(values) or values.isna().any() or values.nunique() < len(values):
+        return False
+    whole = (values % 1 == 0).all()
+    return bool(whole and values.max() - values.min() == len(values) - 1)
+
+
+def _check_names(cells: pd.DataFrame, where: str, rules: TableRules) -> None:
+    if rules.target is not None and rules.target not in cells:
+        hint = did_you_mean(rules.target, list(cells.columns))
+        raise UserError(where, f"no column '{rules.target}', which data.target names{hint}")
+    named: dict[str, Any] = {"ignore": rules.ignore, "numeric": rules.numeric}
+    named |= {"categorical": rules.categorical, "dates": rules.dates}
+    for key, names in named.items():
+        for name in names:
+            if name not in cells:
+                hint = did_you_mean(name, list(cells))
+                raise UserError(where, f"no column '{name}', which data.{key} names{hint}")
+            if name == rules.target and key != "numeric":
+                raise UserError(f"data.{key}", f"names the target '{name}', which is read as a number")

@@ -1,20 +1,38 @@
 """Running text in stretches that are read when they are asked for: text may be far larger than memory."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import codecs
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipelines.data.encodings import HEAD, decode, find_encoding, other_format, plain, wrong_byte
 from pipelines.data.files import UNREADABLE, cause, open_bytes
+from pipelines.data.records import looks_like_json, read_delimited, read_json
 from pipelines.errors import UserError
 
 STRETCH = 4096  # bytes, about: long enough that its first token, which has no context, does not matter
 LEAST_STRETCHES = 200  # of a short text, so that it can be split
 CUT_WITHIN = 512  # bytes before a stretch's end in which a blank or a new line is looked for
+BLOCK = 1 << 20  # bytes that are read at once
+PACKED = {".gz", ".bz2", ".xz", ".zip"}
+JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # what Windows and macOS leave in folders, in lower case
+ROWS = {".csv", ".tsv", ".json", ".jsonl", ".ndjson"}  # of which each row or object may hold a text
+MARKUP = ("<!doctype", "<html", "<?xml", "<mediawiki", "<tmx")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files of text are read."""
+
+    encoding: str = "utf-8"
+    text_key: str = "text"
+    as_written: bool = False
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of a file, from one byte to another; as a `str` it is the text."""
+    r"""A part of a UTF-8 file, from one byte to another; as a `str` it is the text, with `\n` at the ends of lines."""
 
     path: Path
     start: int
@@ -23,55 +41,185 @@ class Stretch:
     def __str__(self) -> str:
         with self.path.open("rb") as file:
             file.seek(self.start)
-            return file.read(self.stop - self.start).decode()
+            return plain(file.read(self.stop - self.start).decode())
 
 
-def text_files(path: Path) -> list[Path]:
-    """List the text files that a path stands for: itself, or all files below a folder, by name.
+@dataclass
+class Found:
+    """The files that names stand for, and those among them that were passed over, with the reason."""
+
+    files: dict[Path, bool]  # file -> whether it was named itself
+    passed_over: list[dict[str, str]] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The stretches of each document, how many characters they have, and what was odd."""
+
+    documents: list[list[Stretch] | list[str]] = field(default_factory=list)
+    characters: int = 0
+    odd: list[str] = field(default_factory=list)
+
+
+class NoTexts(UserError):
+    """Say that a file of rows has no texts by the name that is looked for."""
+
+
+def find_texts(root: Path, names: Sequence[str], as_written: bool) -> Found:
+    """List the text files that names below a folder stand for: files, folders with all below them, and patterns.
+
+    What is no text is passed over in a folder; so are empty, hidden and junk files, without a word.
 
     Raises:
-        UserError: where there is none.
+        UserError: where nothing is found, or a file that is named is no text.
     """
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(str(path), "no such file or folder")
-    found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    if not found:
-        raise UserError(str(path), "holds no file")
+    found = Found({})
+    for name in names:
+        path = root / name
+        # A name may be absolute, which `Path.glob` does not take.
+        matches = sorted(Path(each) for each in glob.glob(str(path), recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
+        if path.is_file():
+            if problem := _no_text(path, as_written):
+                raise UserError(str(path), f"is {problem}")
+            found.files[path] = True
+        elif path.is_dir() or matches:
+            among = [path] if path.is_dir() else matches
+            below = [file for each in among for file in ([each] if each.is_file() else each.rglob("*"))]
+            _look_into(found, path, below, as_written)
+        else:
+            raise UserError(str(path), "no such file or folder")
     return found
 
 
-def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> list[Stretch | str]:
-    """Cut a UTF-8 file into stretches, in order, which join to the whole text. Of a `.gz` file they are in memory.
+def _look_into(found: Found, path: Path, among: Sequence[Path], as_written: bool) -> None:
+    """Add the text files among some below a path."""
+    files = []
+    for file in sorted(among):
+        parts = file.relative_to(path).parts if file.is_relative_to(path) else (file.name,)
+        if any(part.startswith((".", "~$")) or part.lower() in JUNK for part in parts):
+            continue
+        if file.is_symlink() and file.is_dir():
+            found.odd.append(f"{file} is a link to a folder, which is not followed")
+        elif file.is_file() and (problem := _no_text(file, as_written)):
+            found.passed_over.append({"place": str(file), "reason": f"is {problem}"})
+        elif file.is_file() and file.stat().st_size:
+            files.append(file)
+    if not files:
+        others = f"; {len(found.passed_over)} were passed over, such as {_listed(found)}" if found.passed_over else ""
+        raise UserError(str(path), f"holds no text file{others}")
+    found.files |= {file: found.files.get(file, False) for file in files}
+
+
+def _listed(found: Found) -> str:
+    return ", ".join(f"{Path(each['place']).name} ({each['reason']})" for each in found.passed_over[:3])
+
+
+def _no_text(path: Path, as_written: bool) -> str | None:
+    """Say what a file is, where it is no text to learn."""
+    try:
+        with open_bytes(path) as file:
+            head = file.read(HEAD)
+    except UNREADABLE:
+        return None  # said with the reason where it is read
+    if kind := other_format(head):
+        return kind
+    start = head.lstrip(b"\xef\xbb\xbf \r\n\t")[:20].decode("latin-1").lower()
+    if not as_written and (start.startswith(MARKUP) or _kind(path) in (".html", ".htm", ".xml")):
+        return "HTML or XML; take its text out first, or set data.as_written: true to learn the mark-up too"
+    return None
+
+
+def read_texts(found: Found, least: int, how: Reading) -> Texts:
+    """Read the documents of files; of `found` those are passed over that have no texts and were not named themselves.
+
+    `least` is how many stretches there are of a short text.
+
+    Raises:
+        UserError: naming the line of a byte that is none of the encoding, or where a file cannot be read.
+    """
+    read = []
+    for file, named in found.files.items():
+        try:
+            read.append(read_file(file, least, how))
+        except NoTexts as error:
+            if named:
+                raise
+            found.passed_over.append({"place": error.where, "reason": error.problems[0]})
+    documents = [stretches for each in read for stretches in each.documents]
+    odd = [each for part in read for each in part.odd]
+    if found.passed_over:
+        odd.append(f"{len(found.passed_over):,} files were passed over: {_listed(found)}")
+    return Texts(documents, sum(each.characters for each in read), [*found.odd, *odd])
+
+
+def read_file(path: Path, least: int, how: Reading) -> Texts:
+    """Read the documents of a file: itself, or the texts that CSV and JSON call by the name that is looked for."""
+    try:
+        with open_bytes(path) as file:
+            head = file.read(HEAD)
+        found, mark = find_encoding(head, how.encoding)
+        beginning = head[mark:].decode(found, "replace")
+        rows = not how.as_written and (_kind(path) in ROWS or looks_like_json(beginning))
+        if codecs.lookup(found).name == "utf-8" and path.suffix.lower() not in PACKED and not rows:
+            return read_stretches(path, least)
+        with open_bytes(path) as file:
+            text, odd = decode(file.read(), path, how.encoding)
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot be read ({cause(error)})") from None
+    texts = map(plain, _named_texts(text, path, how.text_key)) if rows else [text]
+    texts = [each for each in texts if each.strip()]
+    documents = [cut_text(each, least if len(texts) == 1 else 1) for each in texts]
+    return Texts(documents, sum(map(len, texts)), odd)
+
+
+def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
+    """Give the texts of the rows of a table, or of JSON objects."""
+    json = _kind(path) not in (".csv", ".tsv")
+    try:
+        table = read_json(text, path) if json else read_delimited(text, path)
+    except UserError as error:
+        raise NoTexts(error.where, *error.problems) from None
+    names = table.names or ([cell.strip() for cell in table.rows[0][1]] if table.rows else [])
+    if text_key not in names:
+        there = f"; it has {', '.join(names)}" if names else ""
+        mend = "set data.text_key to a name, or data.as_written: true to learn the file as it is written"
+        raise NoTexts(str(path), f"has no text called '{text_key}'{there}; {mend}")
+    return [cells[names.index(text_key)] for _, cells in table.rows[not json :]]
+
+
+def _kind(path: Path) -> str:
+    return (path.with_suffix("").suffix if path.suffix.lower() in PACKED else path.suffix).lower()
+
+
+def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> Texts:
+    """Cut a UTF-8 file into stretches, in order, which join to the whole text, which is one document.
 
     `least` is how many there are of a short text.
 
     Raises:
-        UserError: naming the line of a byte that is no UTF-8, or where the file cannot be read.
+        UserError: naming the line of a byte that is no UTF-8.
     """
     size = path.stat().st_size
-    try:
-        if path.suffix == ".gz":
-            with open_bytes(path) as file:
-                content = file.read()
-            spans = _cuts(iter([content]), len(content), least)
-            return [_decoded(path, content[start:stop], start) for start, stop in spans]
-        with path.open("rb") as file:
-            spans = list(_cuts(iter(lambda: file.read(1 << 20), b""), size, least))
-        stretches = [Stretch(path, start, stop) for start, stop in spans]
-        with path.open("rb") as file:
-            for stretch in stretches:
-                _decoded(path, file.read(stretch.stop - stretch.start), stretch.start)
-    except UNREADABLE as error:
-        raise UserError(str(path), f"cannot be read ({cause(error)})") from None
-    return stretches
+    with path.open("rb") as file:
+        _, mark = find_encoding(file.read(4), "utf-8")
+        file.seek(mark)
+        spans = list(_cuts(iter(lambda: file.read(BLOCK), b""), size - mark, least))
+    stretches = [Stretch(path, mark + start, mark + stop) for start, stop in spans]
+    characters, nuls, blank = 0, 0, True
+    with path.open("rb") as file:
+        file.seek(mark)
+        for stretch in stretches:
+            text = _decoded(path, file.read(stretch.stop - stretch.start), stretch.start)
+            characters, nuls, blank = characters + len(text), nuls + text.count("\0"), blank and text.isspace()
+    odd = [f"{path} holds NUL characters ({nuls:,}): they are left out"] if nuls else []
+    return Texts([] if blank else [stretches], characters, odd)
 
 
-def cut_text(text: str) -> list[str]:
+def cut_text(text: str, least: int = LEAST_STRETCHES) -> list[str]:
     """Cut a text in memory into stretches, in order, which join to it."""
     content = text.encode()
-    return [content[start:stop].decode() for start, stop in _cuts(iter([content]), len(content), LEAST_STRETCHES)]
+    return [content[start:stop].decode() for start, stop in _cuts(iter([content]), len(content), least)]
 
 
 def _cuts(blocks: Iterator[bytes], size: int, least: int) -> Iterator[tuple[int, int]]:
@@ -88,6 +236,8 @@ def _cuts(blocks: Iterator[bytes], size: int, least: int) -> Iterator[tuple[int,
             stop = near if near > start else start + most
             while rest[stop] & 0xC0 == 0x80 and stop < start + most + 4:  # the middle of a character
                 stop += 1
+            if rest[stop - 1 : stop + 1] == b"\r\n":
+                stop -= 1
             yield at + start, at + stop
             start = stop
         rest, at = rest[start:], at + start
@@ -100,7 +250,6 @@ def _decoded(path: Path, part: bytes, offset: int) -> str:
         return part.decode()
     except UnicodeDecodeError as error:
         place = offset + error.start
-        with open_bytes(path) as file:
-            line = file.read(place).count(b"\n") + 1
-        problem = f"byte 0x{part[error.start]:02x} (the file's byte {place:,}) is no UTF-8"
-        raise UserError(f"{path}:{line}", f"{problem}; convert the file, as by iconv -t UTF-8") from None
+        with path.open("rb") as file:
+            before = file.read(place)
+        raise wrong_byte(path, before, part[error.start], "utf-8") from None

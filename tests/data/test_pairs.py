@@ -4,13 +4,17 @@ import gzip
 
 import pytest
 
-from pipelines.data.pairs import Pair, filter_pairs, read_pairs
+from pipelines.data.pairs import Pair, Reading, filter_pairs, read_pairs
 from pipelines.errors import UserError
 
 TMX = """<?xml version="1.0" encoding="UTF-8"?><tmx version="1.4"><header/><body>
 <tu><tuv xml:lang="en-GB"><seg>A <bpt i="1">&lt;b></bpt><hi>red</hi><ept i="1">&lt;/b></ept>
  cat.</seg></tuv><tuv xml:lang="FR"><seg>Un chat rouge.</seg></tuv></tu>
 <tu><tuv xml:lang="en"><seg>Alone.</seg></tuv></tu></body></tmx>"""
+
+
+def read(path, source, target):
+    return read_pairs(path.parent, [path.name], Reading(source, target)).pairs
 
 
 def texts(pairs):
@@ -20,7 +24,7 @@ def texts(pairs):
 def test_two_files_correspond_line_by_line(tmp_path):
     (tmp_path / "a.en").write_text("one\n\ntwo\u2028three \r\n", encoding="utf-8")
     (tmp_path / "a.fr").write_text("un\ndeux\ntrois", encoding="utf-8")
-    pairs = read_pairs(tmp_path / "a.{language}", "en", "fr")
+    pairs = read(tmp_path / "a.{language}", "en", "fr")
     assert texts(pairs) == [("one", "un"), ("", "deux"), ("two\u2028three", "trois")]
     assert pairs[2].place == f"{tmp_path}/a.en:3"
 
@@ -29,62 +33,62 @@ def test_files_may_be_compressed(tmp_path):
     for language, text in (("en", "one\n"), ("de", "eins\n")):
         with gzip.open(tmp_path / f"a.{language}.gz", "wt") as file:
             file.write(text)
-    assert texts(read_pairs(tmp_path / "a.{language}.gz", "en", "de")) == [("one", "eins")]
+    assert texts(read(tmp_path / "a.{language}.gz", "en", "de")) == [("one", "eins")]
 
 
 def test_a_table_has_two_columns(tmp_path):
     path = tmp_path / "pairs.tsv"
     path.write_text('one\tun\n\n"two\tdeux\tmore\n')
-    assert texts(read_pairs(path, "en", "fr")) == [("one", "un"), ("", ""), ('"two', "deux")]
+    assert texts(read(path, "en", "fr")) == [("one", "un"), ("", ""), ('"two', "deux")]
 
 
 def test_a_memory_has_units(tmp_path):
     path = tmp_path / "memory.tmx"
     path.write_text(TMX)
-    assert texts(read_pairs(path, "en", "fr")) == [("A red cat.", "Un chat rouge."), ("Alone.", "")]
-    assert texts(read_pairs(path, "fr", "en"))[0] == ("Un chat rouge.", "A red cat.")
+    assert texts(read(path, "en", "fr")) == [("A red cat.", "Un chat rouge."), ("Alone.", "")]
+    assert texts(read(path, "fr", "en"))[0] == ("Un chat rouge.", "A red cat.")
 
 
 @pytest.mark.parametrize("encoding", ["UTF-16", "ISO-8859-1"])
 def test_a_memory_says_its_own_encoding_and_may_have_a_namespace(tmp_path, encoding):
     text = TMX.replace("UTF-8", encoding).replace("<tmx", '<tmx xmlns="http://www.lisa.org/tmx14"').replace("Un", "É")
     (tmp_path / "memory.TMX").write_bytes(text.encode(encoding))
-    assert texts(read_pairs(tmp_path / "memory.TMX", "en", "fr"))[0] == ("A red cat.", "É chat rouge.")
+    assert texts(read(tmp_path / "memory.TMX", "en", "fr"))[0] == ("A red cat.", "É chat rouge.")
 
 
 def test_a_memory_may_write_a_region_either_way(tmp_path):
     (tmp_path / "memory.tmx").write_text(TMX.replace("FR", "pt-BR"))
-    assert texts(read_pairs(tmp_path / "memory.tmx", "en", "pt_BR"))[0] == ("A red cat.", "Un chat rouge.")
+    assert texts(read(tmp_path / "memory.tmx", "en", "pt_BR"))[0] == ("A red cat.", "Un chat rouge.")
 
 
 def test_a_language_that_a_memory_lacks_is_named(tmp_path):
     (tmp_path / "memory.tmx").write_text(TMX)
     with pytest.raises(UserError, match="holds nothing in 'de'; it has en, en-gb, fr"):
-        read_pairs(tmp_path / "memory.tmx", "en", "de")
+        read(tmp_path / "memory.tmx", "en", "de")
 
 
 def test_a_damaged_archive_is_named(tmp_path):
     whole = gzip.compress(b"one\tun\n" * 9999)
     (tmp_path / "a.tsv.gz").write_bytes(whole[:60] + b"\xff" * 40 + whole[60:])
     with pytest.raises(UserError, match=r"a\.tsv\.gz: cannot be read"):
-        read_pairs(tmp_path / "a.tsv.gz", "en", "fr")
+        read(tmp_path / "a.tsv.gz", "en", "fr")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "wrong"),
     [
         ("a.{language}", {"a.en": "one\n", "a.fr": "un\ndeux\n"}, "holds 2 lines, but a.en 1"),
-        ("a.{language}", {"a.en": "one\n"}, r"a\.fr: cannot be read as UTF-8 text \(No such file or directory\)"),
+        ("a.{language}", {"a.en": "one\n"}, r"a\.fr: cannot be read \(No such file or directory\)"),
         ("a.tsv", {"a.tsv": "one\tun\ntwo\n"}, "has no tab"),
         ("a.tmx", {"a.tmx": "<tmx><tu>"}, "cannot be read as TMX"),
-        ("a.csv", {"a.csv": "one,un\n"}, "not a .tsv or .tmx file"),
+        ("a.txt", {"a.txt": "one,un\n"}, "is none of .tsv"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, content, wrong):
     for file, text in content.items():
         (tmp_path / file).write_text(text)
     with pytest.raises(UserError, match=wrong):
-        read_pairs(tmp_path / name, "en", "fr")
+        read(tmp_path / name, "en", "fr")
 
 
 def test_bad_pairs_are_left_out_by_rule_and_counted():

@@ -53,11 +53,13 @@ def test_what_was_left_out_is_counted_with_the_first_place():
 
 
 def test_the_lines_name_rows_columns_classes_and_warnings():
-    summary = Summary(counts(8, 1, 1), {"area": "number", "kind": "category"}, {"cat": counts(8, 1, 1)}, ["odd"])
+    facts = {"lengths": "half have up to 9 characters"}
+    summary = Summary(counts(8, 1, 1), {"area": "number", "kind": "category"}, {"cat": counts(8, 1, 1)}, ["odd"], facts)
     assert summary.lines() == [
         "examples  train 8, validation 1, test 1",
         "columns   number (1): area",
         "columns   category (1): kind",
         "class     cat: train 8, validation 1, test 1",
+        "lengths   half have up to 9 characters",
         "warning: odd",
     ]

@@ -6,29 +6,17 @@ import numpy as np
 import pytest
 
 from pipelines.data import fingerprint, row_hashes
-from pipelines.data.tables import TableRules, input_name, line_numbers, read_csv, type_table
+from pipelines.data.cells import read_cells
+from pipelines.data.tables import TableRules, input_name, type_table
 from pipelines.errors import UserError
 
 
-def rules(**changes) -> TableRules:
-    return TableRules(
-        **{
-            "delimiter": ",",
-            "target": "price",
-            "ignore": [],
-            "numeric": [],
-            "categorical": [],
-            "missing": ["", "NA", "?"],
-            "bad_rows": "error",
-            **changes,
-        }
-    )
-
-
-def table(tmp_path, text, delimiter=",", name="t.csv", **changes):
+def table(tmp_path, text, delimiter=",", name="t.csv", encoding="utf-8", **changes):
     path = tmp_path / name
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    return type_table(read_csv(path, delimiter), path, rules(delimiter=delimiter, **changes))
+    rules = TableRules(**{"target": "price", "missing": ["", "NA", "?"], **changes})
+    typed = type_table(read_cells(path, delimiter, encoding, lambda names: "price" in names), rules)
+    return typed.frame, typed.skipped
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
@@ -75,7 +63,7 @@ def test_names_suit_a_signature_and_stay_apart(tmp_path):
 
 @pytest.mark.parametrize("bad_rows", ["error", "skip"])
 def test_a_table_of_which_no_row_can_be_used_says_why(tmp_path, bad_rows):
-    with pytest.raises(UserError, match=r"t\.csv: no row can be used: column 'a' holds 'x', not a number"):
+    with pytest.raises(UserError, match=r"t\.csv:2: no row can be used: column 'a' holds 'x', not a number"):
         table(tmp_path, "a,price\nx,1\n", numeric=["a"], bad_rows=bad_rows)
     with pytest.raises(UserError, match=r"t\.csv:2: column 'a' holds 'x', not a number; mend it"):
         table(tmp_path, "a,price\nx,1\n", numeric=["a"], target=None)
@@ -85,15 +73,15 @@ def test_a_damaged_table_says_so(tmp_path):
     content = bytearray(gzip.compress(b"a,price\n" + b"1,2\n" * 1000))
     content[20] ^= 0xFF
     (tmp_path / "t.csv.gz").write_bytes(content)
-    with pytest.raises(UserError, match="cannot read this table"):
-        read_csv(tmp_path / "t.csv.gz", ",")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_cells(tmp_path / "t.csv.gz", ",", "utf-8", bool)
 
 
 def test_line_numbers_count_lines_and_not_rows(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text('a;b\n1; "x,\ny"\n\n  \n2;z\n')
-    assert len(read_csv(path, ";")) == 2
-    assert line_numbers(path, ";", [0, 1]) == {0: 2, 1: 6}
+    cells = read_cells(path, ";", "utf-8", bool)
+    assert [cells.place(row) for row in (0, 1)] == [f"{path}:2", f"{path}:6"]
 
 
 def test_the_fingerprint_follows_the_content(tmp_path):

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from pipelines.data.texts import STRETCH, cut_text, read_stretches, text_files
+from pipelines.data.texts import STRETCH, Reading, cut_text, find_texts, read_file, read_stretches
 from pipelines.errors import UserError
 
 TEXT = "Caf\u00e9 \u4f60\u597d and then some more words\n" * 40_000  # more than a block, with long characters
@@ -14,7 +14,8 @@ TEXT = "Caf\u00e9 \u4f60\u597d and then some more words\n" * 40_000  # more than
 def test_stretches_join_to_the_text(tmp_path, name):
     path = tmp_path / name
     (gzip.open if name.endswith("gz") else open)(path, "wb").write(TEXT.encode())
-    stretches = [str(stretch) for stretch in read_stretches(path)]
+    (document,) = read_file(path, 200, Reading()).documents
+    stretches = [str(stretch) for stretch in document]
     assert "".join(stretches) == TEXT
     assert max(len(stretch.encode()) for stretch in stretches) <= STRETCH + 4
     assert all(stretch[0] in " \n" for stretch in stretches[1:])
@@ -23,8 +24,8 @@ def test_stretches_join_to_the_text(tmp_path, name):
 def test_a_text_that_need_not_be_split_stands_in_few_stretches(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("some words\n" * 1000)
-    assert len(read_stretches(path)) >= 150
-    assert len(read_stretches(path, least=1)) == 3
+    assert len(read_stretches(path).documents[0]) >= 150
+    assert len(read_stretches(path, least=1).documents[0]) == 3
 
 
 @pytest.mark.parametrize("text", ["", "a", "no blank" * 2000, "\u4f60\u597d" * 9000])
@@ -37,7 +38,7 @@ def test_a_damaged_file_says_so(tmp_path):
     content[20] ^= 0xFF
     (tmp_path / "t.txt.gz").write_bytes(content)
     with pytest.raises(UserError, match=r"t\.txt\.gz: cannot be read"):
-        read_stretches(tmp_path / "t.txt.gz")
+        read_file(tmp_path / "t.txt.gz", 1, Reading())
 
 
 @pytest.mark.parametrize("name", ["b.txt", "b.txt.gz"])
@@ -46,13 +47,13 @@ def test_a_bad_byte_is_named_by_its_line(tmp_path, name):
     with (gzip.open if name.endswith("gz") else open)(path, "wb") as file:
         file.write(b"first line\nsecond \xff line\n")
     with pytest.raises(UserError, match=r"b\.txt(\.gz)?:2: byte 0xff .*no UTF-8"):
-        read_stretches(path)
+        read_file(path, 1, Reading())
 
 
 def test_a_folder_stands_for_its_files_by_name(tmp_path):
     for name in ("b/2.txt", "a.txt", ".hidden"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    assert [path.name for path in text_files(tmp_path)] == ["a.txt", "2.txt"]
+    assert [path.name for path in find_texts(tmp_path, ["."], False).files] == ["a.txt", "2.txt"]
     with pytest.raises(UserError, match="no such file or folder"):
-        text_files(tmp_path / "c")
+        find_texts(tmp_path, ["c"], False)

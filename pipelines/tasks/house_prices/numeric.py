@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.task import Tensors
+from pipelines.tasks.house_prices import dates
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 
 
@@ -24,23 +25,26 @@ def reading(preprocessor: TablePreprocessor) -> dict[str, Any]:
     """Tell a client how to put a house in numbers."""
     rule = (
         "numbers as they are (float32), NaN where missing; of a category its place in this list (int32), from 1, or 0"
-        " where the list does not hold it; a missing category is the text ''"
+        " where the list does not hold it; a missing category is the text ''; of a date the days since 1970-01-01"
+        f" (int32), {dates.NO_DATE} where missing"
     )
     return {"inputs": rule, "categories": categories(preprocessor)}
 
 
 def signature(preprocessor: TablePreprocessor) -> dict[str, tf.TensorSpec]:
-    """Name the columns: float32 numbers, and int32 places."""
+    """Name the columns: float32 numbers, int32 places and days."""
     return {
-        name: tf.TensorSpec([None], tf.int32 if name in preprocessor.text else tf.float32, name=name)
-        for name in preprocessor.signature
+        name: tf.TensorSpec([None], tf.int32 if spec.dtype == tf.string else spec.dtype, name=name)
+        for name, spec in preprocessor.signature.items()
     }
 
 
 def numbers(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
     """Put raw inputs in numbers (B,), each column on its own."""
     known = categories(preprocessor)
-    return {name: _places(raw[name], known[name]) if name in known else raw[name] for name in raw}
+    days = {name: dates.to_days(raw[name]) for name in preprocessor.dates}
+    places = {name: _places(raw[name], known[name]) for name in known}
+    return {name: {**raw, **days, **places}[name] for name in raw}
 
 
 def inputs(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
@@ -50,8 +54,7 @@ def inputs(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
         # Not by one_hot, in which ONNX counts a place of -1 from the end.
         known = {name: len(values) for name, values in categories(preprocessor).items()}
         hot = [raw[name][:, None] == tf.range(1, count + 1) for name, count in known.items() if count]
-        gaps = [tf.math.is_nan(raw[name]) for name in preprocessor.gaps]
-        hot += [tf.stack([gap, ~gap], axis=1) for gap in gaps]
+        hot += [tf.stack([gap, ~gap], axis=1) for gap in preprocessor.missing(raw).values()]
         made["category"] = tf.cast(tf.concat(hot, axis=1), tf.float32)  # in the order of the vocabulary
     return made
 

@@ -18,12 +18,14 @@ from pipelines.batches import tensors
 from pipelines.data.tables import input_name
 from pipelines.errors import UserError, did_you_mean
 from pipelines.task import Preprocessor, Tensors
+from pipelines.tasks.house_prices import dates
 from pipelines.tasks.house_prices.neighbours import KnownHouses, neighbour_labels
 from pipelines.tasks.house_prices.sources import TARGET
 
 QUANTILES = 1001  # points kept of each feature's distribution; models take their bins from them
 SKEWED = 1.0  # skewness from which a column counts as skewed
 KNOWN = "known"  # the category of a number that is there, in a column where some are missing
+UNKNOWN = 0.5  # share of a split's rows with a value that train did not teach, from which it is worth a warning
 ADAPT_BATCH = 256
 
 
@@ -98,48 +100,75 @@ class TablePreprocessor(Preprocessor):
         ]
 
     def adapt(self, train: pd.DataFrame) -> None:
-        """Learn means, deviations, quantiles, vocabularies and the target's scale from the training split."""
+        """Learn means, deviations, quantiles, vocabularies and the target's scale from the training split.
+
+        Raises:
+            UserError: where a setting names no numeric column, the target cannot be scaled so, or no column has
+                anything to learn from.
+        """
         features = train.drop(columns=TARGET)
         numeric = [name for name in features if pd.api.types.is_numeric_dtype(features[name])]
-        text = [name for name in features if name not in numeric]
+        dated = [name for name in features if pd.api.types.is_datetime64_dtype(features[name])]
+        text = [name for name in features if name not in numeric and name not in dated]
         self._check_columns(numeric)
-        if self.target_scaling == "log" and (train[TARGET] <= 0).any():
-            count = int((train[TARGET] <= 0).sum())
-            problem = f"log needs targets above zero, and {count} of those to train on are not; use standard"
-            raise UserError("preprocessing.target_scaling", problem)
-        gaps = [name for name in numeric if train[name].isna().any()]
-        target = np.log(train[TARGET]) if self.target_scaling == "log" else train[TARGET]
-        scale = [target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max()]
+        gaps = [name for name in [*numeric, *dated] if train[name].isna().any() and train[name].notna().any()]
+        vocabulary = self._vocabulary(features, text, gaps)
+        if not vocabulary and not numeric and not dated:
+            problem = f"no column has a value that occurs {self.min_count} times in train: {', '.join(text[:5])}"
+            raise UserError("preprocessing.min_count", f"{problem}; set it lower, or add columns")
         state = {
             "numeric": np.array(numeric, "U"),
+            "dates": np.array(dated, "U"),
             "text": np.array(text, "U"),
             "gaps": np.array(gaps, "U"),
-            "vocabulary": np.array(self._vocabulary(features, text, gaps), "U"),
-            "target": np.array(scale, "float32"),
+            "vocabulary": np.array(vocabulary, "U"),
+            "target": self._target_scale(train[TARGET]),
+            "origin": np.array([_origin(train[name]) for name in numeric], "float64"),
         }
         if self.neighbours:
-            state["houses"] = train[numeric].to_numpy("float32")
+            state["houses"] = (train[numeric] - state["origin"]).to_numpy("float32")
             state["prices"] = train[TARGET].to_numpy("float32")
-            state["spread"] = train[numeric].std(ddof=0).replace(0, 1).to_numpy("float32")
+            state["spread"] = train[numeric].std(ddof=0).replace(0, 1).fillna(1).to_numpy("float32")
         self.restore(state)
         self.restore(state | self._moments(train))
+        self.warnings = self._odd_columns(train, vocabulary)
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over the state of a preprocessor with the same settings."""
-        self.state = dict(state)
-        self._numeric, self.text, self.gaps = (
-            [str(name) for name in state[key]] for key in ("numeric", "text", "gaps")
+        self.state = {"dates": np.array([], "U"), "origin": np.zeros(len(state["numeric"])), **state}
+        self._numeric, self.dates, self.text, self.gaps = (
+            [str(name) for name in self.state[key]] for key in ("numeric", "dates", "text", "gaps")
         )
         if len(state["vocabulary"]):
             vocabulary = [str(value) for value in state["vocabulary"]]
             self.lookups = [keras.layers.StringLookup(vocabulary=vocabulary, output_mode="multi_hot")]
 
+    def surprises(self, split: str, examples: pd.DataFrame) -> list[str]:
+        """Name targets that a logarithm cannot take, and columns most of whose values train did not teach."""
+        added = float(sum(self.state["target"][4:]))
+        low = int((examples[TARGET] + added <= 0).sum()) if self.target_scaling == "log" else 0
+        fits = "preprocessing.target_scaling: log does not suit it"
+        warnings = [f"{low:,} targets of {split} are not above zero, as all of train are: {fits}"] if low else []
+        known = {str(value) for value in self.state["vocabulary"]}
+        for name in self.text:
+            looked_up = {value.partition("=")[2] for value in known if value.startswith(f"{name}=")}
+            share = float((~examples[name].isin(looked_up)).mean())
+            if looked_up and share > UNKNOWN:
+                warnings.append(f"'{name}': {share:.0%} of the rows of {split} hold a value that is not looked up")
+        return warnings
+
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Name the columns: float32 numbers, NaN where missing; texts, '' where missing."""
-        numbers = {name: tf.TensorSpec([None], tf.float32, name=name) for name in self._numeric}
-        texts = {name: tf.TensorSpec([None], tf.string, name=name) for name in self.text}
-        return numbers | texts
+        """Name the columns: numbers, NaN where missing; texts and dates (YYYY-MM-DD), '' where missing.
+
+        Numbers are float32, or float64 where float32 would take different ones for the same.
+        """
+        kinds = {
+            name: tf.float64 if origin else tf.float32
+            for name, origin in zip(self._numeric, self.state["origin"], strict=True)
+        }
+        kinds |= dict.fromkeys([*self.dates, *self.text], tf.string)
+        return {name: tf.TensorSpec([None], kind, name=name) for name, kind in kinds.items()}
 
     @property
     def features(self) -> Features:
@@ -157,47 +186,75 @@ class TablePreprocessor(Preprocessor):
         In training a house is not among its own neighbours, or its price would be its own feature.
         """
         label = self._label(raw[TARGET])
-        return self._inputs(raw, raw[TARGET] if training else None), label[:, None], tf.ones_like(label)
+        own_price = tf.cast(raw[TARGET], tf.float32) if training else None
+        return self._inputs(raw, own_price), label[:, None], tf.ones_like(label)
 
     def scaled(self, raw: Tensors, own_price: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Give `numeric` (B, F), zero where missing; `own_price` (B,) is a training house's."""
         if not len(self.state["mean"]):
             return {}
         values = self._numbers(raw, own_price)
-        missing = tf.math.is_nan(values)  # asked of the numbers as they came
+        # Asked of the numbers as they came; of one that train never had nothing was learnt, so it counts as missing.
+        missing = tf.math.is_nan(values) | self.state.get("absent", False)
         values = tf.clip_by_value(self._normalise(values), -self.numeric_limit, self.numeric_limit)
         return {"numeric": tf.where(missing, 0.0, values)}
 
     def price(self, label: tf.Tensor) -> tf.Tensor:
         """Undo the target's scaling; no answer lies outside the prices of the training split."""
-        mean, deviation, low, high = self.state["target"]
+        mean, deviation, low, high, *added = self.state["target"]
         target = tf.clip_by_value(label * deviation + mean, low, high)
-        return tf.exp(target) if self.target_scaling == "log" else target
+        return tf.exp(target) - sum(added) if self.target_scaling == "log" else target
 
     def _label(self, price: tf.Tensor) -> tf.Tensor:
-        mean, deviation, *_ = self.state["target"]
-        target = tf.math.log(price) if self.target_scaling == "log" else price
-        return (target - mean) / deviation
+        mean, deviation, low, _, *added = self.state["target"]
+        price = tf.cast(price, tf.float32)
+        if self.target_scaling == "log":  # of what is not above zero, though all of train is, take a small price's
+            price = tf.math.log(tf.maximum(price + sum(added), np.exp(low) / 2))
+        return (price - mean) / deviation
+
+    def _target_scale(self, target: pd.Series) -> np.ndarray:
+        """Give mean, deviation, least and most of the scaled target, and what is added before its logarithm."""
+        added = 0.0
+        if self.target_scaling == "log":
+            if (target < 0).any():
+                problem = f"log needs targets of zero or more, and {int((target < 0).sum())} of train are not"
+                raise UserError("preprocessing.target_scaling", f"{problem}; use standard")
+            added = float((target == 0).any())  # counts and rents: log(1 + x)
+            target = np.log(target + added)
+        return np.array([target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max(), added], "float32")
 
     def _inputs(self, raw: Tensors, own_price: tf.Tensor | None) -> Tensors:
         inputs = self.scaled(raw, own_price)
         if self.lookups:
             (lookup,) = self.lookups
             values = [tf.strings.join([f"{name}=", raw[name]]) for name in self.text]
-            values += [tf.where(tf.math.is_nan(raw[name]), f"{name}=", f"{name}={KNOWN}") for name in self.gaps]
+            values += [tf.where(gap, f"{name}=", f"{name}={KNOWN}") for name, gap in self.missing(raw).items()]
             inputs["category"] = lookup(tf.stack(values, axis=1))[:, 1:]  # the first column is 'unknown'
         return inputs
 
+    def missing(self, raw: Tensors) -> dict[str, tf.Tensor]:
+        """Tell of each column with gaps in train where it is missing (B,)."""
+        return {
+            name: _days(raw[name]) == dates.NO_DATE if name in self.dates else tf.math.is_nan(raw[name])
+            for name in self.gaps
+        }
+
     def _numbers(self, raw: Tensors, own_price: tf.Tensor | None) -> tf.Tensor:
-        """Stack the columns, their ratios and the prices of neighbours: (B, F)."""
-        columns = [raw[name] for name in self._numeric]
-        houses = tf.stack(columns, axis=1)
-        columns += [tf.math.divide_no_nan(raw[above], raw[below]) for above, below in self.ratios]
+        """Stack the columns, the parts of dates, ratios and the prices of neighbours: (B, F)."""
+        columns = [
+            tf.cast(tf.cast(raw[name], tf.float64) - origin if origin else raw[name], tf.float32)
+            for name, origin in zip(self._numeric, self.state["origin"], strict=True)
+        ]
+        houses = tf.stack(columns, axis=1) if columns else None
+        columns += [part for name in self.dates for part in dates.calendar(_days(raw[name]))]
+        for pair in self.ratios:
+            above, below = (tf.cast(raw[name], tf.float32) for name in pair)
+            columns.append(tf.math.divide_no_nan(above, below))
         for near in self.neighbours:
             weights = np.array([near["columns"].get(name, 0) for name in self._numeric], "float32")
             known = KnownHouses(self.state["houses"], self.state["prices"], self._label(self.state["prices"]))
             columns += neighbour_labels(houses, own_price, known, weights / self.state["spread"], near["counts"])
-        return tf.stack(columns, axis=1)
+        return tf.stack(columns, axis=1) if columns else tf.zeros([tf.shape(next(iter(raw.values())))[0], 0])
 
     def _normalise(self, values: tf.Tensor) -> tf.Tensor:
         if self.numeric_scaling == "quantile":
@@ -209,11 +266,14 @@ class TablePreprocessor(Preprocessor):
 
     def _moments(self, train: pd.DataFrame) -> dict[str, np.ndarray]:
         rows = tf.data.Dataset.from_tensor_slices(tensors(train)).batch(ADAPT_BATCH)
-        numbers = rows.map(lambda raw: self._numbers(raw, raw[TARGET]), num_parallel_calls=tf.data.AUTOTUNE)
+        numbers = rows.map(lambda raw: self._numbers(raw, tf.cast(raw[TARGET], tf.float32)), tf.data.AUTOTUNE)
         values = np.concatenate([batch.numpy() for batch in numbers]).astype("float64")
+        absent = np.isnan(values).all(axis=0)
+        values[:, absent] = 0.0
         at = np.linspace(0, 1, QUANTILES)
         self.state["raw_quantiles"] = np.nanquantile(values, at, axis=0).T.astype("float32")
-        self.state["skewed"] = (pd.DataFrame(values).skew().to_numpy() > SKEWED) & (np.nanmin(values, axis=0) >= 0)
+        skewness = pd.DataFrame(values).skew().to_numpy("float64")
+        self.state["skewed"] = (skewness > SKEWED) & (np.nanmin(values, axis=0) >= 0)
         self.state["mean"], self.state["deviation"] = np.float32(0), np.float32(1)
         scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
         mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
@@ -221,7 +281,7 @@ class TablePreprocessor(Preprocessor):
         quantiles = np.nanquantile((scaled - mean) / deviation, at, axis=0).T
         arrays = {"mean": mean, "deviation": deviation, "quantiles": quantiles}
         learnt = {name: array.astype("float32") for name, array in arrays.items()}
-        return learnt | {key: self.state[key] for key in ("raw_quantiles", "skewed")}
+        return learnt | {"absent": absent} | {key: self.state[key] for key in ("raw_quantiles", "skewed")}
 
     def _vocabulary(self, features: pd.DataFrame, text: list[str], gaps: list[str]) -> list[str]:
         vocabulary = []
@@ -230,6 +290,17 @@ class TablePreprocessor(Preprocessor):
             frequent = counts.index[counts >= self.min_count]
             vocabulary += [f"{name}={value}" for value in frequent[: self.max_categories]]
         return vocabulary + [f"{name}={value}" for name in gaps for value in ("", KNOWN)]
+
+    def _odd_columns(self, train: pd.DataFrame, vocabulary: list[str]) -> list[str]:
+        empty = [name for name in train if train[name].isna().all() or (train[name].astype(str) == "").all()]
+        looked_up = {value.partition("=")[0] for value in vocabulary}
+        lost = [name for name in self.text if name not in looked_up and name not in empty]
+        warnings = [f"'{name}' has no value in train: it counts as missing everywhere" for name in empty]
+        return warnings + [
+            f"'{name}': none of its {train[name].nunique():,} values occurs {self.min_count} times in train"
+            " (preprocessing.min_count), so none is looked up"
+            for name in lost
+        ]
 
     def _check_columns(self, numeric: list[str]) -> None:
         named = {
@@ -241,6 +312,18 @@ class TablePreprocessor(Preprocessor):
                 if name not in numeric:
                     hint = did_you_mean(name, numeric)
                     raise UserError(f"preprocessing.{setting}", f"no numeric column '{name}'{hint}")
+
+
+def _days(date: tf.Tensor) -> tf.Tensor:
+    """Give days (B,) of a date that is a text, or days already."""
+    return dates.to_days(date) if date.dtype == tf.string else date
+
+
+def _origin(values: pd.Series) -> float:
+    """Give what is taken off a column so that float32 tells its values apart; 0 where it does as they are."""
+    known = values.dropna()
+    least = float(known.min()) if len(known) else 0.0
+    return least if known.astype("float32").nunique() < (known - least).astype("float32").nunique() else 0.0
 
 
 def _ranks(values: tf.Tensor, quantiles: np.ndarray) -> tf.Tensor:

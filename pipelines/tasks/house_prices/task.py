@@ -1,6 +1,5 @@
 """The house-price task: what the line needs to know of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Annotated, Any
@@ -13,10 +12,9 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.data.tables import TableRules, input_name, read_csv, type_table
-from pipelines.errors import UserError, did_you_mean
 from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.house_prices import numeric, sources
+from pipelines.tasks.house_prices.inputs import read_houses
 from pipelines.tasks.house_prices.models import MODELS
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 from pipelines.tasks.house_prices.sources import TARGET
@@ -46,8 +44,10 @@ class HousePrices(Task):
     preprocessor = TablePreprocessor
     models = MODELS
     losses = {"squared_error": squared_error, "absolute_error": absolute_error, "huber": huber}
-    reading = ("delimiter", "missing")
     metrics = {"rmse": "min", "mae": "min", "r2": "max", "rmsle": "min"}
+    main_metric = staticmethod(
+        lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
+    )
     limits = (
         "- It knows the prices of the place and time that its table is of; elsewhere and later they are others.\n"
         "- No answer lies outside the prices that it was trained on, however large or small a house is.\n"
@@ -73,9 +73,14 @@ class HousePrices(Task):
         )
 
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compute rmse and mae in the target's unit, r2, and rmsle, for which negative prices count as zero."""
+        """Compute rmse and mae in the target's unit, r2, and rmsle, for which negative answers count as zero.
+
+        r2 is NaN for a single example, rmsle where a target is negative.
+        """
         true, price = examples[TARGET].to_numpy(), answers["price"].astype("float64")
-        log_error = metrics.root_mean_squared_log_error(np.maximum(true, 0), np.maximum(price, 0))
+        log_error = float("nan")
+        if (true >= 0).all():
+            log_error = metrics.root_mean_squared_log_error(true, np.maximum(price, 0))
         return {
             "rmse": float(metrics.root_mean_squared_error(true, price)),
             "mae": float(metrics.mean_absolute_error(true, price)),
@@ -94,57 +99,22 @@ class HousePrices(Task):
         true, price = examples[TARGET].to_numpy(), answers["price"]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
 
+    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+        """Write dates as clients send them."""
+        dates = examples.select_dtypes("datetime").columns
+        return examples.assign(**{name: examples[name].dt.strftime("%Y-%m-%d").fillna("") for name in dates})
+
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read houses as JSON objects, one an input, or the rows of a CSV file; what is left out is missing."""
-        tables = [_read_object(text, columns) for text in inputs]
-        if file is not None:
-            tables.append(_read_table(file, columns, **reading))
-        return pd.concat(tables, ignore_index=True)
+        """Read houses as JSON objects, one an input, or the rows of a table.
+
+        Columns have to be those of training; one may be left out where training saw it missing.
+        """
+        return read_houses(inputs, file, columns, reading)
 
 
 TASK = HousePrices()
-
-
-def _read_object(text: str, columns: Mapping[str, type]) -> pd.DataFrame:
-    where = f"input {text[:60]!r}"
-    try:
-        house = json.loads(text)
-    except json.JSONDecodeError:
-        house = None
-    if not isinstance(house, dict):
-        first = next(iter(columns))
-        raise UserError(where, f"a house is a JSON object of its columns, such as '{{\"{first}\": ...}}'")
-    names = {given: input_name(given) for given in house}
-    if len(set(names.values())) < len(names):
-        raise UserError(where, f"gives a column twice: {', '.join(map(repr, house))}")
-    row = {name: [float("nan") if kind is float else ""] for name, kind in columns.items()}
-    for given, value in house.items():
-        name = names[given]
-        if name not in columns:
-            raise UserError(where, f"unknown column '{given}'{did_you_mean(name, list(columns))}")
-        if value is None:
-            continue
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if columns[name] is float and not number:
-            raise UserError(where, f"'{given}' takes a number, not {value!r}")
-        row[name] = [float(value) if columns[name] is float else str(value)]
-    return pd.DataFrame(row)
-
-
-def _read_table(
-    file: str, columns: Mapping[str, type], delimiter: str = ",", missing: Sequence[str] = ("", "NA")
-) -> pd.DataFrame:
-    text = read_csv(file, delimiter)
-    if not set(columns) & set(text):
-        raise UserError(
-            file, f"none of its columns is known (delimiter {delimiter!r}); wanted: {', '.join(sorted(columns))}"
-        )
-    text = text.reindex(columns=list(columns), fill_value="")
-    numeric = [name for name, kind in columns.items() if kind is float]
-    categorical = [name for name in columns if name not in numeric]
-    return type_table(text, file, TableRules(delimiter, None, (), numeric, categorical, missing, "error"))[0]
 
 
 def _against(true: np.ndarray, price: np.ndarray) -> Figure:

@@ -15,7 +15,7 @@ from pipelines.tasks.language_model.networks import LanguageModel
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tasks.language_model.sources import TEXT
 
-ORDERS = {"byte": 6, "character": 6, "word": 3, "subword": 3}  # beyond these, more counts gain little
+ORDERS = {"byte": 6, "character": 6, "word": 3, "subword": 3, "token": 3}  # beyond these, more counts gain little
 COUNTED = 5_000_000  # tokens of train
 NEAREST, SHOWN_WORDS, DRAWN, ATTENDED = 6, 40, 300, 32
 ANALOGIES = (  # a is to b as c is to what a reader of English would say (Mikolov et al. 2013)
@@ -41,7 +41,7 @@ def draw_pictures(
     pictures: dict[str, Figure | str] = {"beside_counts": _beside_counts(preprocessor, examples, answers)}
     if not isinstance(model, LanguageModel):  # counts have no more to show
         return pictures
-    if preprocessor.level in ("word", "subword"):
+    if preprocessor.level in ("word", "subword", "token"):
         vectors = model.embedding.get_weights()[0]
         pictures |= {"embeddings": _map(vectors, preprocessor), "neighbours": _neighbours(vectors, preprocessor)}
     line = max(str(examples[TEXT].iloc[0]).splitlines(), key=len).strip()  # words rather than the blanks around them

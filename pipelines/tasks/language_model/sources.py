@@ -1,7 +1,7 @@
 """Where text comes from: Python's own language reference, files, TensorFlow Datasets."""
 
 import pydoc_data.topics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Unpack
 
@@ -9,12 +9,16 @@ import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
-from pipelines.data.files import Root, Split, paths_by_split
-from pipelines.data.texts import LEAST_STRETCHES, Stretch, cut_text, read_stretches, text_files
+from pipelines.data.encodings import Encoding
+from pipelines.data.files import Root, Split, names_by_split
+from pipelines.data.languages import parts_words
+from pipelines.data.texts import LEAST_STRETCHES, Reading, Stretch, Texts, cut_text, find_texts, read_texts
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
 
 TEXT = "text"
+SAMPLE = 50  # stretches that tell whether blanks part words
+Names = Annotated[list[str], Field(min_length=1)]
 DOCUMENT = "document"  # a number: stretches of one document follow each other
 
 
@@ -29,32 +33,46 @@ def files(
     *,
     root: Root,
     path: Annotated[
-        str | dict[Split, str | Annotated[list[str], Field(min_length=1)]],
+        str | Names | dict[Split, str | Names],
         Field(
-            description="a text file, or a folder of which every file counts, to be split by position; or such, or"
-            " several, a split by name; UTF-8, .gz is read too"
+            description="text files, to be split by position, or those of each split by name: a file, a folder of which"
+            " every text counts, a pattern such as books/*.txt, or a list of these; .gz is read too"
         ),
     ],
+    encoding: Encoding = "utf-8",
+    text_key: Annotated[
+        str, Field(description="column of CSV files or key of JSON objects whose texts are read, each one document")
+    ] = "text",
+    as_written: Annotated[
+        bool, Field(description="learn HTML, XML, CSV and JSON files as they are written, mark-up and all")
+    ] = False,
 ) -> Source:
     """Read text files, each one document."""
-    if isinstance(path, dict):
-        paths_by_split("", dict.fromkeys(path, ""))
-    by_split = (
-        {"all": [path]} if isinstance(path, str) else {s: [p] if isinstance(p, str) else p for s, p in path.items()}
-    )
-    found = {
-        split: [file for name in each for file in text_files(Path(root) / name)] for split, each in by_split.items()
-    }
+    names, how = names_by_split(path), Reading(encoding, text_key, as_written)
+    found = {split: find_texts(Path(root), each, as_written) for split, each in names.items()}
     # What no split is cut off from can stand in longer stretches, of which fewer tokens lack what comes before.
     least = dict.fromkeys(("validation", "test"), 1)
-    tables = {
-        split: _table(read_stretches(file, least.get(split, LEAST_STRETCHES)) for file in each)
-        for split, each in found.items()
-    }
+    read = {split: read_texts(each, least.get(split, LEAST_STRETCHES), how) for split, each in found.items()}
+    tables = {split: _table(texts.documents) for split, texts in read.items()}
     for split, table in tables.items():
         if table.empty:
-            raise UserError(str(Path(root) / by_split[split][0]), "holds no text")
-    return Source(tables, {"files": {split: [str(file) for file in each] for split, each in found.items()}})
+            raise UserError(str(Path(root) / names[split][0]), "holds no text")
+    origin = {"files": {split: [str(file) for file in each.files] for split, each in found.items()}}
+    passed_over = [file for each in found.values() for file in each.passed_over]
+    odd = list(dict.fromkeys(each for texts in read.values() for each in texts.odd))
+    if passed_over:
+        origin["passed_over"] = [f"{file['place']}: {file['reason']}" for file in passed_over]
+    return Source(tables, origin, warnings=odd, facts=_facts(tables, read))
+
+
+def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dict[str, str]:
+    """Say how much text there is, and where it has no words between blanks."""
+    counts = [f"{name} {len(each.documents):,} with {each.characters:,} characters" for name, each in read.items()]
+    facts = {"documents": ", ".join(counts)}
+    some = next(iter(tables.values()))[TEXT]
+    if not parts_words([str(text) for text in some.iloc[:: -(-len(some) // SAMPLE)]]):
+        facts["words"] = "are not parted by blanks, so that word_perplexity is not given"
+    return facts
 
 
 def tfds(

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from pipelines.batches import padded
 from pipelines.data.files import read_lines
+from pipelines.data.languages import parts_words
 from pipelines.decoding import MOST_BEAMS, MOST_TEMPERATURE, MOST_TOKENS, Choice, GenerativeModel, bounded, decoding
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
 from pipelines.tasks.language_model import sources
@@ -133,14 +134,16 @@ class LanguageModelTask(Task):
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute the loss in nats a token, bits a character, perplexities and accuracies."""
         total = {name: float(np.sum(values, dtype=np.float64)) for name, values in answers.items()}
-        words = sum(len(str(text).split()) for text in examples[TEXT])
+        texts = [str(text) for text in examples[TEXT]]
+        # Where no blank parts words, a perplexity of them would say nothing.
+        words = max(1, sum(len(text.split()) for text in texts)) if parts_words(texts) else np.nan
         tokens = max(total["tokens"], 1)
         with np.errstate(over="ignore"):
             return {
                 "loss": total["nats"] / tokens,
                 "bits_per_character": total["nats"] / np.log(2) / max(total["characters"], 1),
                 "perplexity": float(np.exp(total["nats"] / tokens)),
-                "word_perplexity": float(np.exp(min(total["nats"] / max(words, 1), 700))),
+                "word_perplexity": float(np.exp(np.minimum(total["nats"] / words, 700))),
                 "top_1_accuracy": total["top_1"] / tokens,
                 "top_5_accuracy": total["top_5"] / tokens,
             }

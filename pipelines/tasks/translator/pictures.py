@@ -11,12 +11,13 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from pipelines.attention_maps import draw_attention
 from pipelines.batches import padded
+from pipelines.data.languages import parts_words
 from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
-from pipelines.tasks.translator.scores import signatures
+from pipelines.tasks.translator.scores import choose_tokens, signatures
 from pipelines.tasks.translator.searching import look
 from pipelines.tasks.translator.translation import Translator
 
-BINS = (0, 3, 6, 10, 15, 20, 30, 50)  # words of the source, from this many on
+BINS = (0, 3, 6, 10, 15, 20, 30, 50)  # words of the source, or characters without blanks, from this many on
 SHOWN = 50  # sentences of a page
 DRAWN_TOKENS = 16  # of the source, at the most, where attention is drawn
 
@@ -42,20 +43,22 @@ def draw_pictures(
 
 def draw_bleu_by_length(table: pd.DataFrame) -> Figure:
     """Draw the BLEU of sentences of about the same length, with how many there are."""
-    words = table[SOURCE].str.split().map(len)
-    place = np.digitize(words, BINS) - 1
+    words = parts_words(table[SOURCE].tolist())
+    place = np.digitize((table[SOURCE].str.split() if words else table[SOURCE]).map(len), BINS) - 1
+    tokens = choose_tokens(table[TARGET].tolist())
     names, scores = [], []
     for at in np.unique(place):
         part = table[place == at]
         until = f"-{BINS[at + 1] - 1}" if at + 1 < len(BINS) else "+"
         names.append(f"{BINS[at]}{until}\n({len(part)})")
         # Where no sentence has four words, only shorter n-grams count: a perfect one would have no BLEU.
-        bleu = BLEU(effective_order=True)
+        bleu = BLEU(effective_order=True, tokenize=tokens)
         scores.append(bleu.corpus_score(part["translation"].tolist(), [part[TARGET].tolist()]).score)
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     axes.bar_label(axes.bar(names, scores), fmt="%.1f")
-    axes.set(title="BLEU by length on test", xlabel="words of the source (sentences)", ylabel="BLEU, effective order")
+    unit = "words" if words else "characters"
+    axes.set(title="BLEU by length on test", xlabel=f"{unit} of the source (sentences)", ylabel="BLEU, effective order")
     axes.margins(y=0.12)
     return figure
 
@@ -67,7 +70,8 @@ def _page(title: str, table: pd.DataFrame) -> str:
     style = "body { font: 15px/1.5 system-ui, sans-serif; max-width: 80em; margin: 2em auto } th { text-align: left }"
     cells = "th, td { vertical-align: top; padding: 0.3em 1em 0.3em 0; border-bottom: 1px solid #ddd }"
     heads = "<tr><th>source</th><th>translation</th><th>reference</th><th>chrF</th></tr>"
-    how = escape("; ".join(f"{name}: {signature}" for name, signature in signatures().items()))
+    used = signatures(table[TARGET].tolist())
+    how = escape("; ".join(f"{name}: {signature}" for name, signature in used.items()))
     return (
         f"{head}{style} {cells}</style></head><body><h1>{title}</h1><table>{heads}{rows}</table><p>Metrics: {how}</p>"
         "</body></html>\n"

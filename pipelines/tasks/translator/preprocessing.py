@@ -49,12 +49,13 @@ class PairPreprocessor(Preprocessor):
                 ge=0,
                 le=1,
                 description="splits of a token in two that are tokens too, tried in training for each token, about;"
-                " drawn anew for each mini-batch (Sims et al. 2025); 0: none; bytes and characters have none",
+                " drawn anew for each mini-batch (Sims et al. 2025); 0: none; only words and subwords have some",
             ),
         ] = 0.0,
     ):
         self.settings = (level, vocabulary, algorithm, split_digits)
-        self.split_tokens = split_tokens
+        # Halves of what stands between blanks would be written with a blank between them.
+        self.split_tokens = 0.0 if level == "token" else split_tokens
         self.shared, self.lower_case, self.longest = shared, lower_case, longest
 
     def adapt(self, train: pd.DataFrame) -> None:

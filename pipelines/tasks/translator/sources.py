@@ -1,19 +1,24 @@
 """Where pairs of texts come from: phrases that CLDR knows in many languages, files, TensorFlow Datasets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Unpack
 
 import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
-from pipelines.data.files import Root, Split, paths_by_split
-from pipelines.data.pairs import Filters, Pair, filter_pairs, read_pairs
+from pipelines.data.encodings import Encoding
+from pipelines.data.files import Root, Split, names_by_split
+from pipelines.data.pairs import Column, Filters, Pair, Reading, filter_pairs, read_pairs
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
 from pipelines.tasks.translator.phrases import make_phrases
 from pipelines.tasks.translator.preprocessing import SOURCE, TARGET
+from pipelines.tasks.translator.scores import about_tokens
 
+Names = Annotated[list[str], Field(min_length=1)]
 From = Annotated[str, Field(description="language that is translated from, such as en")]
 To = Annotated[str, Field(description="language that is translated to, such as fr")]
 
@@ -40,19 +45,29 @@ def files(
     to_language: To,
     root: Root,
     path: Annotated[
-        str | dict[Split, str],
+        str | Names | dict[Split, str | Names],
         Field(
-            description="of all pairs, or of each split: two files with a text on each line, as corpus.{language}; a"
-            " .tsv file, source and target being its first two columns; or a .tmx file. UTF-8, .gz is read too"
+            description="of all pairs, or of each split: two files with a text on each line, as [corpus.en, corpus.fr]"
+            " or corpus.{language}; or one or several files of pairs: .tsv, .csv, .jsonl, .json or .tmx. .gz is read"
+            " too"
         ),
     ],
+    encoding: Encoding = "utf-8",
+    source_column: Column = None,
+    target_column: Column = None,
+    unescape: Annotated[
+        bool, Field(description="turn HTML entities of all pairs, such as &quot;, into the characters they mean")
+    ] = True,
     **filters: Unpack[Filters],
 ) -> Source:
     """Read pairs of texts; what train, or a file of all pairs, holds beyond the filters' rules is left out."""
-    paths = paths_by_split(root, path)
-    pairs = {split: read_pairs(file, from_language, to_language) for split, file in paths.items()}
-    found = {split: str(file) for split, file in paths.items()}
-    return _source(pairs, filters, {**_languages(from_language, to_language), "files": found}, found)
+    names = names_by_split(path)
+    how = Reading(from_language, to_language, encoding, source_column, target_column, unescape)
+    read = {split: read_pairs(Path(root), files, how) for split, files in names.items()}
+    found = {split: ", ".join(str(Path(root) / file) for file in files) for split, files in names.items()}
+    odd = list(dict.fromkeys(each for part in read.values() for each in part.odd))
+    pairs = {split: part.pairs for split, part in read.items()}
+    return _source(pairs, filters, {**_languages(from_language, to_language), "files": found}, found, odd)
 
 
 class PreparedPairs(Prepared, Filters):
@@ -74,7 +89,11 @@ def tfds(*, from_language: From, to_language: To, **settings: Unpack[PreparedPai
 
 
 def _source(
-    read: Mapping[str, list[Pair]], filters: Filters, origin: Mapping[str, Any], names: Mapping[str, str]
+    read: Mapping[str, list[Pair]],
+    filters: Filters,
+    origin: Mapping[str, Any],
+    names: Mapping[str, str],
+    odd: Sequence[str] = (),
 ) -> Source:
     """Leave out of train, or of all, what the rules say, and count it."""
     tables, skipped, counts = {}, [], {}
@@ -84,7 +103,18 @@ def _source(
         if not pairs:
             raise UserError(names[split], "holds no pair of texts that can be used")
         tables[split] = pd.DataFrame({SOURCE: [p.source for p in pairs], TARGET: [p.target for p in pairs]})
-    return Source(tables, {**origin, "left_out": counts}, skipped)
+    facts = _facts(next(iter(tables.values())), origin["from_language"], origin["to_language"])
+    if counts:
+        facts["left out"] = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
+    return Source(tables, {**origin, "left_out": counts}, skipped, warnings=list(odd), facts=facts)
+
+
+def _facts(table: pd.DataFrame, from_language: str, to_language: str) -> dict[str, str]:
+    """Say how long both sides are, and what BLEU counts where blanks part no words."""
+    lengths = [f"{median(table[side].map(len)):,.0f}" for side in (SOURCE, TARGET)]
+    facts = {"lengths": f"half of the texts have up to {lengths[0]} characters in {from_language}, {lengths[1]} in"}
+    facts["lengths"] += f" {to_language}"
+    return facts | about_tokens(table[TARGET].tolist())
 
 
 def _languages(from_language: str, to_language: str) -> dict[str, str]:

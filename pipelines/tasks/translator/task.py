@@ -18,7 +18,7 @@ from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.pictures import draw_pictures
-from pipelines.tasks.translator.preprocessing import SOURCE, PairPreprocessor
+from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
 from pipelines.tasks.translator.scores import score_translations, signatures
 from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator
@@ -95,10 +95,9 @@ class TranslatorTask(Task):
             "attention": Endpoint(lambda raw: look(model, preprocessor, source(raw)), text),
         }
 
-    @property
-    def signatures(self) -> dict[str, str]:
+    def signatures(self, examples: pd.DataFrame) -> dict[str, str]:
         """Give sacrebleu's signatures."""
-        return signatures()
+        return signatures(examples[TARGET].tolist())
 
     def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Round the score."""

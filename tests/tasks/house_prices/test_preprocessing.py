@@ -73,9 +73,69 @@ def test_a_price_is_scaled_and_back(train, scaling):
     assert weights.numpy().tolist() == [1, 1, 1, 1]
 
 
-def test_log_scaling_needs_prices_above_zero(train):
-    with pytest.raises(UserError, match="log needs targets above zero"):
-        adapted(train.assign(price=[0.0, 1.0, 2.0, 3.0]), target_scaling="log")
+def test_log_scaling_takes_zeros_and_refuses_targets_below(train):
+    counts = train.assign(price=[0.0, 1.0, 2.0, 3.0])
+    preprocessor = adapted(counts, target_scaling="log")
+    label = preprocessor.example(tensors(counts), training=True)[1][:, 0]
+    np.testing.assert_allclose(preprocessor.price(label), counts["price"], atol=1e-5)
+    with pytest.raises(UserError, match="log needs targets of zero or more, and 1 of train are not"):
+        adapted(train.assign(price=[-1.0, 1.0, 2.0, 3.0]), target_scaling="log")
+
+
+def test_a_target_of_zero_that_train_lacks_has_a_finite_label_under_log(train):
+    preprocessor = adapted(train, target_scaling="log")
+    strange = train.assign(price=[0.0, -5.0, 10.0, 20.0])
+    label = preprocessor.example(tensors(strange), training=False)[1][:, 0].numpy()
+    assert np.isfinite(label).all() and (label[:2] < label[2]).all()
+
+
+def test_numbers_that_float32_takes_for_the_same_are_told_apart():
+    stamps = 1.7e9 + 20.0 * np.arange(40)
+    table = pd.DataFrame({"at": stamps, "area": np.arange(40.0), "price": np.arange(1.0, 41)})
+    preprocessor = adapted(table, numeric_scaling="standard")
+    assert {name: spec.dtype.name for name, spec in preprocessor.signature.items()} == {
+        "at": "float64",
+        "area": "float32",
+    }
+    values = preprocessor.inputs(tensors(table))["numeric"].numpy()
+    np.testing.assert_allclose(values[:, 0], values[:, 1], atol=1e-5)
+
+
+def test_a_date_becomes_its_parts_and_a_missing_one_is_told_apart():
+    days = pd.Series(pd.date_range("2023-12-25", periods=40, freq="9D").astype("datetime64[s]"))
+    table = pd.DataFrame({"sold": days, "price": np.arange(1.0, 41)})
+    table.loc[3, "sold"] = pd.NaT
+    preprocessor = adapted(table, numeric_scaling="standard", numeric_limit=9.0)
+    inputs = preprocessor.inputs(tensors(table))
+    values = inputs["numeric"].numpy() * preprocessor.state["deviation"] + preprocessor.state["mean"]
+    parts = table["sold"].dt
+    known = table["sold"].notna()
+    wanted = np.stack([parts.year, parts.month, parts.day, parts.weekday, (table["sold"] - pd.Timestamp(0)).dt.days], 1)
+    np.testing.assert_allclose(values[known], wanted[known], rtol=1e-4, atol=1e-3)
+    assert inputs["numeric"][3].numpy().tolist() == [0.0] * 5
+    assert inputs["category"][3].numpy().tolist() != inputs["category"][4].numpy().tolist()
+
+
+def test_a_column_without_a_value_in_train_counts_as_missing_whatever_it_holds_later(train):
+    empty = train.assign(lot=np.nan)
+    preprocessor = adapted(empty)
+    assert any("'lot' has no value in train" in warning for warning in preprocessor.warnings)
+    known, unknown = (preprocessor.inputs(tensors(empty.assign(lot=lot)))["numeric"] for lot in (7.5, np.nan))
+    np.testing.assert_array_equal(known, unknown)
+
+
+def test_a_table_of_categories_alone_is_learnt_from():
+    table = pd.DataFrame({"kind": ["a", "b"] * 5, "price": np.arange(1.0, 11)})
+    preprocessor = adapted(table)
+    assert preprocessor.features.numeric == 0
+    assert list(preprocessor.inputs(tensors(table))) == ["category"]
+
+
+def test_columns_of_which_nothing_is_looked_up_are_named_and_alone_refused():
+    table = pd.DataFrame({"id": list("abcdefghij"), "area": np.arange(10.0), "price": np.arange(1.0, 11)})
+    assert any("'id': none of its 10 values" in warning for warning in adapted(table, min_count=2).warnings)
+    with pytest.raises(UserError, match=r"preprocessing\.min_count: no column has a value that occurs 2 times"):
+        adapted(table.drop(columns="area"), min_count=2)
 
 
 def test_ratios_are_features_and_zero_over_zero_is_zero():

@@ -37,6 +37,18 @@ RUNGS = {
 }
 
 
+def test_embeddings_are_drawn_from_the_seed_that_is_set():
+    def embeddings(seed):
+        keras.utils.set_random_seed(seed)
+        built = MODELS["transformer"](FEATURES, **BLOCKS, positions="learned")
+        return [weight.numpy() for weight in built.weights if "embedding" in weight.path]
+
+    first, again, other = embeddings(0), embeddings(0), embeddings(1)
+    assert len(first) == 2  # of tokens and of positions
+    for one, same, differs in zip(first, again, other, strict=True):
+        assert np.array_equal(one, same) and not np.array_equal(one, differs)
+
+
 def make(rung):
     keras.utils.set_random_seed(0)
     name, settings = RUNGS[rung]

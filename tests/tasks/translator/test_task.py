@@ -12,6 +12,7 @@ from conftest import invoke, sets
 
 from pipelines.attention_maps import write_attention
 from pipelines.tasks.translator.pictures import draw_bleu_by_length
+from pipelines.tasks.translator.scores import about_tokens
 from pipelines.tasks.translator.task import MEASURED, TASK
 
 CONFIG = Path(__file__).parents[3] / "configs" / "translator.yaml"
@@ -168,3 +169,24 @@ def test_all_of_test_is_measured_and_some_of_a_large_train():
     many = pd.DataFrame({"source": ["x"] * 10_000, "target": ["y"] * 10_000})
     assert len(TASK.measured("test", many)) == 10_000
     assert len(TASK.measured("train", many)) <= MEASURED
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "packages"),
+    [
+        ("Das ist ein kurzer Satz.", "tok:13a", ""),
+        ("这是一个很长的中文句子，没有空格。还有一句。", "tok:zh", "'zh'"),
+        ("これは日本語の長い文章です。東京に行きます。", "tok:char", "sacrebleu[ja]"),
+        ("이것은 한국어로 쓴 문장입니다 그리고 조금 깁니다", "tok:char", "sacrebleu[ko]"),
+        ("นี่คือประโยคภาษาไทยที่ยาวมาก", "tok:char", "'char'"),
+    ],
+)
+def test_bleu_counts_what_is_a_token_in_the_target_s_script_and_says_so(text, tokens, packages, monkeypatch):
+    monkeypatch.setattr("pipelines.tasks.translator.scores.find_spec", lambda name: None)  # no MeCab
+    references = pd.DataFrame({"source": ["x"] * 5, "target": [text] * 5})
+    signatures = TASK.signatures(references)
+    assert tokens in signatures["bleu"] and tokens in signatures["bleu_lower"]
+    said = about_tokens(references["target"].tolist())
+    assert packages in said["bleu"] if packages else not said
+    almost = {"translation": np.array([text[:-6].encode()] * 5), "nats": np.ones(5), "tokens": np.ones(5)}
+    assert 30 < TASK.score(references, almost)["bleu"] < 100

@@ -1,0 +1,302 @@
+"""Tables as text: every cell a string with the place that it comes from, from CSV, Excel, Parquet and JSON files."""
+
+import csv
+import io
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+
+from pipelines.data.encodings import read_text
+from pipelines.data.files import UNREADABLE, cause, unpacked_suffix
+from pipelines.errors import UserError
+
+DELIMITERS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}  # what `auto` looks for, and how they are written
+PREAMBLE = 20  # first rows among which a header is looked for
+AGREEING = 0.8  # share of them that a delimiter has to cut into as many cells as the first
+LOOKED_AT = 100  # first rows by which a delimiter is told
+AT_ONCE = 50_000  # rows parsed before they are packed: Python's strings take ten times the space
+ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
+TABLES = "'keras-task-pipelines[tables]'"
+Rows = Iterator[tuple[int, list[str]]]  # each with the line on which it begins
+csv.field_size_limit(1 << 24)  # characters of a cell: far more than text that belongs in a table
+
+
+@dataclass(frozen=True)
+class CellTable:
+    """Cells as text, by the header's names, and where each row stands."""
+
+    cells: pd.DataFrame
+    files: list[str]
+    file: np.ndarray  # (n,): which of `files`
+    line: np.ndarray  # (n,): the line it begins on, or of files that know no lines its row, from 1
+    faults: dict[int, str] = field(default_factory=dict)  # row -> why it cannot be used
+    warnings: list[str] = field(default_factory=list)
+
+    def place(self, row: int) -> str:
+        """Say where a row stands: 'houses.csv:12'."""
+        return f"{self.files[self.file[row]]}:{self.line[row]}"
+
+    @property
+    def name(self) -> str:
+        """Name the files in a few words."""
+        return self.files[0] if len(self.files) == 1 else f"{self.files[0]} and {len(self.files) - 1} more"
+
+
+def read_cells(
+    path: str | Path, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]
+) -> CellTable:
+    """Read a table; its first row names the columns.
+
+    `delimiter` may be `auto`; a byte order mark goes before `encoding`. `is_header` tells a row of names by the columns
+    that are looked for.
+
+    Raises:
+        UserError: naming the file, and the line where there is one, of what cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.suffix.lower() == ".xlsx":
+            rows, warnings = _excel(path)
+            return _below_header(path, ",", rows, is_header, warnings)
+        if path.suffix.lower() == ".parquet":
+            return _of_records(path, _parquet(path))
+        if unpacked_suffix(path) in (".jsonl", ".ndjson", ".json"):
+            return _of_records(path, _json(path, encoding))
+        return _read_csv(path, delimiter, encoding, is_header)
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot read this table ({cause(error)})") from None
+
+
+def join_cells(tables: Sequence[CellTable]) -> CellTable:
+    """Put tables one below the other.
+
+    Raises:
+        UserError: where one has other columns than the first.
+    """
+    first = tables[0]
+    for table in tables[1:]:
+        differing = set(table.cells).symmetric_difference(first.cells)
+        if differing:
+            raise UserError(table.name, f"its columns are not those of {first.name}: {', '.join(sorted(differing))}")
+    starts = [int(start) for start in np.cumsum([0, *(len(table.cells) for table in tables)])]
+    return CellTable(
+        cells=pd.concat([table.cells for table in tables], ignore_index=True)[list(first.cells)],
+        files=[table.name for table in tables],
+        file=np.repeat(np.arange(len(tables)), np.diff(starts)),
+        line=np.concatenate([table.line for table in tables]),
+        faults={
+            row + int(s): why for table, s in zip(tables, starts, strict=False) for row, why in table.faults.items()
+        },
+        warnings=[warning for table in tables for warning in table.warnings],
+    )
+
+
+def _of_records(path: Path, frame: pd.DataFrame) -> CellTable:
+    """Write typed cells as the text that a CSV file would hold; rows are counted from 1."""
+    for name in frame:
+        nested = frame[name].map(lambda value: isinstance(value, list | dict))
+        if nested.any():
+            row = int(np.flatnonzero(nested)[0]) + 1
+            raise UserError(f"{path}:{row}", f"column '{name}' holds a list or an object; a cell is one value")
+    cells = pd.DataFrame({str(name): frame[name].map(_written) for name in frame}, dtype=str)
+    if cells.empty:
+        raise UserError(str(path), "this table has no row")
+    return CellTable(cells, [str(path)], np.zeros(len(cells), int), np.arange(1, len(cells) + 1))
+
+
+def _written(value: Any) -> str:
+    if value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
+        return ""
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(float(value))
+    if isinstance(value, datetime) and value.time() == time():
+        return value.date().isoformat()
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return str(value)
+
+
+def _excel(path: Path) -> tuple[Rows, list[str]]:
+    """Give the rows of the first sheet, with their numbers in it."""
+    try:
+        book = pd.ExcelFile(path, engine="openpyxl")
+        sheet = pd.read_excel(book, header=None, dtype=object, keep_default_na=False)  # the first
+    except ImportError:
+        mend = f"pip install {TABLES}, or save the sheet as CSV"
+        raise UserError(str(path), f"an Excel file is read by the package openpyxl: {mend}") from None
+    except (ValueError, KeyError, BadZipFile) as error:
+        raise UserError(str(path), f"cannot be read as an Excel file ({error}); save the sheet as CSV") from None
+    warnings = []
+    if len(book.sheet_names) > 1:
+        warnings.append(f"{path}: only the first of {len(book.sheet_names)} sheets is read, '{book.sheet_names[0]}'")
+    texts = ([_written(value) for value in row] for row in sheet.itertuples(index=False))
+    return ((number, cells) for number, cells in enumerate(texts, 1) if any(cells)), warnings
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path, dtype_backend="numpy_nullable", engine="pyarrow").astype(object)
+    except ImportError:
+        raise UserError(str(path), f"a Parquet file is read by the package pyarrow: pip install {TABLES}") from None
+    except ValueError as error:  # pyarrow's own errors are such
+        raise UserError(str(path), f"cannot be read as a Parquet file ({str(error).splitlines()[0]})") from None
+
+
+def _json(path: Path, encoding: str) -> pd.DataFrame:
+    """Read a list of objects, or an object on each line."""
+    text, _ = read_text(path, encoding)
+    if text.lstrip().startswith("["):
+        try:
+            rows = list(enumerate(json.loads(text), 1))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{error.lineno}", f"not valid JSON: {error.msg}") from None
+    else:
+        rows = []
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                try:
+                    rows.append((number, json.loads(line)))
+                except json.JSONDecodeError as error:
+                    problem = f"not valid JSON: {error.msg}; each line is an object, or the file one list of objects"
+                    raise UserError(f"{path}:{number}", problem) from None
+    for number, row in rows:
+        if not isinstance(row, dict):
+            raise UserError(f"{path}:{number}", "a row is a JSON object of its columns")
+    return pd.DataFrame([row for _, row in rows], dtype=object)
+
+
+def _read_csv(path: Path, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]) -> CellTable:
+    text, warnings = read_text(path, encoding)
+    skipped = 0
+    if text[:4].lower() == "sep=" and text[5:6] == "\n":  # Excel's own hint
+        delimiter, skipped, text = text[4], 1, text[6:]
+    text, comments = _without_comments(text, is_header)
+    if comments:
+        warnings.append(f"{path}: {comments} comment lines before the header are passed over")
+    skipped += comments
+    if not text.strip():
+        raise UserError(str(path), "this table is empty; the first line must name the columns")
+    if delimiter == "auto":
+        delimiter = _delimiter(path, text, is_header)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
+    return _below_header(path, delimiter, _rows(path, reader, skipped), is_header, warnings)
+
+
+def _below_header(
+    path: Path, delimiter: str, rows: Rows, is_header: Callable[[Sequence[str]], bool], warnings: Sequence[str]
+) -> CellTable:
+    _, header = next(rows, (0, [""]))
+    header = [name.strip() for name in header]
+    rows = _after_header(path, header, delimiter, rows, is_header)
+    cells, lines, faults, trailing = _parse(path, len(header), rows)
+    cells, unnamed = _drop_unnamed(path, header, cells)
+    warnings = [*warnings, *trailing, *unnamed]
+    return CellTable(cells, [str(path)], np.zeros(len(lines), int), lines, faults, warnings)
+
+
+def _without_comments(text: str, is_header: Callable[[Sequence[str]], bool]) -> tuple[str, int]:
+    """Drop lines that begin with '#' before the header, unless the last of them is the header."""
+    lines, at = [], 0
+    while text[at : at + 1] == "#":
+        stop = text.find("\n", at) + 1 or len(text)
+        lines.append(text[at:stop])
+        at = stop
+    if lines and is_header(re.split(r"[,;\t|]", lines[-1].strip("# \r\n"))):
+        at -= len(lines.pop())
+        return text[at:].removeprefix("#").removeprefix(" "), len(lines)
+    return text[at:], len(lines)
+
+
+def _delimiter(path: Path, text: str, is_header: Callable[[Sequence[str]], bool]) -> str:
+    """Tell the delimiter: the one that makes a header of the first row, or cuts the first rows into as many cells."""
+    best, most = None, 1
+    for sign in DELIMITERS:
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, skipinitialspace=True)
+        rows = [row for row in itertools.islice(reader, LOOKED_AT) if any(row)]
+        if len(rows[0]) > 1 and is_header([name.strip() for name in rows[0]]):
+            return sign
+        agreeing = sum(len(row) == len(rows[0]) for row in rows) / len(rows)
+        if len(rows[0]) > most and agreeing > AGREEING:
+            best, most = sign, len(rows[0])
+    if best is None and any(sign in text[: text.find("\n")] for sign in DELIMITERS):
+        raise UserError(str(path), "cannot tell what divides its cells; set data.delimiter")
+    return best or ","  # a single column
+
+
+def _parse(path: Path, width: int, rows: Rows) -> tuple[pd.DataFrame, np.ndarray, dict[int, str], list[str]]:
+    """Gather the cells of rows, the lines on which these begin, those of another width, and warnings."""
+    parts, lines, faults, trailing = [], [], {}, 0
+    while batch := list(itertools.islice(rows, AT_ONCE)):
+        kept = []
+        for line, cells in batch:
+            if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
+                trailing += 1
+            elif len(cells) != width:
+                faults[len(lines)] = f"{len(cells)} cells, but the header names {width} columns"
+            lines.append(line)
+            kept.append([*cells[:width], *[""] * (width - len(cells))])
+        parts.append(pd.DataFrame(kept, dtype=str))
+    if not parts:
+        raise UserError(str(path), "this table has a header but no row")
+    told = f"{path}: {trailing:,} rows end in empty cells for which the header has no name; they are passed over"
+    return pd.concat(parts, ignore_index=True), np.array(lines), faults, [told] if trailing else []
+
+
+def _rows(path: Path, reader: Any, skipped: int) -> Rows:
+    """Give each row that is not blank, with the line on which it begins; quoted cells may hold line ends."""
+    start = 1
+    while True:
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problem = f"not a CSV table: {error}; a cell that holds a quote is quoted, and its quotes are doubled"
+            raise UserError(f"{path}:{start + skipped}", problem) from None
+        if len(cells) > 1 or any(cell.strip() for cell in cells):
+            yield start + skipped, cells
+        start = reader.line_num + 1
+
+
+def _after_header(
+    path: Path,
+    header: list[str],
+    delimiter: str,
+    rows: Rows,
+    is_header: Callable[[Sequence[str]], bool],
+) -> Rows:
+    """Give the rows below a header, after a look at whether it is one."""
+    if is_header(header):
+        twice = next((name for at, name in enumerate(header) if name and name in header[:at]), None)
+        if twice is not None:
+            raise UserError(str(path), f"two columns are called '{twice}'; rename one")
+        return rows
+    other = next((sign for sign in DELIMITERS if sign != delimiter and sign in header[0]), None)
+    if len(header) == 1 and other is not None:
+        problem = f"the header is one name, {header[0][:60]!r}; set data.delimiter: {DELIMITERS[other]} or auto"
+        raise UserError(str(path), problem)
+    looked_at = list(itertools.islice(rows, PREAMBLE))
+    for line, cells in looked_at:
+        if is_header([cell.strip() for cell in cells]):
+            raise UserError(f"{path}:{line}", "this looks like the header; remove the lines before it")
+    return itertools.chain(looked_at, rows)
+
+
+def _drop_unnamed(path: Path, header: list[str], cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Name columns that have no name, such as that of row numbers, and drop those that hold nothing either."""
+    names = [name or f"column_{number}" for number, name in enumerate(header, 1)]
+    cells = cells.set_axis(names, axis=1)
+    unnamed = [name for name, given in zip(names, header, strict=True) if not given]
+    empty = [name for name in unnamed if (cells[name] == "").all()]
+    called = [name for name in unnamed if name not in empty]
+    told = f"{path}: {len(called)} columns have no name in the header; they are called {', '.join(called)}"
+    return cells.drop(columns=empty), [told] if called else []

@@ -1,0 +1,137 @@
+"""What the bytes of a file say: text in which encoding, or no text at all."""
+
+import codecs
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from pipelines.data.files import UNREADABLE, cause, open_bytes
+from pipelines.errors import UserError
+
+HEAD = 1 << 16  # bytes at a file's beginning that tell what it is
+MARKS = {  # byte order marks; the longer ones first, as UTF-32's begins like UTF-16's
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+ZIPPED = (
+    (
+        b"[Content_Types].xml",
+        "an Office file; save it as plain text or CSV, or let the name of an Excel file end in .xlsx",
+    ),
+    (b"mimetypeapplication", "an OpenDocument or EPUB file; save it as plain text or CSV"),
+)
+SIGNATURES = (
+    (b"%PDF", "a PDF; take its text out first, as by pdftotext"),
+    (b"PK\x03\x04", "a zip archive; unpack it first"),
+    (b"\xd0\xcf\x11\xe0", "an old Office file; save it as plain text or CSV"),
+    (b"{\\rtf", "an RTF file; save it as plain text"),
+    (b"%!PS", "PostScript; take its text out first, as by ps2ascii"),
+    (b"PAR1", "a Parquet file; convert it, as by pandas: read_parquet(...).to_json(..., orient='records', lines=True)"),
+    (b"ARROW1", "an Arrow file; convert it to JSON lines first"),
+    (b"\x1f\x8b", "compressed by gzip; let its name end in .gz"),
+    (b"BZh", "compressed by bzip2; let its name end in .bz2"),
+    (b"\xfd7zXZ", "compressed by xz; let its name end in .xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
+    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it first"),
+    (b"Rar!", "a RAR archive; unpack it first"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"GIF8", "an image"),
+    (b"II*\x00", "an image"),
+    (b"MM\x00*", "an image"),
+    (b"RIFF", "an image, a sound or a film"),
+    (b"SQLite format 3", "a SQLite data base; export its text first"),
+    (b"\x89HDF", "an HDF5 file; export its text first"),
+    (b"\x93NUMPY", "a NumPy array"),
+)
+CONTROLS = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # control characters that no text needs
+MOST_CONTROLS = 1 / 50  # of a text's bytes
+NULS = 1 / 2  # of every other byte, from which a text without a byte order mark is UTF-16
+
+
+def _known(name: str) -> str:
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError("an encoding that Python knows, such as utf-8, cp1252 or utf-16-le") from None
+    return name
+
+
+Encoding = Annotated[
+    str,
+    AfterValidator(_known),
+    Field(description="of files without a byte order mark: utf-8, cp1252 (Windows, western Europe), shift_jis ..."),
+]
+
+
+def other_format(head: bytes, encoding: str = "utf-8") -> str | None:
+    """Say what a file is, and what would work, where its first bytes are no text in this or another encoding."""
+    for signature, kind in SIGNATURES:
+        if head.startswith(signature):
+            return next((known for part, known in ZIPPED if part in head[:200]), kind)
+    found, _ = find_encoding(head, encoding)
+    if " ".encode(found) == b" " and sum(map(head.count, (bytes([c]) for c in CONTROLS))) > MOST_CONTROLS * len(head):
+        return "binary data, no text; if it is UTF-16 without a byte order mark, set data.encoding: utf-16-le"
+    return None
+
+
+def find_encoding(head: bytes, encoding: str) -> tuple[str, int]:
+    """Find the encoding, by a byte order mark or by the NULs of UTF-16, and the length of the mark."""
+    for mark, name in MARKS.items():
+        if head.startswith(mark):
+            return name, len(mark)
+    pairs = len(head) // 2
+    even, odd = head[0 : 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
+    if pairs and max(even, odd) > NULS * pairs and min(even, odd) < NULS * NULS * pairs:
+        return ("utf-16-le" if odd > even else "utf-16-be"), 0
+    return encoding, 0
+
+
+def read_text(path: Path, encoding: str) -> tuple[str, list[str]]:
+    r"""Read a whole text, with `\n` at the ends of lines, and say what was odd about it.
+
+    Raises:
+        UserError: naming the file, and the line of a byte that does not belong there.
+    """
+    try:
+        with open_bytes(path) as file:
+            content = file.read()
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot be read ({cause(error)})") from None
+    return decode(content, path, encoding)
+
+
+def decode(content: bytes, path: Path, encoding: str) -> tuple[str, list[str]]:
+    """Do as `read_text` for what a file holds."""
+    if kind := other_format(content[:HEAD], encoding):
+        raise UserError(str(path), f"is {kind}")
+    found, mark = find_encoding(content[:HEAD], encoding)
+    try:
+        text = content[mark:].decode(found)
+    except UnicodeDecodeError as error:
+        raise wrong_byte(path, content[: mark + error.start], content[mark + error.start], found) from None
+    odd = []
+    if found != encoding and not mark:
+        odd.append(f"{path} has no byte order mark, but looks like UTF-16: read as {found}")
+    if nuls := text.count("\0"):
+        odd.append(f"{path} holds NUL characters ({nuls:,}): they are left out")
+    return plain(text), odd
+
+
+def plain(text: str) -> str:
+    r"""Leave out NULs, and end lines by `\n`, whatever ends them."""
+    text = text.replace("\0", "").replace("\r\n", "\n")
+    return text if "\n" in text else text.replace("\r", "\n")
+
+
+def wrong_byte(path: Path, before: bytes, byte: int, encoding: str) -> UserError:
+    """Say where a byte stands that is none of the encoding, after which others, and what would work."""
+    line = before.count(b"\n") + 1
+    name = encoding.upper()
+    problem = f"byte 0x{byte:02x} (the file's byte {len(before):,}) is no {name}"
+    mend = "set data.encoding to what the file is written in, such as cp1252, or convert it: iconv -f CP1252 -t UTF-8"
+    return UserError(f"{path}:{line}", f"{problem}; {mend}")

@@ -1,0 +1,113 @@
+"""Languages by their codes, and the scripts that texts are written in."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from itertools import islice
+
+SAMPLE = 2000  # texts that tell the script of all
+ENOUGH = 20  # letters: fewer tell no script
+SHARE = 0.2  # of letters: from this on, a script without blanks decides how a text is cut
+KANA = 0.05  # of letters: from this on, a text with ideographs is Japanese
+BLANKLESS = 8  # characters from one blank to the next, on average, from which on they part no words
+IDEOGRAPHS, HANGUL = "cjk", "hangul"
+JAPANESE = {"hiragana", "katakana"}
+OTHERS = {"thai", "lao", "khmer", "myanmar", "tibetan"}
+SCRIPTS = {"Hans": {"cjk"}, "Hant": {"cjk"}, "Jpan": {"cjk", *JAPANESE}, "Kore": {"hangul", "cjk"}}
+DIGRAPHIC = {"az", "bs", "ku", "sr", "uz"}  # languages that are written in Latin or in Cyrillic letters
+DIFFERENT = {"Mymr": "myanmar", "Tibt": "tibetan"}  # where Unicode's names of characters say it otherwise than CLDR
+
+
+def same_language(one: str, other: str) -> bool:
+    """Say whether two codes mean a language: en, eng and en-GB do; of two regions of a language, each is its own."""
+    (first, *region), (second, *other_region) = _parts(one), _parts(other)
+    return first == second and (not region or not other_region or region == other_region)
+
+
+@cache
+def codes(language: str) -> tuple[str, ...]:
+    """List how a language may be written in the names of files and columns, its own code first."""
+    base = _parts(language)[0]
+    aliases = [code for code, known in _aliases().items() if known == base and len(code) == 3]
+    region = language.replace("_", "-"), language.replace("-", "_")
+    return tuple(dict.fromkeys([language, *region, language.lower(), base, *sorted(aliases)]))
+
+
+@cache
+def names(language: str) -> frozenset[str]:
+    """List the codes and names of a language in lower case, in English and in the language itself."""
+    own = set(codes(language))
+    try:
+        from babel import Locale, UnknownLocaleError
+
+        base = _parts(language)[0]
+        own |= {table.languages.get(base, "") for table in (Locale.parse("en"), Locale.parse(base))}
+    except (ImportError, ValueError, UnknownLocaleError):
+        pass  # nothing but its code is known of it
+    return frozenset(name.lower() for name in own if name)
+
+
+def expected_scripts(language: str) -> set[str]:
+    """Name the scripts that a language is written in, or none where that is not known."""
+    try:
+        from babel import Locale
+        from babel.core import get_global
+    except ImportError:
+        return set()
+    base, *more = _parts(language)
+    if base in DIGRAPHIC:
+        return set()
+    likely = get_global("likely_subtags")
+    code = likely.get("_".join([base, *(part.upper() for part in more)])) or likely.get(base, "")
+    script = next((part for part in [*map(str.title, more), *code.split("_")[1:2]] if len(part) == 4), "")
+    name = Locale.parse("en").scripts.get(script, "").split(" ")[0].lower()
+    return SCRIPTS.get(script) or ({DIFFERENT.get(script, name)} if name else set())
+
+
+def scripts(texts: Iterable[str]) -> dict[str, float]:
+    """Give the share that each script has of the letters of texts, by its Unicode name: latin, cyrillic, cjk ..."""
+    signs = Counter(sign for text in islice(texts, SAMPLE) for sign in text)
+    letters: Counter[str] = Counter()
+    for sign, count in signs.items():
+        if sign.isalpha():
+            letters[unicodedata.name(sign, "other").partition(" ")[0].lower()] += count
+    total = letters.total()
+    return {name: count / total for name, count in letters.most_common()} if total >= ENOUGH else {}
+
+
+def written_as(texts: Iterable[str]) -> str:
+    """Tell how texts can be cut into words: `zh`, `ja`, `ko`, `blankless` (such as Thai), or `words`, by blanks."""
+    shares = scripts(texts)
+    kana = sum(shares.get(name, 0) for name in JAPANESE)
+    if kana > KANA and kana + shares.get(IDEOGRAPHS, 0) > SHARE:
+        return "ja"
+    if shares.get(IDEOGRAPHS, 0) > SHARE:
+        return "zh"
+    if shares.get(HANGUL, 0) > SHARE:
+        return "ko"
+    return "blankless" if sum(shares.get(name, 0) for name in OTHERS) > SHARE else "words"
+
+
+def parts_words(texts: list[str]) -> bool:
+    """Say whether blanks part the words of texts, as they do in most scripts, and in others where a tool put them."""
+    texts = texts[:SAMPLE]
+    if written_as(texts) in ("words", "ko"):
+        return True
+    return sum(map(len, texts)) <= BLANKLESS * sum(len(text.split()) for text in texts)
+
+
+def _parts(language: str) -> list[str]:
+    base, *more = re.split("[-_]", language.lower())
+    return [_aliases().get(base, base), *more]
+
+
+@cache
+def _aliases() -> dict[str, str]:
+    """Give CLDR's shorter codes of languages: eng is en. Without Babel, which knows them, none."""
+    try:
+        from babel.core import get_global
+    except ImportError:
+        return {}
+    return get_global("language_aliases")

@@ -1,0 +1,153 @@
+"""Numbers as spreadsheets write them: decimal and thousands marks, currencies, units, percent, words for missing."""
+
+import re
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+LARGEST = np.finfo("float32").max  # what a tensor of numbers can hold; more, and infinity, is no number
+MISSING_WORDS = frozenset(  # in lower case: what means 'not known' in a column of numbers
+    "na n/a n.a. #n/a <na> nan -nan null none nil missing unknown ? - -- --- . .. ...".split()
+    + "#null! #div/0! #value! #ref! #num! #name?".split()
+)
+PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+CODE = r"0[0-9]+"  # digits that begin with a zero, such as a postcode
+LOOKED_AT = 1000  # different texts by which a decimal mark is told, and whether there are numbers at all
+FEW = 0.1  # share of numbers among them below which there are none
+Mark = Literal[".", ","]
+
+_MINUS = dict.fromkeys(map(ord, "−–‒﹣－"), "-")
+_BLANKS = dict.fromkeys(map(ord, "\u00a0\u2007\u2009\u202f\u2002\u2003\u2004\u2005\u2006\u2008\u200a"), " ")
+_QUOTES = dict.fromkeys(map(ord, "’ʼ´`"), "'")
+_DIGITS = {
+    code: str(unicodedata.decimal(chr(code)))
+    for code in range(128, sys.maxunicode + 1)
+    if unicodedata.category(chr(code)) == "Nd"
+}
+_MARKS = {ord("٫"): ".", ord("٬"): "'", ord("．"): ".", ord("，"): ","}  # of Arabic, and full-width
+_ASCII = _MINUS | _BLANKS | _QUOTES | _DIGITS | _MARKS
+_SIGN = "$€£¥₹₩₽₺₴₫฿₪₦"  # of currencies
+_CELL = re.compile(
+    rf"(?P<bracket>\()?(?P<before>[+-])?\s*(?P<prefix>[A-Za-zŁł]{{0,3}}[{_SIGN}]|[A-Za-zŁł]{{2,3}})?\s*(?P<after>[+-])?\s*"
+    r"(?P<core>[0-9][0-9.,' ]*[0-9]\.?|[0-9]\.?|[.,][0-9]+)(?P<exponent>[eE][+-]?[0-9]+)?"
+    rf"\s*(?P<suffix>(?:[^\W\d_]|[%‰°{_SIGN}])[^0-9,()]{{0,14}}[23]?)?\)?"
+)
+_GROUPS = {
+    mark: re.compile(rf"(?:\d+|\d{{1,3}}(?:[{other}' ]\d{{3}})+)?(?:[{mark}]\d*)?")
+    for mark, other in ((".", ","), (",", "."))
+}
+_EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")  # a mark that may divide thousands as well as decimals
+CURRENCIES = frozenset(
+    "USD EUR GBP CHF JPY CNY INR SEK NOK DKK PLN CZK HUF RON AUD CAD NZD SGD HKD MXN ZAR RUB TRY BRL KR RS FR".split()
+)
+
+
+@dataclass(frozen=True)
+class NumberForm:
+    """How a column writes its numbers."""
+
+    decimal: Mark = "."
+    prefix: str = ""  # a currency
+    suffix: str = ""  # a currency or a unit
+
+    def __str__(self) -> str:
+        """Put it in a few words, nothing where numbers are plain."""
+        said = [f"decimal '{self.decimal}'"] if self.decimal != "." else []
+        said += [f"in '{self.prefix}{self.suffix}'"] if self.prefix or self.suffix else []
+        return ", ".join(said)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a column's cells are as numbers: by place of the text, and how they are written."""
+
+    numbers: pd.Series  # float64, NaN where missing or no number
+    stray: pd.Series  # bool: neither a number nor missing
+    words: tuple[str, ...]  # texts that were taken for missing
+    form: NumberForm
+    ambiguous: bool  # its mark may divide thousands as well as decimals
+
+
+def decimal_marks(values: pd.Series) -> set[str]:
+    """Tell which decimal marks a column's cells can have: both where nothing proves one, none where no number is."""
+    known = values[values != ""]
+    if known.str.fullmatch(PLAIN).all():  # nearly every column of numbers: to part cell by cell would be slow
+        marked = known[known.str.contains(".", regex=False)]
+        return {"."} if len(marked) and not _in_doubt(marked) else {".", ","} if len(known) else set()
+    cores = [part["core"].strip() for part in map(_parse, pd.unique(known)[:LOOKED_AT]) if part is not None]
+    marked = [core for core in cores if "." in core or "," in core]
+    if not marked:
+        return {".", ","} if cores else set()
+    return {mark for mark, groups in _GROUPS.items() if all(groups.fullmatch(core) for core in marked)}
+
+
+def read_numbers(values: pd.Series, decimal: Mark, form: NumberForm | None = None) -> Reading:
+    """Read a column of text, stripped and '' where missing, as numbers.
+
+    `decimal` is the mark in doubt. With `form` the cells are written as another column's of this name were.
+    """
+    known = values != ""
+    if form is None and decimal == "." and values[known].str.fullmatch(PLAIN).all():  # nearly every column
+        numbers = pd.to_numeric(values.where(known), errors="coerce").astype("float64")
+        return _reading(numbers, known, (), NumberForm(), _in_doubt(values[known]))
+    texts = pd.unique(values[known])
+    first = [text for text in texts[:LOOKED_AT] if text.lower() not in MISSING_WORDS]
+    if form is None and sum(_parse(text) is not None for text in first) < FEW * len(first):  # spare a million texts
+        return _reading(pd.Series(np.nan, values.index), known, (), NumberForm(), False)
+    words = tuple(text for text in texts if text.lower() in MISSING_WORDS)
+    parts = {text: _parse(text) for text in texts if text not in words}
+    form = form or _form(parts.values(), decimal)
+    found = {text: _number(part, form) for text, part in parts.items()}
+    numbers = values.map(found).astype("float64")
+    doubt = _in_doubt(pd.Series([part["core"] for part in parts.values() if part is not None], dtype=str))
+    return _reading(numbers, known & ~values.isin(words), words, form, doubt)
+
+
+def leading_zeros(values: pd.Series) -> bool:
+    """Say whether cells hold digits that begin with a zero, as codes do."""
+    return bool(values.str.fullmatch(CODE).any())
+
+
+def _reading(numbers: pd.Series, known: pd.Series, words: tuple[str, ...], form: NumberForm, doubt: bool) -> Reading:
+    numbers = numbers.where(numbers.abs() <= LARGEST)
+    return Reading(numbers, known & numbers.isna(), words, form, doubt)
+
+
+def _in_doubt(cores: pd.Series) -> bool:
+    marked = cores[cores.str.contains("[.,]", regex=True)]
+    return len(marked) > 0 and bool(marked.str.fullmatch(_EITHER.pattern).all())
+
+
+def _parse(text: str) -> Mapping[str, str] | None:
+    """Part a cell into sign, prefix, digits with marks, exponent and suffix; None where it is no such thing."""
+    text = text if text.isascii() else text.translate(_ASCII)
+    match = _CELL.fullmatch(text.strip())
+    if match is None or ("(" in text) != (")" in text):
+        return None
+    part = {name: value or "" for name, value in match.groupdict().items()}
+    prefix = part["prefix"]
+    return part if not prefix or prefix[-1] in _SIGN or prefix.upper() in CURRENCIES else None
+
+
+def _form(parts: Iterable[Mapping[str, str] | None], decimal: Mark) -> NumberForm:
+    """Take the prefix and suffix that every number shares."""
+    shared = {(part["prefix"], part["suffix"].strip()) for part in parts if part is not None}
+    prefix, suffix = next(iter(shared)) if len(shared) == 1 else ("", "")
+    return NumberForm(decimal, prefix, suffix)
+
+
+def _number(part: Mapping[str, str] | None, form: NumberForm) -> float:
+    """Give a cell's number; NaN where its marks or its unit are not the column's. A unit may be left out."""
+    if part is None or part["prefix"] not in ("", form.prefix) or part["suffix"].strip() not in ("", form.suffix):
+        return float("nan")
+    core = part["core"].strip()
+    if not _GROUPS[form.decimal].fullmatch(core):
+        return float("nan")
+    digits = re.sub(rf"[^\d{form.decimal}]", "", core).replace(form.decimal, ".")
+    sign = -1 if "-" in (part["before"], part["after"]) or part["bracket"] else 1
+    return sign * float(digits + part["exponent"])

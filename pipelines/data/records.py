@@ -1,0 +1,159 @@
+"""Rows of texts in files that other programs write: CSV with any delimiter, tab-separated lines, JSON."""
+
+import csv
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+
+DELIMITERS = ",;\t|"
+SNIFFED = 200  # rows by which a delimiter is chosen
+LONGEST_CELL = 1 << 24  # characters: whole articles stand in a cell
+SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can name halves of a character, which are no text
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with the place of each, and the names of columns where the format itself has some."""
+
+    rows: list[tuple[str, list[str]]]
+    names: list[str] | None = None
+
+
+def read_tab_separated(text: str, path: Path) -> Table:
+    """Part lines at their tabs. Quotes are taken for marks of cells only where most of those with any are in quotes."""
+    lines = [(f"{path}:{number}", line) for number, line in enumerate(text.rstrip("\n").split("\n"), 1)]
+    rows = [(place, line.split("\t")) for place, line in lines]
+    cells = [cell.strip() for _, row in islice(rows, SNIFFED) for cell in row if '"' in cell]
+    quoted = sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
+    return read_delimited(text, path, "\t") if quoted > len(cells) / 2 else Table(rows)
+
+
+def read_delimited(text: str, path: Path, delimiter: str | None = None) -> Table:
+    """Read rows of equally many cells, in quotes where they hold the delimiter, which is found unless given.
+
+    Raises:
+        UserError: naming a row that is not quoted right, or has more or fewer cells than most.
+    """
+    first, _, rest = text.partition("\n")
+    skipped = 0
+    if named := re.fullmatch(r'"?sep=(.)"?', first.strip(), re.IGNORECASE):  # Excel's own way to say it
+        delimiter, text, skipped = named[1], rest, 1
+    delimiter = delimiter or max(DELIMITERS, key=lambda each: _fit(text, each))
+    rows = list(_rows(text, path, delimiter, skipped))
+    widths = Counter(len(cells) for _, cells in rows)
+    most = max(widths, key=lambda width: (widths[width], width), default=0)
+    for place, cells in rows:
+        if len(cells) != most:
+            columns = f"{len(cells)} column{'s' * (len(cells) != 1)}"
+            problem = (
+                f"has {columns}, but most rows have {most} (delimiter {delimiter!r}); quote what holds a delimiter"
+            )
+            raise UserError(place, problem)
+    return Table(rows)
+
+
+def read_json(text: str, path: Path) -> Table:
+    """Read an object on each line, or one list of objects; what is nested is named as `outer.inner`.
+
+    Raises:
+        UserError: naming a line that is no JSON, or no object.
+    """
+    whole = text.lstrip().startswith("[") or path.name.removesuffix(".gz").endswith(".json")
+    records = list(_whole(text, path) if whole else _lines(text, path))
+    flat = []
+    for place, record in records:
+        if not isinstance(record, dict):
+            raise UserError(place, f"is no JSON object with named texts, but {type(record).__name__}")
+        flat.append((place, dict(_flat(record))))
+    names = list(dict.fromkeys(name for _, record in flat for name in record))
+    return Table([(place, [record.get(name, "") for name in names]) for place, record in flat], names)
+
+
+def looks_like_json(text: str) -> bool:
+    """Say whether the first line of a text is a JSON object, as in JSON lines."""
+    first = text.lstrip()[: 1 << 20].partition("\n")[0]
+    try:
+        return first.startswith("{") and isinstance(json.loads(first), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _fit(text: str, delimiter: str) -> tuple[float, float, int]:
+    """Tell how well a delimiter explains the first rows.
+
+    That is the share that has as many cells as most, how few cells begin with a blank, as what follows a comma in a
+    sentence does, and how many cells there are.
+    """
+    rows, wrong = [], 0
+    try:
+        for cells in islice(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), SNIFFED):
+            rows += [cells] if cells else []
+    except csv.Error:
+        wrong = 1
+    widths = Counter(len(cells) for cells in rows)
+    width, count = widths.most_common(1)[0] if widths else (0, 0)
+    if width < 2:
+        return 0.0, 0.0, 0
+    later = [cell for cells in rows for cell in cells[1:]]
+    return count / (len(rows) + wrong), -sum(cell.startswith(" ") for cell in later) / len(later), width
+
+
+def _rows(text: str, path: Path, delimiter: str, skipped: int) -> Iterator[tuple[str, list[str]]]:
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = skipped + 1
+    try:
+        for cells in reader:
+            if any(cells):
+                yield f"{path}:{line}", cells
+            line = skipped + reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(f"{path}:{line}", f"is not quoted as CSV is ({error})") from None
+
+
+def _whole(text: str, path: Path) -> Iterator[tuple[str, Any]]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if looks_like_json(text):  # JSON lines that are called .json
+            yield from _lines(text, path)
+            return
+        raise UserError(str(path), f"is no JSON ({_reason(error)})") from None
+    if isinstance(found, dict):
+        lists = [value for value in found.values() if isinstance(value, list)]
+        if len(lists) != 1:
+            raise UserError(str(path), "is one JSON object; write a list of objects, or one object on each line")
+        (found,) = lists
+    if not isinstance(found, list):
+        raise UserError(str(path), "holds no list of JSON objects")
+    yield from ((f"{path}: entry {number}", record) for number, record in enumerate(found, 1))
+
+
+def _lines(text: str, path: Path) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                yield f"{path}:{number}", json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}:{number}", f"is no JSON ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "msg", None) or "nested too deeply"
+
+
+def _flat(record: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif value is None or isinstance(value, str | int | float):
+            text = "" if value is None else str(value)
+            yield f"{prefix}{name}", SURROGATES.sub("\ufffd", text).replace("\0", "")

@@ -1,0 +1,156 @@
+"""Houses that a person gives to `predict`: JSON objects, and the rows of tables."""
+
+import json
+import warnings
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from pipelines.data.cells import CellTable, read_cells
+from pipelines.data.dates import ISO, read_dates
+from pipelines.data.numbers import LARGEST
+from pipelines.data.tables import TableRules, input_name, type_table
+from pipelines.errors import DataWarning, UserError, did_you_mean
+
+PLAIN = {"kind": "number", "decimal": ".", "prefix": "", "suffix": ""}
+
+
+def read_houses(
+    inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Read JSON objects and a table's rows: float numbers, texts, dates as YYYY-MM-DD; the index names each.
+
+    `columns` are those of the model; `reading` says how the training's files were read, and which columns may be left
+    out (`may_lack`, or any where it is not given).
+
+    Raises:
+        UserError: naming the input, or the file and its line, and the column.
+    """
+    tables = [_read_object(text, f"input {number}", columns, reading) for number, text in enumerate(inputs, 1)]
+    if file is not None:
+        tables.append(_read_table(file, columns, reading))
+    return pd.concat(tables)
+
+
+def _read_object(text: str, name: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> pd.DataFrame:
+    where = f"input {text[:60]!r}"
+    try:
+        house = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+    except ValueError as error:
+        first = next(iter(columns))
+        known = (
+            str(error) if isinstance(error, _Refused) else f"a house is a JSON object, such as '{{\"{first}\": ...}}'"
+        )
+        raise UserError(where, known) from None
+    if not isinstance(house, dict):
+        raise UserError(where, f"a house is a JSON object of its columns, such as '{{\"{next(iter(columns))}\": ...}}'")
+    names = {given: input_name(given) for given in house}
+    if len(set(names.values())) < len(names):
+        raise UserError(where, f"gives a column twice: {', '.join(map(repr, house))}")
+    _check_columns(where, names.values(), columns, (), reading)
+    row = {column: float("nan") if kind is float else "" for column, kind in columns.items()}
+    for given, value in house.items():
+        if value is not None:
+            row[names[given]] = _value(
+                f"{where}: {given}", value, columns[names[given]], _form(names[given], columns, reading)
+            )
+    return pd.DataFrame([row], index=[name])
+
+
+def _value(where: str, value: Any, kind: type, form: Mapping[str, str]) -> Any:
+    if kind is float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(where, f"takes a number, not {value!r}")
+        if abs(value) > LARGEST:
+            raise UserError(where, f"{value:g} is too large a number")
+        return float(value)
+    if isinstance(value, list | dict):
+        raise UserError(where, f"takes one value, not {value!r}")
+    if form["kind"] == "date" and value != "":
+        return _date(where, str(value), form["format"])
+    return str(value)
+
+
+def _date(where: str, text: str, form: str) -> str:
+    for each in (ISO, form):
+        date = read_dates(pd.Series([text]), each)[0]
+        if date is not pd.NaT:
+            return date.strftime("%Y-%m-%d")
+    raise UserError(where, f"{text!r} is no date; write it as YYYY-MM-DD")
+
+
+def _read_table(file: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> pd.DataFrame:
+    aside = [*reading.get("ignored", ()), reading.get("target"), "price"]
+
+    def is_header(names: Sequence[str]) -> bool:
+        return any(input_name(name) in columns for name in names)
+
+    cells = _cells(file, reading, is_header)
+    for warning in cells.warnings:
+        warnings.warn(warning, DataWarning, stacklevel=2)
+    given = {name: input_name(name) for name in cells.cells}
+    _check_columns(cells.name, given.values(), columns, aside, reading)
+    forms = {name: _form(name, columns, reading) for name in columns}
+    surplus = [name for name in given.values() if name not in columns]
+    rules = TableRules(ignore=surplus, missing=reading.get("missing", ("", "NA")), forms=forms)
+    houses = type_table(cells, rules).frame
+    houses = houses.set_axis([cells.place(row) for row in range(len(houses))])
+    for name in houses.select_dtypes("datetime"):
+        houses[name] = houses[name].dt.strftime("%Y-%m-%d").fillna("")
+    for name, kind in columns.items():
+        if name not in houses:
+            houses[name] = float("nan") if kind is float else ""
+    return houses[list(columns)]
+
+
+def _cells(file: str, reading: Mapping[str, Any], is_header: Any) -> CellTable:
+    """Read a table as training's was, or, where its header makes no sense so, by the delimiter that it shows."""
+    delimiter, encoding = reading.get("delimiter", "auto"), reading.get("encoding", "utf-8")
+    try:
+        return read_cells(file, delimiter, encoding, is_header)
+    except UserError:
+        if delimiter == "auto":
+            raise
+        return read_cells(file, "auto", encoding, is_header)
+
+
+def _check_columns(
+    where: str,
+    given: Collection[str],
+    columns: Mapping[str, type],
+    aside: Collection[str | None],
+    reading: Mapping[str, Any],
+) -> None:
+    for name in given:
+        if name not in columns and name not in aside:
+            raise UserError(where, f"unknown column '{name}'{did_you_mean(name, list(columns))}")
+    may_lack = columns if reading.get("allow_missing") else reading.get("may_lack", columns)
+    lacking = [name for name in columns if name not in given and name not in may_lack]
+    if lacking:
+        named = ", ".join(f"'{name}'" for name in lacking[:5]) + (
+            f" and {len(lacking) - 5} more" if lacking[5:] else ""
+        )
+        mend = "add them, or allow it with --allow-missing, which counts them as not known"
+        raise UserError(where, f"lacks {named}, which training never saw missing; {mend}")
+
+
+def _form(name: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> Mapping[str, str]:
+    known = reading.get("columns", {})
+    return known.get(name) or (PLAIN if columns[name] is float else {"kind": "category"})
+
+
+class _Refused(ValueError):
+    pass
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    pairs = list(pairs)
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        raise _Refused(f"gives a column twice: {', '.join(map(repr, names))}")
+    return dict(pairs)
+
+
+def _refuse(constant: str) -> Any:
+    raise _Refused(f"{constant} is no JSON; a missing value is null")
