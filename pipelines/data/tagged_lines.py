@@ -47,7 +47,10 @@ def delimiter_of(text: str, ending: str, rules: ColumnRules) -> str | None:
 
 
 def _cells(line: str, sign: str) -> list[str]:
-    return next(csv.reader([line], delimiter=sign))
+    try:
+        return next(csv.reader([line], delimiter=sign))
+    except csv.Error:  # a line too long for a cell
+        return [line]
 
 
 def read_rows(path: Path, text: str, delimiter: str | None) -> Iterator[Row]:
