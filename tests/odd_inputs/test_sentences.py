@@ -157,6 +157,12 @@ READ = {  # what is odd -> file, content, settings, what a warning says: read as
         {"sentence_column": "Nr"},
         "Nr",
     ),
+    "Excel's own word for the delimiter": (
+        "a.csv",
+        "sep=|\nword|tag\n" + columns(lambda _, token, tag: f"{token}|{tag}"),
+        {},
+        "named by line 2: word, tag",
+    ),
     "CSV without a header": ("a.csv", columns(lambda _, token, tag: f'"{token}",{tag}'), {}, None),
     "CSV by another ending": ("a.txt", columns(lambda _, token, tag: f'"{token}",{tag}'), {}, None),
     "a sentence in each row": (
@@ -362,6 +368,13 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         {},
         "a.conll:1",
         "as of CoNLL-2012",
+    ),
+    "several tags in a cell": (
+        "a.conll",
+        lines(CLEAN, tag=lambda tag: "B-LOC|B-ORG" if tag == "B-LOC" else tag),
+        {},
+        "a.conll:5: 'B-LOC|B-ORG' is several tags",
+        "keep one layer",
     ),
     "prefixes and none": (
         "a.conll",
