@@ -107,6 +107,7 @@ class Task(abc.ABC):
     curves: Sequence[str] = ()  # metrics whose course the report draws beside that of `training.monitor`
     reading: Sequence[str] = ()  # settings of `data` that files given to `predict` follow too
     label: str | None = None  # the column of examples that their inputs decide: equal inputs with others contradict
+    remarks: Sequence[str] = ()  # columns of examples that say more of the label, and are neither inputs nor label
     limits: str  # what whoever takes up a trained model should know before relying on it
 
     @abc.abstractmethod

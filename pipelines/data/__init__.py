@@ -91,8 +91,10 @@ def _summarize(
     warnings = [*source.warnings, *skip_warnings(source.skipped), *class_warnings(classes)]
     warnings += duplicate_warnings(duplicates, rows)
     if task.label is not None:
-        inputs = np.concatenate([row_hashes(table.drop(columns=task.label)) for table in splits.values()])
-        warnings += contradiction_warnings(inputs, np.concatenate(list(hashes.values())), task.label)
+        known = pd.concat(
+            [_contents(table.drop(columns=list(task.remarks), errors="ignore")) for table in splits.values()]
+        )
+        warnings += contradiction_warnings(_hashes(known.drop(columns=task.label)), _hashes(known), task.label)
     return Summary(rows, source.columns, classes, warnings)
 
 
@@ -108,7 +110,16 @@ def row_hashes(examples: pd.DataFrame) -> np.ndarray:
 
     A path counts as what its file holds.
     """
-    return pd.util.hash_pandas_object(examples.apply(_content).astype(str), index=False).to_numpy()
+    return _hashes(_contents(examples))
+
+
+def _hashes(contents: pd.DataFrame) -> np.ndarray:
+    return pd.util.hash_pandas_object(contents, index=False).to_numpy()
+
+
+def _contents(examples: pd.DataFrame) -> pd.DataFrame:
+    """Put digests in place of files and bytes, and texts in place of all else."""
+    return examples.apply(_content).astype(str)
 
 
 def _content(values: pd.Series) -> pd.Series:

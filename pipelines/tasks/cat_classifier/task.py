@@ -1,5 +1,7 @@
 """The cat-classifier task: what the line needs to know of it."""
 
+import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,18 +14,21 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.data.images import images_below, undecodable
+from pipelines.data.image_folders import images_below, passed_over_warnings
+from pipelines.data.images import undecodable
 from pipelines.errors import UserError
+from pipelines.evaluation import decoded
 from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
-from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
+from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
 Smoothing = Annotated[
     float, Field(ge=0, lt=1, description="share of each label spread evenly over the classes (Szegedy et al. 2016)")
 ]
+NAME_SHOWN = 200  # characters of a path that is none
 
 
 class CrossEntropy(keras.Loss):
@@ -61,6 +66,8 @@ class CatClassifier(Task):
         "auc": "max",
         "log_loss": "min",
     }
+    label = LABEL
+    remarks = (KIND,)
     limits = (
         "- It answers every image with one of its classes, also one that shows none of them.\n"
         "- It knows images like those that it learnt from: other cameras, angles, backgrounds and styles were not"
@@ -88,6 +95,10 @@ class CatClassifier(Task):
             "probabilities": probabilities,
         }
 
+    def classes(self, examples: pd.DataFrame) -> Counter[str]:
+        """Count the images of each label."""
+        return Counter(examples[LABEL])
+
     def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
         """Take decoded images of the input's size; give probabilities."""
         size = preprocessor.image_size
@@ -111,8 +122,7 @@ class CatClassifier(Task):
         `auc` is NaN where a class does not occur among the examples.
         """
         true = examples[LABEL].to_numpy(str)
-        label = answers["label"].astype(str)
-        classes = answers["labels"][0].astype(str)
+        label, classes = decoded(answers["label"]), decoded(answers["labels"][0])
         probabilities = answers["probabilities"].astype("float64")
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 adds up to nearly 1
         positive = positive_of(list(classes))
@@ -146,15 +156,28 @@ class CatClassifier(Task):
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read image files, all images of a folder, or those that a text file names, one a line."""
-        paths = [path for text in inputs for path in _paths(Path(text))]
-        if file is not None:
-            paths += [path for line in _lines(file) for path in _paths(Path(line))]
+        """Read image files, all images of a folder, or those that a text file names, one a line.
+
+        Of a folder what is no image is passed over, and what cannot be decoded left out; both are said.
+        """
+        given = [Path(text) for text in [*inputs, *(_lines(file) if file is not None else [])]]
+        paths: list[Path] = []
+        warnings: list[str] = []
+        for path in given:
+            found, odd = _images_of(path)
+            paths += found
+            warnings += odd
         faults = undecodable(paths)
-        if faults:
-            number, reason = next(iter(faults.items()))
-            raise UserError(str(paths[number]), reason)
-        return pd.DataFrame({"image": paths})
+        for number, reason in faults.items():
+            if paths[number] in given:
+                raise UserError(str(paths[number]), reason)
+            warnings.append(f"{paths[number]} left out: {reason}")
+        sound = [path for number, path in enumerate(paths) if number not in faults]
+        if faults and not sound:
+            raise UserError(str(paths[0]), f"{faults[0]}; no image is left to answer")
+        raw = pd.DataFrame({"image": sound}, index=list(map(str, sound)))
+        raw.attrs["warnings"] = warnings
+        return raw
 
 
 TASK = CatClassifier()
@@ -175,18 +198,22 @@ def _auc(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, posit
     return float(np.mean(each))
 
 
-def _paths(path: Path) -> list[Path]:
-    if not path.exists():
-        raise UserError(str(path), "no such file; an input is an image file, or a folder of them")
-    paths = images_below(path) if path.is_dir() else [path]
-    if not paths:
-        raise UserError(str(path), "this folder holds no file")
-    return paths
+def _images_of(path: Path) -> tuple[list[Path], list[str]]:
+    """Give an image, or those of a folder, and warnings."""
+    if not os.path.exists(path):  # Path.exists raises for a name that is too long
+        raise UserError(str(path)[:NAME_SHOWN], "no such file; an input is an image file, or a folder of them")
+    if not path.is_dir():
+        return [path], []
+    images, others = images_below(path)
+    warnings = passed_over_warnings(others, path)
+    if not images:
+        raise UserError(str(path), f"this folder holds no image{''.join(f'; {warning}' for warning in warnings)}")
+    return images, warnings
 
 
 def _lines(file: str) -> list[str]:
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise UserError(file, "cannot be read as a text file with the path of an image on each line") from None
     return [line for line in lines if line.strip()]
