@@ -1,4 +1,4 @@
-"""The one error type for mistakes that the user can mend."""
+"""The one error type for mistakes that the user can mend, and the warning of what was taken as it is."""
 
 
 class UserError(Exception):
@@ -8,6 +8,10 @@ class UserError(Exception):
         self.where = where
         self.problems = problems
         super().__init__("\n".join(f"{where}: {problem}" if where else problem for problem in problems))
+
+
+class DataWarning(UserWarning):
+    """Say what is odd in the user's input, and what was done about it; the command line prints it as one line."""
 
 
 def did_you_mean(name: str, known: list[str]) -> str:

@@ -50,6 +50,7 @@ class Preprocessor(abc.ABC):
     """
 
     state: dict[str, np.ndarray]
+    threshold: float | None = None  # probability from which the answer is yes, where one decides
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, which an export has to carry along
 
     @abc.abstractmethod
@@ -174,6 +175,14 @@ class Task(abc.ABC):
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute `metrics`, and what else is of interest, from raw examples and the answers to them, in raw units."""
 
+    def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Measure each class: a row each, with precision, recall, f1 and count; unless overridden, none."""
+        return pd.DataFrame()
+
+    def decided(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Give what `Preprocessor.threshold` decides: what is true (N,), and the probability answered for it (N,)."""
+        raise NotImplementedError
+
     @abc.abstractmethod
     def pictures(
         self,
@@ -189,6 +198,9 @@ class Task(abc.ABC):
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
         """Read what a person gives on the command line as raw inputs, with the `reading` settings of the data.
+
+        The index names each: its file, `FILE:line`, or the text that was given; plain numbers from 0 name none.
+        What was read in another way than it might seem is said in a `DataWarning`.
 
         Raises:
             UserError: naming the input and what would work.

@@ -3,9 +3,11 @@
 import gzip
 import os
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
+import pandas as pd
 from pydantic import Field
 
 from pipelines.errors import UserError
@@ -37,16 +39,19 @@ def paths_by_split(root: str, path: str | dict[Split, str]) -> dict[str, Path]:
     return {split: Path(root) / name for split, name in paths.items()}
 
 
-def read_lines(file: str) -> list[str]:
-    """Read the lines of a text file that are not empty.
+def read_texts(column: str, inputs: Sequence[str], file: str | None) -> pd.DataFrame:
+    """Read texts, each input and each line of a file that is not empty, named by themselves and as `FILE:line`.
 
     Raises:
-        UserError: where it cannot be read, is no UTF-8, or holds no text.
+        UserError: where the file cannot be read, is no UTF-8, or holds no text.
     """
-    try:
-        lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError):
-        raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
-    if not any(line.strip() for line in lines):
-        raise UserError(file, "holds no text; write a sentence on each line")
-    return [line.rstrip("\r") for line in lines if line.strip()]
+    named = [(text, text) for text in inputs]
+    if file is not None:
+        try:
+            lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
+        except (OSError, UnicodeDecodeError):
+            raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
+        if not any(line.strip() for line in lines):
+            raise UserError(file, "holds no text; write a sentence on each line")
+        named += [(f"{file}:{number}", line.rstrip("\r")) for number, line in enumerate(lines, 1) if line.strip()]
+    return pd.DataFrame({column: [text for _, text in named]}, index=[name for name, _ in named])

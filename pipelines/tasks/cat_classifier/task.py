@@ -1,6 +1,7 @@
 """The cat-classifier task: what the line needs to know of it."""
 
 import os
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from sklearn import metrics
 
 from pipelines.data.image_folders import images_below, passed_over_warnings
 from pipelines.data.images import undecodable
-from pipelines.errors import UserError
+from pipelines.errors import DataWarning, UserError
 from pipelines.evaluation import decoded
 from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.cat_classifier import sources
@@ -143,6 +144,21 @@ class CatClassifier(Task):
             "log_loss": float(metrics.log_loss(true, columns[:, order], labels=known[order])),
         }
 
+    def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Measure each class, those that train lacks too."""
+        true = examples[LABEL].to_numpy(str)
+        classes = decoded(answers["labels"][0])
+        names = [*map(str, classes), *map(str, np.setdiff1d(true, classes))]
+        figures = metrics.precision_recall_fscore_support(
+            true, decoded(answers["label"]), labels=names, zero_division=0.0
+        )
+        return pd.DataFrame(dict(zip(("precision", "recall", "f1", "count"), figures, strict=True)), index=names)
+
+    def decided(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Give which images are of the positive class, which is the first, and how probable that was."""
+        (positive,) = decoded(answers["labels"][0, :1])
+        return examples[LABEL].to_numpy(str) == positive, answers["probabilities"][:, 0]
+
     def pictures(
         self,
         model: keras.Model,
@@ -161,23 +177,16 @@ class CatClassifier(Task):
         Of a folder what is no image is passed over, and what cannot be decoded left out; both are said.
         """
         given = [Path(text) for text in [*inputs, *(_lines(file) if file is not None else [])]]
-        paths: list[Path] = []
-        warnings: list[str] = []
-        for path in given:
-            found, odd = _images_of(path)
-            paths += found
-            warnings += odd
+        paths = [image for path in given for image in _images_of(path)]
         faults = undecodable(paths)
         for number, reason in faults.items():
             if paths[number] in given:
                 raise UserError(str(paths[number]), reason)
-            warnings.append(f"{paths[number]} left out: {reason}")
+            warnings.warn(f"{paths[number]} left out: {reason}", DataWarning, stacklevel=1)
         sound = [path for number, path in enumerate(paths) if number not in faults]
         if faults and not sound:
             raise UserError(str(paths[0]), f"{faults[0]}; no image is left to answer")
-        raw = pd.DataFrame({"image": sound}, index=list(map(str, sound)))
-        raw.attrs["warnings"] = warnings
-        return raw
+        return pd.DataFrame({"image": sound}, index=pd.Index(map(str, sound), dtype=object))
 
 
 TASK = CatClassifier()
@@ -198,17 +207,19 @@ def _auc(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, posit
     return float(np.mean(each))
 
 
-def _images_of(path: Path) -> tuple[list[Path], list[str]]:
-    """Give an image, or those of a folder, and warnings."""
-    if not os.path.exists(path):  # Path.exists raises for a name that is too long
+def _images_of(path: Path) -> list[Path]:
+    """Give an image, or those of a folder, and say what else is in it."""
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
         raise UserError(str(path)[:NAME_SHOWN], "no such file; an input is an image file, or a folder of them")
     if not path.is_dir():
-        return [path], []
+        return [path]
     images, others = images_below(path)
-    warnings = passed_over_warnings(others, path)
+    odd = passed_over_warnings(others, path)
     if not images:
-        raise UserError(str(path), f"this folder holds no image{''.join(f'; {warning}' for warning in warnings)}")
-    return images, warnings
+        raise UserError(str(path), f"this folder holds no image{''.join(f'; {line}' for line in odd)}")
+    for line in odd:
+        warnings.warn(line, DataWarning, stacklevel=1)
+    return images
 
 
 def _lines(file: str) -> list[str]:
