@@ -1,6 +1,7 @@
 """The verbs of the command line: each parses, calls one function and prints."""
 
 import functools
+import os
 import shlex
 import sys
 import warnings
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pipelines.data.summary import Summary
 
 SHOWN_CHARACTERS = 160  # of an example's raw inputs
-NAME_CHARACTERS = 60  # of what an answer is to
+NAME_CHARACTERS = 60  # of a text that was given, before the answer to it
 TYPED_CHARACTERS = 2500  # of an input in a command to try
 
 
@@ -225,7 +226,8 @@ def predict(
     elif output is None:
         for name, answer in zip(answers.names, answers.records, strict=True):
             said = "  ".join(f"{key} {_short(value)}" for key, value in answer.items())
-            click.echo(f"{visible(shortened(name, NAME_CHARACTERS))}: {visible(said)}")
+            given = name in inputs and not os.path.exists(name)  # noqa: PTH110 - Path.exists raises for a long text
+            click.echo(f"{visible(shortened(name, NAME_CHARACTERS) if given else name)}: {visible(said)}")
     else:
         click.echo(f"{len(answers.records):,} answers in {output}")
 
