@@ -96,6 +96,11 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
     return np.concatenate(padded_parts)
 
 
+def decoded(texts: np.ndarray) -> np.ndarray:
+    """Turn an array of UTF-8 bytes, as TensorFlow gives texts, into an array of texts."""
+    return np.char.decode(texts.astype("S"), "utf-8")
+
+
 def as_records(task: Task, answers: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     """Turn named arrays of answers into one plain record an example."""
     names = list(answers)

@@ -19,6 +19,7 @@ from pipelines.evaluation import answer_table, answer_with
 from pipelines.fit import Fitted
 from pipelines.formats import WRITERS, check_installed, numeric_endpoint
 from pipelines.model_card import model_card
+from pipelines.operating_point import OperatingPoint
 from pipelines.parity import Questions, ask, ask_in_numbers, compare
 from pipelines.run import Run
 from pipelines.saved_model import load_saved_model
@@ -32,12 +33,18 @@ NUMBERS, PARITY, CARD = "numbers.json", "parity.json", "model_card.md"
 
 
 def write_export(
-    fitted: Fitted, run: Run, folder: Path, test: pd.DataFrame | None, forms: Sequence[str] = ("saved_model",)
+    fitted: Fitted,
+    run: Run,
+    folder: Path,
+    test: pd.DataFrame | None,
+    forms: Sequence[str] = ("saved_model",),
+    point: OperatingPoint | None = None,
 ) -> Path:
     """Write the next version below `folder` and give its path; a half-written or drifting one is never to be seen.
 
     Every version holds a SavedModel; `forms` may name others to write beside it. Each form answers examples of the
     split `test` in a process of its own, and has to give what the model gives; without `test` that is left out.
+    `point` is the threshold that `fitted` has, where it is not the run's.
 
     Raises:
         UserError: where `folder` cannot be written, a form cannot hold the model, or answers drift.
@@ -47,7 +54,7 @@ def write_export(
     temporary = folder / f".{os.getpid()}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _write_saved_model(fitted, temporary)
+        _write_saved_model(fitted, temporary, point)
         for form, endpoint in others.items():
             WRITERS[form](fitted, endpoint, temporary)
             _write_json(temporary / NUMBERS, endpoint.reading)
@@ -58,7 +65,7 @@ def write_export(
             parity = _parity(run, temporary, {"saved_model": questions, **asked})
             _write_warmup(temporary / WARMUP, folder.name, questions)
         _write_json(temporary / PARITY, parity)
-        (temporary / CARD).write_text(model_card(fitted, run, parity), encoding="utf-8")
+        (temporary / CARD).write_text(model_card(fitted, run, parity, point), encoding="utf-8")
         versions = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
         version = folder / str(max(versions, default=0) + 1)
         temporary.replace(version)
@@ -79,9 +86,12 @@ class Export:
             UserError: where there is none.
         """
         folder = self.version(Path(folder))
-        about = json.loads((folder / ABOUT).read_text())
-        self.task: str = about["task"]
-        self.reading: dict[str, Any] = about["reading"]
+        try:
+            about = json.loads((folder / ABOUT).read_text())
+            self.task: str = about["task"]
+            self.reading: dict[str, Any] = about["reading"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(str(folder / ABOUT), "missing or damaged: this is not what export wrote") from None
         with silenced():  # SentencePiece says that there is no normalisation
             self._function = load_saved_model(folder).signatures["serving_default"]
 
@@ -106,7 +116,7 @@ class Export:
         return answer_table(answer, examples[list(self.signature)])
 
 
-def _write_saved_model(fitted: Fitted, folder: Path) -> None:
+def _write_saved_model(fitted: Fitted, folder: Path, point: OperatingPoint | None) -> None:
     archive = keras.export.ExportArchive()
     fitted.answerer.function.get_concrete_function()  # a lookup can be tracked only once it was called
     for resource in (fitted.model, *fitted.preprocessor.lookups):
@@ -116,7 +126,8 @@ def _write_saved_model(fitted: Fitted, folder: Path) -> None:
     archive.write_out(str(folder), verbose=False)
     (folder / EXTRA).mkdir(exist_ok=True)
     about = {"task": fitted.config.task, "model": fitted.config.model, "reading": fitted.reading}
-    _write_json(folder / ABOUT, about)
+    chosen = {"operating_point": point.record()} if point else {}
+    _write_json(folder / ABOUT, {**about, **chosen})
 
 
 def _parity(run: Run, folder: Path, asked: Mapping[str, Questions]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Progress(keras.callbacks.Callback):
             TextColumn("epoch"),
             MofNCompleteColumn(),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
         )
         self.bar = Bar(*columns, console=self.console, transient=True)
@@ -49,6 +49,7 @@ class Progress(keras.callbacks.Callback):
                 f"epoch {epoch + 1}/{self.epochs}  {figures}  {now - self.started:.0f} s",
                 soft_wrap=True,
                 highlight=False,
+                markup=False,
             )
 
     def on_train_end(self, logs: dict | None = None) -> None:

@@ -30,6 +30,8 @@ def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Ma
         {"font.family": ["sans-serif", *(each for each in MORE_FONTS if each in get_font_names())]}
     ):
         pictures |= fitted.task.pictures(fitted.model, fitted.preprocessor, examples, answers)
+    if len(by_class := fitted.task.by_class(examples, answers)):
+        pictures["by_class"] = by_class_page(by_class)
     run.report.mkdir(parents=True, exist_ok=True)
     for name, figure in pictures.items():
         if isinstance(figure, str):
@@ -58,6 +60,14 @@ def learning_curves(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     return figure
+
+
+def by_class_page(figures: pd.DataFrame) -> str:
+    """Write the figures of each class, as a page that stands alone."""
+    shown = figures.sort_values("count", ascending=False).to_html(float_format="{:.4g}".format, border=0)
+    head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Classes</title><style>'
+    style = "body { font: 15px/1.5 system-ui, sans-serif; margin: 2em } th, td { text-align: right; padding: 0 1em }"
+    return f"{head}{style}</style></head><body><h1>Each class of test</h1>{shown}</body></html>\n"
 
 
 def samples_page(kept: Sequence[Mapping[str, Any]]) -> str:

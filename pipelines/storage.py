@@ -1,6 +1,7 @@
 """Files that a reader finds whole or not at all."""
 
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -55,6 +56,11 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, default=str) + "\n")
 
 
+def as_json(content: Any, **options: Any) -> str:
+    """Turn values into JSON: NaN and infinity, which it does not know, become null, and other values text."""
+    return json.dumps(_finite(content), allow_nan=False, default=str, **options)
+
+
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays."""
 
@@ -83,6 +89,16 @@ def pack_texts(texts: Iterable[str]) -> np.ndarray:
 def unpack_texts(packed: np.ndarray) -> list[str]:
     """Give the texts of `pack_texts`."""
     return packed.tobytes().decode().split(BREAK) if len(packed) else []
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, np.generic):
+        content = content.item()
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from pipelines.batches import padded
-from pipelines.data.files import read_lines
+from pipelines.data.files import read_texts
 from pipelines.data.languages import parts_words
 from pipelines.decoding import MOST_BEAMS, MOST_TEMPERATURE, MOST_TOKENS, Choice, GenerativeModel, bounded, decoding
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
@@ -166,7 +166,7 @@ class LanguageModelTask(Task):
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
         """Read prompts: each input is one, and each line of a file that is not empty."""
-        return pd.DataFrame({"prompt": [*inputs, *(read_lines(file) if file is not None else [])]})
+        return read_texts("prompt", inputs, file)
 
 
 TASK = LanguageModelTask()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pipelines.batches import make_token_batches, padded
 from pipelines.beams import Found, searching
-from pipelines.data.files import read_lines
+from pipelines.data.files import read_texts
 from pipelines.decoding import bounded
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
 from pipelines.tasks.translator import sources
@@ -125,7 +125,7 @@ class TranslatorTask(Task):
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
         """Read texts: each input is one, and each line of a file that is not empty."""
-        return pd.DataFrame({SOURCE: [*inputs, *(read_lines(file) if file is not None else [])]})
+        return read_texts(SOURCE, inputs, file)
 
 
 TASK = TranslatorTask()

@@ -102,7 +102,7 @@ def damaged(tmp_path):
 def test_bad_files_stop_a_run_by_name_before_anything_is_written(damaged, tmp_path):
     result = invoke("train", CONFIG, *sets(overrides(damaged)), "--run-dir", tmp_path / "run")
     assert result.exit_code == 1
-    assert f"{damaged}/cat/00.jpeg: an empty file (1 more like it)" in result.stderr
+    assert f"{damaged}/cat/00.jpeg: an empty file (1 more that cannot be decoded)" in result.stderr
     assert "data.bad_files: skip" in result.stderr and not (tmp_path / "run").exists()
 
 
@@ -153,12 +153,13 @@ def test_images_in_hdf5_files_are_read_as_arrays_were_written(tmp_path):
 def test_a_mistake_gets_one_line_and_writes_nothing(override, expected, images, tmp_path):
     result = invoke("train", CONFIG, *sets(overrides(images, *override.split(","))), "--run-dir", tmp_path / "run")
     assert result.exit_code == 1 and expected in result.stderr, result.output
-    assert len(result.stderr.splitlines()) == 1 and not (tmp_path / "run").exists()
+    errors = [line for line in result.stderr.splitlines() if not line.startswith(("examples ", "class ", "warning: "))]
+    assert len(errors) == 1 and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("nowhere.jpg", "nowhere.jpg: no such file"), ("text", "no JPEG, PNG, GIF or BMP image that can be decoded")],
+    [("nowhere.jpg", "nowhere.jpg: no such file"), ("text", "a text, no JPEG, PNG, GIF")],
 )
 def test_an_input_that_is_no_image_is_explained(given, expected, finished_cats, tmp_path):
     (tmp_path / "text").write_text("no image")
