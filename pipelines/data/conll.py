@@ -15,6 +15,7 @@ from pipelines.errors import UserError
 
 CONLL_U = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
 WITHIN_INDEX = re.compile(r"\d+[.-]\d+")  # of CoNLL-U: 1-2 for the words of a token, 1.1 for what is left out
+LOOKED_AT = 1000  # lines that tell whether each holds a sentence
 WHOLE = 0.5  # share of the lines that hold a whole sentence each, where all are to
 ONE_PER_LINE = "put a blank line after each sentence"
 
@@ -85,13 +86,13 @@ def _check_widths(path: Path, table: list[Row], width: int, text: str) -> None:
 
 def _whole_sentences(path: Path, table: list[Row], columns: Columns) -> list[Sentence]:
     """Read lines that hold a whole sentence each: tokens and tags between blanks, or as lists; none if they do not."""
-    read = [(_listed(row.cells[columns.token]), _listed(row.cells[columns.tag])) for row in table]
-    fitting = sum(len(tokens) == len(tags) > 1 for tokens, tags in read)
-    if fitting < WHOLE * len(table):
+    first = [(_listed(row.cells[columns.token]), _listed(row.cells[columns.tag])) for row in table[:LOOKED_AT]]
+    if sum(len(tokens) == len(tags) > 1 for tokens, tags in first) < WHOLE * len(first):
         return []
     sentences = []
-    for row, (tokens, tags) in zip(table, read, strict=True):
-        tokens, tags = drop_blank_tokens(tokens, tags, f"{path}:{row.line}")
+    for row in table:
+        each = (_listed(row.cells[column]) for column in (columns.token, columns.tag))
+        tokens, tags = drop_blank_tokens(*each, f"{path}:{row.line}")
         sentences.append(Sentence(tokens, tags, str(path), [row.line] * len(tokens)))
     return sentences
 

@@ -127,8 +127,10 @@ def _form(rest: Counter[str], read: Callable[[str], str | None]) -> dict[str, st
     """Read the tags that have a form; none where it is hardly meant, as types may have it too: E-MAIL, VITAMIN_B, E."""
     form = {tag: canonical for tag in rest if (canonical := read(tag))}
     letters = {canonical[0] for canonical in form.values()}
-    by_prefix = read is _prefixed and ("I" in letters or sum(rest[tag] for tag in form) > MOSTLY * rest.total())
-    return form if by_prefix or "B" in letters or {"I"} < letters else {}
+    most = sum(rest[tag] for tag in form) > MOSTLY * rest.total()
+    if read is _prefixed:
+        return form if most or letters & {"B", "I"} else {}
+    return form if {"I"} < letters or (most and "B" in letters) else {}
 
 
 def _check_plain(rest: Counter[str], total: int, place: Place) -> None:

@@ -43,7 +43,7 @@ def choose_columns(table: Table, rules: ColumnRules) -> tuple[Columns, list[str]
     if key is None:
         check_tags(table, tag, rules.plain)
     check_tokens(table, token, tag, sentence)
-    index = next((number for number in free if number < token and counts_words(table.columns[number])), None)
+    index = next((number for number in free if number < token and counts_words(table, number)), None)
     kinds = dict.fromkeys(range(len(table.columns)), "not used") | dict.fromkeys(sentence, "sentence numbers")
     kinds |= {token: "tokens", tag: "tags" if key is None else f"tags, after {key}="}
     taken_for = {table.name(number): kind for number, kind in kinds.items()}
@@ -96,5 +96,5 @@ def _token_column(table: Table, rules: ColumnRules, free: list[int]) -> int:
     if rules.token is not None:
         return _place(table, rules.token, "token_column")
     named = [number for number in free if table.header and plain_name(table.header[number]) in TOKEN_NAMES]
-    worded = [number for number in free if not numbers(table.columns[number])]
+    worded = [number for number in free if not numbers(table.counts[number])]
     return next(iter([*named, *worded, *free, 0]))

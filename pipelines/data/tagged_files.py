@@ -7,21 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipelines.data.conll import read_conll
+from pipelines.data.encodings import read_text
+from pipelines.data.files import unpacked_suffix
 from pipelines.data.tagged_headers import ColumnRules
 from pipelines.data.tagged_json import Tokenize, looks_like_json, read_json
 from pipelines.data.tagged_sentences import TaggedFile
-from pipelines.data.text_files import read_text
 from pipelines.errors import UserError
 
-PACKED = {".gz", ".bz2", ".xz", ".zip"}
 JSON = {".json", ".jsonl", ".ndjson"}
 ENDINGS = set(".conll .conllu .conllup .conll2002 .conll2003 .bio .bioes .iob .iob2 .ner .tsv .csv .txt".split()) | JSON
 SPLITS = {"train": "train", "dev": "validation", "valid": "validation", "validation": "validation", "test": "test"}
-
-
-def ending(path: Path) -> str:
-    """Give the ending that says what a file holds, without that of how it is packed."""
-    return (path.with_suffix("").suffix if path.suffix.lower() in PACKED else path.suffix).lower()
 
 
 def list_files(root: str, names: Iterable[str]) -> tuple[list[Path], list[str]]:
@@ -38,7 +33,7 @@ def list_files(root: str, names: Iterable[str]) -> tuple[list[Path], list[str]]:
         path = Path(root) / name
         if path.is_dir():
             found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-            known = [file for file in found if ending(file) in ENDINGS]
+            known = [file for file in found if unpacked_suffix(file) in ENDINGS]
             notes += _passed_over(path, [file for file in found if file not in known])
             if not known:
                 raise UserError(str(path), f"holds no file with a known ending: {', '.join(sorted(ENDINGS))}")
@@ -51,6 +46,8 @@ def list_files(root: str, names: Iterable[str]) -> tuple[list[Path], list[str]]:
         else:
             known = [path]
         files |= dict.fromkeys(known)
+    if not files:
+        raise UserError("data.path", "names no file")
     return list(files), [*notes, *_split_names(list(files))]
 
 
@@ -60,8 +57,11 @@ def read_tagged(path: Path, rules: ColumnRules, encoding: str, tokenize: Tokeniz
     Raises:
         UserError: where it cannot be read; see `read_text`, `read_conll` and `read_json`.
     """
-    text, notes = read_text(path, encoding)
-    kind = ending(path)
+    text, odd = read_text(path, encoding)
+    notes = [each.removeprefix(f"{path} ") for each in odd]
+    if lost := text.count("\ufffd"):
+        notes.append(f"holds {lost:,} characters that an earlier conversion lost (U+FFFD)")
+    kind = unpacked_suffix(path)
     if kind in JSON or (kind != ".csv" and looks_like_json(text)):
         file = read_json(path, text, tokenize)
     else:

@@ -63,7 +63,7 @@ def _plain_rows(text: str) -> Iterator[tuple[int, list[str]]]:
         if "\t" in line or (tabbed and line.startswith("#")):
             yield number, line.split("\t")
         else:
-            yield number, re.split(" +", line.strip(" "))
+            yield number, [cell for cell in line.split(" ") if cell]
 
 
 def _csv_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -55,7 +55,7 @@ BAD = {
     "nothing": (b"\n\n", "a: holds no sentence"),
     "another encoding": (
         "Ann O\nJosé B-PER\n".encode("latin-1"),
-        "a:2: byte 0xe9 is not UTF-8 text; name its encoding",
+        "a:2: byte 0xe9 .* is no UTF-8; set data.encoding",
     ),
 }
 
@@ -79,7 +79,7 @@ def test_a_missing_file_and_a_broken_archive_are_named(tmp_path):
         read_conll(tmp_path / "none", -1)
     for content in (b"no archive", broken_archive()):
         (tmp_path / "b.gz").write_bytes(content)
-        with pytest.raises(UserError, match=r"b.gz: cannot read this file"):
+        with pytest.raises(UserError, match=r"b.gz: cannot be read"):
             read_conll(tmp_path / "b.gz", -1)
 
 

@@ -1,7 +1,10 @@
 """Odd and wrong files of tagged sentences: read as their clean twin, with a warning where it matters, or refused."""
 
+import bz2
 import gzip
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -72,6 +75,13 @@ def conll_u(misc: str = "NER") -> str:
     )
     ranges = "1-2\tAnnLee\t_\t_\t_\t_\t_\t_\t_\t_\n"
     return text.replace("1\tAnn", f"{ranges}1\tAnn").replace("3\tlives", "2.1\tand\t_\t_\t_\t_\t_\t_\t_\t_\n3\tlives")
+
+
+def zipped(name: str, content: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, content)
+    return packed.getvalue()
 
 
 def spans(sentence: Tagged) -> list[list]:
@@ -214,14 +224,17 @@ READ = {  # what is odd -> file, content, settings, what a warning says: read as
         "'Other' as 'O'",
     ),
     "a byte order mark": ("a.conll", "\ufeff" + lines(CLEAN), {}, None),
-    "UTF-16": ("a.conll", lines(CLEAN).encode("utf-16"), {}, "read as UTF-16"),
-    "UTF-16 without a mark": ("a.conll", lines(CLEAN).encode("utf-16-le"), {"encoding": "utf-16-le"}, None),
+    "UTF-16": ("a.conll", lines(CLEAN).encode("utf-16"), {}, None),
+    "UTF-16 without a mark": ("a.conll", lines(CLEAN).encode("utf-16-le"), {}, "read as utf-16-le"),
+    "NULs": ("a.conll", lines(CLEAN).replace("Oslo", "Os\0lo"), {}, "NUL characters (1)"),
     "CRLF, twice": ("a.conll", lines(CLEAN).replace("\n", "\r\r\n"), {}, None),
     "CR": ("a.conll", lines(CLEAN).replace("\n", "\r"), {}, None),
     "blanks and tabs at line ends": ("a.conll", lines(CLEAN).replace("\n", " \t\n"), {}, None),
     "many blank lines": ("a.conll", "\n\n" + lines(CLEAN).replace("\n\n", "\n\n \n\u00a0\n\n") + "\n\n", {}, None),
     "no end of the last line": ("a.conll", lines(CLEAN).rstrip("\n"), {}, None),
     "tokens of blanks": ("a.conll", lines(CLEAN).replace("The\t", "\u00a0\tO\nThe\t"), {}, "1 lines without a token"),
+    "bzip2": ("a.conll.bz2", bz2.compress(lines(CLEAN).encode()), {}, None),
+    "a zip of one file": ("a.zip", zipped("a.conll", lines(CLEAN)), {}, None),
     "gzip": ("a.conll.gz", gzip.compress(lines(CLEAN).encode()), {}, None),
     "spaCy": ("a.jsonl", records(lambda text, each: {"text": text, "entities": spans(each)}), {}, None),
     "spaCy 2": (
@@ -383,37 +396,36 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         "é\tO\n\nJosé\tB-PER\n".encode("latin-1"),
         {},
         "a.conll:1: byte 0xe9",
-        "data.encoding: cp1252",
+        "set data.encoding",
     ),
     "no such encoding": (
         "a.conll",
         lines(CLEAN),
         {"encoding": "utf8000"},
         "data.encoding",
-        "no text encoding 'utf8000'",
+        "not 'utf8000'",
     ),
     "a codec that is no text": (
         "a.conll",
         lines(CLEAN),
         {"encoding": "hex"},
         "data.encoding",
-        "no text encoding 'hex'",
+        "not 'hex'",
     ),
-    "UTF-16 without a mark": ("a.conll", lines(CLEAN).encode("utf-16-le"), {}, "a.conll:1", "data.encoding: utf-16-le"),
     "Excel": (
         "a.xlsx",
-        b"PK\x03\x04\x14\x00",
+        b"PK\x03\x04\x14\x00[Content_Types].xml",
         {},
-        "a.xlsx: this is a zip archive, or an Excel",
-        "save the sheet as CSV",
+        "a.xlsx: is an Office file",
+        "save it as plain text or CSV",
     ),
-    "a PDF": ("a.pdf", b"%PDF-1.4", {}, "a.pdf: this is a PDF", "extract its text"),
-    "a pickle": ("a.txt", b"\x80\x04\x95", {}, "a.txt: this is a pickle", "run code"),
-    "gzip by another ending": ("a.conll", gzip.compress(b"x"), {}, "a.conll: this is gzipped", "unpack it"),
-    "no archive": ("a.conll.gz", b"x\tO\n", {}, "a.conll.gz: cannot read this file", ""),
+    "a PDF": ("a.pdf", b"%PDF-1.4", {}, "a.pdf: is a PDF", "take its text out first"),
+    "gzip by another ending": ("a.conll", gzip.compress(b"x"), {}, "a.conll: is compressed by gzip", "end in .gz"),
+    "no archive": ("a.conll.gz", b"x\tO\n", {}, "a.conll.gz: cannot be read", ""),
     "nothing": ("a.conll", "\n \n", {}, "a.conll: holds no sentence", ""),
     "a header alone": ("a.tsv", "token\ttag\n", {}, "a.tsv: holds a header, but no sentence", ""),
-    "no such file": ("a.conll", "", {"path": "b.conll"}, "b.conll: cannot read this file (No such file", ""),
+    "no such file": ("a.conll", "", {"path": "b.conll"}, "b.conll: cannot be read (No such file", ""),
+    "no file": ("a.conll", "", {"path": []}, "data.path: names no file", ""),
     "a pattern without a match": ("a.conll", "", {"path": "*.jsonl"}, "*.jsonl: matches no file", ""),
     "a folder without a known file": ("a.xyz", "", {"path": "."}, "holds no file with a known ending", ".conll"),
     "JSON that ends": ("a.json", '[{"tokens": ["a"]', {}, "a.json:1: not JSON", ""),
@@ -551,9 +563,9 @@ def test_more_tags_in_another_column_are_said(tmp_path):
     assert "column 1 holds more tags (8) than column 2 (1)" in source.warnings[0]
 
 
-def test_bytes_of_another_encoding_than_said_are_said(tmp_path):
-    source = read(tmp_path, "a.conll", lines(CLEAN) + "\nJosé\tB-PER\n", encoding="cp1252")
-    assert "though its bytes are valid UTF-8" in source.warnings[0]
+def test_characters_that_are_lost_already_are_said(tmp_path):
+    source = read(tmp_path, "a.conll", lines(CLEAN) + "\nJos\ufffd\tB-PER\n")
+    assert "holds 1 characters that an earlier conversion lost" in source.warnings[0]
 
 
 def test_lists_patterns_and_folders_of_files_are_read(tmp_path):

@@ -10,7 +10,8 @@ from pydantic import Field
 
 from pipelines.data import LISTED_SKIPS, Source
 from pipelines.data.embedded import find_package
-from pipelines.data.files import Root, Split, paths_by_split
+from pipelines.data.encodings import Encoding
+from pipelines.data.files import Root, Split, names_by_split
 from pipelines.data.tag_schemes import Scheme, detect_scheme, to_bio
 from pipelines.data.tag_spelling import read_spelling
 from pipelines.data.tagged_files import list_files, read_tagged
@@ -97,14 +98,12 @@ def files(
             " as preprocessing.token_pattern"
         ),
     ] = PATTERN,
-    encoding: Annotated[
-        str, Field(description="of the files, such as cp1252; a byte order mark goes before")
-    ] = "utf-8",
+    encoding: Encoding = "utf-8",
 ) -> Source:
     """Read tagged sentences: lines of a token and its tag, or JSON of tokens or of texts with entities in them."""
     check_pattern(token_pattern, "data.token_pattern")
     rules = ColumnRules(token_column, tag_column, sentence_column, scheme == "plain")
-    listed = {split: list_files(root, names) for split, names in _by_split(path).items()}
+    listed = {split: list_files(root, names) for split, names in names_by_split(path).items()}
     found = partial(tokenize, pattern=token_pattern)
     read = {
         split: [(file, read_tagged(file, rules, encoding, found)) for file in paths]
@@ -136,13 +135,6 @@ def tfds(
 @cache
 def _made(count: int) -> dict[str, list[dict[str, list[str]]]]:
     return made_sentences(count, seed=0)
-
-
-def _by_split(path: str | list[str] | dict[Split, str | list[str]]) -> dict[str, list[str]]:
-    if isinstance(path, dict):
-        paths_by_split("", dict.fromkeys(path, ""))
-    by_split = path if isinstance(path, dict) else {"all": path}
-    return {split: [names] if isinstance(names, str) else list(names) for split, names in by_split.items()}
 
 
 def _relative(file: Path, root: str) -> str:
