@@ -1,7 +1,6 @@
 """The verbs of the command line: each parses, calls one function and prints."""
 
 import functools
-import json
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -92,6 +91,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
         finished = run_config(config, overrides, _print_summary)
         _print_metrics(finished.run.metrics())
         _print_answers(finished.inputs, finished.targets, finished.answers)
+        _print_warnings(finished.run.warnings())
         click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
 
 
@@ -110,6 +110,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 
     _, finished = train_config(config, overrides, run_dir, resume, _print_summary)
     _print_metrics(finished.metrics())
+    _print_warnings(finished.warnings())
     click.echo(f"run     {finished.folder}\nreport  {finished.report}")
 
 
@@ -132,7 +133,7 @@ def tune(
     from pipelines.tuning.display import Display
 
     with Display() as display:
-        search = tune_config(config, overrides, workers, ray, search_dir, resume, display.show)
+        search = tune_config(config, overrides, workers, ray, search_dir, resume, display.show, display.say)
     folder = search.folder
     if search.ranked:
         best = search.ranked[0]
@@ -152,10 +153,11 @@ def evaluate(run: str, split: str, as_json: bool) -> None:
     Example: cli.py evaluate runs/house_prices/2026-01-31T12-00-00 --split validation
     """
     from pipelines.commands.evaluate import evaluate as evaluate_run
+    from pipelines.storage import as_json
 
     metrics = evaluate_run(run, split)
     if as_json:
-        click.echo(json.dumps({split: metrics}))
+        click.echo(as_json({split: metrics}))
     else:
         _print_metrics({split: metrics})
 
@@ -174,10 +176,11 @@ def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, atten
     """
     from pipelines.commands.predict import predict as predict_with
     from pipelines.commands.predict import predict_attention
+    from pipelines.storage import as_json
 
     answers = (predict_attention if attention else predict_with)(run_or_export, inputs, file)
     if as_json:
-        click.echo(json.dumps(answers, ensure_ascii=False))
+        click.echo(as_json(answers, ensure_ascii=False))
     elif attention:
         from pipelines.attention_maps import write_attention
 
@@ -322,6 +325,11 @@ def config(task_or_config: str, schema: bool) -> None:
 def _print_summary(summary: "Summary") -> None:
     for line in summary.lines():
         click.echo(line, err=True)
+
+
+def _print_warnings(warnings: list[str]) -> None:
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pipelines.batches import padded
 from pipelines.data.files import read_lines
 from pipelines.layers.chain import negative_log_likelihood
-from pipelines.metrics.entity_f1 import entity_scores
+from pipelines.metrics.entity_f1 import entities, entity_scores
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.entity_tagger import sources
 from pipelines.tasks.entity_tagger.decoding import Decoded, found_entities
@@ -107,6 +107,21 @@ class EntityTagger(Task):
         """Compute precision, recall and f1 of whole entities: of all, and of each type."""
         return entity_scores(examples[TAGS].tolist(), answered_tags(examples, answers))
 
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Find no entity."""
+        return entity_scores(examples[TAGS].tolist(), [["O"] * len(tags) for tags in examples[TAGS]])
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List sentences with their entities, as types and tokens."""
+        tokens = examples[TOKENS].tolist()
+        target, answer = (
+            [named(*pair) for pair in zip(tokens, tags, strict=True)]
+            for tags in (examples[TAGS], answered_tags(examples, answers))
+        )
+        return pd.DataFrame({"text": map(" ".join, tokens), "target": target, "answer": answer})
+
     def pictures(
         self,
         model: keras.Model,
@@ -130,6 +145,11 @@ class EntityTagger(Task):
 
 
 TASK = EntityTagger()
+
+
+def named(tokens: Sequence[str], tags: Sequence[str]) -> str:
+    """Write the entities of a sentence in a line, such as `PER: Ann Lee; LOC: Oslo`."""
+    return "; ".join(f"{each.type}: {' '.join(tokens[each.start : each.stop])}" for each in entities(tags))
 
 
 def answered_tags(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> list[list[str]]:

@@ -30,7 +30,7 @@ Mixed = Annotated[
 ]
 
 
-Initial = keras.initializers.RandomNormal(stddev=0.02)  # of embeddings: Radford et al. 2018, section 4.1
+DEVIATION = 0.02  # of embeddings at first: Radford et al. 2018, section 4.1
 
 
 class Recurrent(TypedDict):
@@ -96,7 +96,7 @@ def transformer(
     """Let every token attend to those before it (Radford et al. 2018), normalised before each part."""
     if width % (2 * heads):
         raise UserError("models.transformer.heads", f"the width {width} must be a multiple of twice the heads, {heads}")
-    added = {"learned": [LearnedPositions(features.context, Initial)], "sinusoidal": [SinusoidalPositions()]}
+    added = {"learned": [LearnedPositions(features.context, _initial())], "sinusoidal": [SinusoidalPositions()]}
     block = {"layers": layers, "rotary": positions == "rotary", "dropout": dropout, "use_bias": use_bias}
     blocks = [DecoderBlock(width, heads, feed_forward_units, **block) for _ in range(layers)]
     norm = keras.layers.LayerNormalization(epsilon=1e-5, center=use_bias)
@@ -127,11 +127,16 @@ def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Mode
 def _model(
     features: Features, name: str, width: int, parts: list, scores: str | None, context: int | None, counts: int = 0
 ) -> keras.Model:
-    embedding = keras.layers.ReversibleEmbedding(features.tokens, width, embeddings_initializer=Initial)
+    embedding = keras.layers.ReversibleEmbedding(features.tokens, width, embeddings_initializer=_initial())
     # Press & Wolf 2017: the scores come from the embeddings themselves.
     out = partial(embedding, reverse=True) if scores == "tied" else keras.layers.Dense(features.tokens)
     network = (embedding, parts, out, name, context)
     return Mixture(Counts(features, counts), *network) if counts else LanguageModel(*network)
+
+
+def _initial() -> keras.Initializer:
+    """Make an initializer, which draws its seed as it is made: at import that would be before any seed is set."""
+    return keras.initializers.RandomNormal(stddev=DEVIATION)
 
 
 def _drop(share: float) -> list[keras.Layer]:
