@@ -27,7 +27,7 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
     @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
     @functools.wraps(function)
     def wrapped(verbose: bool, **arguments: object) -> None:
-        from pipelines.startup import import_tensorflow
+        from pipelines.startup import import_tensorflow, output_refused
 
         try:
             first()
@@ -36,6 +36,11 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
         except UserError as error:
             for line in str(error).splitlines():
                 click.echo(f"error: {line}", err=True)
+            sys.exit(1)
+        except OSError as error:
+            if not output_refused(error):
+                raise
+            click.echo(f"error: standard output: cannot be written ({error.strerror})", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)

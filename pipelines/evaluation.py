@@ -66,11 +66,15 @@ def measure(task: Task, split: str, examples: pd.DataFrame, answers: Mapping[str
 
 
 def result_warnings(
-    task: Task, monitor: str, metrics: Mapping[str, Mapping[str, float]], trivial: Mapping[str, float]
+    task: Task,
+    monitor: str,
+    metrics: Mapping[str, Mapping[str, float]],
+    trivial: Mapping[str, float],
+    best_epoch: Mapping[str, float],
 ) -> list[str]:
     """Say where a trained model is no better than a trivial answer on validation, and which metrics are no numbers.
 
-    By `monitor`, or where the trivial answer has no such score by all that it has.
+    By `monitor`, or where the trivial answer has no such score by all that it has. `best_epoch` are its figures.
     """
     monitored = monitor.removeprefix("validation.")
     known = {name: score for name, score in trivial.items() if name in task.metrics and np.isfinite(score)}
@@ -87,6 +91,8 @@ def result_warnings(
     odd = [
         f"{name} of {split}" for split in metrics for name, value in metrics[split].items() if not np.isfinite(value)
     ]
+    if not np.isfinite(loss := best_epoch["validation.loss"]):
+        warnings.append(f"validation.loss is {loss} at the best epoch: look at the targets of validation")
     return warnings + ([f"no numbers, and null in metrics.json: {', '.join(odd)}"] if odd else [])
 
 

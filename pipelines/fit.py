@@ -71,7 +71,8 @@ def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summa
             answers = fitted.answerer.answer_table(examples)
             metrics[split] = measure(fitted.task, split, examples, answers)
         run.save_predictions(fitted.task.predictions(examples, answers))
-        warnings = result_warnings(fitted.task, config.training["monitor"], metrics, run.trivial())
+        monitor = config.training["monitor"]
+        warnings = result_warnings(fitted.task, monitor, metrics, run.trivial(), run.best_epoch())
         warnings += write_report(run, fitted, examples, answers)
         run.save_model(fitted.model, preprocessor.state)
         run.finish(metrics, fitted.task.signatures, warnings, config.to_yaml())

@@ -1,6 +1,7 @@
 """Import TensorFlow without its start-up chatter."""
 
 import contextlib
+import errno
 import os
 import sys
 import tempfile
@@ -35,6 +36,14 @@ def share_gpus() -> None:
     could be forked off any more that does.
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+
+
+def output_refused(error: OSError) -> bool:
+    """Say whether what is printed cannot be written, as to a file on a full disk; if so, print no more."""
+    refused = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    if refused:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again as it ends, and says so at length
+    return refused
 
 
 @contextlib.contextmanager
