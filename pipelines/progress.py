@@ -59,4 +59,5 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Take the line away."""
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()

@@ -52,10 +52,7 @@ def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
     if fewer or not set(differing) <= set(MAY_CHANGE):
         names = ", ".join(differing)
         mend = f"start a new run, or go on with its own config: {run.going_on}"
-        problem = (
-            f"this run began with another {names}; {mend}; only {' and '.join(MAY_CHANGE)} may change, epochs grow"
-        )
-        raise UserError(str(run.folder), problem)
+        raise UserError(str(run.folder), f"this run began with another {names}; {mend}; only {MAY} may change")
     if differing and run.finished and run.load_checkpoint() is None:
         raise UserError(str(run.folder), "its checkpoints are gone, so that it cannot go on; start a new run")
     return bool(differing)

