@@ -34,7 +34,7 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
     @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
     @functools.wraps(function)
     def wrapped(verbose: bool, **arguments: object) -> None:
-        from pipelines.startup import import_tensorflow
+        from pipelines.startup import import_tensorflow, output_refused
 
         try:
             first()
@@ -46,6 +46,11 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
         except UserError as error:
             for line in str(error).splitlines():
                 click.echo(visible(f"error: {line}"), err=True)
+            sys.exit(1)
+        except OSError as error:
+            if not output_refused(error):
+                raise
+            click.echo(f"error: standard output: cannot be written ({error.strerror})", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
@@ -115,6 +120,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
         finished = run_config(config, overrides, _print_summary)
         _print_metrics(finished.run.metrics())
         _print_answers(finished.inputs, finished.targets, finished.answers)
+        _print_warnings(finished.run.warnings())
         click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
         click.echo(f"try     {_command('predict', finished.export, *_typed(finished.inputs[0]))}")
         click.echo(f"serve   {_command('serve', finished.export.parent)}")
@@ -135,6 +141,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 
     _, finished = train_config(config, overrides, run_dir, resume, _print_summary)
     _print_metrics(finished.metrics())
+    _print_warnings(finished.warnings())
     click.echo(f"run     {finished.folder}\nreport  {finished.report}")
 
 
@@ -157,7 +164,7 @@ def tune(
     from pipelines.tuning.display import Display
 
     with Display() as display:
-        search = tune_config(config, overrides, workers, ray, search_dir, resume, display.show)
+        search = tune_config(config, overrides, workers, ray, search_dir, resume, display.show, display.say)
     folder = search.folder
     if search.ranked:
         best = search.ranked[0]
@@ -387,6 +394,11 @@ def _print_json(content: Any) -> None:
     from pipelines.storage import as_json
 
     click.echo(as_json(content, ensure_ascii=False))
+
+
+def _print_warnings(warnings: list[str]) -> None:
+    for warning in warnings:
+        click.echo(visible(f"warning: {warning}"), err=True)
 
 
 def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:

@@ -1,5 +1,6 @@
 """A SavedModel with named raw inputs and named readable answers, in a folder of numbered versions."""
 
+import errno
 import json
 import os
 import shutil
@@ -24,6 +25,7 @@ from pipelines.parity import Questions, ask, ask_in_numbers, compare
 from pipelines.run import Run
 from pipelines.saved_model import load_saved_model
 from pipelines.startup import silenced
+from pipelines.storage import as_json, writing
 
 EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
 ABOUT = Path(EXTRA) / "about.json"
@@ -53,27 +55,34 @@ def write_export(
     others = {form: numeric_endpoint(fitted, form) for form in forms if form != "saved_model"}
     temporary = folder / f".{os.getpid()}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_saved_model(fitted, temporary, point)
-        for form, endpoint in others.items():
-            WRITERS[form](fitted, endpoint, temporary)
-            _write_json(temporary / NUMBERS, endpoint.reading)
-        parity = {"compared": False, "reason": "the examples were not at hand"}
-        if test is not None:
-            questions = ask(fitted, test)
-            asked = {form: ask_in_numbers(questions, endpoint) for form, endpoint in others.items()}
-            parity = _parity(run, temporary, {"saved_model": questions, **asked})
-            _write_warmup(temporary / WARMUP, folder.name, questions)
-        _write_json(temporary / PARITY, parity)
-        (temporary / CARD).write_text(model_card(fitted, run, parity, point), encoding="utf-8")
-        versions = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-        version = folder / str(max(versions, default=0) + 1)
-        temporary.replace(version)
-    except OSError as error:
-        raise UserError(str(folder), f"cannot write an export here ({os.strerror(error.errno)})") from None
+        with writing(folder, "cannot write an export here"):
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_saved_model(fitted, temporary, point)
+            for form, endpoint in others.items():
+                WRITERS[form](fitted, endpoint, temporary)
+                _write_json(temporary / NUMBERS, endpoint.reading)
+            parity = {"compared": False, "reason": "the examples were not at hand"}
+            if test is not None:
+                questions = ask(fitted, test)
+                asked = {form: ask_in_numbers(questions, endpoint) for form, endpoint in others.items()}
+                parity = _parity(run, temporary, {"saved_model": questions, **asked})
+                _write_warmup(temporary / WARMUP, folder.name, questions)
+            _write_json(temporary / PARITY, parity)
+            (temporary / CARD).write_text(model_card(fitted, run, parity, point), encoding="utf-8")
+            return _as_next_version(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return version
+
+
+def _as_next_version(temporary: Path, folder: Path) -> Path:
+    """Give a finished export its number, the next where another process was faster."""
+    number = max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0) + 1
+    try:
+        return temporary.replace(folder / str(number))
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return _as_next_version(temporary, folder)
 
 
 class Export:
@@ -156,4 +165,4 @@ def _write_warmup(path: Path, model: str, questions: Questions) -> None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(as_json(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

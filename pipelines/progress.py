@@ -10,6 +10,11 @@ from rich.progress import Progress as Bar
 LOG_SECONDS = 5.0  # at least this long between two lines where nobody watches
 
 
+def say(line: str) -> None:
+    """Print a line for whoever watches a training."""
+    Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
+
+
 class Progress(keras.callbacks.Callback):
     """Show each epoch's figures, the best so far and the time left."""
 
@@ -54,4 +59,5 @@ class Progress(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Take the line away."""
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()

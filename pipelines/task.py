@@ -187,6 +187,23 @@ class Task(abc.ABC):
         """Give what `Preprocessor.threshold` decides: what is true (N,), and the probability answered for it (N,)."""
         raise NotImplementedError
 
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Score answers to examples that look at no input, such as the mean of train: unless overridden, none.
+
+        A model that is no better has learnt nothing; what is no number here is none whatever a model answers.
+        """
+        return {}
+
+    @abc.abstractmethod
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List examples and the answers to them, as `score` takes both, for people to read: one row each, in order.
+
+        The columns `target` and `answer`, or figures where answers are none to read, come after those that tell which
+        example it is.
+        """
+
     @abc.abstractmethod
     def pictures(
         self,

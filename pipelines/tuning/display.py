@@ -36,6 +36,10 @@ class Display:
         """Give it back."""
         self.live.stop()
 
+    def say(self, line: str) -> None:
+        """Print a line that stays, above the table."""
+        self.console.print(Text(visible(line)), soft_wrap=True)
+
     def show(self, search: Search) -> None:
         """Draw the table anew, or print a line for each trial that ended since the last call."""
         if self.console.is_terminal:
@@ -50,7 +54,7 @@ class Display:
                     self.values(trial),
                     self._summary(search),
                 )
-                self.console.print(Text(visible("  ".join(parts))), soft_wrap=True)
+                self.say("  ".join(parts))
 
     @staticmethod
     def values(trial: Trial) -> str:

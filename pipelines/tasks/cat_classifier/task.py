@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
+from pipelines.batches import holds_files
 from pipelines.data.image_folders import images_below, passed_over_warnings
 from pipelines.data.images import undecodable
 from pipelines.errors import DataWarning, UserError
@@ -158,6 +159,26 @@ class CatClassifier(Task):
         """Give which images are of the positive class, which is the first, and how probable that was."""
         (positive,) = decoded(answers["labels"][0, :1])
         return examples[LABEL].to_numpy(str) == positive, answers["probabilities"][:, 0]
+
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Answer the most frequent class, and each class with its share of train."""
+        shares = train[LABEL].value_counts(normalize=True)[preprocessor.classes]
+        names = np.array([name.encode() for name in preprocessor.classes], object)
+        row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
+        return self.score(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List images by their files, where they have any, with their classes."""
+        return pd.DataFrame(
+            {
+                **({"image": examples["image"].to_numpy()} if holds_files(examples["image"]) else {}),
+                "target": examples[LABEL].to_numpy(),
+                "answer": [label.decode() for label in answers["label"]],
+                "probability": answers["probability"],
+            }
+        )
 
     def pictures(
         self,

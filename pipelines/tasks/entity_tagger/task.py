@@ -121,6 +121,21 @@ class EntityTagger(Task):
         rows = [[*(scores[f"{name}.{score}"] for score in self.metrics), counts[name]] for name in types]
         return pd.DataFrame(rows, index=types, columns=[*self.metrics, "count"])
 
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Find no entity."""
+        return entity_scores(examples[TAGS].tolist(), [["O"] * len(tags) for tags in examples[TAGS]])
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List sentences with their entities, as types and tokens."""
+        tokens = examples[TOKENS].tolist()
+        target, answer = (
+            [named(*pair) for pair in zip(tokens, tags, strict=True)]
+            for tags in (examples[TAGS], answered_tags(examples, answers))
+        )
+        return pd.DataFrame({"text": map(" ".join, tokens), "target": target, "answer": answer})
+
     def pictures(
         self,
         model: keras.Model,
@@ -143,6 +158,11 @@ class EntityTagger(Task):
 
 
 TASK = EntityTagger()
+
+
+def named(tokens: Sequence[str], tags: Sequence[str]) -> str:
+    """Write the entities of a sentence in a line, such as `PER: Ann Lee; LOC: Oslo`."""
+    return "; ".join(f"{each.type}: {' '.join(tokens[each.start : each.stop])}" for each in entities(tags))
 
 
 def answered_tags(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> list[list[str]]:

@@ -20,10 +20,12 @@ from pipelines.tasks.language_model.batches import random_windows
 from pipelines.tasks.language_model.models import MODELS
 from pipelines.tasks.language_model.pictures import draw_pictures
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
-from pipelines.tasks.language_model.sources import TEXT
+from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
 from pipelines.tasks.language_model.writing import Stream, make_choice, next_tokens, write
 
 MEASURED = 256  # stretches of a split, evenly spread: about a million characters
+COUNTED = 5_000_000  # tokens of train, evenly spread, whose shares are told
+BEGINNING = 80  # characters of a stretch that tell which it is
 SHOWN = 5  # most probable next tokens
 PROMPT_WORDS = 8  # of an example, for the prompts that `run` shows
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
@@ -147,6 +149,37 @@ class LanguageModelTask(Task):
                 "top_1_accuracy": total["top_1"] / tokens,
                 "top_5_accuracy": total["top_5"] / tokens,
             }
+
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Give every token its share of train, whatever came before it."""
+        ids, tokenizer = preprocessor.ids(train), preprocessor.tokenizer
+        counts = np.bincount(ids[:: -(-len(ids) // COUNTED)], minlength=tokenizer.size) + 1.0
+        places = np.argsort(np.argsort(-counts, kind="stable"))  # of each token among the most frequent
+        texts = tokenizer.encode(tf.constant([str(text) for text in examples[TEXT]]))
+        labels = texts[:, 1:].flat_values.numpy()
+        each = {
+            "nats": -np.log(counts / counts.sum())[labels],
+            "tokens": np.ones(len(labels)),
+            "top_1": places[labels] < 1,
+            "top_5": places[labels] < 5,
+            "characters": tokenizer.characters[labels],
+        }
+        return self.score(examples, each)
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List stretches of text, each by its beginning, with how well it was foretold."""
+        tokens, characters = np.maximum(answers["tokens"], 1), np.maximum(answers["characters"], 1)
+        return pd.DataFrame(
+            {
+                "document": examples[DOCUMENT].to_numpy(),
+                "text": [str(text)[:BEGINNING] for text in examples[TEXT]],
+                "loss": answers["nats"] / tokens,
+                "bits_per_character": answers["nats"] / np.log(2) / characters,
+                "top_1_accuracy": answers["top_1"] / tokens,
+            }
+        )
 
     def pictures(
         self,

@@ -107,6 +107,21 @@ class TranslatorTask(Task):
         """Compute BLEU, chrF, the share of exact matches, and the perplexity of a token."""
         return score_translations(examples, answers)
 
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Give of each metric of translations the better of copying the source and of the most frequent target."""
+        unknown = {"nats": np.zeros(len(examples)), "tokens": np.ones(len(examples))}
+        guesses = [examples[SOURCE].tolist(), [train[TARGET].mode()[0]] * len(examples)]
+        answers = [{"translation": [text.encode() for text in guess], **unknown} for guess in guesses]
+        scores = pd.DataFrame([self.score(examples, each) for each in answers]).max()
+        return scores[[name for name, better in self.metrics.items() if better == "max"]].to_dict()
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List texts with their translations."""
+        pairs = examples[[SOURCE, TARGET]].reset_index(drop=True)
+        return pairs.assign(answer=[text.decode() for text in answers["translation"]])
+
     def pictures(
         self,
         model: keras.Model,
