@@ -60,7 +60,7 @@ def choose_columns(
     else:
         found = _first_texts(table, path, kinds)
         odd += _said_of_choice(found, kinds, path, known if header or table.names else [])
-        odd += _said_of_likely_header(rows, path) if not (header or table.names) else []
+    odd += [] if header or table.names else _said_of_likely_header(rows, path)
     odd += [
         f"{path}: column {at} (from 0) holds {kinds[at]}, and is taken for a text" for at in found if kinds[at] != TEXTS
     ]

@@ -206,13 +206,15 @@ def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> Texts:
         file.seek(mark)
         spans = list(_cuts(iter(lambda: file.read(BLOCK), b""), size - mark, least))
     stretches = [Stretch(path, mark + start, mark + stop) for start, stop in spans]
-    characters, nuls, blank = 0, 0, True
+    characters, nuls, lost, blank = 0, 0, 0, True
     with path.open("rb") as file:
         file.seek(mark)
         for stretch in stretches:
             text = _decoded(path, file.read(stretch.stop - stretch.start), stretch.start)
             characters, nuls, blank = characters + len(text), nuls + text.count("\0"), blank and text.isspace()
+            lost += text.count("\ufffd")
     odd = [f"{path} holds NUL characters ({nuls:,}): they are left out"] if nuls else []
+    odd += [f"{path} holds U+FFFD ({lost:,} times), where a character was lost earlier"] if lost else []
     return Texts([] if blank else [stretches], characters, odd)
 
 

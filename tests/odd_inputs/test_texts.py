@@ -41,6 +41,12 @@ READ = {  # name -> files, settings of `data`, what a warning says or None, and 
         {},
         r"a.txt holds NUL characters \(3\): they are left out",
     ),
+    "damage": (
+        {"a.txt": TEXT.replace("é", "\ufffd")},
+        {},
+        r"a.txt holds U\+FFFD \(300 times\)",
+        [TEXT.replace("é", "\ufffd")],
+    ),
     "gzip": ({"a.txt.gz": gzip.compress(TEXT.encode())}, {}, None),
     "JSON lines": ({"a.jsonl": jsonl("text", [TEXT])}, {}, None),
     "JSON lines as text": ({"a.txt": jsonl("text", [TEXT])}, {}, None),

@@ -71,7 +71,9 @@ def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dic
     facts = {"documents": ", ".join(counts)}
     some = next(iter(tables.values()))[TEXT]
     if not parts_words([str(text) for text in some.iloc[:: -(-len(some) // SAMPLE)]]):
-        facts["words"] = "are not parted by blanks, so that word_perplexity is not given"
+        facts["words"] = (
+            "are not parted by blanks: word_perplexity is not given, and preprocessing.level should be no word or token"
+        )
     return facts
 
 
