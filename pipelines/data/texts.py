@@ -66,7 +66,7 @@ class NoTexts(UserError):
     """Say that a file of rows has no texts by the name that is looked for."""
 
 
-def find_texts(root: Path, names: Sequence[str], as_written: bool) -> Found:
+def find_texts(root: Path, names: Sequence[str], how: Reading) -> Found:
     """List the text files that names below a folder stand for: files, folders with all below them, and patterns.
 
     What is no text is passed over in a folder; so are empty, hidden and junk files, without a word.
@@ -80,19 +80,19 @@ def find_texts(root: Path, names: Sequence[str], as_written: bool) -> Found:
         # A name may be absolute, which `Path.glob` does not take.
         matches = sorted(Path(each) for each in glob.glob(str(path), recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
         if path.is_file():
-            if problem := _no_text(path, as_written):
+            if problem := _no_text(path, how):
                 raise UserError(str(path), f"is {problem}")
             found.files[path] = True
         elif path.is_dir() or matches:
             among = [path] if path.is_dir() else matches
             below = [file for each in among for file in ([each] if each.is_file() else each.rglob("*"))]
-            _look_into(found, path, below, as_written)
+            _look_into(found, path, below, how)
         else:
             raise UserError(str(path), "no such file or folder")
     return found
 
 
-def _look_into(found: Found, path: Path, among: Sequence[Path], as_written: bool) -> None:
+def _look_into(found: Found, path: Path, among: Sequence[Path], how: Reading) -> None:
     """Add the text files among some below a path."""
     files = []
     for file in sorted(among):
@@ -101,7 +101,7 @@ def _look_into(found: Found, path: Path, among: Sequence[Path], as_written: bool
             continue
         if file.is_symlink() and file.is_dir():
             found.odd.append(f"{file} is a link to a folder, which is not followed")
-        elif file.is_file() and (problem := _no_text(file, as_written)):
+        elif file.is_file() and (problem := _no_text(file, how)):
             found.passed_over.append({"place": str(file), "reason": f"is {problem}"})
         elif file.is_file() and file.stat().st_size:
             files.append(file)
@@ -115,17 +115,17 @@ def _listed(found: Found) -> str:
     return ", ".join(f"{Path(each['place']).name} ({each['reason']})" for each in found.passed_over[:3])
 
 
-def _no_text(path: Path, as_written: bool) -> str | None:
+def _no_text(path: Path, how: Reading) -> str | None:
     """Say what a file is, where it is no text to learn."""
     try:
         with open_bytes(path) as file:
             head = file.read(HEAD)
     except UNREADABLE:
         return None  # said with the reason where it is read
-    if kind := other_format(head):
+    if kind := other_format(head, how.encoding):
         return kind
     start = head.lstrip(b"\xef\xbb\xbf \r\n\t")[:20].decode("latin-1").lower()
-    if not as_written and (start.startswith(MARKUP) or _kind(path) in (".html", ".htm", ".xml")):
+    if not how.as_written and (start.startswith(MARKUP) or _kind(path) in (".html", ".htm", ".xml")):
         return "HTML or XML; take its text out first, or set data.as_written: true to learn the mark-up too"
     return None
 

@@ -79,6 +79,12 @@ READ = {  # name -> files, settings of `data`, and what a warning says, or None 
     "header and translation": ({"a.csv": "text;translation\n" + quoted(EN, FR, by=";")}, {}, "is no pair"),
     "header above numbers": ({"a.tsv": "nr\tsatz\tphrase\n" + joined(ID, EN, FR)}, {}, "is no pair"),
     "header of two sentences": ({"a.tsv": "sentence1\tsentence2\n" + joined(EN, FR)}, {}, "is no pair"),
+    "header of a known corpus": (
+        {"a.csv": "English words/sentences,French words/sentences\n" + quoted(EN, FR)},
+        {},
+        "is no pair",
+    ),
+    "numbered columns": ({"a.csv": ",0,1\n" + quoted(ID, EN, FR)}, {}, "is no pair"),
     "an index of pandas": ({"a.csv": ",en,fr\n" + quoted(ID, EN, FR)}, {}, "is no pair"),
     "CSV": ({"a.csv": quoted(EN, FR)}, {}, None),
     "CSV, semicolons": ({"a.csv": quoted(EN, FR, by=";")}, {}, None),
