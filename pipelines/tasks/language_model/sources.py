@@ -12,7 +12,8 @@ from pipelines.data import Source
 from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, names_by_split
 from pipelines.data.languages import parts_words
-from pipelines.data.texts import LEAST_STRETCHES, Reading, Stretch, Texts, cut_text, find_texts, read_texts
+from pipelines.data.text_files import Reading, find_texts
+from pipelines.data.texts import LEAST_STRETCHES, Stretch, Texts, cut_text, read_texts
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
 from pipelines.tokenizers import SPLIT_UNKNOWN
