@@ -2,6 +2,7 @@
 
 import csv as csv_reader
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -62,7 +63,7 @@ REFUSED = {  # arguments, {} for the folder of odd things -> what is said
     "set a negative": (["train", CONFIG, "--set", "training.epochs=-1"], "training.epochs: should be"),
     "set no epochs": (["train", CONFIG, "--set", "training.epochs=0"], "training.epochs: should be"),
     "set NaN": (["train", CONFIG, "--set", "optimizer.learning_rate=.nan"], "optimizer.learning_rate: "),
-    "set infinity": (["train", CONFIG, "--set", "optimizer.learning_rate=.inf"], "optimizer.learning_rate: "),
+    "set infinity": (["train", CONFIG, "--set", "optimizer.learning_rate=.inf"], "should be a finite number"),
     "set nothing to a number": (["train", CONFIG, "--set", "seed="], "seed: should be a valid integer"),
     "resume nothing": (["train", CONFIG, "--resume"], "--resume: runs/house_prices holds no unfinished run"),
     "tune nothing there": (["tune", "{}/gone.yaml"], "gone.yaml: cannot read this config"),
@@ -204,16 +205,13 @@ def test_answers_of_any_form_are_written_whole(tmp_path):
     assert (first["input"], second["input"]) == ("[red]", "a, b")
     assert (first["text"], first["list"], first["score"]) == (odd["text"], '["猫", 1.5]', "")
     assert json.loads(first["entities"]) == [{"type": "PER"}]
-    for row in (
-        json.loads((tmp_path / "a.json").read_text())[0],
-        json.loads(*(tmp_path / "a.jsonl").read_text().splitlines()[:1]),
-    ):
-        assert row == {"input": "[red]", **odd, "score": None}
+    lines = (tmp_path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    whole = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert whole == list(map(json.loads, lines))
+    assert whole[0] == {"input": "[red]", **odd, "score": None}
 
 
 def test_run_ends_with_commands_that_work(csv, tmp_path, monkeypatch):
-    import shlex
-
     monkeypatch.chdir(tmp_path)
     result = invoke("run", CONFIG, *sets(overrides(csv, "training.epochs=1")))
     assert result.exit_code == 0, result.output
