@@ -168,6 +168,8 @@ def _read_lines(source: Path, target: Path, how: Reading) -> Read:
     for path, text in zip((source, target), texts, strict=True):
         if text.lstrip()[:20].lower().startswith(MARKUP):
             raise UserError(str(path), "is XML or HTML, no file with a text on each line; take the texts out first")
+        if text.count("\t") > text.count("\n") / 2:
+            raise UserError(str(path), "has tabs in most lines, so each is no text; call it .tsv if it holds pairs")
     sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
     longer, shorter = sorted(sides, key=len, reverse=True)
     while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end are none

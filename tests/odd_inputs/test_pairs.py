@@ -313,6 +313,11 @@ REFUSED = {
     ),
     "gzip that is none": ({"a.tsv.gz": b"a\tb\n"}, {}, r"a\.tsv\.gz: cannot be read"),
     "no tabs in a text": ({"a.txt": LINES(EN)}, {}, r"a\.txt: is none of \.tsv"),
+    "two tables as lines": (
+        {"a.txt": joined(EN, FR), "b.txt": joined(EN, FR)},
+        {"path": ["a.txt", "b.txt"]},
+        r"a\.txt: has tabs in most lines",
+    ),
     "SGML": ({"a.en": "<srcset>\n", "a.fr": "<refset>\n"}, {"path": "a.{language}"}, r"a\.en: is XML or HTML"),
     "broken TMX": ({"a.tmx": "<tmx><tu>"}, {}, r"a\.tmx: cannot be read as TMX"),
     "a TMX without the language": ({"a.tmx": tmx("en", "de")}, {}, r"a\.tmx: holds nothing in 'fr'; it has de, en"),
