@@ -1,23 +1,28 @@
 """The verbs of the command line: each parses, calls one function and prints."""
 
 import functools
-import json
+import os
+import shlex
 import sys
 import warnings
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from pipelines import __version__
 from pipelines.errors import DataWarning, UserError
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
+from pipelines.terminal import shortened, table, visible
 
 if TYPE_CHECKING:
     from pipelines.data.summary import Summary
 
 SHOWN_CHARACTERS = 160  # of an example's raw inputs
+NAME_CHARACTERS = 60  # of a text that was given, before the answer to it
+TYPED_CHARACTERS = 2500  # of an input in a command to try
 
 
 def verb(function: Callable, keras: bool = True, first: Callable[[], object] = lambda: None) -> Callable:
@@ -29,7 +34,7 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
     @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
     @functools.wraps(function)
     def wrapped(verbose: bool, **arguments: object) -> None:
-        from pipelines.startup import import_tensorflow
+        from pipelines.startup import import_tensorflow, output_refused
 
         try:
             first()
@@ -40,7 +45,12 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
                 function(**arguments)
         except UserError as error:
             for line in str(error).splitlines():
-                click.echo(f"error: {line}", err=True)
+                click.echo(visible(f"error: {line}"), err=True)
+            sys.exit(1)
+        except OSError as error:
+            if not output_refused(error):
+                raise
+            click.echo(f"error: standard output: cannot be written ({error.strerror})", err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
@@ -51,7 +61,7 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
 
 def _show_warning(show: Callable, message: Warning, category: type[Warning], *place: object) -> None:
     if issubclass(category, DataWarning):
-        click.echo(f"warning: {message}", err=True)
+        click.echo(visible(f"warning: {message}"), err=True)
     else:
         show(message, category, *place)
 
@@ -63,7 +73,7 @@ def _start_trial_server() -> None:
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="keras-task-pipelines")
+@click.version_option(__version__, prog_name="keras-task-pipelines")
 def main() -> None:
     """Take a task from a config file to a trained, measured, exported and served Keras model.
 
@@ -81,6 +91,13 @@ overrides = click.option(
 PORT = click.IntRange(1, 65535)
 POSITIVE = click.IntRange(1)
 SECONDS = click.FloatRange(0, min_open=True)
+threshold = click.option(
+    "--threshold",
+    metavar="NUMBER|RULE",
+    help="Probability from which the answer is yes, in place of the config's: a number, or how to choose it on"
+    " validation: f1 (the highest), recall=0.9 (at least; of those the highest precision), precision=0.9, or"
+    " cost=1:10 (of a false positive and of a false negative; the lowest).",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -103,7 +120,10 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
         finished = run_config(config, overrides, _print_summary)
         _print_metrics(finished.run.metrics())
         _print_answers(finished.inputs, finished.targets, finished.answers)
+        _print_warnings(finished.run.warnings())
         click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
+        click.echo(f"try     {_command('predict', finished.export, *_typed(finished.inputs[0]))}")
+        click.echo(f"serve   {_command('serve', finished.export.parent)}")
 
 
 @main.command()
@@ -121,6 +141,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 
     _, finished = train_config(config, overrides, run_dir, resume, _print_summary)
     _print_metrics(finished.metrics())
+    _print_warnings(finished.warnings())
     click.echo(f"run     {finished.folder}\nreport  {finished.report}")
 
 
@@ -143,7 +164,7 @@ def tune(
     from pipelines.tuning.display import Display
 
     with Display() as display:
-        search = tune_config(config, overrides, workers, ray, search_dir, resume, display.show)
+        search = tune_config(config, overrides, workers, ray, search_dir, resume, display.show, display.say)
     folder = search.folder
     if search.ranked:
         best = search.ranked[0]
@@ -155,20 +176,29 @@ def tune(
 @main.command()
 @click.argument("run")
 @click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
+@threshold
 @as_json
 @verb
-def evaluate(run: str, split: str, as_json: bool) -> None:
-    """Measure a finished RUN again on one split.
+def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None:
+    """Measure a finished RUN again on one split, with the figures of each class where there are classes.
 
     Example: cli.py evaluate runs/house_prices/2026-01-31T12-00-00 --split validation
     """
     from pipelines.commands.evaluate import evaluate as evaluate_run
 
-    metrics = evaluate_run(run, split)
+    measured = evaluate_run(run, split, threshold)
+    point, by_class = measured.point, measured.by_class
     if as_json:
-        click.echo(json.dumps({split: metrics}))
-    else:
-        _print_metrics({split: metrics})
+        classes = {"by_class": by_class.to_dict("index")} if len(by_class) else {}
+        chosen = {"threshold": point.record()} if point else {}
+        _print_json({split: measured.metrics, **classes, **chosen})
+        return
+    _print_metrics({split: measured.metrics})
+    if len(by_class):
+        rows = [[str(name), *map(_short, figures)] for name, *figures in by_class.itertuples()]
+        Console().print(table([f"class in {split}", *by_class.columns], rows))
+    if point:
+        click.echo(f"threshold {point}")
 
 
 @main.command()
@@ -176,26 +206,47 @@ def evaluate(run: str, split: str, as_json: bool) -> None:
 @click.argument("inputs", nargs=-1, metavar="[INPUT...]")
 @click.option("--file", metavar="FILE", help="Answer what this file holds, such as the rows of a CSV file.")
 @click.option("--attention", is_flag=True, help="Show what a run's model looks at as it answers, where it can.")
+@click.option(
+    "--output", metavar="FILE", help="Write what each answer is to, and the answers, to a .csv, .json or .jsonl file."
+)
+@click.option(
+    "--allow-missing", is_flag=True, help="Take a column that is left out for not known, though training always had it."
+)
 @as_json
 @verb
-def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, attention: bool, as_json: bool) -> None:
+def predict(
+    run_or_export: str,
+    inputs: tuple[str, ...],
+    file: str | None,
+    attention: bool,
+    output: str | None,
+    allow_missing: bool,
+    as_json: bool,
+) -> None:
     """Answer raw inputs with a finished run or an export.
 
-    Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}'
+    Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}' --allow-missing
     """
-    from pipelines.commands.predict import predict as predict_with
-    from pipelines.commands.predict import predict_attention
+    from pipelines.attention_maps import write_attention
+    from pipelines.commands.predict import check_output, predict_attention, predict_named, write_answers
 
-    answers = (predict_attention if attention else predict_with)(run_or_export, inputs, file)
+    if output is not None:
+        check_output(Path(output), inputs, file)
+    answer = predict_attention if attention else functools.partial(predict_named, allow_missing=allow_missing)
+    answers = answer(run_or_export, inputs, file)
+    if output is not None:
+        write_answers(Path(output), answers)
     if as_json:
-        click.echo(json.dumps(answers, ensure_ascii=False))
+        _print_json(answers.records)
     elif attention:
-        from pipelines.attention_maps import write_attention
-
-        click.echo("\n\n".join(write_attention(**answer) for answer in answers))
+        click.echo("\n\n".join(write_attention(**answer) for answer in answers.records))
+    elif output is None:
+        for name, answer in zip(answers.names, answers.records, strict=True):
+            said = "  ".join(f"{key} {_short(value)}" for key, value in answer.items())
+            given = name in inputs and not os.path.exists(name)  # noqa: PTH110 - Path.exists raises for a long text
+            click.echo(f"{visible(shortened(name, NAME_CHARACTERS) if given else name)}: {visible(said)}")
     else:
-        for answer in answers:
-            click.echo("  ".join(f"{name} {_short(value)}" for name, value in answer.items()))
+        click.echo(f"{len(answers.records):,} answers in {output}")
 
 
 @main.command()
@@ -214,8 +265,9 @@ def predict(run_or_export: str, inputs: tuple[str, ...], file: str | None, atten
 @click.option(
     "--unchecked", is_flag=True, help="Compare no answers, where the run's data is gone; the model card says so."
 )
+@threshold
 @verb
-def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool) -> None:
+def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, threshold: str | None) -> None:
     """Write a finished RUN's model as a versioned SavedModel, with a model card.
 
     The export answers test examples in a process of its own, and is refused where it does not answer as the run does;
@@ -225,7 +277,10 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool) 
     """
     from pipelines.commands.export import export as export_run
 
-    click.echo(export_run(run, to, formats, unchecked))
+    version, point = export_run(run, to, formats, unchecked, threshold)
+    if point:
+        click.echo(f"threshold {point}", err=True)
+    click.echo(version)
 
 
 @main.command()
@@ -332,23 +387,53 @@ def config(task_or_config: str, schema: bool) -> None:
 
 def _print_summary(summary: "Summary") -> None:
     for line in summary.lines():
-        click.echo(line, err=True)
+        click.echo(visible(line), err=True)
+
+
+def _print_json(content: Any) -> None:
+    from pipelines.storage import as_json
+
+    click.echo(as_json(content, ensure_ascii=False))
+
+
+def _print_warnings(warnings: list[str]) -> None:
+    for warning in warnings:
+        click.echo(visible(f"warning: {warning}"), err=True)
 
 
 def _print_metrics(metrics: dict[str, dict[str, float]]) -> None:
-    table = Table("metric", *metrics)
-    for name in dict.fromkeys(name for values in metrics.values() for name in values):
-        table.add_row(name, *(_short(values.get(name, float("nan"))) for values in metrics.values()))
-    Console().print(table)
+    names = dict.fromkeys(name for values in metrics.values() for name in values)
+    rows = [[name, *(_short(values.get(name, float("nan"))) for values in metrics.values())] for name in names]
+    Console().print(table(["metric", *metrics], rows))
 
 
 def _print_answers(inputs: list[dict], targets: list[dict], answers: list[dict]) -> None:
-    table = Table("a few test examples", "target", "answer")
+    rows = []
     for raw, target, answer in zip(inputs, targets, answers, strict=True):
         known = ", ".join(f"{name} {_plain(value)}" for name, value in raw.items() if value != "" and value == value)
-        known = known if len(known) < SHOWN_CHARACTERS else known[:SHOWN_CHARACTERS] + " ..."
-        table.add_row(known, *(", ".join(f"{k} {_short(v)}" for k, v in cell.items()) for cell in (target, answer)))
-    Console().print(table)
+        cells = (", ".join(f"{k} {_short(v)}" for k, v in cell.items()) for cell in (target, answer))
+        rows.append([shortened(known, SHOWN_CHARACTERS), *cells])
+    Console().print(table(["a few test examples", "target", "answer"], rows))
+
+
+def _command(verb: str, *arguments: object) -> str:
+    """Write a command as a shell takes it, for this program as it was called."""
+    program = ["python", sys.argv[0]] if sys.argv[0].endswith(".py") else [Path(sys.argv[0]).name]
+    return shlex.join([*program, verb, *map(str, arguments)])
+
+
+def _typed(raw: Mapping[str, Any]) -> list[str]:
+    """Write an example's raw inputs as `predict` takes them: a text, a file, or an object of columns."""
+    from pipelines.storage import as_json
+
+    values = list(raw.values())
+    if len(values) > 1:
+        text = as_json({name: None if value == "" else value for name, value in raw.items()}, ensure_ascii=False)
+        return [text] if len(text) <= TYPED_CHARACTERS else ["--file", "FILE"]
+    if isinstance(values[0], bytes):
+        return ["FILE"]
+    text = str(values[0])[:TYPED_CHARACTERS]
+    return ["--", text] if text.startswith("-") else [text]
 
 
 def _plain(value: object) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_type_hints
 
 import pydantic
 
-FORBID_UNKNOWN = pydantic.ConfigDict(extra="forbid", strict=True, protected_namespaces=())
+FORBID_UNKNOWN = pydantic.ConfigDict(extra="forbid", strict=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 @functools.cache

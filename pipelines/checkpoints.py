@@ -16,14 +16,13 @@ class Checkpoint(NamedTuple):
     optimizer: Weights
     earlier: list[Weights]  # after the epochs that later ones are averaged with
     history: list[dict[str, float]]
-    finished: bool
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give each array a name."""
         arrays = named("weights", self.weights) | named("optimizer", self.optimizer)
         for at, each in enumerate(self.earlier):
             arrays |= named(f"earlier_{at}", each)
-        state = {"history": self.history, "finished": self.finished, "earlier": len(self.earlier)}
+        state = {"history": self.history, "earlier": len(self.earlier)}
         return arrays | {"state": np.array(json.dumps(state))}
 
     @classmethod
@@ -32,7 +31,7 @@ class Checkpoint(NamedTuple):
         state = {"earlier": 0, **json.loads(str(arrays["state"]))}  # which older versions did not write
         earlier = [listed(f"earlier_{at}", arrays) for at in range(state["earlier"])]
         weights, optimizer = listed("weights", arrays), listed("optimizer", arrays)
-        return cls(weights, optimizer, earlier, state["history"], state["finished"])
+        return cls(weights, optimizer, earlier, state["history"])
 
 
 def named(name: str, values: Weights) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """Answers to a split, and what they score."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.batches import Cache, evaluation_batches, raw_batches
+from pipelines.errors import UserError
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 
 
@@ -47,21 +48,118 @@ def _lengths(raw: pd.DataFrame) -> np.ndarray:
     return lengths
 
 
+class NotFinite(ArithmeticError):
+    """Answers are NaN or infinite."""
+
+    def __init__(self, rows: np.ndarray, of: int):
+        self.all = len(rows) == of
+        some = f"{len(rows):,} of {of:,} examples, the first of which is number {rows[0] + 1}"
+        super().__init__(f"the answers to {some}, are NaN or infinite")
+
+
+def measure(task: Task, split: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Score the answers of a trained model to a split.
+
+    Raises:
+        UserError: where answers are NaN or infinite.
+    """
+    try:
+        _check_finite(answers)
+    except NotFinite as error:
+        raise UserError(split, f"{error}: the model cannot answer them; look at their inputs") from None
+    return task.score(examples, answers)
+
+
+def result_warnings(
+    task: Task,
+    monitor: str,
+    metrics: Mapping[str, Mapping[str, float]],
+    trivial: Mapping[str, float],
+    best_epoch: Mapping[str, float],
+) -> list[str]:
+    """Say where a trained model is no better than a trivial answer on validation, and which metrics are no numbers.
+
+    By `monitor`, or where the trivial answer has no such score by all that it has. `best_epoch` are its figures.
+    """
+    monitored = monitor.removeprefix("validation.")
+    known = {name: score for name, score in trivial.items() if name in task.metrics and np.isfinite(score)}
+    compared = [monitored] if monitored in known else list(known)
+    sign = {"min": 1, "max": -1}
+    own = metrics["validation"]
+    warnings = []
+    if compared and not any(sign[task.metrics[name]] * (own[name] - known[name]) < 0 for name in compared):
+        scores = ", ".join(f"{name} {own[name]:.4g} beside {known[name]:.4g}" for name in compared)
+        warnings.append(
+            f"the model is no better on validation than an answer that looks at no input ({scores}): it has learnt"
+            " nothing that counts; train for longer, with another learning rate or model, or on more examples"
+        )
+    odd = [
+        f"{name} of {split}" for split in metrics for name, value in metrics[split].items() if not np.isfinite(value)
+    ]
+    if not np.isfinite(loss := best_epoch["validation.loss"]):
+        warnings.append(f"validation.loss is {loss} at the best epoch: look at the targets of validation")
+    return warnings + ([f"no numbers, and null in metrics.json: {', '.join(odd)}"] if odd else [])
+
+
+def _check_finite(answers: Mapping[str, np.ndarray]) -> None:
+    for values in answers.values():
+        if values.dtype.kind == "f":
+            odd = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            if odd.any():
+                raise NotFinite(np.flatnonzero(odd), len(odd))
+
+
 class Evaluator:
     """Score a model on the validation split as it trains."""
 
-    def __init__(self, task: Task, preprocessor: Preprocessor, validation: pd.DataFrame, cache: Cache):
-        self.task, self.examples = task, task.measured("validation", validation)
+    def __init__(
+        self, task: Task, preprocessor: Preprocessor, train: pd.DataFrame, validation: pd.DataFrame, cache: Cache
+    ):
+        self.task, self.train, self.examples = task, train, task.measured("validation", validation)
         self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
         self._step = tf.function(partial(task.measure, preprocessor=preprocessor), reduce_retracing=True)
+        self.targets = [name for name in self.examples if name not in preprocessor.signature]
         self._preprocessor, self._answerer = preprocessor, None
 
     def direction(self, metric: str) -> str:
         """Say which way `validation.<metric>` is better: min or max."""
         return self.task.metrics.get(metric.removeprefix("validation."), "min")
 
+    @cached_property
+    def trivial(self) -> dict[str, float]:
+        """Give what an answer scores that looks at no input, as far as the task has one."""
+        return self.task.trivial_scores(self._preprocessor, self.train, self.examples)
+
+    def check(self, monitor: str) -> None:
+        """Check that a metric can be a number on the validation split.
+
+        Raises:
+            UserError: where it cannot, whatever a model answers.
+        """
+        score = self.trivial.get(monitor.removeprefix("validation."), 0.0)
+        if not np.isfinite(score):
+            others = ["loss", *(name for name, other in self.trivial.items() if np.isfinite(other))]
+            problem = f"{monitor} is {score} on this validation split of {len(self.examples):,}, whatever is answered"
+            raise UserError(
+                "training.monitor", f"{problem}; choose validation.{', validation.'.join(dict.fromkeys(others))}"
+            )
+
+    def beats_trivial(self, metric: str, value: float) -> bool:
+        """Say whether a value of `validation.<metric>` is better than that of the trivial answer, where it is known."""
+        sign = 1 if self.direction(metric) == "min" else -1
+        return sign * value < sign * self.trivial.get(metric.removeprefix("validation."), np.nan)
+
+    def odd_labels(self) -> np.ndarray:
+        """Give the rows of the validation split, from 0, whose labels are NaN or infinite."""
+        labels = [np.asarray(labels).reshape(len(labels), -1) for _, labels, _ in self.batches]
+        return np.flatnonzero(np.concatenate([~np.isfinite(each).all(axis=1) for each in labels]))
+
     def validate(self, model: keras.Model) -> dict[str, float]:
-        """Give the mean loss and the metrics of the validation split."""
+        """Give the mean loss and the metrics of the validation split.
+
+        Raises:
+            NotFinite: where answers are no numbers.
+        """
         losses, shares, answers = [], [], []
         weighted = model.loss.reduction == "mean_with_sample_weight"
         for inputs, labels, weights in self.batches:
@@ -69,7 +167,9 @@ class Evaluator:
             losses.append(float(loss))
             shares.append(float(tf.reduce_sum(weights)) if weighted else len(labels))
             answers.append(answer)
-        scores = self.task.score(self.examples, concatenate(answers))
+        joined = concatenate(answers)
+        _check_finite(joined)
+        scores = self.task.score(self.examples, joined)
         return {"loss": float(np.average(losses, weights=shares)), **scores}
 
     def sample(self, model: keras.Model) -> list[dict[str, dict[str, Any]]]:
@@ -94,6 +194,11 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
     gaps = [[(0, 0), *((0, most - own) for most, own in zip(lengths, part.shape[1:], strict=True))] for part in parts]
     padded_parts = [np.pad(part, gap, constant_values=fill) for part, gap in zip(parts, gaps, strict=True)]
     return np.concatenate(padded_parts)
+
+
+def decoded(texts: np.ndarray) -> np.ndarray:
+    """Turn an array of UTF-8 bytes, as TensorFlow gives texts, into an array of texts."""
+    return np.char.decode(texts.astype("S"), "utf-8")
 
 
 def as_records(task: Task, answers: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A SavedModel with named raw inputs and named readable answers, in a folder of numbered versions."""
 
+import errno
 import json
 import os
 import shutil
@@ -19,10 +20,12 @@ from pipelines.evaluation import answer_table, answer_with
 from pipelines.fit import Fitted
 from pipelines.formats import WRITERS, check_installed, numeric_endpoint
 from pipelines.model_card import model_card
+from pipelines.operating_point import OperatingPoint
 from pipelines.parity import Questions, ask, ask_in_numbers, compare
 from pipelines.run import Run
 from pipelines.saved_model import load_saved_model
 from pipelines.startup import silenced
+from pipelines.storage import as_json, writing
 
 EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
 ABOUT = Path(EXTRA) / "about.json"
@@ -32,12 +35,18 @@ NUMBERS, PARITY, CARD = "numbers.json", "parity.json", "model_card.md"
 
 
 def write_export(
-    fitted: Fitted, run: Run, folder: Path, test: pd.DataFrame | None, forms: Sequence[str] = ("saved_model",)
+    fitted: Fitted,
+    run: Run,
+    folder: Path,
+    test: pd.DataFrame | None,
+    forms: Sequence[str] = ("saved_model",),
+    point: OperatingPoint | None = None,
 ) -> Path:
     """Write the next version below `folder` and give its path; a half-written or drifting one is never to be seen.
 
     Every version holds a SavedModel; `forms` may name others to write beside it. Each form answers examples of the
     split `test` in a process of its own, and has to give what the model gives; without `test` that is left out.
+    `point` is the threshold that `fitted` has, where it is not the run's.
 
     Raises:
         UserError: where `folder` cannot be written, a form cannot hold the model, or answers drift.
@@ -46,27 +55,34 @@ def write_export(
     others = {form: numeric_endpoint(fitted, form) for form in forms if form != "saved_model"}
     temporary = folder / f".{os.getpid()}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_saved_model(fitted, temporary)
-        for form, endpoint in others.items():
-            WRITERS[form](fitted, endpoint, temporary)
-            _write_json(temporary / NUMBERS, endpoint.reading)
-        parity = {"compared": False, "reason": "the examples were not at hand"}
-        if test is not None:
-            questions = ask(fitted, test)
-            asked = {form: ask_in_numbers(questions, endpoint) for form, endpoint in others.items()}
-            parity = _parity(run, temporary, {"saved_model": questions, **asked})
-            _write_warmup(temporary / WARMUP, folder.name, questions)
-        _write_json(temporary / PARITY, parity)
-        (temporary / CARD).write_text(model_card(fitted, run, parity), encoding="utf-8")
-        versions = [int(path.name) for path in folder.iterdir() if path.name.isdigit()]
-        version = folder / str(max(versions, default=0) + 1)
-        temporary.replace(version)
-    except OSError as error:
-        raise UserError(str(folder), f"cannot write an export here ({os.strerror(error.errno)})") from None
+        with writing(folder, "cannot write an export here"):
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_saved_model(fitted, temporary, point)
+            for form, endpoint in others.items():
+                WRITERS[form](fitted, endpoint, temporary)
+                _write_json(temporary / NUMBERS, endpoint.reading)
+            parity = {"compared": False, "reason": "the examples were not at hand"}
+            if test is not None:
+                questions = ask(fitted, test)
+                asked = {form: ask_in_numbers(questions, endpoint) for form, endpoint in others.items()}
+                parity = _parity(run, temporary, {"saved_model": questions, **asked})
+                _write_warmup(temporary / WARMUP, folder.name, questions)
+            _write_json(temporary / PARITY, parity)
+            (temporary / CARD).write_text(model_card(fitted, run, parity, point), encoding="utf-8")
+            return _as_next_version(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return version
+
+
+def _as_next_version(temporary: Path, folder: Path) -> Path:
+    """Give a finished export its number, the next where another process was faster."""
+    number = max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=0) + 1
+    try:
+        return temporary.replace(folder / str(number))
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return _as_next_version(temporary, folder)
 
 
 class Export:
@@ -79,9 +95,12 @@ class Export:
             UserError: where there is none.
         """
         folder = self.version(Path(folder))
-        about = json.loads((folder / ABOUT).read_text())
-        self.task: str = about["task"]
-        self.reading: dict[str, Any] = about["reading"]
+        try:
+            about = json.loads((folder / ABOUT).read_text())
+            self.task: str = about["task"]
+            self.reading: dict[str, Any] = about["reading"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(str(folder / ABOUT), "missing or damaged: this is not what export wrote") from None
         with silenced():  # SentencePiece says that there is no normalisation
             self._function = load_saved_model(folder).signatures["serving_default"]
 
@@ -106,7 +125,7 @@ class Export:
         return answer_table(answer, examples[list(self.signature)])
 
 
-def _write_saved_model(fitted: Fitted, folder: Path) -> None:
+def _write_saved_model(fitted: Fitted, folder: Path, point: OperatingPoint | None) -> None:
     archive = keras.export.ExportArchive()
     fitted.answerer.function.get_concrete_function()  # a lookup can be tracked only once it was called
     for resource in (fitted.model, *fitted.preprocessor.lookups):
@@ -116,7 +135,8 @@ def _write_saved_model(fitted: Fitted, folder: Path) -> None:
     archive.write_out(str(folder), verbose=False)
     (folder / EXTRA).mkdir(exist_ok=True)
     about = {"task": fitted.config.task, "model": fitted.config.model, "reading": fitted.reading}
-    _write_json(folder / ABOUT, about)
+    chosen = {"operating_point": point.record()} if point else {}
+    _write_json(folder / ABOUT, {**about, **chosen})
 
 
 def _parity(run: Run, folder: Path, asked: Mapping[str, Questions]) -> dict[str, Any]:
@@ -145,4 +165,4 @@ def _write_warmup(path: Path, model: str, questions: Questions) -> None:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(as_json(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

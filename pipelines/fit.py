@@ -15,7 +15,7 @@ from pipelines.build import build
 from pipelines.config import Config, load_config
 from pipelines.data import Dataset, load_dataset
 from pipelines.data.summary import Summary
-from pipelines.evaluation import Answerer, Evaluator
+from pipelines.evaluation import Answerer, Evaluator, measure, result_warnings
 from pipelines.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.report import write_report
 from pipelines.run import Run
@@ -51,22 +51,28 @@ class Fitted:
 def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summary: None) -> Fitted:
     """Train the model that `config` describes, measure it on every split and write all of it to `run`.
 
-    An interrupted run is taken up at its last checkpoint. `show` is given the summary of the data before training.
+    An interrupted run is taken up at its last checkpoint, a finished one too where `config` has more epochs. `show` is
+    given the summary of the data before training.
 
     Raises:
-        UserError: where the data cannot be used or training diverges; nothing was written before the data was read.
+        UserError: where the data cannot be used, training diverges, or another process trains in this folder.
     """
-    dataset = load_run_dataset(config)
-    preprocessor = prepare(config, dataset)
-    show(dataset.summary.with_warnings(_odd(preprocessor, dataset)))
-    fitted = learn(config, run, dataset, preprocessor)
-    metrics, answers = {}, {}
-    for split in ("train", "validation", "test"):
-        examples = fitted.task.measured(split, dataset[split])
-        answers[split] = fitted.answerer.answer_table(examples)
-        metrics[split] = fitted.task.score(examples, answers[split])
-    write_report(run, fitted, examples, answers["test"])
-    run.finish(metrics, fitted.task.signatures(examples))
+    with run.locked():
+        dataset = load_run_dataset(config)
+        preprocessor = prepare(config, dataset)
+        show(_summary(dataset, preprocessor))
+        fitted = learn(config, run, dataset, preprocessor)
+        metrics = {}
+        for split in ("train", "validation", "test"):
+            examples = fitted.task.measured(split, dataset[split])
+            answers = fitted.answerer.answer_table(examples)
+            metrics[split] = measure(fitted.task, split, examples, answers)
+        run.save_predictions(fitted.task.predictions(examples, answers))
+        monitor = config.training["monitor"]
+        warnings = result_warnings(fitted.task, monitor, metrics, run.trivial(), run.best_epoch())
+        warnings += write_report(run, fitted, examples, answers)
+        run.save_model(fitted.model, preprocessor.state)
+        run.finish(metrics, fitted.task.signatures(examples), warnings, config.to_yaml())
     return fitted
 
 
@@ -93,11 +99,12 @@ def learn(
     model = build_model(config, task, preprocessor)
     load_start(model)
     batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
-    evaluator = Evaluator(task, preprocessor, dataset.validation, config.batches.get("cache", "auto"))
-    run.start(config.to_yaml(), dataset.record)
+    cache = config.batches.get("cache", "auto")
+    evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache)
+    evaluator.check(config.training["monitor"])
+    run.start(config.to_yaml(), dataset.record, _summary(dataset, preprocessor).lines(), evaluator.trivial)
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config), batches, evaluator, run, until_epoch, **config.training)
-    run.save_model(model, preprocessor.state)
     return Fitted(config, task, preprocessor, model, dataset.record["reading"])
 
 
@@ -125,9 +132,9 @@ def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras
     return model
 
 
-def _odd(preprocessor: Preprocessor, dataset: Dataset) -> list[str]:
+def _summary(dataset: Dataset, preprocessor: Preprocessor) -> Summary:
     surprises = [preprocessor.surprises(split, dataset[split]) for split in ("validation", "test")]
-    return [*preprocessor.warnings, *itertools.chain(*surprises)]
+    return dataset.summary.with_warnings([*preprocessor.warnings, *itertools.chain(*surprises)])
 
 
 def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optimizer:

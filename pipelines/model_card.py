@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.fit import Fitted
+from pipelines.operating_point import OperatingPoint
 from pipelines.parity import DEFAULT
 from pipelines.run import Run
 
@@ -16,12 +17,15 @@ SHOWN_CHARACTERS = 300  # of what a source says of itself, such as a citation
 NOT_STATED = "not stated by the source; find it out before you pass the model on"
 
 
-def model_card(fitted: Fitted, run: Run, parity: Mapping[str, Any]) -> str:
-    """Write a card in Markdown from a finished run's folder and what its export was compared on."""
+def model_card(fitted: Fitted, run: Run, parity: Mapping[str, Any], point: OperatingPoint | None = None) -> str:
+    """Write a card in Markdown from a finished run's folder and what its export was compared on.
+
+    `point` is the export's threshold, where it is not the run's.
+    """
     sections = {
         "What it does": _task(fitted),
         "Data": _data(run.data()),
-        "Metrics": _metrics(run.metrics()),
+        "Metrics": _metrics(run.metrics(), point),
         "Limits": _limits(fitted, run.data()),
         "How it was made": _making(fitted, run),
         "Compared with the run": _parity(parity),
@@ -48,10 +52,13 @@ def _data(data: Mapping[str, Any]) -> str:
     return "\n".join([*lines, _table(("split", "examples", "fingerprint"), rows)])
 
 
-def _metrics(metrics: Mapping[str, Mapping[str, float]]) -> str:
+def _metrics(metrics: Mapping[str, Mapping[str, float]], point: OperatingPoint | None) -> str:
     names = dict.fromkeys(name for scores in metrics.values() for name in scores)
     rows = [(name, *(_number(scores.get(name, math.nan)) for scores in metrics.values())) for name in names]
-    return f"The model of the best epoch, chosen by validation.\n\n{_table(('metric', *metrics), rows)}"
+    intro = "The model of the best epoch, chosen by validation."
+    if point:
+        intro += f" The table is of the run's own threshold; this export's is **{point}**."
+    return f"{intro}\n\n{_table(('metric', *metrics), rows)}"
 
 
 def _limits(fitted: Fitted, data: Mapping[str, Any]) -> str:

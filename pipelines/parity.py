@@ -19,6 +19,7 @@ from pipelines.errors import UserError
 from pipelines.evaluation import Answerer
 from pipelines.fit import Fitted
 from pipelines.replay import Arrays
+from pipelines.storage import writing
 from pipelines.task import Endpoint, NumericEndpoint, spread
 
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # what an export calls the endpoint `serve`
@@ -114,7 +115,7 @@ def _answers_of_a_fresh_process(form: str, folder: Path, questions: Questions) -
     root = Path(__file__).parent.parent
     # Without the second variable TensorFlow imports Keras at its start.
     environment = {**os.environ, "PYTHONPATH": str(root), "TF_USE_LEGACY_KERAS": "1"}
-    with tempfile.TemporaryDirectory() as exchange:
+    with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as exchange:
         requests, answers = Path(exchange) / "requests", Path(exchange) / "answers"
         requests.write_bytes(pickle.dumps(questions.requests))
         command = [sys.executable, "-P", "-m", "pipelines.replay", form, str(folder.resolve()), requests, answers]

@@ -10,6 +10,11 @@ from rich.progress import Progress as Bar
 LOG_SECONDS = 5.0  # at least this long between two lines where nobody watches
 
 
+def say(line: str) -> None:
+    """Print a line for whoever watches a training."""
+    Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
+
+
 class Progress(keras.callbacks.Callback):
     """Show each epoch's figures, the best so far and the time left."""
 
@@ -21,7 +26,7 @@ class Progress(keras.callbacks.Callback):
             TextColumn("epoch"),
             MofNCompleteColumn(),
             BarColumn(bar_width=20),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
         )
         self.bar = Bar(*columns, console=self.console, transient=True)
@@ -49,8 +54,10 @@ class Progress(keras.callbacks.Callback):
                 f"epoch {epoch + 1}/{self.epochs}  {figures}  {now - self.started:.0f} s",
                 soft_wrap=True,
                 highlight=False,
+                markup=False,
             )
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Take the line away."""
-        self.bar.stop()
+        if self.console.is_terminal:
+            self.bar.stop()

@@ -1,7 +1,12 @@
 """The pictures of a run: learning curves for every task, and what the task draws of its answers."""
 
-from collections.abc import Mapping, Sequence
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -11,35 +16,74 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 
 from pipelines.run import Run
+from pipelines.storage import write_text, write_whole
 
 if TYPE_CHECKING:
     from pipelines.fit import Fitted
 
 DOTS_PER_INCH = 110
 # Scripts that Matplotlib's own font lacks are drawn in those of these that the machine has.
+# What Matplotlib says of a sign, and of a script whose signs it cannot join.
+GLYPH = re.compile(r"Glyph \d+ \((.+?)\) missing|Matplotlib currently does not support (\w+)")
+SHOWN_SIGNS = 3
 MORE_FONTS = ("Noto Sans CJK JP", "WenQuanYi Micro Hei", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")
 
 
-def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> None:
-    """Draw a run's learning curves and its task's pictures into `report/`."""
+def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> list[str]:
+    """Draw a run's learning curves and its task's pictures into `report/`; give what is wrong with them, in a line.
+
+    Raises:
+        UserError: where one cannot be written.
+    """
     curves = dict.fromkeys([fitted.config.training["monitor"], *(f"validation.{name}" for name in fitted.task.curves)])
-    pictures = {"learning_curves": learning_curves(run.history(), list(curves))}
-    if samples := run.samples():
-        pictures["samples"] = samples_page(samples)
-    with matplotlib.rc_context(
-        {"font.family": ["sans-serif", *(each for each in MORE_FONTS if each in get_font_names())]}
-    ):
+    with glyphs_missed() as missed:
+        pictures = {"learning_curves": learning_curves(run.history(), list(curves), run.trivial())}
+        if samples := run.samples():
+            pictures["samples"] = samples_page(samples)
         pictures |= fitted.task.pictures(fitted.model, fitted.preprocessor, examples, answers)
-    run.report.mkdir(parents=True, exist_ok=True)
-    for name, figure in pictures.items():
-        if isinstance(figure, str):
-            (run.report / f"{name}.html").write_text(figure, encoding="utf-8")
+        if len(by_class := fitted.task.by_class(examples, answers)):
+            pictures["by_class"] = by_class_page(by_class)
+        write_pictures(run.report, pictures)
+    if not missed:
+        return []
+    shown = ", ".join(sorted(missed)[:SHOWN_SIGNS])
+    return [f"{len(missed)} signs of the pictures are in no font here ({shown}): install one, such as Noto Sans CJK"]
+
+
+def write_pictures(folder: Path, pictures: Mapping[str, Figure | str]) -> None:
+    """Write figures as PNG files and pages as HTML files, named by their keys.
+
+    Raises:
+        UserError: where one cannot be written.
+    """
+    for name, picture in pictures.items():
+        if isinstance(picture, str):
+            write_text(folder / f"{name}.html", picture)
         else:
-            figure.savefig(run.report / f"{name}.png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+            write_whole(folder / f"{name}.png", partial(picture.savefig, dpi=DOTS_PER_INCH, bbox_inches="tight"))
 
 
-def learning_curves(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
-    """Draw the loss on train and validation, and metrics over epochs, the first being what the best epoch goes by."""
+@contextmanager
+def glyphs_missed() -> Iterator[set[str]]:
+    """Draw with every font that the machine has; collect the signs that none has, for which Matplotlib warns each."""
+    families = ["sans-serif", *(each for each in MORE_FONTS if each in get_font_names())]
+    missed: set[str] = set()
+    with warnings.catch_warnings(record=True) as caught, matplotlib.rc_context({"font.family": families}):
+        warnings.simplefilter("always")
+        yield missed
+    told: dict = {}
+    for warning in caught:
+        if found := GLYPH.match(str(warning.message)):
+            missed.add(found[1] or found[2])
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno, registry=told)
+
+
+def learning_curves(history: pd.DataFrame, metrics: Sequence[str], trivial: Mapping[str, float]) -> Figure:
+    """Draw the loss on train and validation, and metrics over epochs, the first being what the best epoch goes by.
+
+    `trivial` is what an answer that looks at no input scores.
+    """
     shown = [metric for metric in metrics if metric != "validation.loss"] or list(metrics)  # the loss is there anyway
     figure = Figure(figsize=(5.5 * (1 + len(shown)), 4), layout="constrained")
     panels = figure.subplots(1, 1 + len(shown))
@@ -52,12 +96,22 @@ def learning_curves(history: pd.DataFrame, metrics: Sequence[str]) -> Figure:
     for axes, metric in zip(panels[1:], shown, strict=True):
         axes.plot(history["epoch"], history[metric], color="tab:orange", label="validation")
         axes.plot(best["epoch"], best[metric], "o", color="black", label=f"best epoch: {best[metric].iloc[0]:,.4g}")
+        if np.isfinite(level := trivial.get(metric.removeprefix("validation."), np.nan)):
+            axes.axhline(level, color="grey", linestyle=":", label=f"answer that looks at no input: {level:,.4g}")
         axes.set(title=metric, xlabel="epoch", ylabel=metric.removeprefix("validation."))
     for axes in panels:
         axes.legend()
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
     return figure
+
+
+def by_class_page(figures: pd.DataFrame) -> str:
+    """Write the figures of each class, as a page that stands alone."""
+    shown = figures.sort_values("count", ascending=False).to_html(float_format="{:.4g}".format, border=0)
+    head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Classes</title><style>'
+    style = "body { font: 15px/1.5 system-ui, sans-serif; margin: 2em } th, td { text-align: right; padding: 0 1em }"
+    return f"{head}{style}</style></head><body><h1>Each class of test</h1>{shown}</body></html>\n"
 
 
 def samples_page(kept: Sequence[Mapping[str, Any]]) -> str:

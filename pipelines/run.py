@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,22 @@ import pandas as pd
 from pipelines.checkpoints import Checkpoint, Weights, listed, named
 from pipelines.environment import describe_environment
 from pipelines.errors import UserError
-from pipelines.storage import make_folder, read_arrays, readable, write_arrays, write_json, write_text, write_whole
+from pipelines.storage import (
+    locked,
+    make_folder,
+    numbers,
+    read_arrays,
+    readable,
+    write_arrays,
+    write_json,
+    write_text,
+    write_whole,
+    writing,
+)
 
 
 class Run:
-    """A run folder: it exists from the first epoch on, and is finished once its metrics are written."""
+    """A run folder: reserved before the data is read, started with the first epoch, finished with its metrics."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -31,27 +43,51 @@ class Run:
         self._history = self.folder / "history.csv"
         self._samples = self.folder / "samples.json"
         self._metrics = self.folder / "metrics.json"
+        self._trivial = self.folder / "trivial.json"
+        self._warnings = self.folder / "warnings.json"
+        self._predictions = self.folder / "predictions.csv"
         self._signatures = self.folder / "signatures.json"
         self._weights = self.folder / "model.weights.h5"
         self._preprocessor = self.folder / "preprocessor.npz"
         self._last = self.checkpoints / "last.npz"
         self._best = self.checkpoints / "best.npz"
+        self._lock = self.folder / "lock"
 
     @classmethod
     def new(cls, task: str, folder: str | Path | None = None) -> "Run":
-        """Choose the folder of a run that has not started: `folder`, or `runs/<task>/<time>`; nothing is written.
+        """Choose the folder of a run that has not started: `folder`, or `runs/<task>/<time>`, which is made.
 
         Raises:
-            UserError: where `folder` already holds something.
+            UserError: where `folder` already holds something, or none can be made.
         """
         if folder is not None:
             run = cls(folder)
-            if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+            if run.folder.exists() and not run._free:
                 raise UserError(str(folder), "already exists; choose another --run-dir, or go on with --resume")
             return run
-        time = datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
-        base = Path("runs") / task / time
-        return cls(next(path for path in _numbered(base) if not path.exists()))
+        base = Path("runs") / task / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
+        make_folder(base.parent)
+        for path in _numbered(base):
+            with writing(path, "this folder cannot be made"), suppress(FileExistsError):
+                path.mkdir()  # of two processes, one succeeds
+                return cls(path)
+        raise AssertionError("numbers end")
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder while it is trained in; take it away again where training does not start.
+
+        Raises:
+            UserError: where it cannot be made or written to, or another process holds it.
+        """
+        with locked(self._lock, "another process is training here; wait for it, or choose another --run-dir"):
+            try:
+                yield
+            finally:
+                self._lock.unlink(missing_ok=True)
+                if not self.started:
+                    with suppress(OSError):  # something else lies in it
+                        self.folder.rmdir()
 
     @classmethod
     def open(cls, folder: str | Path) -> "Run":
@@ -92,6 +128,10 @@ class Run:
         return self._metrics.is_file()
 
     @property
+    def _free(self) -> bool:
+        return self.folder.is_dir() and all(path == self._lock for path in self.folder.iterdir())
+
+    @property
     def going_on(self) -> str:
         """Give the command that goes on with this run."""
         return f"train {self.config} --run-dir {self.folder} --resume"
@@ -101,19 +141,25 @@ class Run:
         """Give the path of the run's config."""
         return self._config
 
-    def start(self, config: str, data: Mapping[str, Any]) -> None:
+    def start(self, config: str, data: Mapping[str, Any], summary: Sequence[str], trivial: Mapping[str, float]) -> None:
         """Make the folder with what is needed to repeat the run, or check that it goes on with the same data.
+
+        `summary` are lines on the data; `trivial` is what an answer that looks at no input scores on validation.
 
         Raises:
             UserError: where the folder was started with other data.
         """
         if self.started:
             self.check_data(data)
+            if not self.finished:  # else the config stays that of the metrics, until others take their place
+                write_text(self._config, config)
             return
         for folder in (self.folder, self.report, self.logs, self.checkpoints):
             make_folder(folder)
         write_json(self._data, data)
         write_json(self._environment, describe_environment())
+        write_json(self._trivial, {"validation": trivial})
+        write_text(self.report / "data.txt", "".join(f"{line}\n" for line in summary))
         write_text(self._config, config)
 
     def check_data(self, data: Mapping[str, Any]) -> None:
@@ -136,9 +182,23 @@ class Run:
             return json.loads(self._environment.read_text())
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Read the metrics of each split."""
+        """Read the metrics of each split; NaN where one is no number."""
         with readable(self._metrics):
-            return json.loads(self._metrics.read_text())
+            return {split: numbers(scores) for split, scores in json.loads(self._metrics.read_text()).items()}
+
+    def trivial(self) -> dict[str, float]:
+        """Read what an answer that looks at no input scores on validation, where that was measured."""
+        if not self._trivial.is_file():
+            return {}
+        with readable(self._trivial):
+            return numbers(json.loads(self._trivial.read_text())["validation"])
+
+    def warnings(self) -> list[str]:
+        """Read what the run's user should know of its result."""
+        if not self._warnings.is_file():
+            return []
+        with readable(self._warnings):
+            return json.loads(self._warnings.read_text())
 
     def history(self) -> pd.DataFrame:
         """Read the figures of each epoch."""
@@ -196,8 +256,13 @@ class Run:
 
     def save_model(self, model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
         """Write the trained weights and what the preprocessor learnt."""
-        write_whole(self._weights, model.save_weights)
         write_arrays(self._preprocessor, state)
+        write_whole(self._weights, model.save_weights)
+
+    def save_predictions(self, predictions: pd.DataFrame) -> None:
+        """Write the answers to the test split, each with its row in the split, from 1."""
+        rows = pd.Series(range(1, len(predictions) + 1), name="row")
+        write_text(self._predictions, pd.concat([rows, predictions], axis=1).to_csv(index=False))
 
     def load_weights(self, model: keras.Model) -> None:
         """Give a model of the same build the trained weights."""
@@ -208,12 +273,22 @@ class Run:
         """Read what the preprocessor learnt."""
         return read_arrays(self._preprocessor)
 
-    def finish(self, metrics: Mapping[str, Mapping[str, float]], signatures: Mapping[str, str]) -> None:
-        """Write the metrics, which end the run, and how they are computed; its checkpoints go."""
+    def finish(
+        self,
+        metrics: Mapping[str, Mapping[str, float]],
+        signatures: Mapping[str, str],
+        warnings: Sequence[str],
+        config: str,
+    ) -> None:
+        """Write the metrics, which end the run, how they are computed, and what its user should know.
+
+        `config` is that of the whole training, which may have more epochs than the run began with.
+        """
         if signatures:
             write_json(self._signatures, signatures)
+        write_json(self._warnings, warnings)
         write_json(self._metrics, metrics)
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        write_text(self._config, config)
 
 
 def _numbered(base: Path) -> Iterator[Path]:

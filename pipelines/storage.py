@@ -1,6 +1,9 @@
 """Files that a reader finds whole or not at all."""
 
+import errno
+import fcntl
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,6 +16,13 @@ import numpy as np
 from pipelines.errors import UserError
 
 BREAK = "\x1f"  # a control character that parts texts, and that no text needs
+# Why a disk does not take a file. Libraries in C++ raise errors of their own that only quote the system's words.
+REFUSALS = tuple(
+    os.strerror(number)
+    for number in (
+        errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EIO,
+    )
+)  # fmt: skip
 
 
 def make_folder(folder: Path) -> None:
@@ -27,6 +37,49 @@ def make_folder(folder: Path) -> None:
         raise UserError(str(folder), f"this folder cannot be made ({error.strerror})") from None
 
 
+@contextmanager
+def writing(path: Path, problem: str = "cannot be written") -> Iterator[None]:
+    """Say in one line that the disk does not take what is being written, whichever library writes it.
+
+    Raises:
+        UserError: where it does not.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        raise UserError(str(path), f"{problem} ({error.strerror or error})") from None
+    except Exception as error:  # TensorFlow and HDF5 have no OSError; what is no refusal of the disk goes on as it is
+        reason = next((reason for reason in REFUSALS if reason in str(error)), None)
+        if reason is None:
+            raise
+        raise UserError(str(path), f"{problem} ({reason})") from None
+
+
+@contextmanager
+def locked(path: Path, problem: str) -> Iterator[None]:
+    """Hold the lock of the file `path`, which the system lets go of when this process ends, however it ends.
+
+    Raises:
+        UserError: with `problem` where another process holds it; where it cannot be made or written to.
+    """
+    make_folder(path.parent)
+    try:
+        file = path.open("w")
+    except OSError as error:
+        raise UserError(str(path.parent), f"cannot write here ({error.strerror})") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+        except BlockingIOError:
+            same = False
+        if not same:  # held by another, or just given back and removed by one
+            raise UserError(str(path.parent), problem)
+        yield
+
+
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Write under a temporary name, which `write` is given, then rename.
 
@@ -36,10 +89,9 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     make_folder(path.parent)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(str(path), f"cannot be written ({error.strerror or error})") from None
+        with writing(path):
+            write(temporary)
+            temporary.replace(path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -47,12 +99,23 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text."""
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    # A file name that is no UTF-8 is written as the bytes that it is.
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="surrogateescape"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write values as JSON; what JSON does not know becomes text."""
-    write_text(path, json.dumps(content, indent=2, default=str) + "\n")
+    """Write values as JSON, as `as_json` does."""
+    write_text(path, as_json(content, indent=2) + "\n")
+
+
+def as_json(content: Any, **options: Any) -> str:
+    """Turn values into JSON: NaN and infinity, which it does not know, become null, and other values text."""
+    return json.dumps(_finite(content), allow_nan=False, default=str, **options)
+
+
+def numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Take named numbers from JSON, with NaN for null."""
+    return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -83,6 +146,16 @@ def pack_texts(texts: Iterable[str]) -> np.ndarray:
 def unpack_texts(packed: np.ndarray) -> list[str]:
     """Give the texts of `pack_texts`."""
     return packed.tobytes().decode().split(BREAK) if len(packed) else []
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {name: _finite(value) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    if isinstance(content, np.generic):
+        content = content.item()
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextmanager

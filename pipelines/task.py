@@ -51,6 +51,7 @@ class Preprocessor(abc.ABC):
 
     state: dict[str, np.ndarray]
     warnings: Sequence[str] = ()  # what `adapt` found odd in the training split
+    threshold: float | None = None  # probability from which the answer is yes, where one decides
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, which an export has to carry along
 
     @abc.abstractmethod
@@ -112,6 +113,7 @@ class Task(abc.ABC):
     samples: int = 0  # validation examples whose answers are kept as training goes on, for the report
     curves: Sequence[str] = ()  # metrics whose course the report draws beside that of `training.monitor`
     label: str | None = None  # the column of examples that their inputs decide: equal inputs with others contradict
+    remarks: Sequence[str] = ()  # columns of examples that say more of the label, and are neither inputs nor label
     limits: str  # what whoever takes up a trained model should know before relying on it
 
     @abc.abstractmethod
@@ -177,6 +179,31 @@ class Task(abc.ABC):
     def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute `metrics`, and what else is of interest, from raw examples and the answers to them, in raw units."""
 
+    def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Measure each class: a row each, with precision, recall, f1 and count; unless overridden, none."""
+        return pd.DataFrame()
+
+    def decided(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Give what `Preprocessor.threshold` decides: what is true (N,), and the probability answered for it (N,)."""
+        raise NotImplementedError
+
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Score answers to examples that look at no input, such as the mean of train: unless overridden, none.
+
+        A model that is no better has learnt nothing; what is no number here is none whatever a model answers.
+        """
+        return {}
+
+    @abc.abstractmethod
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List examples and the answers to them, as `score` takes both, for people to read: one row each, in order.
+
+        The columns `target` and `answer`, or figures where answers are none to read, come after those that tell which
+        example it is.
+        """
+
     @abc.abstractmethod
     def pictures(
         self,
@@ -192,6 +219,9 @@ class Task(abc.ABC):
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
         """Read what a person gives on the command line as raw inputs, with the `reading` settings of the data.
+
+        The index names each: its file, `FILE:line`, or the text that was given; plain numbers from 0 name none.
+        What was read in another way than it might seem is said in a `DataWarning`.
 
         Raises:
             UserError: naming the input and what would work.

@@ -20,7 +20,7 @@ def test_signs_that_the_usual_font_lacks_are_drawn_in_another(finished_run, tmp_
 
     fitted = SimpleNamespace(
         config=SimpleNamespace(training=monitor),
-        task=SimpleNamespace(curves=(), pictures=pictures),
+        task=SimpleNamespace(curves=(), pictures=pictures, by_class=lambda *_: []),
         model=None,
         preprocessor=None,
     )

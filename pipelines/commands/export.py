@@ -6,23 +6,32 @@ from pathlib import Path
 from pipelines.errors import UserError
 from pipelines.export import write_export
 from pipelines.fit import load_fitted, load_run_dataset
+from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
 from pipelines.run import Run
 
 
 def export(
-    run: str | Path, to: str | Path | None = None, forms: Sequence[str] = ("saved_model",), unchecked: bool = False
-) -> Path:
+    run: str | Path,
+    to: str | Path | None = None,
+    forms: Sequence[str] = ("saved_model",),
+    unchecked: bool = False,
+    threshold: str | None = None,
+) -> tuple[Path, OperatingPoint | None]:
     """Write the run's model as the next version in `to` (`exports/<task>` by default); give the version's folder.
 
     Its answers to test examples are compared with the run's; `unchecked` leaves that out, where the data is gone.
+    `threshold` is a number from which the answer is yes, or a rule, such as `f1`, that chooses it on validation; what
+    was chosen is given too.
 
     Raises:
         UserError: where `run` is no finished run, its data is gone or changed, `to` cannot be written, a form cannot
-            hold the model, or answers drift.
+            hold the model, answers drift, or no such threshold can be chosen.
     """
+    if threshold is not None:
+        fixed_threshold(threshold)  # a rule that is none is found before anything is read
     opened = Run.open(run)
     fitted = load_fitted(opened)
-    test = None
+    validation = test = point = None
     if not unchecked:
         try:
             dataset = load_run_dataset(fitted.config)
@@ -30,5 +39,8 @@ def export(
         except UserError as error:
             way_out = "the export is to answer the run's test examples as the run does; --unchecked leaves that out"
             raise UserError("", *str(error).splitlines(), way_out) from None
-        test = dataset.test
-    return write_export(fitted, opened, Path(to) if to else Path("exports") / fitted.config.task, test, forms)
+        validation, test = dataset.validation, dataset.test
+    if threshold is not None:
+        fitted, point = set_threshold(fitted, threshold, validation)
+    folder = Path(to) if to else Path("exports") / fitted.config.task
+    return write_export(fitted, opened, folder, test, forms, point), point

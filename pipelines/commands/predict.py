@@ -1,27 +1,62 @@
 """`predict`: answers of a run or an export to raw inputs."""
 
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer, as_records
 from pipelines.export import Export
 from pipelines.fit import load_fitted
 from pipelines.run import Run
+from pipelines.storage import as_json, write_text, write_whole
 from pipelines.tasks import load_task
+
+INPUT = "input"  # the column of a file of answers that names what each is to
+ENDINGS = (".csv", ".json", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers and what each is to: a file, `FILE:line`, or the text that was given."""
+
+    names: list[str]
+    records: list[dict[str, Any]]
 
 
 def predict(
-    run_or_export: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None
+    run_or_export: str | Path,
+    inputs: Sequence[str] = (),
+    file: str | Path | None = None,
+    allow_missing: bool = False,
 ) -> list[dict[str, Any]]:
     """Answer raw inputs given as text, and those in a file; one answer each, in that order.
+
+    `allow_missing` lets inputs leave out what training never saw missing.
 
     Raises:
         UserError: where the folder is neither a run nor an export, or an input cannot be read.
     """
-    if not inputs and file is None:
-        raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
+    return predict_named(run_or_export, inputs, file, allow_missing).records
+
+
+def predict_named(
+    run_or_export: str | Path,
+    inputs: Sequence[str] = (),
+    file: str | Path | None = None,
+    allow_missing: bool = False,
+) -> Answers:
+    """Answer as `predict` does, and name what each answer is to.
+
+    Raises:
+        UserError: where the folder is neither a run nor an export, or an input cannot be read.
+    """
+    _check_inputs(run_or_export, inputs, file)
     if Run(run_or_export).started:
         fitted = load_fitted(Run.open(run_or_export))
         answerer = Answerer(fitted.endpoints["serve"])
@@ -31,15 +66,13 @@ def predict(
         task, signature, answer = load_task(export.task), export.signature, export.answer_table
         reading = export.reading
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
-    raw = task.read_inputs(inputs, file, columns, reading)
+    raw = task.read_inputs(inputs, file, columns, {**reading, "allow_missing": allow_missing})
     if raw.empty:
         raise UserError(str(file), "holds nothing to answer")
-    return as_records(task, answer(raw))
+    return Answers(_names(raw, inputs), as_records(task, answer(raw)))
 
 
-def predict_attention(
-    run: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None
-) -> list[dict[str, Any]]:
+def predict_attention(run: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None) -> Answers:
     """Tell where a finished run's model looks as it answers raw inputs, one map each, in that order.
 
     A map names the tokens that look (`queries`, T), those looked at (`keys`, S), and has `weights` (T, S), the mean of
@@ -48,14 +81,14 @@ def predict_attention(
     Raises:
         UserError: where the folder is no finished run, its model has no attention, or an input cannot be read.
     """
-    if not inputs and file is None:
-        raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
+    _check_inputs(run, inputs, file)
     fitted = load_fitted(Run.open(run))
     if "attention" not in fitted.endpoints:
         raise UserError("--attention", f"the task {fitted.config.task} shows none")
     answerer = Answerer(fitted.endpoints["attention"])
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in answerer.signature.items()}
-    answers = answerer.answer_table(fitted.task.read_inputs(inputs, file, columns, fitted.reading))
+    raw = fitted.task.read_inputs(inputs, file, columns, fitted.reading)
+    answers = answerer.answer_table(raw)
     if not answers["weights"].shape[1]:
         raise UserError("--attention", f"the model {fitted.config.model} has none as it is set")
     maps = []
@@ -63,4 +96,67 @@ def predict_attention(
         queries, keys = ([name.decode() for name in side if name] for side in sides)
         mean = weights.mean(axis=(0, 1))[: len(queries), : len(keys)]
         maps.append({"queries": queries, "keys": keys, "weights": mean.tolist()})
-    return maps
+    return Answers(_names(raw, inputs), maps)
+
+
+def check_output(path: Path, inputs: Sequence[str], file: str | Path | None) -> None:
+    """Check, before anything is answered, that answers can be written to a file.
+
+    Raises:
+        UserError: where its ending is none of ours, it is a folder, or it is what is to be answered.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"--output {path}", f"should end in {', '.join(ENDINGS)}")
+    if path.is_dir():
+        raise UserError(f"--output {path}", "is a folder; name a file")
+    if path.exists() and any(Path(given).exists() and path.samefile(given) for given in _files(inputs, file)):
+        raise UserError(f"--output {path}", "is what is to be answered, and would be overwritten; name another file")
+
+
+def write_answers(path: Path, answers: Answers) -> None:
+    """Write answers with what each is to as CSV, JSON or JSON lines, by the ending of `path`: the whole, or nothing.
+
+    In CSV, lists and objects are written as JSON.
+
+    Raises:
+        UserError: where it cannot be written.
+    """
+    rows = [{INPUT: name, **record} for name, record in zip(answers.names, answers.records, strict=True)]
+    kind = path.suffix.lower()
+    if kind == ".csv":
+        table = pd.DataFrame([{key: _cell(value) for key, value in row.items()} for row in rows], dtype=object)
+        write_whole(path, partial(table.to_csv, index=False))
+    elif kind == ".json":
+        write_text(path, as_json(rows, indent=2, ensure_ascii=False) + "\n")
+    else:
+        write_text(path, "".join(as_json(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _cell(value: Any) -> Any:
+    return as_json(value, ensure_ascii=False) if isinstance(value, list | dict) else value
+
+
+def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | None) -> None:
+    if not inputs and file is None:
+        raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
+    if not os.path.exists(folder):  # noqa: PTH110 - Path.exists raises for a name that is too long
+        raise UserError(str(folder)[:200], "no such folder; predict takes a run folder or an export first, then inputs")
+    if file is not None and not os.path.exists(file):  # noqa: PTH110
+        raise UserError(str(file)[:200], "no such file")
+    for number, text in enumerate(inputs, 1):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"input {number}", f"{ascii(text)[:200]} is no UTF-8 text") from None
+
+
+def _files(inputs: Sequence[str], file: str | Path | None) -> list[str | Path]:
+    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110
+    return paths if file is None else [*paths, file]
+
+
+def _names(raw: pd.DataFrame, inputs: Sequence[str]) -> list[str]:
+    """Name inputs by the index of their table, or where it has no names by what was given, or count them."""
+    if not isinstance(raw.index, pd.RangeIndex):
+        return list(map(str, raw.index))
+    return list(inputs) if len(raw) == len(inputs) else [str(number) for number in range(1, len(raw) + 1)]

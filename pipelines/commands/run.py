@@ -43,7 +43,7 @@ def run(
     raw = fitted.task.raw_inputs(examples)
     exported = Export(version)
     answers = as_records(fitted.task, exported.answer_table(raw))
-    asked = list(exported.signature)
+    asked = [name for name in raw if name in exported.signature]  # in the order of the data
     # What a client sends may be made of an example's columns, such as a prompt of a text: none of these is a target.
     given = asked if set(asked) <= set(examples) else list(fitted.preprocessor.signature)
     targets = examples.drop(columns=given).to_dict("records")

@@ -9,6 +9,9 @@ from pipelines.errors import UserError
 from pipelines.fit import Fitted, fit, load_fitted
 from pipelines.run import Run
 
+MAY_CHANGE = ("training.epochs", "training.patience")
+MAY = "training.epochs, to more, and training.patience"
+
 
 def train(
     config: str | Path,
@@ -17,7 +20,7 @@ def train(
     resume: bool = False,
     show: Callable[[Summary], None] = lambda summary: None,
 ) -> tuple[Fitted, Run]:
-    """Train the model of a config, or with `resume` go on with an interrupted run of the same config.
+    """Train the model of a config, or with `resume` go on with a run of it: interrupted, or finished, to more epochs.
 
     `show` is given the summary of the data before training.
 
@@ -32,18 +35,27 @@ def train(
     else:
         run = Run.newest_unfinished(checked.task)
     if run.started:
-        _check_same(checked, load_config(run.config), run)
-    if run.finished:
-        return load_fitted(run), run
+        longer = _goes_on(checked, load_config(run.config), run)
+        if run.finished and not longer:
+            return load_fitted(run), run
     return fit(checked, run, show), run
 
 
-def _check_same(wanted: Config, begun: Config, run: Run) -> None:
+def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
+    """Say whether a run goes on beyond what it was to be: to more epochs, or with another patience.
+
+    Raises:
+        UserError: where anything else differs, or nothing is left to go on from.
+    """
     differing = _differences(wanted.whole, begun.whole)
-    if differing:
+    fewer = wanted.training["epochs"] < begun.training["epochs"]
+    if fewer or not set(differing) <= set(MAY_CHANGE):
         names = ", ".join(differing)
         mend = f"start a new run, or go on with its own config: {run.going_on}"
-        raise UserError(str(run.folder), f"this run began with another {names}; {mend}")
+        raise UserError(str(run.folder), f"this run began with another {names}; {mend}; only {MAY} may change")
+    if differing and run.finished and run.load_checkpoint() is None:
+        raise UserError(str(run.folder), "its checkpoints are gone, so that it cannot go on; start a new run")
+    return bool(differing)
 
 
 def _differences(a: dict, b: dict, prefix: str = "") -> list[str]:

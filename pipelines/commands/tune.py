@@ -30,11 +30,12 @@ def tune(
     search_dir: str | Path | None = None,
     resume: bool = False,
     shown: Callable[[Search], None] = lambda search: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Search:
-    """Search what a config marks with `tune`, or with `resume` go on with an interrupted search of the same config.
+    """Search what a config marks with `tune`, or with `resume` go on with a search of the same config, or more trials.
 
     `workers` trials run at a time, on this machine or on the Ray cluster at the address `ray`. `shown` is called
-    whenever something may have changed.
+    whenever something may have changed, `say` with each line on the data and on what changes, before the first trial.
 
     Raises:
         UserError: for a mistake in the config, the data or the folder, and where too many trials in a row fail.
@@ -50,7 +51,9 @@ def tune(
     pool = _pool(workers, ray, folder, shared)
     try:
         with folder.locked():
-            folder.begin(space.unresolved.to_yaml(), dataset.record["fingerprint"])
+            changes = folder.begin(space.unresolved, dataset.record["fingerprint"])
+            for line in [*dataset.summary.lines(), *changes]:
+                say(line)
             search = Search(folder, space, shared, shown)
             try:
                 search.run(pool, workers)

@@ -62,9 +62,10 @@ def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], task: "
     """
     source: Source = build(data, task.sources, "source")
     splits = split(source.examples, **split_rule)
-    hashes = {name: row_hashes(examples) for name, examples in splits.items()}
+    contents = {name: _contents(examples) for name, examples in splits.items()}
+    hashes = {name: _hashes(each) for name, each in contents.items()}
     duplicates = duplicates_across(hashes)
-    summary = _summarize(source, splits, hashes, duplicates, task)
+    summary = _summarize(source, splits, contents, duplicates, task)
     record = {
         "source": dict(data),
         "origin": source.origin,
@@ -83,7 +84,7 @@ def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], task: "
 def _summarize(
     source: Source,
     splits: Mapping[str, pd.DataFrame],
-    hashes: Mapping[str, np.ndarray],
+    contents: Mapping[str, pd.DataFrame],
     duplicates: Mapping[str, int],
     task: "Task",
 ) -> Summary:
@@ -94,8 +95,8 @@ def _summarize(
     warnings = [*source.warnings, *skip_warnings(source.skipped), *class_warnings(classes)]
     warnings += duplicate_warnings(duplicates, rows)
     if task.label is not None:
-        inputs = np.concatenate([row_hashes(table.drop(columns=task.label)) for table in splits.values()])
-        warnings += contradiction_warnings(inputs, np.concatenate(list(hashes.values())), task.label)
+        known = pd.concat(contents.values()).drop(columns=list(task.remarks), errors="ignore")
+        warnings += contradiction_warnings(_hashes(known.drop(columns=task.label)), _hashes(known), task.label)
     return Summary(rows, source.columns, classes, warnings, source.facts)
 
 
@@ -111,7 +112,16 @@ def row_hashes(examples: pd.DataFrame) -> np.ndarray:
 
     A path counts as what its file holds.
     """
-    return pd.util.hash_pandas_object(examples.apply(_content).astype(str), index=False).to_numpy()
+    return _hashes(_contents(examples))
+
+
+def _hashes(contents: pd.DataFrame) -> np.ndarray:
+    return pd.util.hash_pandas_object(contents, index=False).to_numpy()
+
+
+def _contents(examples: pd.DataFrame) -> pd.DataFrame:
+    """Put digests in place of files and bytes, and texts in place of all else."""
+    return examples.apply(_content).astype(str)
 
 
 def _content(values: pd.Series) -> pd.Series:

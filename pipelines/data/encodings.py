@@ -123,8 +123,8 @@ def decode(content: bytes, path: Path, encoding: str) -> tuple[str, list[str]]:
 
 
 def plain(text: str) -> str:
-    r"""Leave out NULs, and end lines by `\n`, whatever ends them."""
-    text = text.replace("\0", "").replace("\r\n", "\n")
+    r"""Leave out NULs and byte order marks, and end lines by `\n`, whatever ends them."""
+    text = text.replace("\0", "").replace("\ufeff", "").replace("\r\n", "\n")
     return text if "\n" in text else text.replace("\r", "\n")
 
 

@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
+import pandas as pd
 from pydantic import Field
 
 from pipelines.errors import UserError
@@ -91,19 +92,22 @@ def names_by_split(path: str | list[str] | dict[Split, str | list[str]]) -> dict
     return {split: [names] if isinstance(names, str) else names for split, names in given.items()}
 
 
-def read_lines(file: str) -> list[str]:
-    """Read the lines of a text file that are not empty.
+def read_texts(column: str, inputs: Sequence[str], file: str | None) -> pd.DataFrame:
+    """Read texts, each input and each line of a file that is not empty, named by themselves and as `FILE:line`.
 
     Raises:
-        UserError: where it cannot be read, is no UTF-8, or holds no text.
+        UserError: where the file cannot be read, is no UTF-8, or holds no text.
     """
-    try:
-        lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError):
-        raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
-    if not any(line.strip() for line in lines):
-        raise UserError(file, "holds no text; write a sentence on each line")
-    return [line.rstrip("\r") for line in lines if line.strip()]
+    named = [(text, text) for text in inputs]
+    if file is not None:
+        try:
+            lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
+        except (OSError, UnicodeDecodeError):
+            raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
+        if not any(line.strip() for line in lines):
+            raise UserError(file, "holds no text; write a sentence on each line")
+        named += [(f"{file}:{number}", line.rstrip("\r")) for number, line in enumerate(lines, 1) if line.strip()]
+    return pd.DataFrame({column: [text for _, text in named]}, index=[name for name, _ in named])
 
 
 def _files(root: str, name: str, endings: Collection[str]) -> list[Path]:

@@ -1,20 +1,20 @@
-"""Encoded images from folders and HDF5 files, and which of them cannot be decoded."""
+"""Encoded images: their pixels, which of them cannot be decoded, and arrays of HDF5 files as such."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from pipelines.data.image_kinds import content_fault, header_fault
 from pipelines.errors import UserError
-
-FORMATS = "JPEG, PNG, GIF or BMP"
-SPLIT_FOLDERS = {"train", "validation", "val", "test"}
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode one JPEG, PNG, GIF (its first frame) or BMP, of any kind of colour, in graph.
+    """Decode one JPEG, PNG, GIF (its first frame), BMP or WebP, of any kind of colour, in graph.
 
     Returns RGB, uint8 (H, W, 3); transparent pixels show white behind them.
 
@@ -24,32 +24,9 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.decode_jpeg(encoded, channels=3), lambda: _decode(encoded))
 
 
-def image_folder(folder: Path) -> pd.DataFrame:
-    """List a folder with one subfolder a class: columns `image` (paths, sorted) and `label` (the subfolder's name).
-
-    Files lie at any depth below their class; names that begin with a dot are passed over.
-
-    Raises:
-        UserError: where it is no such folder, or holds splits and not classes.
-    """
-    if not folder.is_dir():
-        raise UserError(str(folder), "no such folder; data.path is a folder with one subfolder a class, or an .h5 file")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not classes:
-        raise UserError(str(folder), "holds no subfolder; put the images of each class in a folder of its own")
-    if set(classes) <= SPLIT_FOLDERS:
-        named = ", ".join(f"{name.replace('val', 'validation') if name == 'val' else name}: {name}" for name in classes)
-        raise UserError(str(folder), f"holds splits, not classes; set data.path: {{{named}}}")
-    rows = [(path, name) for name in classes for path in images_below(folder / name)]
-    if not rows:
-        raise UserError(str(folder), f"its subfolders ({', '.join(classes[:5])}) hold no file")
-    return pd.DataFrame(rows, columns=["image", "label"])
-
-
-def images_below(folder: Path) -> list[Path]:
-    """List the files at any depth below a folder, sorted, but those hidden by a leading dot."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+def is_hdf5(path: Path) -> bool:
+    """Say whether a file is an HDF5 file, by the ending of its name or its first bytes."""
+    return path.suffix in (".h5", ".hdf5") or (path.is_file() and h5py.is_hdf5(path))
 
 
 def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
@@ -61,7 +38,7 @@ def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
         UserError: where a file cannot be read, lacks a key or holds something else under it.
     """
     arrays = {split: _read_hdf5(path) for split, path in paths.items()}
-    classes = next((classes for _, _, classes in arrays.values() if classes), None)
+    classes = next((classes for _, _, classes in arrays.values() if classes is not None), None)
     tables = {}
     for split, (images, labels, _) in arrays.items():
         names = classes or [str(number) for number in range(int(labels.max()) + 1)]
@@ -75,56 +52,101 @@ def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
 def undecodable(images: Iterable[Path | bytes]) -> dict[int, str]:
     """Find the images that cannot be read or decoded: place in the sequence -> reason. All cores take part."""
     images = list(images)
-    if not images:
-        return {}
+    with ThreadPoolExecutor() as pool:
+        faults = {number: fault for number, fault in enumerate(pool.map(_before_decoding, images)) if fault}
+    sound = [number for number in range(len(images)) if number not in faults]
+    if not sound:
+        return faults
     from_files = isinstance(images[0], Path)
-    given = tf.constant([str(image) if from_files else image for image in images], tf.string)
+    given = tf.constant([str(images[number]) if from_files else images[number] for number in sound], tf.string)
 
     def number_and_size(number: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return number, tf.size(decode_image(tf.io.read_file(image) if from_files else image))
 
-    decoded = tf.data.Dataset.from_tensor_slices(given).enumerate()
+    decoded = tf.data.Dataset.from_tensor_slices((tf.constant(sound), given))
     decoded = decoded.map(number_and_size, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().batch(1024)
     good = {int(number) for numbers, _ in decoded.as_numpy_iterator() for number in numbers}
-    return {number: _reason(image) for number, image in enumerate(images) if number not in good}
+    faults |= {number: content_fault(_content(images[number])) for number in sound if number not in good}
+    return dict(sorted(faults.items()))
 
 
-def _reason(image: Path | bytes) -> str:
+def _before_decoding(image: Path | bytes) -> str | None:
+    """Say why an image is not to be decoded, by its name and its first bytes."""
     try:
-        content = image.read_bytes() if isinstance(image, Path) else image
+        if isinstance(image, Path):
+            str(image).encode()
+        return header_fault(image)
+    except UnicodeEncodeError:
+        return "its name is no UTF-8 text; rename it"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-    return f"no {FORMATS} image that can be decoded" if content else "an empty file"
+
+
+def _content(image: Path | bytes) -> bytes:
+    return image.read_bytes() if isinstance(image, Path) else image
 
 
 def _decode(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(encoded, expand_animations=False)
+    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 34), tf.uint8, fixed_length=34)
+    image = tf.io.decode_image(tf.where(_may_be_decoded(encoded, head), encoded, "no image"), expand_animations=False)
     image.set_shape([None, None, None])
+    is_bmp = tf.strings.substr(encoded, 0, 2) == b"BM"
+    image = tf.cond(is_bmp & (tf.shape(image)[2] == 1), lambda: _coloured(image, encoded, head), lambda: image)
     channels = tf.shape(image)[2]  # 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
-    has_alpha = channels % 2 == 0
-    colour = tf.cast(image[:, :, : channels - tf.cast(has_alpha, tf.int32)], tf.float32)
+    has_fourth = channels % 2 == 0
+    colour = tf.cast(image[:, :, : channels - tf.cast(has_fourth, tf.int32)], tf.float32)
+    has_alpha = has_fourth & ~(is_bmp & (head[30] == 0))  # a plain BMP leaves the fourth channel unused
     opacity = tf.where(has_alpha, tf.cast(image[:, :, -1:], tf.float32) / 255, 1.0)
     shown = tf.round(colour * opacity + 255 * (1 - opacity))
     return tf.cast(tf.broadcast_to(shown, tf.concat([tf.shape(image)[:2], [3]], 0)), tf.uint8)
 
 
-def _read_hdf5(path: Path) -> tuple:
+def _may_be_decoded(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """Say whether bytes are of a format that we count the pixels of, and no animated WebP: one corrupts memory.
+
+    TensorFlow 2.21 then writes beyond the first frame, and dies.
+    """
+    starts = tf.constant([b"\x89P", b"GI", b"BM", b"RI"])
+    known = tf.reduce_any(tf.strings.substr(encoded, 0, 2) == starts)
+    animated = tf.reduce_all(head[8:16] == list(b"WEBPVP8X")) & (head[20] & 2 != 0)
+    return known & ~animated
+
+
+def _coloured(indices: tf.Tensor, encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """Look up the colours of a BMP of 256 colours, which TensorFlow takes for grey: (H, W, 1) to (H, W, 3)."""
+    start = 14 + tf.reduce_sum(tf.cast(head[14:18], tf.int32) * [1, 1 << 8, 1 << 16, 1 << 24])
+    palette = tf.io.decode_raw(tf.strings.substr(encoded, start, 1024), tf.uint8, fixed_length=1024)
+    return tf.gather(tf.reshape(palette, [256, 4])[:, 2::-1], tf.cast(indices[:, :, 0], tf.int32))
+
+
+def _read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     try:
         with h5py.File(path, "r") as file:
-            keys = list(file)
             images, labels = (_array(file, path, ending) for ending in ("_set_x", "_set_y"))
-            classes = [name.decode() for name in file["list_classes"][:]] if "list_classes" in keys else None
+            names = _array(file, path, "list_classes") if "list_classes" in file else None
     except OSError:
         raise UserError(str(path), "cannot be read as an HDF5 file") from None
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != "uint8":
         raise UserError(str(path), f"images are {images.dtype} {images.shape}; they should be uint8 (N, H, W, 3)")
     if len(images) != labels.size or not len(images):
         raise UserError(str(path), f"{len(images)} images, {labels.size} labels; each image needs one label")
-    return images, labels.reshape(-1), classes
+    if labels.dtype.kind not in "iufb" or (labels != labels.astype("int64")).any():
+        raise UserError(str(path), f"labels are {labels.dtype}; they should be whole numbers, places in list_classes")
+    return images, labels.reshape(-1).astype("int64"), None if names is None else _class_names(names, path)
 
 
-def _array(file: h5py.File, path: Path, ending: str) -> Sequence:
+def _class_names(names: np.ndarray, path: Path) -> list[str]:
+    try:
+        return [name.decode() if isinstance(name, bytes) else str(name) for name in names.reshape(-1)]
+    except UnicodeDecodeError:
+        raise UserError(str(path), "list_classes holds a name that is no UTF-8 text") from None
+
+
+def _array(file: h5py.File, path: Path, ending: str) -> np.ndarray:
     names = [name for name in file if name.endswith(ending)]
     if len(names) != 1:
-        raise UserError(str(path), f"should have one key that ends in {ending}; it has {', '.join(file)}")
-    return file[names[0]][:]
+        raise UserError(str(path), f"should have one key that ends in {ending}; it has {', '.join(file) or 'none'}")
+    found = file[names[0]]
+    if not isinstance(found, h5py.Dataset):
+        raise UserError(str(path), f"'{names[0]}' is a group; it should be an array")
+    return np.asarray(found[()])

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import islice
 
@@ -16,6 +16,24 @@ IDEOGRAPHS, HANGUL = "cjk", "hangul"
 JAPANESE = {"hiragana", "katakana"}
 OTHERS = {"thai", "lao", "khmer", "myanmar", "tibetan"}
 SCRIPTS = {"Hans": {"cjk"}, "Hant": {"cjk"}, "Jpan": {"cjk", *JAPANESE}, "Kore": {"hangul", "cjk"}}
+FEW_WORDS = 9  # frequent words: fewer tell no language
+FREQUENT = {  # words of which any text is full
+    "cs": "a je se na v že to s z do",
+    "da": "og det er at en til af på ikke de",
+    "de": "der die und das ist nicht ein den mit zu",
+    "en": "the of and to is that it was for you",
+    "es": "el la que y los en un es por no",
+    "fi": "ja on ei se että oli hän mutta ole niin",
+    "fr": "le les et est un une des pas que je",
+    "hu": "a az és nem hogy egy van is meg de",
+    "it": "il di che è un per non la sono una",
+    "nl": "de het een en van is dat niet ik te",
+    "pl": "w i na z nie się do to jest że",
+    "pt": "o que e do da em um não uma para",
+    "ro": "și de la în nu o a este pe să",
+    "sv": "och det är att en som på inte jag av",
+    "tr": "bir ve bu da için çok ne o ben mi",
+}
 DIGRAPHIC = {"az", "bs", "ku", "sr", "uz"}  # languages that are written in Latin or in Cyrillic letters
 DIFFERENT = {"Mymr": "myanmar", "Tibt": "tibetan"}  # where Unicode's names of characters say it otherwise than CLDR
 
@@ -75,6 +93,18 @@ def scripts(texts: Iterable[str]) -> dict[str, float]:
             letters[unicodedata.name(sign, "other").partition(" ")[0].lower()] += count
     total = letters.total()
     return {name: count / total for name, count in letters.most_common()} if total >= ENOUGH else {}
+
+
+def swapped(sides: Sequence[Sequence[str]], languages: Sequence[str]) -> bool:
+    """Say whether frequent words of each language stand on the other's side, by far more often than on its own."""
+    lists = [set(FREQUENT.get(_parts(language)[0], "").split()) for language in languages]
+    if not all(lists):
+        return False
+    counts = [Counter(re.findall(r"\w+", " ".join(texts[:SAMPLE]).lower())) for texts in sides]
+    own, other = (
+        [sum(counts[side][word] for word in lists[at]) for side, at in enumerate(order)] for order in ((0, 1), (1, 0))
+    )
+    return all(there > max(FEW_WORDS, 3 * here) for here, there in zip(own, other, strict=True))
 
 
 def written_as(texts: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from pipelines.data.languages import expected_scripts, scripts
+from pipelines.data.languages import expected_scripts, scripts, swapped
 
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>")
@@ -43,24 +43,24 @@ def pair_warnings(sides: tuple[Sequence[str], Sequence[str]], languages: tuple[s
     warnings = [
         f"{place}: {number:,} of {count:,} pairs {what}" for number, least, what in found if number > least * count
     ]
-    return warnings + _wrong_scripts(sides, languages, place) + _unrelated(sides, place)
+    return warnings + _wrong_language(sides, languages, place) + _unrelated(sides, place)
 
 
 def _share(pairs: Sequence[tuple[str, str]], pattern: re.Pattern) -> int:
     return sum(bool(pattern.search(a) or pattern.search(b)) for a, b in pairs)
 
 
-def _wrong_scripts(sides: tuple[Sequence[str], Sequence[str]], languages: tuple[str, str], place: str) -> list[str]:
+def _wrong_language(sides: tuple[Sequence[str], Sequence[str]], languages: tuple[str, str], place: str) -> list[str]:
     written = [scripts(islice(texts, None)) for texts in sides]
     expected = [expected_scripts(language) for language in languages]
 
     def fits(shares: dict[str, float], wanted: set[str]) -> bool:
         return not shares or not wanted or sum(shares.get(name, 0) for name in wanted) >= 0.5
 
-    if fits(written[0], expected[0]) and fits(written[1], expected[1]):
+    if fits(written[0], expected[0]) and fits(written[1], expected[1]) and not swapped(sides, languages):
         return []
     if fits(written[0], expected[1]) and fits(written[1], expected[0]):
-        return [f"{place}: by their letters, '{languages[0]}' and '{languages[1]}' stand the other way round"]
+        return [f"{place}: by their words, '{languages[0]}' and '{languages[1]}' stand the other way round"]
     return [
         f"{place}: {side} texts are mostly {next(iter(shares))} letters, but '{language}' is written in"
         f" {' or '.join(sorted(wanted))}: is it the right column?"

@@ -11,7 +11,7 @@ from pipelines.data.records import Table
 from pipelines.errors import UserError, did_you_mean
 
 TEXTS, IDS = "texts", "numbers or ids"
-ID, ADDRESS = re.compile(r"\S*\d\S*"), re.compile(r"https?://\S+")
+ID, ADDRESS = re.compile(r"(?=.*\d)[!-~]{1,64}"), re.compile(r"https?://\S+")
 LOOKED_AT = 1000  # rows that tell what a column holds
 SOURCES = (
     "source",
@@ -21,8 +21,36 @@ SOURCES = (
     "from",
 )  # how a column of the one side may be called, whatever language
 TARGETS = ("target", "tgt", "trg", "translation", "output", "to", "reference", "ref")
-OF_NO_TEXT = {"id", "ids", "lang", "language", "code", "score", "url", "index", "number", "tokens", "length", "license"}
-WITH_TEXT = {"text", "texts", "sentence", "sentences", "segment", "phrase", "string", "line", "raw", "col", "column"}
+OF_NO_TEXT = {
+    "id",
+    "ids",
+    "lang",
+    "language",
+    "code",
+    "score",
+    "url",
+    "index",
+    "number",
+    "tokens",
+    "length",
+    "license",
+    "unnamed",
+}
+WITH_TEXT = {
+    "text",
+    "texts",
+    "sentence",
+    "sentences",
+    "segment",
+    "phrase",
+    "string",
+    "line",
+    "raw",
+    "col",
+    "column",
+    "word",
+    "words",
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +88,7 @@ def choose_columns(
     else:
         found = _first_texts(table, path, kinds)
         odd += _said_of_choice(found, kinds, path, known if header or table.names else [])
-        odd += _said_of_likely_header(rows, path) if not (header or table.names) else []
+    odd += [] if header or table.names else _said_of_likely_header(rows, path)
     odd += [
         f"{path}: column {at} (from 0) holds {kinds[at]}, and is taken for a text" for at in found if kinds[at] != TEXTS
     ]
@@ -158,6 +186,8 @@ def _is_header(cells: Sequence[str], languages: tuple[str, str], later: Sequence
     if len(later) > 2 and any(
         _kind([row[at].strip() for row in later if at < len(row)]) == IDS and not ID.fullmatch(c) for at, c in filled
     ):
+        return True
+    if [cell for _, cell in filled] == [str(at) for at in range(len(filled))]:  # as pandas numbers columns
         return True
     known = {*SOURCES, *TARGETS, *OF_NO_TEXT, *WITH_TEXT}
     known |= {word for language in languages for name in names(language) for word in [name, *_words(name)]}

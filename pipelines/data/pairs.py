@@ -18,6 +18,7 @@ from pipelines.data.languages import codes, same_language
 from pipelines.data.pair_checks import pair_warnings, unescape
 from pipelines.data.pair_columns import choose_columns
 from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated
+from pipelines.data.text_files import kind_of
 from pipelines.data.tmx import read_tmx
 from pipelines.errors import UserError
 
@@ -30,7 +31,6 @@ TABLES = {
     ".ndjson": read_json,
     ".json": read_json,
 }
-PACKED = {".gz", ".bz2", ".xz", ".zip"}
 MARKUP = ("<?xml", "<!doctype", "<html", "<srcset", "<refset", "<tstset", "<xliff", "<mteval")
 Column = Annotated[
     int | str | None,
@@ -116,7 +116,7 @@ def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
         UserError: naming a file that cannot be read, or is not what its name says.
     """
     files = [root / name for name in names]
-    if len(files) == 2 and not any(LANGUAGE in name or _kind(Path(name)) in {*TABLES, ".tmx"} for name in names):
+    if len(files) == 2 and not any(LANGUAGE in name or kind_of(Path(name)) in {*TABLES, ".tmx"} for name in names):
         parts = [_read_lines(*_in_order(files, how), how)]
     else:
         parts = [_read_one(file, how) for file in files]
@@ -132,7 +132,7 @@ def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
 def _read_one(path: Path, how: Reading) -> Read:
     if LANGUAGE in str(path):
         return _read_lines(*(_of_language(path, name) for name in (how.source, how.target)), how)
-    kind = _kind(path)
+    kind = kind_of(path)
     if kind == ".tmx":
         return Read([Pair(*unit) for unit in read_tmx(path, how.source, how.target)])
     text, odd = read_text(path, how.encoding)
@@ -168,6 +168,8 @@ def _read_lines(source: Path, target: Path, how: Reading) -> Read:
     for path, text in zip((source, target), texts, strict=True):
         if text.lstrip()[:20].lower().startswith(MARKUP):
             raise UserError(str(path), "is XML or HTML, no file with a text on each line; take the texts out first")
+        if text.count("\t") > text.count("\n") / 2:
+            raise UserError(str(path), "has tabs in most lines, so each is no text; call it .tsv if it holds pairs")
     sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
     longer, shorter = sorted(sides, key=len, reverse=True)
     while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end are none
@@ -190,16 +192,12 @@ def _in_order(files: Sequence[Path], how: Reading) -> Sequence[Path]:
     wrong = [
         file.name
         for file, own, other in zip(files, (how.source, how.target), (how.target, how.source), strict=True)
-        if same_language(_kind(file)[1:], other) and not same_language(_kind(file)[1:], own)
+        if same_language(kind_of(file)[1:], other) and not same_language(kind_of(file)[1:], own)
     ]
     if wrong:
         problem = f"{' and '.join(wrong)} by name: the file of '{how.source}' should stand first, then '{how.target}'"
         raise UserError("data.path", problem)
     return files
-
-
-def _kind(path: Path) -> str:
-    return (path.with_suffix("").suffix if path.suffix.lower() in PACKED else path.suffix).lower()
 
 
 def _unescaped(read: Read, place: str) -> Read:

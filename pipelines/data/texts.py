@@ -1,33 +1,21 @@
 """Running text in stretches that are read when they are asked for: text may be far larger than memory."""
 
 import codecs
-import glob
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipelines.data.encodings import HEAD, decode, find_encoding, other_format, plain, wrong_byte
+from pipelines.data.encodings import HEAD, decode, find_encoding, plain, wrong_byte
 from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.data.records import looks_like_json, read_delimited, read_json
+from pipelines.data.text_files import PACKED, Found, Reading, kind_of, listed
 from pipelines.errors import UserError
 
 STRETCH = 4096  # bytes, about: long enough that its first token, which has no context, does not matter
 LEAST_STRETCHES = 200  # of a short text, so that it can be split
 CUT_WITHIN = 512  # bytes before a stretch's end in which a blank or a new line is looked for
 BLOCK = 1 << 20  # bytes that are read at once
-PACKED = {".gz", ".bz2", ".xz", ".zip"}
-JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # what Windows and macOS leave in folders, in lower case
 ROWS = {".csv", ".tsv", ".json", ".jsonl", ".ndjson"}  # of which each row or object may hold a text
-MARKUP = ("<!doctype", "<html", "<?xml", "<mediawiki", "<tmx")
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How files of text are read."""
-
-    encoding: str = "utf-8"
-    text_key: str = "text"
-    as_written: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,15 +32,6 @@ class Stretch:
             return plain(file.read(self.stop - self.start).decode())
 
 
-@dataclass
-class Found:
-    """The files that names stand for, and those among them that were passed over, with the reason."""
-
-    files: dict[Path, bool]  # file -> whether it was named itself
-    passed_over: list[dict[str, str]] = field(default_factory=list)
-    odd: list[str] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Texts:
     """The stretches of each document, how many characters they have, and what was odd."""
@@ -64,70 +43,6 @@ class Texts:
 
 class NoTexts(UserError):
     """Say that a file of rows has no texts by the name that is looked for."""
-
-
-def find_texts(root: Path, names: Sequence[str], as_written: bool) -> Found:
-    """List the text files that names below a folder stand for: files, folders with all below them, and patterns.
-
-    What is no text is passed over in a folder; so are empty, hidden and junk files, without a word.
-
-    Raises:
-        UserError: where nothing is found, or a file that is named is no text.
-    """
-    found = Found({})
-    for name in names:
-        path = root / name
-        # A name may be absolute, which `Path.glob` does not take.
-        matches = sorted(Path(each) for each in glob.glob(str(path), recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
-        if path.is_file():
-            if problem := _no_text(path, as_written):
-                raise UserError(str(path), f"is {problem}")
-            found.files[path] = True
-        elif path.is_dir() or matches:
-            among = [path] if path.is_dir() else matches
-            below = [file for each in among for file in ([each] if each.is_file() else each.rglob("*"))]
-            _look_into(found, path, below, as_written)
-        else:
-            raise UserError(str(path), "no such file or folder")
-    return found
-
-
-def _look_into(found: Found, path: Path, among: Sequence[Path], as_written: bool) -> None:
-    """Add the text files among some below a path."""
-    files = []
-    for file in sorted(among):
-        parts = file.relative_to(path).parts if file.is_relative_to(path) else (file.name,)
-        if any(part.startswith((".", "~$")) or part.lower() in JUNK for part in parts):
-            continue
-        if file.is_symlink() and file.is_dir():
-            found.odd.append(f"{file} is a link to a folder, which is not followed")
-        elif file.is_file() and (problem := _no_text(file, as_written)):
-            found.passed_over.append({"place": str(file), "reason": f"is {problem}"})
-        elif file.is_file() and file.stat().st_size:
-            files.append(file)
-    if not files:
-        others = f"; {len(found.passed_over)} were passed over, such as {_listed(found)}" if found.passed_over else ""
-        raise UserError(str(path), f"holds no text file{others}")
-    found.files |= {file: found.files.get(file, False) for file in files}
-
-
-def _listed(found: Found) -> str:
-    return ", ".join(f"{Path(each['place']).name} ({each['reason']})" for each in found.passed_over[:3])
-
-
-def _no_text(path: Path, as_written: bool) -> str | None:
-    """Say what a file is, where it is no text to learn."""
-    try:
-        with open_bytes(path) as file:
-            head = file.read(HEAD)
-    except UNREADABLE:
-        return None  # said with the reason where it is read
-    if kind := other_format(head):
-        return kind
-    start = head.lstrip(b"\xef\xbb\xbf \r\n\t")[:20].decode("latin-1").lower()
-    if not as_written and (start.startswith(MARKUP) or _kind(path) in (".html", ".htm", ".xml")):
-        return "HTML or XML; take its text out first, or set data.as_written: true to learn the mark-up too"
-    return None
 
 
 def read_texts(found: Found, least: int, how: Reading) -> Texts:
@@ -149,7 +64,7 @@ def read_texts(found: Found, least: int, how: Reading) -> Texts:
     documents = [stretches for each in read for stretches in each.documents]
     odd = [each for part in read for each in part.odd]
     if found.passed_over:
-        odd.append(f"{len(found.passed_over):,} files were passed over: {_listed(found)}")
+        odd.append(f"{len(found.passed_over):,} files were passed over: {listed(found)}")
     return Texts(documents, sum(each.characters for each in read), [*found.odd, *odd])
 
 
@@ -160,7 +75,7 @@ def read_file(path: Path, least: int, how: Reading) -> Texts:
             head = file.read(HEAD)
         found, mark = find_encoding(head, how.encoding)
         beginning = head[mark:].decode(found, "replace")
-        rows = not how.as_written and (_kind(path) in ROWS or looks_like_json(beginning))
+        rows = not how.as_written and (kind_of(path) in ROWS or looks_like_json(beginning))
         if codecs.lookup(found).name == "utf-8" and path.suffix.lower() not in PACKED and not rows:
             return read_stretches(path, least)
         with open_bytes(path) as file:
@@ -175,7 +90,7 @@ def read_file(path: Path, least: int, how: Reading) -> Texts:
 
 def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
     """Give the texts of the rows of a table, or of JSON objects."""
-    json = _kind(path) not in (".csv", ".tsv")
+    json = kind_of(path) not in (".csv", ".tsv")
     try:
         table = read_json(text, path) if json else read_delimited(text, path)
     except UserError as error:
@@ -186,10 +101,6 @@ def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
         mend = "set data.text_key to a name, or data.as_written: true to learn the file as it is written"
         raise NoTexts(str(path), f"has no text called '{text_key}'{there}; {mend}")
     return [cells[names.index(text_key)] for _, cells in table.rows[not json :]]
-
-
-def _kind(path: Path) -> str:
-    return (path.with_suffix("").suffix if path.suffix.lower() in PACKED else path.suffix).lower()
 
 
 def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> Texts:
@@ -206,13 +117,15 @@ def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> Texts:
         file.seek(mark)
         spans = list(_cuts(iter(lambda: file.read(BLOCK), b""), size - mark, least))
     stretches = [Stretch(path, mark + start, mark + stop) for start, stop in spans]
-    characters, nuls, blank = 0, 0, True
+    characters, nuls, lost, blank = 0, 0, 0, True
     with path.open("rb") as file:
         file.seek(mark)
         for stretch in stretches:
             text = _decoded(path, file.read(stretch.stop - stretch.start), stretch.start)
             characters, nuls, blank = characters + len(text), nuls + text.count("\0"), blank and text.isspace()
+            lost += text.count("\ufffd")
     odd = [f"{path} holds NUL characters ({nuls:,}): they are left out"] if nuls else []
+    odd += [f"{path} holds U+FFFD ({lost:,} times), where a character was lost earlier"] if lost else []
     return Texts([] if blank else [stretches], characters, odd)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from importlib.metadata import version
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -10,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from pipelines import __version__
 from pipelines.serving import inference, rest
 from pipelines.serving.bodies import refused, written
 from pipelines.serving.edge import Edge, on_refusal
@@ -37,10 +37,11 @@ def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
                 await stack.enter_async_context(serve_grpc(service))
             yield {"service": service}
 
-    own = version("keras-task-pipelines")
-    app = FastAPIOffline(title="Model server", description=ABOUT, version=own, redoc_url=None, lifespan=lifespan)
+    app = FastAPIOffline(
+        title="Model server", description=ABOUT, version=__version__, redoc_url=None, lifespan=lifespan
+    )
     app.include_router(rest.router(service))
-    app.include_router(inference.router(service, own))
+    app.include_router(inference.router(service, __version__))
     _add_probes(app, service)
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)

@@ -26,6 +26,8 @@ def pixels(content: bytes) -> int:
     Raises:
         Refusal: where its header cannot be read.
     """
+    if content[8:16] == b"WEBPVP8X" and content[20:21] and content[20] & 2:
+        raise invalid("image: an animated WebP is not read")  # TensorFlow 2.21 writes beyond its first frame, and dies
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's own, larger limit
         try:

@@ -6,9 +6,10 @@ from typing import Self
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from pipelines.terminal import table, visible
 from pipelines.tuning.journal import Trial
 from pipelines.tuning.search import Search
 
@@ -35,6 +36,10 @@ class Display:
         """Give it back."""
         self.live.stop()
 
+    def say(self, line: str) -> None:
+        """Print a line that stays, above the table."""
+        self.console.print(Text(visible(line)), soft_wrap=True)
+
     def show(self, search: Search) -> None:
         """Draw the table anew, or print a line for each trial that ended since the last call."""
         if self.console.is_terminal:
@@ -49,7 +54,7 @@ class Display:
                     self.values(trial),
                     self._summary(search),
                 )
-                self.console.print("  ".join(parts), soft_wrap=True, highlight=False, markup=False)
+                self.say("  ".join(parts))
 
     @staticmethod
     def values(trial: Trial) -> str:
@@ -62,14 +67,14 @@ class Display:
         )
 
     def _table(self, search: Search) -> Table:
-        table = Table("trial", "values", search.objective, "seconds", title=self._summary(search))
         under_way = [search.trials[number] for number in search.running]
+        rows = []
         for trial in [*search.ended[-max(1, ROWS - len(under_way)) :], *under_way]:
             running = trial.number in search.running
             seconds = time.monotonic() - search.started[trial.number] if running else trial.seconds
             result = "running" if running else self._result(search, trial)
-            table.add_row(str(trial.number), escape(self.values(trial)), escape(result), f"{seconds:.0f}")
-        return table
+            rows.append([str(trial.number), self.values(trial), result, f"{seconds:.0f}"])
+        return table(["trial", "values", search.objective, "seconds"], rows, self._summary(search))
 
     def _result(self, search: Search, trial: Trial) -> str:
         if trial.reason is not None:

@@ -1,17 +1,18 @@
 """What a search has on disk: its folder, its journal, and the trials that the journal remembers."""
 
-import fcntl
+import copy
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipelines.config import Unresolved, read_config
 from pipelines.errors import UserError
 from pipelines.run import Run
-from pipelines.storage import make_folder, write_json, write_text
+from pipelines.storage import as_json, locked, numbers, write_json, write_text, writing
 
 
 @dataclass
@@ -69,25 +70,48 @@ class SearchFolder:
             self.folder.is_dir() and all(path == self._lock for path in self.folder.iterdir())
         )
 
-    def begin(self, config: str, fingerprint: Mapping[str, str]) -> None:
-        """Write what the search is of, or check that the search begun here is of the same.
+    def begin(self, config: Unresolved, fingerprint: Mapping[str, str]) -> list[str]:
+        """Write what the search is of, or check that the search begun here is of the same; say what is not.
+
+        More trials than before are no other search.
 
         Raises:
             UserError: where it is of another config or of other data.
         """
         if not self.started:
             write_json(self._data, fingerprint)
-            write_text(self.config, config)
-        elif self.config.read_text(encoding="utf-8") != config:
-            mend = f"go on with its own: tune {self.config} --search-dir {self.folder} --resume"
-            raise UserError(str(self.folder), f"this search began with another config; {mend}")
-        elif json.loads(self._data.read_text()) != fingerprint:
+            write_text(self.config, config.to_yaml())
+            return []
+        if json.loads(self._data.read_text()) != fingerprint:
             raise UserError(str(self.folder), "the data is not what this search began with; begin a new one on it")
+        begun = read_config(self.config)
+        if begun.document == config.document:
+            return []
+        before, now = (each.document.get("tuning", {}).get("max_trials") for each in (begun, config))
+        longer = copy.deepcopy(begun.document)
+        if before is not None and now is not None:
+            longer["tuning"]["max_trials"] = max(before, now)
+        if longer != config.document:
+            mend = f"go on with its own: tune {self.config} --search-dir {self.folder} --resume"
+            more = "; of its settings only tuning.max_trials may grow"
+            raise UserError(str(self.folder), f"this search began with another config; {mend}{more}")
+        self._forget_refusals(before)
+        write_text(self.config, config.to_yaml())
+        return [f"the search goes on to {now} trials; it was to end after {before}"]
+
+    def _forget_refusals(self, most: int) -> None:
+        """Take out of the journal that the oracle proposed nothing more because there were `most` trials."""
+        kept, proposed = [], 0
+        for event, trial in self.events():
+            proposed += event == "proposed"
+            if event != "refused" or proposed < most:
+                kept.append(_line(event, trial))
+        write_text(self._journal, "".join(kept))
 
     def note(self, event: str, trial: Trial | None = None) -> None:
         """Add an event to the journal; once this returns it survives whatever happens."""
-        with self._journal.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"event": event, **(asdict(trial) if trial else {})}) + "\n")
+        with writing(self._journal), self._journal.open("a", encoding="utf-8") as file:
+            file.write(_line(event, trial))
             file.flush()
             os.fsync(file.fileno())
 
@@ -100,23 +124,18 @@ class SearchFolder:
         for line in whole.splitlines():
             fields = json.loads(line)
             event = fields.pop("event")
+            if fields.get("figures"):
+                fields["figures"] = numbers(fields["figures"])
             yield event, Trial(**fields) if fields else None
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> AbstractContextManager[None]:
         """Hold the folder, so that no two searches write to it.
 
         Raises:
             UserError: where it cannot be made or written to, or another process holds it.
         """
-        make_folder(self.folder)
-        try:
-            file = self._lock.open("w")
-        except OSError as error:
-            raise UserError(str(self.folder), f"cannot write here ({error.strerror})") from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(str(self.folder), "another process is searching here") from None
-            yield
+        return locked(self._lock, "another process is searching here")
+
+
+def _line(event: str, trial: Trial | None) -> str:
+    return as_json({"event": event, **(asdict(trial) if trial else {})}) + "\n"

@@ -1,6 +1,7 @@
 """Processes for trials, on this machine or on a Ray cluster; nothing here needs TensorFlow."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import sys
@@ -126,7 +127,9 @@ class RayPool:
             raise UserError("--ray", "needs the package ray; run: pip install ray") from None
         self.ray = ray
         try:
-            self.pool = Pool(processes=workers, ray_address=address, maxtasksperchild=1)
+            ray.init(address=address, **({"num_cpus": workers} if address == "local" else {}))
+            share = gpu_share(ray.cluster_resources().get("GPU", 0), workers)
+            self.pool = Pool(processes=workers, maxtasksperchild=1, ray_remote_args={"num_gpus": share})
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"--ray {address}", str(error).strip().splitlines()[0]) from None
 
@@ -160,6 +163,14 @@ class RayJob:
             return self.result.get()
         except self.lost as error:
             raise Killed(f"lost by Ray: {str(error).strip().splitlines()[0]}") from None
+
+
+def gpu_share(gpus: float, workers: int) -> float:
+    """Give the share of a GPU that each of `workers` trials asks Ray for, so that all of them fit and none has two."""
+    if gpus < 1:
+        return 0
+    trials_of_one = math.ceil(workers / int(gpus))
+    return math.floor(1e4 / trials_of_one) / 1e4  # Ray counts in ten thousandths
 
 
 def _call(connection: Any, get_ready: Callable[[], None] | None) -> None:

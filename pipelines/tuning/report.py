@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipelines.report import DOTS_PER_INCH
-from pipelines.storage import write_text
+from pipelines.report import glyphs_missed, write_pictures
+from pipelines.storage import write_text, writing
 from pipelines.tune_nodes import Range, TuneNode
 from pipelines.tuning.journal import Trial
 from pipelines.tuning.search import Search
@@ -35,10 +35,10 @@ def write_results(search: Search) -> None:
     if not search.ranked:
         return
     write_text(folder.best, search.space.config(search.ranked[0].values).to_yaml())
-    _write_hparams(search)
-    folder.report.mkdir(parents=True, exist_ok=True)
-    for name, figure in pictures(search).items():
-        figure.savefig(folder.report / f"{name}.png", dpi=DOTS_PER_INCH, bbox_inches="tight")
+    with writing(folder.logs):
+        _write_hparams(search)
+    with glyphs_missed():
+        write_pictures(folder.report, pictures(search))
 
 
 def pictures(search: Search) -> dict[str, Figure]:

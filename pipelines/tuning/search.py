@@ -72,7 +72,9 @@ class Search:
         sign = 1 if self.direction == "min" else -1
         scored = [t for t in self.trials if t.score is not None and t.repeats is None]
         whole = [t for t in scored if t.until_epoch is None or t.until_epoch >= self.epochs]
-        return sorted(whole or scored, key=lambda trial: (sign * trial.score, trial.number))
+        return sorted(
+            whole or scored, key=lambda trial: (sign * trial.score, trial.figures["validation.loss"], trial.number)
+        )
 
     def run(self, pool: Pool, workers: int) -> None:
         """Run trials, `workers` at a time.

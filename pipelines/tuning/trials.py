@@ -1,6 +1,7 @@
 """One trial, in a process that does nothing else."""
 
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from pipelines.data import Dataset, load_dataset
 from pipelines.errors import UserError
 from pipelines.fit import learn, prepare
 from pipelines.run import Run
+from pipelines.startup import share_gpus
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 
@@ -45,17 +47,20 @@ def run_trial(config: Path, folder: Path, dataset: Dataset | None, until_epoch: 
     `dataset`, where it is given, is what the config's data section would load. Training ends at `until_epoch`, from
     where a later trial may go on. What goes wrong is the trial's outcome, its traceback goes to `error.txt`.
     """
+    share_gpus()  # in a process of a Ray cluster nothing else has
     try:
         checked = load_config(config)
         dataset = dataset or load_dataset(checked.data, checked.split, load_task(checked.task))
         run = Run(folder)
-        learn(checked, run, dataset, _preprocessor(checked, dataset), until_epoch)
+        fitted = learn(checked, run, dataset, _preprocessor(checked, dataset), until_epoch)
+        run.save_model(fitted.model, fitted.preprocessor.state)
         return Outcome(run.best_epoch())
     except UserError as error:
         return Outcome(None, str(error))
     except Exception as error:  # a trial that fails must not end the search
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(traceback.format_exc())
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "error.txt").write_text(traceback.format_exc())
         first = (str(error).strip().splitlines() or [""])[0]
         return Outcome(None, f"{type(error).__name__}: {first} (see {folder / 'error.txt'})")
 

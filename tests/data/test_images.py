@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.data.images import decode_image, hdf5_images, image_folder, undecodable
+from pipelines.data.image_folders import image_folder
+from pipelines.data.images import decode_image, hdf5_images, undecodable
 from pipelines.errors import UserError
 
 
@@ -65,7 +66,8 @@ def test_what_cannot_be_decoded_is_found_with_its_reason(tmp_path):
     paths.append(tmp_path / "missing")
     found = undecodable(paths)
     assert list(found) == [1, 2, 3, 5]
-    assert found[1] == "an empty file" and "JPEG, PNG, GIF or BMP" in found[2] and "cannot be read" in found[5]
+    assert found[1] == "an empty file" and "JPEG, PNG, GIF, BMP or WebP" in found[2] and "cannot be read" in found[5]
+    assert "a JPEG image that is cut short or damaged" in found[3]
     assert undecodable(contents) == {number: found[number] for number in (1, 2, 3)}
 
 
@@ -73,12 +75,13 @@ def test_a_folder_lists_its_classes_and_their_files_at_any_depth(tmp_path):
     for name in ("cat/b.jpg", "cat/more/a.png", "dog/c.gif", "cat/.hidden", ".cache/x.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    listed = image_folder(tmp_path)
+    listed, warnings = image_folder(tmp_path)
     assert [(str(path.relative_to(tmp_path)), label) for path, label in listed.to_numpy()] == [
         ("cat/b.jpg", "cat"),
         ("cat/more/a.png", "cat"),
         ("dog/c.gif", "dog"),
     ]
+    assert warnings == [f"2 files (.cache, .hidden) in {tmp_path}, hidden or no images: passed over"]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_a_folder_lists_its_classes_and_their_files_at_any_depth(tmp_path):
         (None, "no such folder"),
         ([], "holds no subfolder"),
         (["train", "val"], "set data.path: {train: train, validation: val}"),
-        (["cat", "dog"], "its subfolders (cat, dog) hold no file"),
+        (["cat", "dog"], "its subfolders (cat, dog) hold no image"),
     ],
 )
 def test_a_folder_of_another_form_is_explained(tmp_path, folders, expected):

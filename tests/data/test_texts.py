@@ -4,7 +4,8 @@ import gzip
 
 import pytest
 
-from pipelines.data.texts import STRETCH, Reading, cut_text, find_texts, read_file, read_stretches
+from pipelines.data.text_files import Reading, find_texts
+from pipelines.data.texts import STRETCH, cut_text, read_file, read_stretches
 from pipelines.errors import UserError
 
 TEXT = "Caf\u00e9 \u4f60\u597d and then some more words\n" * 40_000  # more than a block, with long characters
@@ -54,6 +55,6 @@ def test_a_folder_stands_for_its_files_by_name(tmp_path):
     for name in ("b/2.txt", "a.txt", ".hidden"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    assert [path.name for path in find_texts(tmp_path, ["."], False).files] == ["a.txt", "2.txt"]
+    assert [path.name for path in find_texts(tmp_path, ["."], Reading()).files] == ["a.txt", "2.txt"]
     with pytest.raises(UserError, match="no such file or folder"):
-        find_texts(tmp_path, ["c"], False)
+        find_texts(tmp_path, ["c"], Reading())

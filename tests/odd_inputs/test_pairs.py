@@ -79,6 +79,12 @@ READ = {  # name -> files, settings of `data`, and what a warning says, or None 
     "header and translation": ({"a.csv": "text;translation\n" + quoted(EN, FR, by=";")}, {}, "is no pair"),
     "header above numbers": ({"a.tsv": "nr\tsatz\tphrase\n" + joined(ID, EN, FR)}, {}, "is no pair"),
     "header of two sentences": ({"a.tsv": "sentence1\tsentence2\n" + joined(EN, FR)}, {}, "is no pair"),
+    "header of a known corpus": (
+        {"a.csv": "English words/sentences,French words/sentences\n" + quoted(EN, FR)},
+        {},
+        "is no pair",
+    ),
+    "numbered columns": ({"a.csv": ",0,1\n" + quoted(ID, EN, FR)}, {}, "is no pair"),
     "an index of pandas": ({"a.csv": ",en,fr\n" + quoted(ID, EN, FR)}, {}, "is no pair"),
     "CSV": ({"a.csv": quoted(EN, FR)}, {}, None),
     "CSV, semicolons": ({"a.csv": quoted(EN, FR, by=";")}, {}, None),
@@ -193,6 +199,11 @@ ODD = {  # what is read as it stands, with a warning
         {"to_language": "ru"},
         "stand the other way round",
     ),
+    "the other way round, in one script": (
+        {"a.tsv": joined([f"les {b} et une des" for b in FR], [f"the {a} of that" for a in EN])},
+        {},
+        "stand the other way round",
+    ),
     "not aligned": (
         {"a.tsv": joined(["x " * (n % 10 + 1) for n in ID], ["y " * (n // 10 + 1) for n in ID])},
         {"most_ratio": 99.0},
@@ -204,9 +215,22 @@ ODD = {  # what is read as it stands, with a warning
         {},
         "is taken for a pair; if it",
     ),
+    "columns by number under names": (
+        {"a.tsv": "frage\tantwort\n" + joined(EN, FR)},
+        {"source_column": 0, "target_column": 1},
+        "is taken for a pair; if it names columns",
+    ),
     "entities that are kept": ({"a.tsv": joined(EN, FR).replace("'", "&#39;")}, {"unescape": False}, None),
     "quotes that are text": ({"a.tsv": joined([f'"{a}" he said' for a in EN], FR)}, {}, None),
 }
+
+
+def test_each_split_may_be_two_files(tmp_path):
+    files = {"a.en": LINES(EN), "a.fr": LINES(FR), "b.en": LINES(EN[:5]), "b.fr": LINES(FR[:5])}
+    found = source(tmp_path, files, {"path": {"train": ["a.en", "a.fr"], "test": ["b.en", "b.fr"]}})
+    read = {split: list(table.itertuples(index=False, name=None)) for split, table in found.examples.items()}
+    assert read == {"train": PAIRS, "test": PAIRS[:5]}
+    assert not found.warnings
 
 
 @pytest.mark.parametrize("name", ODD)
@@ -289,6 +313,11 @@ REFUSED = {
     ),
     "gzip that is none": ({"a.tsv.gz": b"a\tb\n"}, {}, r"a\.tsv\.gz: cannot be read"),
     "no tabs in a text": ({"a.txt": LINES(EN)}, {}, r"a\.txt: is none of \.tsv"),
+    "two tables as lines": (
+        {"a.txt": joined(EN, FR), "b.txt": joined(EN, FR)},
+        {"path": ["a.txt", "b.txt"]},
+        r"a\.txt: has tabs in most lines",
+    ),
     "SGML": ({"a.en": "<srcset>\n", "a.fr": "<refset>\n"}, {"path": "a.{language}"}, r"a\.en: is XML or HTML"),
     "broken TMX": ({"a.tmx": "<tmx><tu>"}, {}, r"a\.tmx: cannot be read as TMX"),
     "a TMX without the language": ({"a.tmx": tmx("en", "de")}, {}, r"a\.tmx: holds nothing in 'fr'; it has de, en"),

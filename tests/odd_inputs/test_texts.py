@@ -29,17 +29,30 @@ def jsonl(key, texts):
 READ = {  # name -> files, settings of `data`, what a warning says or None, and the documents if not the one text
     "plain": ({"a.txt": TEXT}, {}, None),
     "a mark": ({"a.txt": "\ufeff" + TEXT}, {}, None),
+    "a mark in the middle": ({"a.txt": TEXT[:999] + "\ufeff" + TEXT[999:]}, {}, None),
     "CRLF": ({"a.txt": TEXT.replace("\n", "\r\n")}, {}, None),
     "CR": ({"a.txt": TEXT.replace("\n", "\r")}, {}, None),
     "UTF-16": ({"a.txt": TEXT.encode("utf-16")}, {}, None),
     "UTF-32, CRLF": ({"a.txt": TEXT.replace("\n", "\r\n").encode("utf-32")}, {}, None),
     "UTF-16 without a mark": ({"a.txt": TEXT.encode("utf-16-le")}, {}, "a.txt has no byte order mark.*as utf-16-le"),
     "cp1252": ({"a.txt": TEXT.encode("cp1252")}, {"encoding": "cp1252"}, None),
+    "UTF-16 that looks like binary data": (
+        {"a.txt": ("每日新闻每日新闻\n" * 99).encode("utf-16-le")},
+        {"encoding": "utf-16-le"},
+        None,
+        ["每日新闻每日新闻\n" * 99],
+    ),
     "UTF-8 by another name": ({"a.txt": TEXT}, {"encoding": "UTF8"}, None),
     "NULs": (
         {"a.txt": TEXT.replace("cafés", "ca\0fés", 3)},
         {},
         r"a.txt holds NUL characters \(3\): they are left out",
+    ),
+    "damage": (
+        {"a.txt": TEXT.replace("é", "\ufffd")},
+        {},
+        r"a.txt holds U\+FFFD \(300 times\)",
+        [TEXT.replace("é", "\ufffd")],
     ),
     "gzip": ({"a.txt.gz": gzip.compress(TEXT.encode())}, {}, None),
     "JSON lines": ({"a.jsonl": jsonl("text", [TEXT])}, {}, None),
@@ -222,7 +235,9 @@ def test_words_are_counted_only_where_blanks_part_them(text, parted, tmp_path):
 
 def test_a_text_that_was_split_before_keeps_its_tokens(tmp_path):
     text = "the u.s. company said it would n't <unk> the plan by N N next year \n mr. <unk> is chairman \n" * 20
-    table = source(tmp_path, {"ptb.txt": text}, {}).examples["all"]
+    found = source(tmp_path, {"ptb.txt": text}, {})
+    assert "preprocessing.level token" in found.facts["tokens"]
+    table = found.examples["all"]
     preprocessor = TextPreprocessor(
         level="token", vocabulary=18, algorithm="unigram", context=8, token_folder=str(tmp_path / "tokens")
     )

@@ -40,6 +40,14 @@ def png(width: int, height: int, rows: bytes = b"") -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def animated_webp() -> bytes:
+    """Two frames, the first of which TensorFlow 2.21 reads into too little memory."""
+    first, second = (Image.effect_noise((30, 20), sigma) for sigma in (40, 80))
+    buffer = io.BytesIO()
+    first.save(buffer, "WEBP", save_all=True, append_images=[second])
+    return buffer.getvalue()
+
+
 def test_images_are_answered_and_those_that_are_none_are_refused(server):
     buffer = io.BytesIO()
     Image.new("RGB", (8, 8), (3, 3, 3)).save(buffer, "JPEG")
@@ -54,6 +62,7 @@ def test_images_are_answered_and_those_that_are_none_are_refused(server):
         b"BM",
         b"GIF89a",
         b"RIFF0000WEBP",
+        animated_webp(),
         b"text",
         b"",
     ):

@@ -41,7 +41,8 @@ def test_training_the_best_config_gives_the_very_metric_of_its_trial(searched, t
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["validation"]["rmse"] == pytest.approx(table["validation.rmse"].min(), rel=1e-12)
     assert f"config  {folder / 'best.yaml'}" in result.stdout
-    assert [line.split("  ")[0] for line in result.stderr.splitlines()] == [f"trial {number}" for number in range(4)]
+    told = [line.split("  ")[0] for line in result.stderr.splitlines()]
+    assert told == ["examples", *(f"trial {number}" for number in range(4))]
 
 
 def test_the_same_search_again_is_the_same(searched, csv, tmp_path):

@@ -1,6 +1,7 @@
 """Pictures of a classifier's answers: what is confused, how far probabilities can be trusted, what went wrong."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,23 +11,30 @@ from sklearn import metrics
 from sklearn.calibration import CalibrationDisplay
 
 from pipelines.batches import raw_batches
+from pipelines.evaluation import decoded
 from pipelines.task import Preprocessor
 from pipelines.tasks.cat_classifier.explanations import feature_maps, first_layer, grad_cam
 from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
 SHOWN = 16  # images on a page
 MOST_CURVES = 12  # classes with a curve of their own
+MOST_INCHES = 30  # a side of a picture
+MOST_COUNTED = 70  # classes whose confusions are written out as numbers, and not as colours alone
+MOST_CHARACTERS = 28  # of a name in a picture
 
 
 def draw_pictures(
     model: keras.Model, preprocessor: Preprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
 ) -> dict[str, Figure]:
     """Draw every picture that the model allows: file name -> figure."""
-    true, label = examples[LABEL].to_numpy(str), answers["label"].astype(str)
-    classes, probabilities = answers["labels"][0].astype(str), answers["probabilities"]
+    true, label = examples[LABEL].to_numpy(str), decoded(answers["label"])
+    classes, probabilities = decoded(answers["labels"][0]), answers["probabilities"]
     confidence = answers["probability"]
-    kinds = examples[KIND if KIND in examples else LABEL].to_numpy(str)
-    captions = [f"{kind}: {said} {sure:.2f}" for kind, said, sure in zip(kinds, label, confidence, strict=True)]
+    kinds = examples[KIND if KIND in examples else LABEL]
+    captions = [
+        f"{_shown(kind)}: {_shown(said)} {sure:.2f}" for kind, said, sure in zip(kinds, label, confidence, strict=True)
+    ]
+    files = [f"{_shown(path.name)}\n" if isinstance(path, Path) else "" for path in examples["image"]]
     mistakes = np.flatnonzero(true != label)
     worst = mistakes[np.argsort(-confidence[mistakes], kind="stable")][:SHOWN]
     right = np.flatnonzero(true == label)[: SHOWN // 2]
@@ -38,7 +46,7 @@ def draw_pictures(
         "calibration": _calibration(true, label, classes, probabilities, confidence),
         "confident_mistakes": _page(
             _pixels(preprocessor, examples, worst),
-            [captions[row] for row in worst],
+            [files[row] + captions[row] for row in worst],
             f"The most confident of {len(mistakes)} mistakes in {len(true)} test images (class: answer, probability)",
         ),
         "grad_cam": grad_cam(
@@ -58,11 +66,13 @@ def _pixels(preprocessor: Preprocessor, examples: pd.DataFrame, rows: Sequence[i
 
 
 def _confusion(true: np.ndarray, label: np.ndarray, classes: np.ndarray) -> Figure:
-    side = max(4.5, 0.4 * len(classes) + 2)
+    side = min(max(4.5, 0.4 * len(classes) + 2), MOST_INCHES)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
-    matrix = metrics.confusion_matrix(true, label, labels=classes)
-    display = metrics.ConfusionMatrixDisplay(matrix, display_labels=classes)
-    display.plot(ax=figure.subplots(), cmap="Blues", xticks_rotation="vertical", values_format="d")
+    known = [*classes, *sorted(set(true) - set(classes))]  # a split may hold classes that train lacks
+    matrix = metrics.confusion_matrix(true, label, labels=known)
+    display = metrics.ConfusionMatrixDisplay(matrix, display_labels=list(map(_shown, known)))
+    few = len(known) <= MOST_COUNTED
+    display.plot(ax=figure.subplots(), cmap="Blues", xticks_rotation="vertical", values_format="d", include_values=few)
     display.ax_.set(title=f"{len(true):,} test images", xlabel="answer", ylabel="class")
     return figure
 
@@ -72,7 +82,7 @@ def _curves(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray) ->
     roc, precision_recall = figure.subplots(1, 2)
     shown = [0] if positive_of(list(classes)) is not None else range(min(len(classes), MOST_CURVES))
     for column in shown:
-        is_class, name = true == classes[column], str(classes[column])
+        is_class, name = true == classes[column], _shown(classes[column])
         if 0 < is_class.sum() < len(true):
             metrics.RocCurveDisplay.from_predictions(is_class, probabilities[:, column], name=name, ax=roc)
             metrics.PrecisionRecallDisplay.from_predictions(
@@ -92,7 +102,7 @@ def _calibration(
     axes = figure.subplots()
     positive = positive_of(list(classes))
     if positive is not None:
-        happened, forecast, name = true == positive, probabilities[:, 0], positive
+        happened, forecast, name = true == positive, probabilities[:, 0], _shown(positive)
     else:
         happened, forecast, name = true == label, confidence, "answered class"
     forecast = np.clip(forecast, 0, 1)
@@ -118,6 +128,12 @@ def _page(images: np.ndarray, captions: Sequence[str], title: str) -> Figure | N
         axes.set_title(caption, fontsize=9)
         axes.axis("off")
     return figure
+
+
+def _shown(name: str) -> str:
+    """Shorten a name from the data, and let no dollar sign in it begin a formula."""
+    text = str(name) if len(name) <= MOST_CHARACTERS else f"{name[: MOST_CHARACTERS // 2]}...{name[-8:]}"
+    return text.replace("$", r"\$")
 
 
 def _with_grid(figure: Figure) -> Figure:

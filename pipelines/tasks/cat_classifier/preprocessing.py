@@ -81,6 +81,8 @@ class ImagePreprocessor(Preprocessor):
         self.positive = positive_of(classes)
         if self.positive is not None:  # the positive class stands first in every answer
             classes.sort(key=lambda name: name != self.positive)
+        else:
+            self.threshold = None
         self.classes = classes
 
     @property

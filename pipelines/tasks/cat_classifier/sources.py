@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
+from unicodedata import normalize
 
 import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
 from pipelines.data.files import Root, Split, paths_by_split
-from pipelines.data.images import hdf5_images, image_folder, undecodable
+from pipelines.data.image_folders import image_folder
+from pipelines.data.images import hdf5_images, is_hdf5, undecodable
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tasks.cat_classifier.drawings import drawn_pictures
@@ -54,13 +56,18 @@ def files(
     positive: Positive,
     bad_files: BadFiles,
 ) -> Source:
-    """Read JPEG, PNG, GIF and BMP files of any size and colour, or arrays in HDF5 files."""
+    """Read JPEG, PNG, GIF, BMP and WebP files of any size and colour, or arrays in HDF5 files."""
     places = paths_by_split(root, path)
-    if any(place.suffix in (".h5", ".hdf5") for place in places.values()):
+    warnings: list[str] = []
+    if any(is_hdf5(place) for place in places.values()):
         tables = hdf5_images(places)
     else:
-        tables = {split: image_folder(place) for split, place in places.items()}
-    return _source(tables, positive, bad_files, {"files": {split: place.name for split, place in places.items()}})
+        tables = {}
+        for split, place in places.items():
+            tables[split], odd = image_folder(place)
+            warnings += odd
+    origin = {"files": {split: place.name for split, place in places.items()}}
+    return _source(tables, positive, bad_files, origin, warnings)
 
 
 def tfds(
@@ -87,8 +94,11 @@ def _drawn(count: int) -> list[tuple[bytes, str]]:
     return drawn_pictures(count, seed=0)
 
 
-def _source(tables: dict[str, pd.DataFrame], positive: list[str], bad_files: str, origin: dict) -> Source:
+def _source(
+    tables: dict[str, pd.DataFrame], positive: list[str], bad_files: str, origin: dict, warnings: Sequence[str] = ()
+) -> Source:
     kinds = sorted({kind for table in tables.values() for kind in table[LABEL]})
+    positive = [normalize("NFC", name) for name in positive]  # as names of folders are
     for name in positive:
         if name not in kinds:
             raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, kinds)}")
@@ -100,9 +110,9 @@ def _source(tables: dict[str, pd.DataFrame], positive: list[str], bad_files: str
         skipped += [{"place": _place(table["image"][row], split, row), "reason": faults[row]} for row in faults]
         tables[split] = _grouped(table.drop(index=list(faults)).reset_index(drop=True), positive)
     if skipped and bad_files == "error":
-        more = f" ({len(skipped) - 1} more like it)" if len(skipped) > 1 else ""
+        more = f" ({len(skipped) - 1} more that cannot be decoded)" if len(skipped) > 1 else ""
         raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; remove it or set data.bad_files: skip")
-    return Source(tables, origin, skipped)
+    return Source(tables, origin, skipped, warnings=list(warnings))
 
 
 def _place(image: Path | bytes, split: str, row: int) -> str:

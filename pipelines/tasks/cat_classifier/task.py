@@ -1,5 +1,8 @@
 """The cat-classifier task: what the line needs to know of it."""
 
+import os
+import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,18 +15,22 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.data.images import images_below, undecodable
-from pipelines.errors import UserError
+from pipelines.batches import holds_files
+from pipelines.data.image_folders import images_below, passed_over_warnings
+from pipelines.data.images import undecodable
+from pipelines.errors import DataWarning, UserError
+from pipelines.evaluation import decoded
 from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
-from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
+from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
 Smoothing = Annotated[
     float, Field(ge=0, lt=1, description="share of each label spread evenly over the classes (Szegedy et al. 2016)")
 ]
+NAME_SHOWN = 200  # characters of a path that is none
 
 
 class CrossEntropy(keras.Loss):
@@ -61,6 +68,8 @@ class CatClassifier(Task):
         "auc": "max",
         "log_loss": "min",
     }
+    label = LABEL
+    remarks = (KIND,)
     limits = (
         "- It answers every image with one of its classes, also one that shows none of them.\n"
         "- It knows images like those that it learnt from: other cameras, angles, backgrounds and styles were not"
@@ -88,6 +97,10 @@ class CatClassifier(Task):
             "probabilities": probabilities,
         }
 
+    def classes(self, examples: pd.DataFrame) -> Counter[str]:
+        """Count the images of each label."""
+        return Counter(examples[LABEL])
+
     def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
         """Take decoded images of the input's size; give probabilities."""
         size = preprocessor.image_size
@@ -111,8 +124,7 @@ class CatClassifier(Task):
         `auc` is NaN where a class does not occur among the examples.
         """
         true = examples[LABEL].to_numpy(str)
-        label = answers["label"].astype(str)
-        classes = answers["labels"][0].astype(str)
+        label, classes = decoded(answers["label"]), decoded(answers["labels"][0])
         probabilities = answers["probabilities"].astype("float64")
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 adds up to nearly 1
         positive = positive_of(list(classes))
@@ -133,6 +145,41 @@ class CatClassifier(Task):
             "log_loss": float(metrics.log_loss(true, columns[:, order], labels=known[order])),
         }
 
+    def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Measure each class, those that train lacks too."""
+        true = examples[LABEL].to_numpy(str)
+        classes = decoded(answers["labels"][0])
+        names = [*map(str, classes), *map(str, np.setdiff1d(true, classes))]
+        figures = metrics.precision_recall_fscore_support(
+            true, decoded(answers["label"]), labels=names, zero_division=0.0
+        )
+        return pd.DataFrame(dict(zip(("precision", "recall", "f1", "count"), figures, strict=True)), index=names)
+
+    def decided(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Give which images are of the positive class, which is the first, and how probable that was."""
+        (positive,) = decoded(answers["labels"][0, :1])
+        return examples[LABEL].to_numpy(str) == positive, answers["probabilities"][:, 0]
+
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Answer the most frequent class, and each class with its share of train."""
+        shares = train[LABEL].value_counts(normalize=True)[preprocessor.classes]
+        names = np.array([name.encode() for name in preprocessor.classes], object)
+        row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
+        return self.score(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List images by their files, where they have any, with their classes."""
+        return pd.DataFrame(
+            {
+                **({"image": examples["image"].to_numpy()} if holds_files(examples["image"]) else {}),
+                "target": examples[LABEL].to_numpy(),
+                "answer": [label.decode() for label in answers["label"]],
+                "probability": answers["probability"],
+            }
+        )
+
     def pictures(
         self,
         model: keras.Model,
@@ -146,15 +193,21 @@ class CatClassifier(Task):
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read image files, all images of a folder, or those that a text file names, one a line."""
-        paths = [path for text in inputs for path in _paths(Path(text))]
-        if file is not None:
-            paths += [path for line in _lines(file) for path in _paths(Path(line))]
+        """Read image files, all images of a folder, or those that a text file names, one a line.
+
+        Of a folder what is no image is passed over, and what cannot be decoded left out; both are said.
+        """
+        given = [Path(text) for text in [*inputs, *(_lines(file) if file is not None else [])]]
+        paths = [image for path in given for image in _images_of(path)]
         faults = undecodable(paths)
-        if faults:
-            number, reason = next(iter(faults.items()))
-            raise UserError(str(paths[number]), reason)
-        return pd.DataFrame({"image": paths})
+        for number, reason in faults.items():
+            if paths[number] in given:
+                raise UserError(str(paths[number]), reason)
+            warnings.warn(f"{paths[number]} left out: {reason}", DataWarning, stacklevel=1)
+        sound = [path for number, path in enumerate(paths) if number not in faults]
+        if faults and not sound:
+            raise UserError(str(paths[0]), f"{faults[0]}; no image is left to answer")
+        return pd.DataFrame({"image": sound}, index=pd.Index(map(str, sound), dtype=object))
 
 
 TASK = CatClassifier()
@@ -175,18 +228,24 @@ def _auc(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, posit
     return float(np.mean(each))
 
 
-def _paths(path: Path) -> list[Path]:
-    if not path.exists():
-        raise UserError(str(path), "no such file; an input is an image file, or a folder of them")
-    paths = images_below(path) if path.is_dir() else [path]
-    if not paths:
-        raise UserError(str(path), "this folder holds no file")
-    return paths
+def _images_of(path: Path) -> list[Path]:
+    """Give an image, or those of a folder, and say what else is in it."""
+    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
+        raise UserError(str(path)[:NAME_SHOWN], "no such file; an input is an image file, or a folder of them")
+    if not path.is_dir():
+        return [path]
+    images, others = images_below(path)
+    odd = passed_over_warnings(others, path)
+    if not images:
+        raise UserError(str(path), f"this folder holds no image{''.join(f'; {line}' for line in odd)}")
+    for line in odd:
+        warnings.warn(line, DataWarning, stacklevel=1)
+    return images
 
 
 def _lines(file: str) -> list[str]:
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError):
         raise UserError(file, "cannot be read as a text file with the path of an image on each line") from None
     return [line for line in lines if line.strip()]

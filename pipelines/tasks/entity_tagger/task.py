@@ -12,7 +12,7 @@ from keras import ops
 from matplotlib.figure import Figure
 
 from pipelines.batches import padded
-from pipelines.data.files import read_lines
+from pipelines.data.files import read_texts
 from pipelines.layers.chain import negative_log_likelihood
 from pipelines.metrics.entity_f1 import entities, entity_scores
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
@@ -113,6 +113,29 @@ class EntityTagger(Task):
         """Compute precision, recall and f1 of whole entities: of all, and of each type."""
         return entity_scores(examples[TAGS].tolist(), answered_tags(examples, answers))
 
+    def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """Measure each type of entity."""
+        scores = self.score(examples, answers)
+        counts = Counter(entity.type for tags in examples[TAGS] for entity in entities(tags))
+        types = [name.removesuffix(".f1") for name in scores if name.endswith(".f1")]
+        rows = [[*(scores[f"{name}.{score}"] for score in self.metrics), counts[name]] for name in types]
+        return pd.DataFrame(rows, index=types, columns=[*self.metrics, "count"])
+
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Find no entity."""
+        return entity_scores(examples[TAGS].tolist(), [["O"] * len(tags) for tags in examples[TAGS]])
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List sentences with their entities, as types and tokens."""
+        tokens = examples[TOKENS].tolist()
+        target, answer = (
+            [named(*pair) for pair in zip(tokens, tags, strict=True)]
+            for tags in (examples[TAGS], answered_tags(examples, answers))
+        )
+        return pd.DataFrame({"text": map(" ".join, tokens), "target": target, "answer": answer})
+
     def pictures(
         self,
         model: keras.Model,
@@ -131,11 +154,15 @@ class EntityTagger(Task):
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
         """Read texts: each input is one, and each line of a file that is not empty."""
-        texts = [*inputs, *(read_lines(file) if file is not None else [])]
-        return pd.DataFrame({"text": texts})
+        return read_texts("text", inputs, file)
 
 
 TASK = EntityTagger()
+
+
+def named(tokens: Sequence[str], tags: Sequence[str]) -> str:
+    """Write the entities of a sentence in a line, such as `PER: Ann Lee; LOC: Oslo`."""
+    return "; ".join(f"{each.type}: {' '.join(tokens[each.start : each.stop])}" for each in entities(tags))
 
 
 def answered_tags(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> list[list[str]]:

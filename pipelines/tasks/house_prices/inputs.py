@@ -27,13 +27,13 @@ def read_houses(
     Raises:
         UserError: naming the input, or the file and its line, and the column.
     """
-    tables = [_read_object(text, f"input {number}", columns, reading) for number, text in enumerate(inputs, 1)]
+    tables = [_read_object(text, columns, reading) for text in inputs]
     if file is not None:
         tables.append(_read_table(file, columns, reading))
     return pd.concat(tables)
 
 
-def _read_object(text: str, name: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> pd.DataFrame:
+def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> pd.DataFrame:
     where = f"input {text[:60]!r}"
     try:
         house = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
@@ -55,7 +55,7 @@ def _read_object(text: str, name: str, columns: Mapping[str, type], reading: Map
             row[names[given]] = _value(
                 f"{where}: {given}", value, columns[names[given]], _form(names[given], columns, reading)
             )
-    return pd.DataFrame([row], index=[name])
+    return pd.DataFrame([row], index=[text])
 
 
 def _value(where: str, value: Any, kind: type, form: Mapping[str, str]) -> Any:

@@ -155,6 +155,7 @@ class Mixture(LanguageModel):
 
     def __init__(self, counts: Counts, *network: Any):
         super().__init__(*network, outputs=keras.layers.Identity())
+        self.scores(self.output)  # builds it: the loss alone uses it, once the optimizer is built
         self.counts, self.share = counts, Share(SHARE_UNITS)
         self.share.build(((None, None, self.output.shape[-1]), (None, None, counts.order)))
 

@@ -12,9 +12,11 @@ from pipelines.data import Source
 from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, names_by_split
 from pipelines.data.languages import parts_words
-from pipelines.data.texts import LEAST_STRETCHES, Reading, Stretch, Texts, cut_text, find_texts, read_texts
+from pipelines.data.text_files import Reading, find_texts
+from pipelines.data.texts import LEAST_STRETCHES, Stretch, Texts, cut_text, read_texts
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
+from pipelines.tokenizers import SPLIT_UNKNOWN
 
 TEXT = "text"
 SAMPLE = 50  # stretches that tell whether blanks part words
@@ -49,7 +51,7 @@ def files(
 ) -> Source:
     """Read text files, each one document."""
     names, how = names_by_split(path), Reading(encoding, text_key, as_written)
-    found = {split: find_texts(Path(root), each, as_written) for split, each in names.items()}
+    found = {split: find_texts(Path(root), each, how) for split, each in names.items()}
     # What no split is cut off from can stand in longer stretches, of which fewer tokens lack what comes before.
     least = dict.fromkeys(("validation", "test"), 1)
     read = {split: read_texts(each, least.get(split, LEAST_STRETCHES), how) for split, each in found.items()}
@@ -69,9 +71,16 @@ def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dic
     """Say how much text there is, and where it has no words between blanks."""
     counts = [f"{name} {len(each.documents):,} with {each.characters:,} characters" for name, each in read.items()]
     facts = {"documents": ", ".join(counts)}
-    some = next(iter(tables.values()))[TEXT]
-    if not parts_words([str(text) for text in some.iloc[:: -(-len(some) // SAMPLE)]]):
-        facts["words"] = "are not parted by blanks, so that word_perplexity is not given"
+    texts = next(iter(tables.values()))[TEXT]
+    some = [str(text) for text in texts.iloc[:: -(-len(texts) // SAMPLE)]]
+    if any(SPLIT_UNKNOWN in text for text in some):
+        facts["tokens"] = (
+            f"were split before, as {SPLIT_UNKNOWN} stands in the text: preprocessing.level token keeps them"
+        )
+    if not parts_words(some):
+        facts["words"] = (
+            "are not parted by blanks: word_perplexity is not given, and preprocessing.level should be no word or token"
+        )
     return facts
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from pipelines.batches import padded
-from pipelines.data.files import read_lines
+from pipelines.data.files import read_texts
 from pipelines.data.languages import parts_words
 from pipelines.decoding import MOST_BEAMS, MOST_TEMPERATURE, MOST_TOKENS, Choice, GenerativeModel, bounded, decoding
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
@@ -20,10 +20,12 @@ from pipelines.tasks.language_model.batches import random_windows
 from pipelines.tasks.language_model.models import MODELS
 from pipelines.tasks.language_model.pictures import draw_pictures
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
-from pipelines.tasks.language_model.sources import TEXT
+from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
 from pipelines.tasks.language_model.writing import Stream, make_choice, next_tokens, write
 
 MEASURED = 256  # stretches of a split, evenly spread: about a million characters
+COUNTED = 5_000_000  # tokens of train, evenly spread, whose shares are told
+BEGINNING = 80  # characters of a stretch that tell which it is
 SHOWN = 5  # most probable next tokens
 PROMPT_WORDS = 8  # of an example, for the prompts that `run` shows
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
@@ -148,6 +150,37 @@ class LanguageModelTask(Task):
                 "top_5_accuracy": total["top_5"] / tokens,
             }
 
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Give every token its share of train, whatever came before it."""
+        ids, tokenizer = preprocessor.ids(train), preprocessor.tokenizer
+        counts = np.bincount(ids[:: -(-len(ids) // COUNTED)], minlength=tokenizer.size) + 1.0
+        places = np.argsort(np.argsort(-counts, kind="stable"))  # of each token among the most frequent
+        texts = tokenizer.encode(tf.constant([str(text) for text in examples[TEXT]]))
+        labels = texts[:, 1:].flat_values.numpy()
+        each = {
+            "nats": -np.log(counts / counts.sum())[labels],
+            "tokens": np.ones(len(labels)),
+            "top_1": places[labels] < 1,
+            "top_5": places[labels] < 5,
+            "characters": tokenizer.characters[labels],
+        }
+        return self.score(examples, each)
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List stretches of text, each by its beginning, with how well it was foretold."""
+        tokens, characters = np.maximum(answers["tokens"], 1), np.maximum(answers["characters"], 1)
+        return pd.DataFrame(
+            {
+                "document": examples[DOCUMENT].to_numpy(),
+                "text": [str(text)[:BEGINNING] for text in examples[TEXT]],
+                "loss": answers["nats"] / tokens,
+                "bits_per_character": answers["nats"] / np.log(2) / characters,
+                "top_1_accuracy": answers["top_1"] / tokens,
+            }
+        )
+
     def pictures(
         self,
         model: keras.Model,
@@ -166,7 +199,7 @@ class LanguageModelTask(Task):
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
         """Read prompts: each input is one, and each line of a file that is not empty."""
-        return pd.DataFrame({"prompt": [*inputs, *(read_lines(file) if file is not None else [])]})
+        return read_texts("prompt", inputs, file)
 
 
 TASK = LanguageModelTask()

@@ -11,6 +11,7 @@ from pydantic import Field
 from pipelines.data import Source
 from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, names_by_split
+from pipelines.data.languages import parts_words
 from pipelines.data.pairs import Column, Filters, Pair, Reading, filter_pairs, read_pairs
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
@@ -114,6 +115,14 @@ def _facts(table: pd.DataFrame, from_language: str, to_language: str) -> dict[st
     lengths = [f"{median(table[side].map(len)):,.0f}" for side in (SOURCE, TARGET)]
     facts = {"lengths": f"half of the texts have up to {lengths[0]} characters in {from_language}, {lengths[1]} in"}
     facts["lengths"] += f" {to_language}"
+    joined = [
+        language
+        for side, language in ((SOURCE, from_language), (TARGET, to_language))
+        if not parts_words(table[side].tolist())
+    ]
+    if joined:
+        level = "preprocessing.level should be no word or token"
+        facts["words"] = f"of {' and '.join(joined)} are not parted by blanks: {level}"
     return facts | about_tokens(table[TARGET].tolist())
 
 

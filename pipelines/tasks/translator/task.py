@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pipelines.batches import make_token_batches, padded
 from pipelines.beams import Found, searching
-from pipelines.data.files import read_lines
+from pipelines.data.files import read_texts
 from pipelines.decoding import bounded
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
 from pipelines.tasks.translator import sources
@@ -107,6 +107,21 @@ class TranslatorTask(Task):
         """Compute BLEU, chrF, the share of exact matches, and the perplexity of a token."""
         return score_translations(examples, answers)
 
+    def trivial_scores(
+        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+    ) -> dict[str, float]:
+        """Give of each metric of translations the better of copying the source and of the most frequent target."""
+        unknown = {"nats": np.zeros(len(examples)), "tokens": np.ones(len(examples))}
+        guesses = [examples[SOURCE].tolist(), [train[TARGET].mode()[0]] * len(examples)]
+        answers = [{"translation": [text.encode() for text in guess], **unknown} for guess in guesses]
+        scores = pd.DataFrame([self.score(examples, each) for each in answers]).max()
+        return scores[[name for name, better in self.metrics.items() if better == "max"]].to_dict()
+
+    def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+        """List texts with their translations."""
+        pairs = examples[[SOURCE, TARGET]].reset_index(drop=True)
+        return pairs.assign(answer=[text.decode() for text in answers["translation"]])
+
     def pictures(
         self,
         model: keras.Model,
@@ -125,7 +140,7 @@ class TranslatorTask(Task):
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
         """Read texts: each input is one, and each line of a file that is not empty."""
-        return pd.DataFrame({SOURCE: [*inputs, *(read_lines(file) if file is not None else [])]})
+        return read_texts(SOURCE, inputs, file)
 
 
 TASK = TranslatorTask()

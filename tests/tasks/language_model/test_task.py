@@ -198,7 +198,7 @@ def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_pat
 
 
 @pytest.mark.parametrize("stop", ["", "on the"])
-@pytest.mark.parametrize("level", ["byte", "subword"])
+@pytest.mark.parametrize("level", ["byte", "subword", "token"])
 def test_pieces_join_to_the_text_whatever_a_token_is(level, stop, text):
     settings = [f"preprocessing.level={level}", "preprocessing.vocabulary=40", "preprocessing.context=8"]
     settings += ["model=transformer", f"decoding.stop='{stop}'", "decoding.temperature=1.5"]
@@ -245,7 +245,7 @@ def test_bits_a_character_are_those_of_a_reference(text, tmp_path):
     assert scores["word_perplexity"] == pytest.approx(np.exp(nats / words), rel=1e-3)
 
 
-@pytest.mark.parametrize("level", ["byte", "word", "subword"])
+@pytest.mark.parametrize("level", ["byte", "word", "subword", "token"])
 def test_every_level_trains_and_is_explained(level, text, tmp_path):
     more = [
         f"preprocessing.level={level}",

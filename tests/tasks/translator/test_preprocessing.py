@@ -19,7 +19,7 @@ def make(**given):
     return preprocessor
 
 
-@pytest.mark.parametrize("level", ["byte", "character", "word", "subword"])
+@pytest.mark.parametrize("level", ["byte", "character", "word", "subword", "token"])
 @pytest.mark.parametrize("shared", [True, False])
 def test_targets_come_back_with_one_blank_for_any(level, shared):
     preprocessor = make(level=level, shared=shared, longest=60)
@@ -54,6 +54,8 @@ def test_training_pairs_are_split_into_other_tokens_of_the_same_texts(shared):
             answer = preprocessor.tokenizers[side].decode(ids[None]).numpy()[0].decode().strip()
             plain = " ".join(text.split())
             assert answer == plain if ended else plain.startswith(answer)
+    given = make(**{**pairs, "level": "token"}, split_tokens=0.9)  # halves would be written with a blank between them
+    assert given.augment(*whole, seed=tf.constant([0, 1], tf.int64))[1] is whole[1]
     same = make(**pairs).augment(*whole, seed=tf.constant([0, 1], tf.int64))
     assert same[1] is whole[1]  # nothing is split unless it is asked for
 

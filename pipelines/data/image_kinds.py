@@ -1,0 +1,162 @@
+"""What a file is by its first bytes, and which images must not or cannot be decoded, before anything decodes them."""
+
+import math
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+FORMATS = "JPEG, PNG, GIF, BMP or WebP"
+HEAD = 512  # bytes that tell what a file is
+MOST_PIXELS = 1 << 27  # of one image: 134 million, 1.6 GB as it is resized
+IMAGE_ENDINGS = frozenset(
+    f".{ending}"
+    for ending in (
+        "jpg jpeg jpe jfif png apng gif bmp dib webp tif tiff heic heif hif avif jxl jp2 j2k psd svg ico tga ppm pgm"
+        " pbm pnm raw dng cr2 cr3 nef arw orf rw2 raf xcf exr hdr"
+    ).split()
+)
+_DECODED = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG", b"GIF87a": "GIF", b"GIF89a": "GIF"}
+_OTHER_IMAGES = {
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",
+    b"MM\0+": "TIFF",
+    b"8BPS": "Photoshop",
+    b"\0\0\x01\0": "ICO",
+    b"\xff\x0a": "JPEG XL",
+    b"\0\0\0\x0cJXL ": "JPEG XL",
+    b"\0\0\0\x0cjP  ": "JPEG 2000",
+    b"gimp xcf": "GIMP",
+    b"P5\n": "PGM",
+    b"P6\n": "PPM",
+}
+_NO_IMAGES = {
+    b"%PDF": "a PDF document, no image; save its pages as PNG",
+    b"PK\x03\x04": "a ZIP archive, no image; unpack it",
+    b"\x1f\x8b": "a gzip archive, no image; unpack it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive, no image; unpack it",
+    b"Rar!": "a RAR archive, no image; unpack it",
+    b"BZh": "a bzip2 archive, no image; unpack it",
+    b"\xfd7zXZ\0": "an xz archive, no image; unpack it",
+    b"\x1aE\xdf\xa3": "a video (Matroska or WebM), no image; save its frames as PNG",
+    b"version https://git-lfs": "a Git LFS pointer in place of the image; get the image with: git lfs pull",
+    b"\x89HDF\r\n": "an HDF5 file, no image",
+}
+_HEIC, _AVIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), (b"avif", b"avis")
+
+
+def decoded_format(head: bytes) -> str | None:
+    """Name the format of an image that can be decoded, by its first bytes."""
+    for start, name in _DECODED.items():
+        if head.startswith(start):
+            return name
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    return "BMP" if head[:2] == b"BM" and int.from_bytes(head[14:18], "little") in range(12, 125) else None
+
+
+def other_format(head: bytes) -> str | None:
+    """Name the format of an image that has to be converted first, by its first bytes."""
+    for start, name in _OTHER_IMAGES.items():
+        if head.startswith(start):
+            return name
+    if head[4:8] == b"ftyp":
+        end = min(int.from_bytes(head[:4], "big"), len(head))
+        brands = [head[8:12], *(head[at : at + 4] for at in range(16, end, 4))]
+        return next((name for name, own in (("AVIF", _AVIF), ("HEIC", _HEIC)) if set(own) & set(brands)), None)
+    return "SVG" if b"<svg" in head.lower() and head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<") else None
+
+
+def no_image_kind(head: bytes) -> str | None:
+    """Name what is often found in place of an image, by its first bytes, and say what would work."""
+    for start, what in _NO_IMAGES.items():
+        if head.startswith(start):
+            return what
+    if head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
+        return "a video, no image; save its frames as PNG"
+    if b"<html" in head.lower() or b"<!doctype html" in head.lower():
+        return "a web page (HTML), no image; download the image itself"
+    return None
+
+
+def is_image(path: Path) -> bool:
+    """Say whether a file looks like an image of any format, by the ending of its name or by its first bytes.
+
+    A link to nothing counts by its name.
+    """
+    if path.name.startswith("."):
+        return False
+    if not path.is_file():
+        return path.suffix.lower() in IMAGE_ENDINGS and path.is_symlink() and not path.exists()
+    if path.suffix.lower() in IMAGE_ENDINGS:
+        return True
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    return (decoded_format(head) or other_format(head)) is not None
+
+
+def content_fault(content: bytes) -> str:
+    """Say what bytes are that could not be decoded, and what would work."""
+    head = content[:HEAD]
+    if not content:
+        return "an empty file"
+    if name := decoded_format(head):
+        return f"a {name} image that is cut short or damaged; remove it, or save it anew"
+    if name := other_format(head):
+        return f"a {name} image, which is not read; convert it to PNG or JPEG (ImageMagick: magick OLD NEW.png)"
+    if kind := no_image_kind(head):
+        return kind
+    text = not any(byte < 9 or 13 < byte < 32 for byte in head)
+    return f"{'a text, ' if text else ''}no {FORMATS} image that can be decoded"
+
+
+def header_fault(image: Path | bytes) -> str | None:
+    """Say why an image must not be decoded, or not as what it is, by its header; None where it may be tried.
+
+    Raises:
+        OSError: where its file cannot be read.
+    """
+    if isinstance(image, Path):
+        with image.open("rb") as file:
+            head = file.read(HEAD)
+    else:
+        head = image[:HEAD]
+    kind = decoded_format(head)
+    if kind == "WebP" and head[12:16] == b"VP8X" and int.from_bytes(head[20:21], "big") & 2:
+        return "an animated WebP image, which is not read; save its first frame as PNG or WebP"
+    if kind == "BMP" and (fault := _bmp_fault(head)):
+        return f"a BMP image {fault}, which is not read; save it as PNG"
+    if kind and _pixels(image) > MOST_PIXELS:
+        return f"an image of over {MOST_PIXELS / 1e6:,.0f} million pixels, which takes too much memory; shrink it"
+    return None
+
+
+def _bmp_fault(head: bytes) -> str | None:
+    size, bits, compression = (int.from_bytes(head[a:b], "little") for a, b in ((14, 18), (28, 30), (30, 34)))
+    if size < 40:
+        return "of OS/2"
+    if compression not in (0, 3):
+        return "that is compressed"
+    if bits not in (8, 24, 32):
+        return f"of {bits} bits a pixel"
+    blue_first = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
+    return "with channels in another order" if compression == 3 and head[54:66] != blue_first else None
+
+
+def _pixels(image: Path | bytes) -> float:
+    """Count the pixels that an image says it has; 0 where its header cannot be read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's own, lower limit
+        try:
+            source = image if isinstance(image, Path) else BytesIO(image)
+            with Image.open(source, formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as opened:
+                return opened.width * opened.height
+        except Image.DecompressionBombError:
+            return math.inf
+        except Exception:  # Pillow's parsers raise many types for headers that are damaged; decoding will tell
+            return 0

@@ -1,0 +1,102 @@
+"""Which files below a folder are texts, and what the others are."""
+
+import glob
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.data.encodings import HEAD, other_format
+from pipelines.data.files import UNREADABLE, open_bytes
+from pipelines.errors import UserError
+
+PACKED = {".gz", ".bz2", ".xz", ".zip"}
+JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # what Windows and macOS leave in folders, in lower case
+MARKUP = ("<!doctype", "<html", "<?xml", "<mediawiki", "<tmx")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files of text are read."""
+
+    encoding: str = "utf-8"
+    text_key: str = "text"
+    as_written: bool = False
+
+
+@dataclass
+class Found:
+    """The files that names stand for, and those among them that were passed over, with the reason."""
+
+    files: dict[Path, bool]  # file -> whether it was named itself
+    passed_over: list[dict[str, str]] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
+
+
+def find_texts(root: Path, names: Sequence[str], how: Reading) -> Found:
+    """List the text files that names below a folder stand for: files, folders with all below them, and patterns.
+
+    What is no text is passed over in a folder; so are empty, hidden and junk files, without a word.
+
+    Raises:
+        UserError: where nothing is found, or a file that is named is no text.
+    """
+    found = Found({})
+    for name in names:
+        path = root / name
+        # A name may be absolute, which `Path.glob` does not take.
+        matches = sorted(Path(each) for each in glob.glob(str(path), recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
+        if path.is_file():
+            if problem := _no_text(path, how):
+                raise UserError(str(path), f"is {problem}")
+            found.files[path] = True
+        elif path.is_dir() or matches:
+            among = [path] if path.is_dir() else matches
+            below = [file for each in among for file in ([each] if each.is_file() else each.rglob("*"))]
+            _look_into(found, path, below, how)
+        else:
+            raise UserError(str(path), "no such file or folder")
+    return found
+
+
+def _look_into(found: Found, path: Path, among: Sequence[Path], how: Reading) -> None:
+    """Add the text files among some below a path."""
+    files = []
+    for file in sorted(among):
+        parts = file.relative_to(path).parts if file.is_relative_to(path) else (file.name,)
+        if any(part.startswith((".", "~$")) or part.lower() in JUNK for part in parts):
+            continue
+        if file.is_symlink() and file.is_dir():
+            found.odd.append(f"{file} is a link to a folder, which is not followed")
+        elif file.is_file() and (problem := _no_text(file, how)):
+            found.passed_over.append({"place": str(file), "reason": f"is {problem}"})
+        elif file.is_file() and file.stat().st_size:
+            files.append(file)
+    if not files:
+        others = f"; {len(found.passed_over)} were passed over, such as {listed(found)}" if found.passed_over else ""
+        raise UserError(str(path), f"holds no text file{others}")
+    found.files |= {file: found.files.get(file, False) for file in files}
+
+
+def listed(found: Found) -> str:
+    """Name the first files that were passed over, with the reasons."""
+    return ", ".join(f"{Path(each['place']).name} ({each['reason']})" for each in found.passed_over[:3])
+
+
+def _no_text(path: Path, how: Reading) -> str | None:
+    """Say what a file is, where it is no text to learn."""
+    try:
+        with open_bytes(path) as file:
+            head = file.read(HEAD)
+    except UNREADABLE:
+        return None  # said with the reason where it is read
+    if kind := other_format(head, how.encoding):
+        return kind
+    start = head.lstrip(b"\xef\xbb\xbf \r\n\t")[:20].decode("latin-1").lower()
+    if not how.as_written and (start.startswith(MARKUP) or kind_of(path) in (".html", ".htm", ".xml")):
+        return "HTML or XML; take its text out first, or set data.as_written: true to learn the mark-up too"
+    return None
+
+
+def kind_of(path: Path) -> str:
+    """Give the ending of a file's name, that of a packed file without its own."""
+    return (path.with_suffix("").suffix if path.suffix.lower() in PACKED else path.suffix).lower()

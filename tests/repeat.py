@@ -1,0 +1,62 @@
+"""Train each rung of a task for an epoch, in tiny, and print what has to be the same in every process."""
+
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.startup import import_tensorflow
+
+import_tensorflow(verbose=False)
+
+import numpy as np  # noqa: E402 - after TensorFlow, which is to be quiet
+
+from pipelines.config import load_config, shipped_config  # noqa: E402
+from pipelines.fit import learn, load_run_dataset, prepare  # noqa: E402
+from pipelines.run import Run  # noqa: E402
+from pipelines.tasks import load_task  # noqa: E402
+
+TINY = {
+    "cat_classifier": ["data.count=120", "preprocessing.image_size=32", "models.resnet.filters=4"],
+    "house_prices": [],
+    "entity_tagger": ["data.count=200"],
+    "translator": ["preprocessing.vocabulary=300", "batches.tokens=512"],
+    "language_model": ["batches.steps=2", "models.transformer.layers=1", "models.gru.counts=3"],
+}
+EXAMPLES = 40  # of each split
+
+
+def digest(arrays: Iterable[np.ndarray]) -> str:
+    """Tell arrays apart that differ in a single bit."""
+    whole = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        whole.update(array.tobytes())
+    return whole.hexdigest()
+
+
+def repeat(task: str, folder: Path) -> dict:
+    """Give the preprocessor's state, and each rung's weights before and after training with its figures."""
+    every = [*TINY[task], "training.epochs=1", "training.execution={jit_compile: false, steps_per_execution: 1}"]
+    if task == "language_model":
+        every.append(f"preprocessing.token_folder={folder}/tokens")
+    load_task(task).samples = 0  # what a model writes as it trains is slow, and drawn by a seed of its own
+    config = load_config(shipped_config(task), every)
+    dataset = load_run_dataset(config)
+    small = {name: dataset[name].head(EXAMPLES) for name in ("train", "validation", "test")}
+    dataset = replace(dataset, **small)
+    preprocessor = prepare(config, dataset)
+    found = {"preprocessor": digest(preprocessor.state.values())}
+    for rung in config.models:
+        run = Run(folder / rung)
+        fitted = learn(load_config(shipped_config(task), [*every, f"model={rung}"]), run, dataset, preprocessor)
+        figures = {name: value for name, value in run.best_epoch().items() if name != "seconds"}
+        found[rung] = {"weights": digest(fitted.model.get_weights()), **figures}
+    return found
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as temporary:
+        print(json.dumps(repeat(sys.argv[1], Path(temporary))))
