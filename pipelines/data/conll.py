@@ -9,7 +9,7 @@ from pipelines.data.tag_spelling import SIGNS_FOR_O
 from pipelines.data.tagged_column_checks import Table
 from pipelines.data.tagged_columns import FORM, Columns, choose_columns, value_of
 from pipelines.data.tagged_headers import ColumnRules, is_header
-from pipelines.data.tagged_lines import Row, delimiter_of, read_rows, take_comments, trim
+from pipelines.data.tagged_lines import Row, find_delimiter, read_rows, take_comments, trim
 from pipelines.data.tagged_sentences import Sentence, TaggedFile, drop_blank_tokens, length_notes
 from pipelines.errors import UserError
 
@@ -27,7 +27,7 @@ def read_conll(path: Path, text: str, rules: ColumnRules, ending: str = "") -> T
         UserError: where the file holds no sentence, a line has another number of columns than most, or columns hold
             what tokens or tags cannot be.
     """
-    delimiter = delimiter_of(text, ending, rules)
+    delimiter, text = find_delimiter(text, ending, rules)
     rows = list(read_rows(path, text, delimiter))
     width = trim(rows)
     header, notes = take_comments(rows, width)

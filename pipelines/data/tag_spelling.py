@@ -13,6 +13,7 @@ LETTERS = {"L": "E", "U": "S", "M": "I", "W": "S"}  # of BILOU, BMES and BMEWO -
 PREFIX = re.compile(r"([BIESLUMW])[-_:/.|+](.+)", re.IGNORECASE)
 SUFFIX = re.compile(r"(.+)[-_:/.|+]([BIESLUMW])", re.IGNORECASE)
 NUMBER = re.compile(r"-?\d+")
+SEVERAL = re.compile(r".[|;,/+ ][BIES]-.")
 BRACKETS = re.compile(r"\(*[^()*]*\*?\)*")
 SIGNS_FOR_O = {"O", "o", "0", "-", "_", ""}
 WORDS_FOR_O = {"out", "outside", "other", "none", "null"}
@@ -92,10 +93,12 @@ def _parsed(rest: Counter[str], scheme: str, place: Place) -> dict[str, str]:
     """Read tags as a letter and a type in one form, or give nothing where they are of none.
 
     Raises:
-        UserError: where about as many have the form as have not.
+        UserError: where about as many have the form as have not, or a tag is several.
     """
     forms = [form for read in (_prefixed, _suffixed, _bare) if (form := _form(rest, read))]
     best = max(forms, key=lambda form: sum(rest[tag] for tag in form), default={})
+    if several := next((tag for tag in best if SEVERAL.search(tag)), None):
+        raise UserError(place(several), f"'{several}' is several tags; a token has one: keep one layer of entities")
     types = {canonical[2:].casefold() for canonical in best.values()}
     others = [tag for tag, _ in rest.most_common() if tag not in best and tag.casefold() not in types]
     if scheme == "detect" and best and sum(rest[tag] for tag in others) > (1 - MOSTLY) * rest.total():

@@ -13,6 +13,7 @@ from pipelines.errors import UserError
 
 DOCUMENT = "-DOCSTART-"
 COLUMNS_OF_PLUS = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
+EXCEL = re.compile(r'"?sep=(.)"?(?=\n)', re.IGNORECASE)
 METADATA = re.compile(r"#\s*[\w.:-]+\s*=.*")
 
 
@@ -24,8 +25,14 @@ class Row:
     cells: list[str]
 
 
-def delimiter_of(text: str, ending: str, rules: ColumnRules) -> str | None:
-    """Tell what divides cells: a sign, as in CSV, or None for tabs and blanks."""
+def find_delimiter(text: str, ending: str, rules: ColumnRules) -> tuple[str | None, str]:
+    """Tell what divides cells, a sign, as in CSV, or None for tabs and blanks; and leave Excel's `sep=` out."""
+    if named := EXCEL.match(text):
+        return named[1], text[named.end() :]  # from the end of that line on, so that lines count as before
+    return _delimiter(text, ending, rules), text
+
+
+def _delimiter(text: str, ending: str, rules: ColumnRules) -> str | None:
     lines = [line for line in text.split("\n") if line.strip() and not line.startswith("#")]
     if not lines:
         return None
@@ -47,7 +54,10 @@ def delimiter_of(text: str, ending: str, rules: ColumnRules) -> str | None:
 
 
 def _cells(line: str, sign: str) -> list[str]:
-    return next(csv.reader([line], delimiter=sign))
+    try:
+        return next(csv.reader([line], delimiter=sign))
+    except csv.Error:  # a line too long for a cell
+        return [line]
 
 
 def read_rows(path: Path, text: str, delimiter: str | None) -> Iterator[Row]:

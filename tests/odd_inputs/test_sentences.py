@@ -157,6 +157,12 @@ READ = {  # what is odd -> file, content, settings, what a warning says: read as
         {"sentence_column": "Nr"},
         "Nr",
     ),
+    "Excel's own word for the delimiter": (
+        "a.csv",
+        "sep=|\nword|tag\n" + columns(lambda _, token, tag: f"{token}|{tag}"),
+        {},
+        "named by line 2: word, tag",
+    ),
     "CSV without a header": ("a.csv", columns(lambda _, token, tag: f'"{token}",{tag}'), {}, None),
     "CSV by another ending": ("a.txt", columns(lambda _, token, tag: f'"{token}",{tag}'), {}, None),
     "a sentence in each row": (
@@ -228,6 +234,7 @@ READ = {  # what is odd -> file, content, settings, what a warning says: read as
     "UTF-16 without a mark": ("a.conll", lines(CLEAN).encode("utf-16-le"), {}, "read as utf-16-le"),
     "NULs": ("a.conll", lines(CLEAN).replace("Oslo", "Os\0lo"), {}, "NUL characters (1)"),
     "CRLF, twice": ("a.conll", lines(CLEAN).replace("\n", "\r\r\n"), {}, None),
+    "CR in places": ("a.conll", lines(CLEAN).replace("O\n", "O\r", 2), {}, None),
     "CR": ("a.conll", lines(CLEAN).replace("\n", "\r"), {}, None),
     "blanks and tabs at line ends": ("a.conll", lines(CLEAN).replace("\n", " \t\n"), {}, None),
     "many blank lines": ("a.conll", "\n\n" + lines(CLEAN).replace("\n\n", "\n\n \n\u00a0\n\n") + "\n\n", {}, None),
@@ -362,6 +369,13 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         "a.conll:1",
         "as of CoNLL-2012",
     ),
+    "several tags in a cell": (
+        "a.conll",
+        lines(CLEAN, tag=lambda tag: "B-LOC|B-ORG" if tag == "B-LOC" else tag),
+        {},
+        "a.conll:5: 'B-LOC|B-ORG' is several tags",
+        "keep one layer",
+    ),
     "prefixes and none": (
         "a.conll",
         lines(CLEAN) + "\n" + lines(CLEAN, tag=lambda tag: tag if tag == "O" else "TOOL"),
@@ -422,6 +436,7 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
     "a PDF": ("a.pdf", b"%PDF-1.4", {}, "a.pdf: is a PDF", "take its text out first"),
     "gzip by another ending": ("a.conll", gzip.compress(b"x"), {}, "a.conll: is compressed by gzip", "end in .gz"),
     "no archive": ("a.conll.gz", b"x\tO\n", {}, "a.conll.gz: cannot be read", ""),
+    "one long line": ("a.conll", 200_000 * "x", {}, "a.conll:1: 1 column, but no tag", "a line is a token"),
     "nothing": ("a.conll", "\n \n", {}, "a.conll: holds no sentence", ""),
     "a header alone": ("a.tsv", "token\ttag\n", {}, "a.tsv: holds a header, but no sentence", ""),
     "no such file": ("a.conll", "", {"path": "b.conll"}, "b.conll: cannot be read (No such file", ""),
