@@ -50,12 +50,15 @@ SIGNATURES = (
 )
 CONTROLS = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # control characters that no text needs
 MOST_CONTROLS = 1 / 50  # of a text's bytes
+NAMES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}  # codecs of names and of source code
 NULS = 1 / 2  # of every other byte, from which a text without a byte order mark is UTF-16
 
 
 def _known(name: str) -> str:
     try:
-        "".encode(name)
+        "".encode(name)  # refuses codecs of what is no text
+        if codecs.lookup(name).name in NAMES:
+            raise LookupError
     except LookupError:
         raise ValueError("an encoding that Python knows, such as utf-8, cp1252 or utf-16-le") from None
     return name
@@ -100,7 +103,7 @@ def read_text(path: Path, encoding: str) -> tuple[str, list[str]]:
     try:
         with open_bytes(path) as file:
             content = file.read()
-    except UNREADABLE as error:
+    except (ValueError, *UNREADABLE) as error:  # the former for a name that no file can have
         raise UserError(str(path), f"cannot be read ({cause(error)})") from None
     return decode(content, path, encoding)
 
@@ -114,12 +117,25 @@ def decode(content: bytes, path: Path, encoding: str) -> tuple[str, list[str]]:
         text = content[mark:].decode(found)
     except UnicodeDecodeError as error:
         raise wrong_byte(path, content[: mark + error.start], content[mark + error.start], found) from None
-    odd = []
+    odd = [] if mark else _said_of_utf8(content, path, found)
     if found != encoding and not mark:
         odd.append(f"{path} has no byte order mark, but looks like UTF-16: read as {found}")
     if nuls := text.count("\0"):
         odd.append(f"{path} holds NUL characters ({nuls:,}): they are left out")
     return plain(text), odd
+
+
+def _said_of_utf8(content: bytes, path: Path, encoding: str) -> list[str]:
+    """Say where what is to be read in another encoding is UTF-8, which by chance no text is."""
+    if codecs.lookup(encoding).name == "utf-8" or not content:
+        return []
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return []
+    if " ".encode(encoding) != b" " and "\0" not in text:
+        raise UserError(str(path), f"is UTF-8, not {encoding}; leave data.encoding out")
+    return [] if text.isascii() or "\0" in text else [f"{path} is UTF-8 too: is data.encoding: {encoding} right?"]
 
 
 def plain(text: str) -> str:

@@ -81,6 +81,8 @@ def choose_columns(
     if wanted != (None, None):
         keys = ("source_column", "target_column")
         found = [_asked(column, known, width, path, key) for key, column in zip(keys, wanted, strict=True)]
+        if found[0] == found[1]:
+            raise UserError("data.target_column", f"is the source's: column {found[0]} of {path}")
     elif named:
         found = list(named)
         if found[0] > found[1]:
@@ -97,6 +99,8 @@ def choose_columns(
 
 def _first_texts(table: Table, path: Path, kinds: Sequence[str]) -> list[int]:
     """Take the only two columns, or the first two that hold texts."""
+    if table.names is not None and len(kinds) < 2:
+        raise UserError(str(path), f"names fewer than two texts: {', '.join(table.names) or 'none'}")
     if len(kinds) < 2:
         problem = "has no tab between two columns, source and target; two files of lines are given as [a.en, a.fr]"
         raise UserError(str(path), problem)

@@ -17,7 +17,7 @@ from pipelines.data.encodings import read_text
 from pipelines.data.languages import codes, same_language
 from pipelines.data.pair_checks import pair_warnings, unescape
 from pipelines.data.pair_columns import choose_columns
-from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated
+from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated, text_of
 from pipelines.data.text_files import kind_of
 from pipelines.data.tmx import read_tmx
 from pipelines.errors import UserError
@@ -137,6 +137,7 @@ def _read_one(path: Path, how: Reading) -> Read:
         return Read([Pair(*unit) for unit in read_tmx(path, how.source, how.target)])
     text, odd = read_text(path, how.encoding)
     if kind not in TABLES:
+        _check_markup(text, path)
         kind = ".jsonl" if looks_like_json(text) else ".tsv" if "\t" in text.lstrip().partition("\n")[0] else kind
     if kind not in TABLES:
         named = ", ".join([*TABLES, ".tmx"])
@@ -156,7 +157,7 @@ def _pairs(table: Table, source: int, target: int, header: bool) -> Iterator[Pai
             cells = [""] * (max(source, target) + 1)
         if len(cells) <= max(source, target):
             raise UserError(place, "has no tab between two columns, source and target")
-        yield Pair(_one_line(cells[source]), _one_line(cells[target]), place)
+        yield Pair(*(_one_line(text_of(cells[at], place)) for at in (source, target)), place)
 
 
 def _one_line(cell: str) -> str:
@@ -166,8 +167,7 @@ def _one_line(cell: str) -> str:
 def _read_lines(source: Path, target: Path, how: Reading) -> Read:
     texts, odd = zip(*(read_text(path, how.encoding) for path in (source, target)), strict=True)
     for path, text in zip((source, target), texts, strict=True):
-        if text.lstrip()[:20].lower().startswith(MARKUP):
-            raise UserError(str(path), "is XML or HTML, no file with a text on each line; take the texts out first")
+        _check_markup(text, path)
         if text.count("\t") > text.count("\n") / 2:
             raise UserError(str(path), "has tabs in most lines, so each is no text; call it .tsv if it holds pairs")
     sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
@@ -179,6 +179,11 @@ def _read_lines(source: Path, target: Path, how: Reading) -> Read:
         raise UserError(str(target), problem)
     pairs = [Pair(*texts, f"{source}:{number}") for number, texts in enumerate(zip(*sides, strict=True), 1)]
     return Read(pairs, [each for part in odd for each in part])
+
+
+def _check_markup(text: str, path: Path) -> None:
+    if text.lstrip()[:20].lower().startswith(MARKUP):
+        raise UserError(str(path), "is XML or HTML; take the texts out first, one on each line")
 
 
 def _of_language(path: Path, language: str) -> Path:

@@ -19,6 +19,10 @@ LONGEST_CELL = 1 << 24  # characters: whole articles stand in a cell
 SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can name halves of a character, which are no text
 
 
+class NoText(str):
+    """What stands in a cell where JSON holds a list."""
+
+
 @dataclass(frozen=True)
 class Table:
     """Rows with the place of each, and the names of columns where the format itself has some."""
@@ -75,6 +79,17 @@ def read_json(text: str, path: Path) -> Table:
         flat.append((place, dict(_flat(record))))
     names = list(dict.fromkeys(name for _, record in flat for name in record))
     return Table([(place, [record.get(name, "") for name in names]) for place, record in flat], names)
+
+
+def text_of(cell: str, place: str) -> str:
+    """Give the text of a cell.
+
+    Raises:
+        UserError: where it is none.
+    """
+    if isinstance(cell, NoText):
+        raise UserError(place, f"holds a list where a text should stand: {cell}")
+    return cell
 
 
 def looks_like_json(text: str) -> bool:
@@ -154,6 +169,8 @@ def _flat(record: dict, prefix: str = "") -> Iterator[tuple[str, str]]:
     for name, value in record.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{name}", NoText(json.dumps(value, ensure_ascii=False)[:50])
         elif value is None or isinstance(value, str | int | float):
             text = "" if value is None else str(value)
             yield f"{prefix}{name}", SURROGATES.sub("\ufffd", text).replace("\0", "")

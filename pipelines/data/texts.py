@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.data.encodings import HEAD, decode, find_encoding, plain, wrong_byte
 from pipelines.data.files import UNREADABLE, cause, open_bytes
-from pipelines.data.records import looks_like_json, read_delimited, read_json
+from pipelines.data.records import looks_like_json, read_delimited, read_json, text_of
 from pipelines.data.text_files import PACKED, Found, Reading, kind_of, listed
 from pipelines.errors import UserError
 
@@ -100,7 +100,7 @@ def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
         there = f"; it has {', '.join(names)}" if names else ""
         mend = "set data.text_key to a name, or data.as_written: true to learn the file as it is written"
         raise NoTexts(str(path), f"has no text called '{text_key}'{there}; {mend}")
-    return [cells[names.index(text_key)] for _, cells in table.rows[not json :]]
+    return [text_of(cells[names.index(text_key)], place) for place, cells in table.rows[not json :]]
 
 
 def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> Texts:

@@ -189,6 +189,11 @@ ODD = {  # what is read as it stands, with a warning
     "tags": ({"a.tsv": joined([f"<b>{a}</b>" for a in EN], FR)}, {}, "100 of 100 pairs hold tags"),
     "damage": ({"a.tsv": joined(EN, [b.replace("é", "\ufffd") for b in FR])}, {}, "pairs hold U.FFFD"),
     "misread": ({"a.tsv": joined(EN, FR).replace("é", "Ã©")}, {}, "UTF-8 that was read as cp1252"),
+    "UTF-8 that is called otherwise": (
+        {"a.tsv": joined(EN, ["x"] * 99 + ["é"])},
+        {"encoding": "cp1252", "most_ratio": 99.0},
+        "is UTF-8 too: is data.encoding: cp1252 right",
+    ),
     "another script": (
         {"a.tsv": joined(EN, FR)},
         {"to_language": "ru"},
@@ -237,7 +242,7 @@ def test_each_split_may_be_two_files(tmp_path):
 def test_it_is_read_as_it_stands_and_said(name, tmp_path):
     files, data, warning = ODD[name]
     found = source(tmp_path, files, data)
-    content = next(iter(files.values()))
+    content = next(iter(files.values())).encode().decode(data.get("encoding", "utf-8"))
     expected = [tuple(line.split("\t")) for line in content.splitlines()]
     own = [(a.strip(), b.strip()) for a, b in expected if a and b]
     assert rows(found) == own
@@ -318,6 +323,17 @@ REFUSED = {
         {"path": ["a.txt", "b.txt"]},
         r"a\.txt: has tabs in most lines",
     ),
+    "XLIFF": ({"a.xlf": '<?xml version="1.0"?><xliff>\t</xliff>'}, {}, r"a\.xlf: is XML or HTML"),
+    "one column twice": ({"a.tsv": joined(EN, FR)}, {"source_column": 1, "target_column": -1}, r"data\.target_column"),
+    "lists in JSON": ({"a.jsonl": lines([{"en": "a", "fr": ["b"]}])}, {}, r"a\.jsonl:1: holds a list .*\[\"b\"\]"),
+    "no object in JSON": ({"a.json": "[]"}, {}, r"a\.json: names fewer than two texts: none"),
+    "UTF-8 that is called UTF-16": ({"a.tsv": joined(EN, FR)}, {"encoding": "utf-16"}, r"a\.tsv: is UTF-8, not utf-16"),
+    "an encoding of names": (
+        {"a.tsv": joined(EN, FR)},
+        {"encoding": "punycode"},
+        r"data\.encoding.*that Python knows",
+    ),
+    "a name that no file has": ({"a.tsv": joined(EN, FR)}, {"path": "a\0.tsv"}, r"cannot be read .embedded null byte"),
     "SGML": ({"a.en": "<srcset>\n", "a.fr": "<refset>\n"}, {"path": "a.{language}"}, r"a\.en: is XML or HTML"),
     "broken TMX": ({"a.tmx": "<tmx><tu>"}, {}, r"a\.tmx: cannot be read as TMX"),
     "a TMX without the language": ({"a.tmx": tmx("en", "de")}, {}, r"a\.tmx: holds nothing in 'fr'; it has de, en"),
