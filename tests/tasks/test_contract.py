@@ -40,6 +40,14 @@ def test_every_model_answers_and_scores(prepared, subtests):
             scores = task.score(dataset.validation.head(50), answers)
             assert set(scores) >= set(task.metrics)
             assert all(np.isfinite(score) for score in scores.values())
+            assert len(task.predictions(dataset.validation.head(50), answers)) == 50
+
+
+def test_every_task_has_a_trivial_answer_whose_scores_are_numbers(prepared):
+    task, dataset, preprocessor = prepared
+    scores = task.trivial_scores(preprocessor, dataset.train.head(200), dataset.validation.head(50))
+    assert scores and set(scores) & set(task.metrics)
+    assert all(np.isfinite(score) for score in scores.values())
 
 
 def test_the_embedded_data_is_the_same_every_time(prepared):
