@@ -212,11 +212,11 @@ def predict(
     Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}'
     """
     from pipelines.attention_maps import write_attention
-    from pipelines.commands.predict import check_output, predict_attention, predict_named, write_answers
+    from pipelines.commands.predict import check_output, predict_named, write_answers
 
     if output is not None:
         check_output(Path(output), inputs, file)
-    answers = (predict_attention if attention else predict_named)(run_or_export, inputs, file)
+    answers = predict_named(run_or_export, inputs, file, attention)
     if output is not None:
         write_answers(Path(output), answers)
     if as_json:
