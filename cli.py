@@ -1,5 +1,6 @@
 """The verbs of the command line: each parses, calls one function and prints."""
 
+import errno
 import functools
 import os
 import shlex
@@ -46,6 +47,11 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
         except UserError as error:
             for line in str(error).splitlines():
                 click.echo(visible(f"error: {line}"), err=True)
+            sys.exit(1)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            click.echo(visible(f"error: {str(error.filename)[:SHOWN_CHARACTERS]} ...: {error.strerror}"), err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
@@ -186,7 +192,8 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
         chosen = {"threshold": point.record()} if point else {}
         _print_json({split: measured.metrics, **classes, **chosen})
         return
-    _print_metrics({split: measured.metrics})
+    of_all = {name: value for name, value in measured.metrics.items() if by_class.empty or "." not in name}
+    _print_metrics({split: of_all})
     if len(by_class):
         rows = [[str(name), *map(_short, figures)] for name, *figures in by_class.itertuples()]
         Console().print(table([f"class in {split}", *by_class.columns], rows))

@@ -146,10 +146,10 @@ def _cell(value: Any) -> Any:
 def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | None) -> None:
     if not inputs and file is None:
         raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
-    if not os.path.exists(folder):  # noqa: PTH110 - Path.exists raises for a name that is too long
-        raise UserError(str(folder)[:200], "no such folder; predict takes a run folder or an export first, then inputs")
-    if file is not None and not os.path.exists(file):  # noqa: PTH110
-        raise UserError(str(file)[:200], "no such file")
+    if not Path(folder).exists():
+        raise UserError(str(folder), "no such folder; predict takes a run folder or an export first, then inputs")
+    if file is not None and not Path(file).exists():
+        raise UserError(str(file), "no such file")
     for number, text in enumerate(inputs, 1):
         try:
             text.encode()
@@ -158,7 +158,7 @@ def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | 
 
 
 def _files(inputs: Sequence[str], file: str | Path | None) -> list[str | Path]:
-    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110
+    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110 - Path.exists raises for a long text
     return paths if file is None else [*paths, file]
 
 

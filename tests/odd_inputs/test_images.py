@@ -28,7 +28,7 @@ from pipelines.tasks.cat_classifier.task import TASK
 
 def picture(seed=0, mode="RGB", size=(9, 6)):
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), np.uint8)
-    image = Image.fromarray(pixels, "RGBA")
+    image = Image.fromarray(pixels)
     return Image.fromarray(pixels[..., 0].astype("uint16") * 257) if mode == "I;16" else image.convert(mode)
 
 
@@ -431,7 +431,7 @@ def test_predict_answers_what_can_be_answered_of_a_folder(named, folder):
     ("name", "content", "said"),
     [
         ("gone.png", None, "gone.png: no such file; an input is an image file"),
-        ("x" * 300, None, "no such file"),
+        ("x" * 300, None, "xxx ...: File name too long"),
         ("a.jpg", BAD["HEIC"][0], "a.jpg: a HEIC image"),
         ("t/a.txt", b"xx", "t: this folder holds no image; 1 file (a.txt)"),
         ("t/a.jpg", b"xx", "a.jpg: a text, no JPEG, PNG, GIF, BMP or WebP image"),
