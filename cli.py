@@ -1,5 +1,6 @@
 """The verbs of the command line: each parses, calls one function and prints."""
 
+import errno
 import functools
 import os
 import shlex
@@ -48,9 +49,13 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
                 click.echo(visible(f"error: {line}"), err=True)
             sys.exit(1)
         except OSError as error:
-            if not output_refused(error):
+            if output_refused(error):
+                problem = f"standard output: cannot be written ({error.strerror})"
+            elif error.errno == errno.ENAMETOOLONG:
+                problem = f"{str(error.filename)[:SHOWN_CHARACTERS]} ...: {error.strerror}"
+            else:
                 raise
-            click.echo(f"error: standard output: cannot be written ({error.strerror})", err=True)
+            click.echo(visible(f"error: {problem}"), err=True)
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
@@ -193,7 +198,8 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
         chosen = {"threshold": point.record()} if point else {}
         _print_json({split: measured.metrics, **classes, **chosen})
         return
-    _print_metrics({split: measured.metrics})
+    of_all = {name: value for name, value in measured.metrics.items() if by_class.empty or "." not in name}
+    _print_metrics({split: of_all})
     if len(by_class):
         rows = [[str(name), *map(_short, figures)] for name, *figures in by_class.itertuples()]
         Console().print(table([f"class in {split}", *by_class.columns], rows))
@@ -228,12 +234,11 @@ def predict(
     Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}' --allow-missing
     """
     from pipelines.attention_maps import write_attention
-    from pipelines.commands.predict import check_output, predict_attention, predict_named, write_answers
+    from pipelines.commands.predict import check_output, predict_named, write_answers
 
     if output is not None:
         check_output(Path(output), inputs, file)
-    answer = predict_attention if attention else functools.partial(predict_named, allow_missing=allow_missing)
-    answers = answer(run_or_export, inputs, file)
+    answers = predict_named(run_or_export, inputs, file, attention, allow_missing)
     if output is not None:
         write_answers(Path(output), answers)
     if as_json:

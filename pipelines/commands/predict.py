@@ -42,37 +42,12 @@ def predict(
     Raises:
         UserError: where the folder is neither a run nor an export, or an input cannot be read.
     """
-    return predict_named(run_or_export, inputs, file, allow_missing).records
+    return predict_named(run_or_export, inputs, file, allow_missing=allow_missing).records
 
 
-def predict_named(
-    run_or_export: str | Path,
-    inputs: Sequence[str] = (),
-    file: str | Path | None = None,
-    allow_missing: bool = False,
-) -> Answers:
-    """Answer as `predict` does, and name what each answer is to.
-
-    Raises:
-        UserError: where the folder is neither a run nor an export, or an input cannot be read.
-    """
-    _check_inputs(run_or_export, inputs, file)
-    if Run(run_or_export).started:
-        fitted = load_fitted(Run.open(run_or_export))
-        answerer = Answerer(fitted.endpoints["serve"])
-        task, signature, answer, reading = fitted.task, answerer.signature, answerer.answer_table, fitted.reading
-    else:
-        export = Export(run_or_export)
-        task, signature, answer = load_task(export.task), export.signature, export.answer_table
-        reading = export.reading
-    columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
-    raw = task.read_inputs(inputs, file, columns, {**reading, "allow_missing": allow_missing})
-    if raw.empty:
-        raise UserError(str(file), "holds nothing to answer")
-    return Answers(_names(raw, inputs), as_records(task, answer(raw)))
-
-
-def predict_attention(run: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None) -> Answers:
+def predict_attention(
+    run: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None
+) -> list[dict[str, Any]]:
     """Tell where a finished run's model looks as it answers raw inputs, one map each, in that order.
 
     A map names the tokens that look (`queries`, T), those looked at (`keys`, S), and has `weights` (T, S), the mean of
@@ -81,22 +56,27 @@ def predict_attention(run: str | Path, inputs: Sequence[str] = (), file: str | P
     Raises:
         UserError: where the folder is no finished run, its model has no attention, or an input cannot be read.
     """
-    _check_inputs(run, inputs, file)
-    fitted = load_fitted(Run.open(run))
-    if "attention" not in fitted.endpoints:
-        raise UserError("--attention", f"the task {fitted.config.task} shows none")
-    answerer = Answerer(fitted.endpoints["attention"])
-    columns = {name: str if spec.dtype.name == "string" else float for name, spec in answerer.signature.items()}
-    raw = fitted.task.read_inputs(inputs, file, columns, fitted.reading)
-    answers = answerer.answer_table(raw)
-    if not answers["weights"].shape[1]:
-        raise UserError("--attention", f"the model {fitted.config.model} has none as it is set")
-    maps = []
-    for weights, *sides in zip(answers["weights"], answers["queries"], answers["keys"], strict=True):
-        queries, keys = ([name.decode() for name in side if name] for side in sides)
-        mean = weights.mean(axis=(0, 1))[: len(queries), : len(keys)]
-        maps.append({"queries": queries, "keys": keys, "weights": mean.tolist()})
-    return Answers(_names(raw, inputs), maps)
+    return predict_named(run, inputs, file, attention=True).records
+
+
+def predict_named(
+    run_or_export: str | Path,
+    inputs: Sequence[str] = (),
+    file: str | Path | None = None,
+    attention: bool = False,
+    allow_missing: bool = False,
+) -> Answers:
+    """Answer as `predict` does, or with `attention` as `predict_attention` does, and name what each answer is to.
+
+    Raises:
+        UserError: as they do.
+    """
+    _check_inputs(run_or_export, inputs, file)
+    if attention:
+        raw, records = _maps(run_or_export, inputs, file)
+    else:
+        raw, records = _answers(run_or_export, inputs, file, allow_missing)
+    return Answers(_names(raw, inputs), records)
 
 
 def check_output(path: Path, inputs: Sequence[str], file: str | Path | None) -> None:
@@ -132,6 +112,42 @@ def write_answers(path: Path, answers: Answers) -> None:
         write_text(path, "".join(as_json(row, ensure_ascii=False) + "\n" for row in rows))
 
 
+def _answers(
+    run_or_export: str | Path, inputs: Sequence[str], file: str | Path | None, allow_missing: bool
+) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    if Run(run_or_export).started:
+        fitted = load_fitted(Run.open(run_or_export))
+        answerer = Answerer(fitted.endpoints["serve"])
+        task, signature, answer, reading = fitted.task, answerer.signature, answerer.answer_table, fitted.reading
+    else:
+        export = Export(run_or_export)
+        task, signature, answer = load_task(export.task), export.signature, export.answer_table
+        reading = export.reading
+    columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
+    raw = task.read_inputs(inputs, file, columns, {**reading, "allow_missing": allow_missing})
+    if raw.empty:
+        raise UserError(str(file), "holds nothing to answer")
+    return raw, as_records(task, answer(raw))
+
+
+def _maps(run: str | Path, inputs: Sequence[str], file: str | Path | None) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
+    fitted = load_fitted(Run.open(run))
+    if "attention" not in fitted.endpoints:
+        raise UserError("--attention", f"the task {fitted.config.task} shows none")
+    answerer = Answerer(fitted.endpoints["attention"])
+    columns = {name: str if spec.dtype.name == "string" else float for name, spec in answerer.signature.items()}
+    raw = fitted.task.read_inputs(inputs, file, columns, fitted.reading)
+    answers = answerer.answer_table(raw)
+    if not answers["weights"].shape[1]:
+        raise UserError("--attention", f"the model {fitted.config.model} has none as it is set")
+    maps = []
+    for weights, *sides in zip(answers["weights"], answers["queries"], answers["keys"], strict=True):
+        queries, keys = ([name.decode() for name in side if name] for side in sides)
+        mean = weights.mean(axis=(0, 1))[: len(queries), : len(keys)]
+        maps.append({"queries": queries, "keys": keys, "weights": mean.tolist()})
+    return raw, maps
+
+
 def _cell(value: Any) -> Any:
     return as_json(value, ensure_ascii=False) if isinstance(value, list | dict) else value
 
@@ -139,10 +155,10 @@ def _cell(value: Any) -> Any:
 def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | None) -> None:
     if not inputs and file is None:
         raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
-    if not os.path.exists(folder):  # noqa: PTH110 - Path.exists raises for a name that is too long
-        raise UserError(str(folder)[:200], "no such folder; predict takes a run folder or an export first, then inputs")
-    if file is not None and not os.path.exists(file):  # noqa: PTH110
-        raise UserError(str(file)[:200], "no such file")
+    if not Path(folder).exists():
+        raise UserError(str(folder), "no such folder; predict takes a run folder or an export first, then inputs")
+    if file is not None and not Path(file).exists():
+        raise UserError(str(file), "no such file")
     for number, text in enumerate(inputs, 1):
         try:
             text.encode()
@@ -151,7 +167,7 @@ def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | 
 
 
 def _files(inputs: Sequence[str], file: str | Path | None) -> list[str | Path]:
-    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110
+    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110 - Path.exists raises for a long text
     return paths if file is None else [*paths, file]
 
 

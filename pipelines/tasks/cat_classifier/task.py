@@ -1,6 +1,5 @@
 """The cat-classifier task: what the line needs to know of it."""
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,7 +29,6 @@ from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 Smoothing = Annotated[
     float, Field(ge=0, lt=1, description="share of each label spread evenly over the classes (Szegedy et al. 2016)")
 ]
-NAME_SHOWN = 200  # characters of a path that is none
 
 
 class CrossEntropy(keras.Loss):
@@ -230,8 +228,8 @@ def _auc(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, posit
 
 def _images_of(path: Path) -> list[Path]:
     """Give an image, or those of a folder, and say what else is in it."""
-    if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises for a name that is too long
-        raise UserError(str(path)[:NAME_SHOWN], "no such file; an input is an image file, or a folder of them")
+    if not path.exists():
+        raise UserError(str(path), "no such file; an input is an image file, or a folder of them")
     if not path.is_dir():
         return [path]
     images, others = images_below(path)

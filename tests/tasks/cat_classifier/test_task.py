@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from cats import CONFIG, overrides, write_images
 from conftest import invoke, sets
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
@@ -200,6 +200,7 @@ def test_drawn_pictures_are_grouped_and_keep_their_kind():
     assert ((table["label"] == "cat or dog") == table["kind"].isin(["cat", "dog"])).all()
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.booleans())
 def test_scores_are_those_of_the_reference_library(seed, binary):
     random = np.random.default_rng(seed)
@@ -226,6 +227,16 @@ def test_scores_are_those_of_the_reference_library(seed, binary):
         auc = metrics.roc_auc_score(true, sure[:, order], multi_class="ovr", labels=classes[order])
     assert scores["auc"] == pytest.approx(auc)
     assert scores["log_loss"] == pytest.approx(metrics.log_loss(true, sure[:, order], labels=classes[order]))
+
+
+def test_confident_mistakes_name_their_files(finished_cats):
+    fitted = load_fitted(Run.open(finished_cats))
+    test = load_run_dataset(fitted.config).test
+    answers = fitted.answerer.answer_table(test)
+    page = TASK.pictures(fitted.model, fitted.preprocessor, test, answers)["confident_mistakes"]
+    wrong = test["label"].to_numpy() != [label.decode() for label in answers["label"]]
+    names = [path.name for path in test["image"][wrong]]
+    assert sorted(axes.get_title().partition("\n")[0] for axes in page.axes) == sorted(names)
 
 
 def test_a_threshold_is_chosen_on_validation_and_kept_in_the_export(finished_cats, images, tmp_path):
