@@ -117,6 +117,7 @@ class Stream:
     def start(self, prompts: tf.Tensor) -> Tensors:
         """Read a prompt (1, P)."""
         tokens, lengths = last_of(self.model, prompts)
+        lengths = tf.ensure_shape(lengths, [1])  # which splitting a text by a pattern forgets
         scores, state = Reader(self.model, 1, self.room).read(tokens)
         return self._piece({"tokens": tokens, "read": lengths, "sent": tf.zeros_like(lengths)}, scores, state)
 
