@@ -132,7 +132,7 @@ def test_it_is_read_like_its_clean_twin(name, tmp_path):
     else:
         (said,) = found.warnings
         assert re.search(warning, said), said
-    assert found.facts["documents"].startswith(f"all {len(documents(found))} with ")
+    assert found.facts["documents"].startswith(f"{len(documents(found))} with ")
 
 
 REFUSED = {

@@ -69,8 +69,8 @@ def files(
 
 def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dict[str, str]:
     """Say how much text there is, and where it has no words between blanks."""
-    counts = [f"{name} {len(each.documents):,} with {each.characters:,} characters" for name, each in read.items()]
-    facts = {"documents": ", ".join(counts)}
+    counts = {name: f"{len(each.documents):,} with {each.characters:,} characters" for name, each in read.items()}
+    facts = {"documents": counts.get("all") or ", ".join(f"{name} {count}" for name, count in counts.items())}
     texts = next(iter(tables.values()))[TEXT]
     some = [str(text) for text in texts.iloc[:: -(-len(texts) // SAMPLE)]]
     if any(SPLIT_UNKNOWN in text for text in some):

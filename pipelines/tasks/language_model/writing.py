@@ -117,6 +117,8 @@ class Stream:
     def start(self, prompts: tf.Tensor) -> Tensors:
         """Read a prompt (1, P)."""
         tokens, lengths = last_of(self.model, prompts)
+        # There is one text, which splitting it by a pattern forgets.
+        tokens, lengths = tf.ensure_shape(tokens, [1, None]), tf.ensure_shape(lengths, [1])
         scores, state = Reader(self.model, 1, self.room).read(tokens)
         return self._piece({"tokens": tokens, "read": lengths, "sent": tf.zeros_like(lengths)}, scores, state)
 

@@ -198,10 +198,12 @@ def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_pat
 
 
 @pytest.mark.parametrize("stop", ["", "on the"])
-@pytest.mark.parametrize("level", ["byte", "subword", "token"])
-def test_pieces_join_to_the_text_whatever_a_token_is(level, stop, text):
+@pytest.mark.parametrize(
+    ("level", "rung"), [("byte", "transformer"), ("subword", "transformer"), ("token", "gru"), ("word", "neural")]
+)
+def test_pieces_join_to_the_text_whatever_a_token_is(level, rung, stop, text):
     settings = [f"preprocessing.level={level}", "preprocessing.vocabulary=40", "preprocessing.context=8"]
-    settings += ["model=transformer", f"decoding.stop='{stop}'", "decoding.temperature=1.5"]
+    settings += [f"model={rung}", f"decoding.stop='{stop}'", "decoding.temperature=1.5"]
     sizes = [f"models.transformer.{size}" for size in ("width=8", "layers=1", "heads=2", "feed_forward_units=8")]
     config = load_config(CONFIG, overrides(text, *settings, *sizes))
     preprocessor = TASK.preprocessor(**config.preprocessing)
@@ -210,10 +212,10 @@ def test_pieces_join_to_the_text_whatever_a_token_is(level, stop, text):
     serve, start, step = (
         TASK.endpoints(model, preprocessor)[name] for name in ("serve", "stream_start", "stream_step")
     )
-    following = tf.function(step.answer, input_signature=[step.signature])
+    starting, following = (tf.function(each.answer, input_signature=[each.signature]) for each in (start, step))
     for prompt in ("the 3 cats sat", ""):
         raw = {"prompt": tf.constant([prompt])}
-        outputs, pieces = start.answer(raw), []
+        outputs, pieces = starting(raw), []
         while True:
             pieces.append(outputs["text"].numpy()[0])
             if outputs["finished"].numpy().all():
