@@ -173,32 +173,23 @@ class Run:
 
     def data(self) -> dict[str, Any]:
         """Read where the run's examples came from."""
-        with readable(self._data):
-            return json.loads(self._data.read_text())
+        return _read_json(self._data)
 
     def environment(self) -> dict[str, Any]:
         """Read what the run depends on besides its config and its data."""
-        with readable(self._environment):
-            return json.loads(self._environment.read_text())
+        return _read_json(self._environment)
 
     def metrics(self) -> dict[str, dict[str, float]]:
         """Read the metrics of each split; NaN where one is no number."""
-        with readable(self._metrics):
-            return {split: numbers(scores) for split, scores in json.loads(self._metrics.read_text()).items()}
+        return {split: numbers(scores) for split, scores in _read_json(self._metrics).items()}
 
     def trivial(self) -> dict[str, float]:
         """Read what an answer that looks at no input scores on validation, where that was measured."""
-        if not self._trivial.is_file():
-            return {}
-        with readable(self._trivial):
-            return numbers(json.loads(self._trivial.read_text())["validation"])
+        return numbers(_read_json(self._trivial, {"validation": {}})["validation"])
 
     def warnings(self) -> list[str]:
         """Read what the run's user should know of its result."""
-        if not self._warnings.is_file():
-            return []
-        with readable(self._warnings):
-            return json.loads(self._warnings.read_text())
+        return _read_json(self._warnings, [])
 
     def history(self) -> pd.DataFrame:
         """Read the figures of each epoch."""
@@ -211,10 +202,7 @@ class Run:
 
     def samples(self) -> list[dict[str, Any]]:
         """Read what the model answered at the end of some epochs, as far as the task keeps any."""
-        if not self._samples.is_file():
-            return []
-        with readable(self._samples):
-            return json.loads(self._samples.read_text())
+        return _read_json(self._samples, [])
 
     def best_epoch(self) -> dict[str, float]:
         """Read the figures of the best epoch."""
@@ -289,6 +277,14 @@ class Run:
         write_json(self._warnings, warnings)
         write_json(self._metrics, metrics)
         write_text(self._config, config)
+
+
+def _read_json(path: Path, missing: Any = None) -> Any:
+    """Read a file; of one that older versions did not write take `missing`, where it is given."""
+    if missing is not None and not path.is_file():
+        return missing
+    with readable(path):
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _numbered(base: Path) -> Iterator[Path]:
