@@ -100,7 +100,7 @@ def _divided(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
 def _refuse_place(place: Path) -> NoReturn:
     """Say what `data.path` names that is no folder."""
-    if not place.exists():
+    if not place.is_file():
         raise UserError(str(place), f"no such folder; {LAYOUT}")
     try:
         with place.open("rb") as file:
