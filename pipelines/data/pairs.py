@@ -14,11 +14,11 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pipelines.data.encodings import read_text
+from pipelines.data.files import unpacked_suffix
 from pipelines.data.languages import codes, same_language
 from pipelines.data.pair_checks import pair_warnings, unescape
 from pipelines.data.pair_columns import choose_columns
 from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated, text_of
-from pipelines.data.text_files import kind_of
 from pipelines.data.tmx import read_tmx
 from pipelines.errors import UserError
 
@@ -116,7 +116,9 @@ def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
         UserError: naming a file that cannot be read, or is not what its name says.
     """
     files = [root / name for name in names]
-    if len(files) == 2 and not any(LANGUAGE in name or kind_of(Path(name)) in {*TABLES, ".tmx"} for name in names):
+    if len(files) == 2 and not any(
+        LANGUAGE in name or unpacked_suffix(Path(name)) in {*TABLES, ".tmx"} for name in names
+    ):
         parts = [_read_lines(*_in_order(files, how), how)]
     else:
         parts = [_read_one(file, how) for file in files]
@@ -132,7 +134,7 @@ def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
 def _read_one(path: Path, how: Reading) -> Read:
     if LANGUAGE in str(path):
         return _read_lines(*(_of_language(path, name) for name in (how.source, how.target)), how)
-    kind = kind_of(path)
+    kind = unpacked_suffix(path)
     if kind == ".tmx":
         return Read([Pair(*unit) for unit in read_tmx(path, how.source, how.target)])
     text, odd = read_text(path, how.encoding)
@@ -197,7 +199,7 @@ def _in_order(files: Sequence[Path], how: Reading) -> Sequence[Path]:
     wrong = [
         file.name
         for file, own, other in zip(files, (how.source, how.target), (how.target, how.source), strict=True)
-        if same_language(kind_of(file)[1:], other) and not same_language(kind_of(file)[1:], own)
+        if same_language(unpacked_suffix(file)[1:], other) and not same_language(unpacked_suffix(file)[1:], own)
     ]
     if wrong:
         problem = f"{' and '.join(wrong)} by name: the file of '{how.source}' should stand first, then '{how.target}'"

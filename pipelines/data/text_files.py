@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.data.encodings import HEAD, other_format
-from pipelines.data.files import UNREADABLE, open_bytes
+from pipelines.data.files import UNREADABLE, open_bytes, unpacked_suffix
 from pipelines.errors import UserError
 
-PACKED = {".gz", ".bz2", ".xz", ".zip"}
 JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # what Windows and macOS leave in folders, in lower case
 MARKUP = ("<!doctype", "<html", "<?xml", "<mediawiki", "<tmx")
 
@@ -92,11 +91,6 @@ def _no_text(path: Path, how: Reading) -> str | None:
     if kind := other_format(head, how.encoding):
         return kind
     start = head.lstrip(b"\xef\xbb\xbf \r\n\t")[:20].decode("latin-1").lower()
-    if not how.as_written and (start.startswith(MARKUP) or kind_of(path) in (".html", ".htm", ".xml")):
+    if not how.as_written and (start.startswith(MARKUP) or unpacked_suffix(path) in (".html", ".htm", ".xml")):
         return "HTML or XML; take its text out first, or set data.as_written: true to learn the mark-up too"
     return None
-
-
-def kind_of(path: Path) -> str:
-    """Give the ending of a file's name, that of a packed file without its own."""
-    return (path.with_suffix("").suffix if path.suffix.lower() in PACKED else path.suffix).lower()

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.data.encodings import HEAD, decode, find_encoding, plain, wrong_byte
-from pipelines.data.files import UNREADABLE, cause, open_bytes
+from pipelines.data.files import PACKED, UNREADABLE, cause, open_bytes, unpacked_suffix
 from pipelines.data.records import looks_like_json, read_delimited, read_json, text_of
-from pipelines.data.text_files import PACKED, Found, Reading, kind_of, listed
+from pipelines.data.text_files import Found, Reading, listed
 from pipelines.errors import UserError
 
 STRETCH = 4096  # bytes, about: long enough that its first token, which has no context, does not matter
@@ -75,7 +75,7 @@ def read_file(path: Path, least: int, how: Reading) -> Texts:
             head = file.read(HEAD)
         found, mark = find_encoding(head, how.encoding)
         beginning = head[mark:].decode(found, "replace")
-        rows = not how.as_written and (kind_of(path) in ROWS or looks_like_json(beginning))
+        rows = not how.as_written and (unpacked_suffix(path) in ROWS or looks_like_json(beginning))
         if codecs.lookup(found).name == "utf-8" and path.suffix.lower() not in PACKED and not rows:
             return read_stretches(path, least)
         with open_bytes(path) as file:
@@ -90,7 +90,7 @@ def read_file(path: Path, least: int, how: Reading) -> Texts:
 
 def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
     """Give the texts of the rows of a table, or of JSON objects."""
-    json = kind_of(path) not in (".csv", ".tsv")
+    json = unpacked_suffix(path) not in (".csv", ".tsv")
     try:
         table = read_json(text, path) if json else read_delimited(text, path)
     except UserError as error:
