@@ -312,7 +312,7 @@ BAD = {
         ["optimizer.learning_rate={tune: {min: 0.1, max: 0.9, step: 0.5, sampling: log}, default: 0.1}"],
         "the step of log sampling is a factor above 1, not 0.5",
     ),
-    "no end": (["models.mlp.dropout={tune: {min: 0.1, max: .inf}, default: 0.5}"], "min and max have to be finite"),
+    "no end": (["models.mlp.dropout={tune: {min: 0.1, max: .inf}, default: 0.5}"], "should be a finite number"),
     "an unknown rung": (["model={tune: [mlp, cnn], default: mlp}"], "model: "),
     "a search of the search": (
         ["tuning.max_trials={tune: [1, 2], default: 1}"],
