@@ -143,7 +143,7 @@ CONFIG_MISTAKES = {
     "unknown source": (["data={source: sql}"], "unknown 'sql'; choose one of embedded, files, tfds"),
     "unknown metric": (["training.monitor=validation.maee"], "did you mean 'validation.mae'?"),
     "shares over one": (["split.train=0.9"], "split: train, validation and test add up to"),
-    "missing file": (["data.path=nowhere.csv"], "nowhere.csv: cannot read this table (No such file or directory)"),
+    "missing file": (["data.path=nowhere.csv"], "nowhere.csv: cannot be read (No such file or directory)"),
     "missing target": (["data.target=prize"], "no column 'prize', which data.target names; did you mean 'price'?"),
     "unknown column": (["data.ignore=[agee]"], "no column 'agee', which data.ignore names; did you mean 'age'?"),
     "ratio of text": (["preprocessing.ratios=[[age, district]]"], "preprocessing.ratios: no numeric column 'district'"),
@@ -176,13 +176,13 @@ DATA_MISTAKES = {
     "target only": ("price\n1\n2\n3\n", "no column is left beside the target 'price'"),
     "one header twice": ("a,a,price\n1,2,3\n", "two columns are called 'a'; rename one"),
     "more than a tensor holds": ("a,price\n1e300,2\n1,3\n" + "1,2\n" * 20, "houses.csv:2: column 'a' holds '1e300'"),
-    "prices of nothing": (
-        "a,price\n" + "1,0\n" * 20,
-        "log needs targets above zero, and 12 of those to train on are not",
+    "prices below nothing": (
+        "a,price\n" + "1,-1\n" * 20,
+        "log needs targets of zero or more, and 12 of train are not",
     ),
-    "ragged rows": ("area,price\n1,2\n1,2,3\n", "not a CSV table: Expected 2 fields in line 3, saw 3"),
+    "ragged rows": ("area,price\n1,2\n1,2,3\n", "houses.csv:3: 3 cells, but the header names 2 columns"),
     "too few rows": ("area,price\n1,2\n", "no example is left for it"),
-    "not text": (b"area,price\n\xff\xfe,2\n", "not UTF-8 text"),
+    "not text": (b"area,price\n\xff\xfe,2\n", "is no UTF-8; set data.encoding"),
 }
 
 
@@ -241,7 +241,7 @@ def test_metrics_that_only_some_splits_have_are_shown(capsys):
     [
         ("100", "a house is a JSON object"),
         ('{"arae": 3}', "unknown column 'arae'"),
-        ('{"age": "ten"}', "'age' takes a number, not 'ten'"),
+        ('{"age": "ten"}', "age: takes a number, not 'ten'"),
         ('{"Area (m2)": 1, "Area__m2_": 2}', "gives a column twice: 'Area (m2)', 'Area__m2_'"),
     ],
 )

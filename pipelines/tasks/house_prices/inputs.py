@@ -48,13 +48,14 @@ def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, A
     names = {given: input_name(given) for given in house}
     if len(set(names.values())) < len(names):
         raise UserError(where, f"gives a column twice: {', '.join(map(repr, house))}")
-    _check_columns(where, names.values(), columns, (), reading)
+    _check_known(where, names, columns, ())
     row = {column: float("nan") if kind is float else "" for column, kind in columns.items()}
     for given, value in house.items():
         if value is not None:
             row[names[given]] = _value(
                 f"{where}: {given}", value, columns[names[given]], _form(names[given], columns, reading)
             )
+    _check_complete(where, names.values(), columns, reading)
     return pd.DataFrame([row], index=[text])
 
 
@@ -90,7 +91,8 @@ def _read_table(file: str, columns: Mapping[str, type], reading: Mapping[str, An
     for warning in cells.warnings:
         warnings.warn(warning, DataWarning, stacklevel=2)
     given = {name: input_name(name) for name in cells.cells}
-    _check_columns(cells.name, given.values(), columns, aside, reading)
+    _check_known(cells.name, given, columns, aside)
+    _check_complete(cells.name, given.values(), columns, reading)
     forms = {name: _form(name, columns, reading) for name in columns}
     surplus = [name for name in given.values() if name not in columns]
     rules = TableRules(ignore=surplus, missing=reading.get("missing", ("", "NA")), forms=forms)
@@ -115,16 +117,19 @@ def _cells(file: str, reading: Mapping[str, Any], is_header: Any) -> CellTable:
         return read_cells(file, "auto", encoding, is_header)
 
 
-def _check_columns(
-    where: str,
-    given: Collection[str],
-    columns: Mapping[str, type],
-    aside: Collection[str | None],
-    reading: Mapping[str, Any],
+def _check_known(
+    where: str, names: Mapping[str, str], columns: Mapping[str, type], aside: Collection[str | None]
 ) -> None:
-    for name in given:
+    """Refuse columns, header -> name, that training did not know."""
+    for header, name in names.items():
         if name not in columns and name not in aside:
-            raise UserError(where, f"unknown column '{name}'{did_you_mean(name, list(columns))}")
+            raise UserError(where, f"unknown column '{header}'{did_you_mean(name, list(columns))}")
+
+
+def _check_complete(
+    where: str, given: Collection[str], columns: Mapping[str, type], reading: Mapping[str, Any]
+) -> None:
+    """Refuse to go without columns that training never saw missing."""
     may_lack = columns if reading.get("allow_missing") else reading.get("may_lack", columns)
     lacking = [name for name in columns if name not in given and name not in may_lack]
     if lacking:
