@@ -1,7 +1,6 @@
 """What a file is by its first bytes, and which images must not or cannot be decoded, before anything decodes them."""
 
 import math
-import warnings
 from io import BytesIO
 from pathlib import Path
 
@@ -150,13 +149,11 @@ def _bmp_fault(head: bytes) -> str | None:
 
 def _pixels(image: Path | bytes) -> float:
     """Count the pixels that an image says it has; 0 where its header cannot be read."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own, lower limit
-        try:
-            source = image if isinstance(image, Path) else BytesIO(image)
-            with Image.open(source, formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as opened:
-                return opened.width * opened.height
-        except Image.DecompressionBombError:
-            return math.inf
-        except Exception:  # Pillow's parsers raise many types for headers that are damaged; decoding will tell
-            return 0
+    try:
+        source = image if isinstance(image, Path) else BytesIO(image)
+        with Image.open(source, formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as opened:
+            return opened.width * opened.height
+    except Image.DecompressionBombError:
+        return math.inf
+    except Exception:  # Pillow's parsers raise many types for headers that are damaged; decoding will tell
+        return 0

@@ -1,5 +1,6 @@
 """Encoded images: their pixels, which of them cannot be decoded, and arrays of HDF5 files as such."""
 
+import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -52,7 +53,8 @@ def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
 def undecodable(images: Iterable[Path | bytes]) -> dict[int, str]:
     """Find the images that cannot be read or decoded: place in the sequence -> reason. All cores take part."""
     images = list(images)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():  # not in the threads: what is caught is of them all
+        warnings.simplefilter("ignore")  # of Pillow, of its own, lower limit of pixels
         faults = {number: fault for number, fault in enumerate(pool.map(_before_decoding, images)) if fault}
     sound = [number for number in range(len(images)) if number not in faults]
     if not sound:

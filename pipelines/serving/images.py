@@ -20,6 +20,10 @@ def looks_encoded(content: bytes) -> bool:
     return content.startswith(b"BM") and int.from_bytes(content[14:18], "little") in _BMP_HEADERS
 
 
+# Pillow warns of a larger limit of its own; once for all threads, since what is caught is not of a thread alone.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
 def pixels(content: bytes) -> int:
     """Count the pixels that an encoded image says it has.
 
@@ -28,12 +32,10 @@ def pixels(content: bytes) -> int:
     """
     if content[8:16] == b"WEBPVP8X" and content[20:21] and content[20] & 2:
         raise invalid("image: an animated WebP is not read")  # TensorFlow 2.21 writes beyond its first frame, and dies
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's own, larger limit
-        try:
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as image:
-                return image.width * image.height
-        except Image.DecompressionBombError as error:
-            raise invalid(f"image: {error}") from None
-        except Exception as error:  # Pillow's parsers raise many types for headers that are damaged
-            raise invalid(f"image: its header cannot be read ({type(error).__name__})") from None
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as image:
+            return image.width * image.height
+    except Image.DecompressionBombError as error:
+        raise invalid(f"image: {error}") from None
+    except Exception as error:  # Pillow's parsers raise many types for headers that are damaged
+        raise invalid(f"image: its header cannot be read ({type(error).__name__})") from None
