@@ -39,8 +39,8 @@ def test_every_export_is_a_new_version_and_the_newest_answers(finished_run, tmp_
     assert paths == [str(folder / "1"), str(folder / "2")]
     assert sorted(path.name for path in folder.iterdir()) == ["1", "2"]
     shutil.rmtree(folder / "1")
-    assert invoke("predict", folder, "{}").exit_code == 0
-    assert invoke("predict", folder / "2", "{}").exit_code == 0
+    assert invoke("predict", folder, "{}", "--allow-missing").exit_code == 0
+    assert invoke("predict", folder / "2", "{}", "--allow-missing").exit_code == 0
 
 
 def test_a_place_that_cannot_be_written_gets_one_line(finished_run, tmp_path):
@@ -103,7 +103,7 @@ def test_without_its_data_a_run_is_exported_only_unchecked_and_the_card_says_so(
     assert json.loads((version / "parity.json").read_text())["compared"] is False
     assert "**Not compared**" in (version / "model_card.md").read_text()
     assert not (version / "assets.extra" / "tf_serving_warmup_requests").exists()
-    assert invoke("predict", tmp_path / "houses", "{}").exit_code == 0
+    assert invoke("predict", tmp_path / "houses", "{}", "--allow-missing").exit_code == 0
 
 
 def test_changed_data_is_no_data_to_compare_on(finished_run, csv, tmp_path):

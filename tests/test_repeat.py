@@ -26,7 +26,10 @@ def train_every_rung(task: str, number: str) -> subprocess.Popen:
     )
 
 
-@pytest.mark.parametrize("task", TASKS)
+LONG = ("cat_classifier", "entity_tagger", "translator")  # minutes each
+
+
+@pytest.mark.parametrize("task", [pytest.param(task, marks=[pytest.mark.slow] * (task in LONG)) for task in TASKS])
 def test_every_rung_is_the_same_in_another_process(task):
     processes = [train_every_rung(task, number) for number in ("1", "2")]
     outputs = [process.communicate() for process in processes]

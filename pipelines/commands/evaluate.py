@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from pipelines.evaluation import measure
 from pipelines.fit import load_fitted, load_run_dataset
 from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
 from pipelines.run import Run
@@ -39,4 +40,5 @@ def evaluate(run: str | Path, split: str = "test", threshold: str | None = None)
         fitted, point = set_threshold(fitted, threshold, dataset.validation)
     examples = fitted.task.measured(split, dataset[split])
     answers = fitted.answerer.answer_table(examples)
-    return Evaluation(fitted.task.score(examples, answers), fitted.task.by_class(examples, answers), point)
+    metrics = measure(fitted.task, split, examples, answers)
+    return Evaluation(metrics, fitted.task.by_class(examples, answers), point)

@@ -194,8 +194,7 @@ class TablePreprocessor(Preprocessor):
         if not len(self.state["mean"]):
             return {}
         values = self._numbers(raw, own_price)
-        # Asked of the numbers as they came; of one that train never had nothing was learnt, so it counts as missing.
-        missing = tf.math.is_nan(values) | self.state.get("absent", False)
+        missing = tf.math.is_nan(values)  # asked of the numbers as they came
         values = tf.clip_by_value(self._normalise(values), -self.numeric_limit, self.numeric_limit)
         return {"numeric": tf.where(missing, 0.0, values)}
 
@@ -203,7 +202,9 @@ class TablePreprocessor(Preprocessor):
         """Undo the target's scaling; no answer lies outside the prices of the training split."""
         mean, deviation, low, high, *added = self.state["target"]
         target = tf.clip_by_value(label * deviation + mean, low, high)
-        return tf.exp(target) - sum(added) if self.target_scaling == "log" else target
+        if self.target_scaling == "log":
+            return tf.exp(target) - sum(added) if any(added) else tf.exp(target)
+        return target
 
     def _label(self, price: tf.Tensor) -> tf.Tensor:
         mean, deviation, low, _, *added = self.state["target"]
@@ -278,10 +279,11 @@ class TablePreprocessor(Preprocessor):
         scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
         mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
         deviation[deviation == 0] = 1.0
+        deviation[absent] = np.inf  # nothing was learnt of them: whatever they hold later is 0, as where it is missing
         quantiles = np.nanquantile((scaled - mean) / deviation, at, axis=0).T
         arrays = {"mean": mean, "deviation": deviation, "quantiles": quantiles}
         learnt = {name: array.astype("float32") for name, array in arrays.items()}
-        return learnt | {"absent": absent} | {key: self.state[key] for key in ("raw_quantiles", "skewed")}
+        return learnt | {key: self.state[key] for key in ("raw_quantiles", "skewed")}
 
     def _vocabulary(self, features: pd.DataFrame, text: list[str], gaps: list[str]) -> list[str]:
         vocabulary = []
