@@ -140,7 +140,7 @@ def _peer(base: list[str], texts_as: str, fit: Callable) -> dict:
 def _page(lines: list[dict]) -> str:
     frame = pd.DataFrame(lines)
     parts = [f"# {frame['table'].nunique()} public tables: rmsle of the shipped config and of others", ""]
-    parts += ["Lower is better; means over seeds. Settings are chosen by the first table, on validation.", ""]
+    parts += ["Lower is better; means over seeds. Choose settings by the first table, on validation, only.", ""]
     for split in ("validation", "test"):
         wide = frame.pivot_table(index="name", columns="table", values=split)[
             [t for t in TABLES if t in set(frame["table"])]
