@@ -44,8 +44,14 @@ OURS = {  # row -> overrides of the shipped config
     "shipped": (),
     "mini-batches of 128, however few": ("batches.least_steps=1",),
     "28 steps an epoch": ("batches.least_steps=28",),
+    "56 steps an epoch": ("batches.least_steps=56",),
     "values seen twice": ("preprocessing.min_count=2",),
     "quantile scaling": ("preprocessing.numeric_scaling=quantile", "preprocessing.numeric_limit=4.0"),
+    "quantile scaling, 28 steps": (
+        "preprocessing.numeric_scaling=quantile",
+        "preprocessing.numeric_limit=4.0",
+        "batches.least_steps=28",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+from conftest import TRACED_ONCE
 from PIL import Image
 
 from pipelines.tasks.cat_classifier.drawings import drawn_pictures
@@ -30,5 +31,6 @@ def overrides(folder: Path, *more: str) -> list[str]:
         "models.resnet.filters=4",
         "batches.size=32",
         "training.epochs=2",
+        TRACED_ONCE,
         *more,
     ]

@@ -26,6 +26,9 @@ LONGEST = (  # files of tests: they begin first, so that no core is without work
     "tests/test_notebooks.py",
 )
 CONFIG = Path(__file__).parent.parent / "configs" / "house_prices.yaml"
+TRACED_ONCE = (
+    "training.execution={jit_compile: false, steps_per_execution: 1}"  # tracing takes longer
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +57,8 @@ def overrides(csv: Path, *more: str) -> list[str]:
     small = ["units=[8]", "batch_normalization=false", "dropout=0.1", "l2=0.0"]
     models = [f"models.{rung}.{setting}" for rung in ("mlp", "mlp_ple", "tabm") for setting in small]
     models += ["models.tabm.members=3", *(f"models.{rung}.bins=4" for rung in ("mlp_ple", "tabm"))]
-    return [data, *models, "model=mlp", "batches.size=32", "training.epochs=4", "training.patience=4", *more]
+    sizes = ["batches.size=32", "batches.least_steps=1", "training.epochs=4", "training.patience=4", TRACED_ONCE]
+    return [data, *models, "model=mlp", *sizes, *more]
 
 
 def invoke(*arguments: str):

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 from cats import CONFIG
-from conftest import invoke, sets
+from conftest import TRACED_ONCE, invoke, sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -388,7 +388,7 @@ def named(tmp_path_factory):
             write(root / "images" / name / f"{number}.png", encode(picture(10 * place + number)))
     data = f"data={{source: files, root: '{root}', path: images, positive: [], bad_files: error}}"
     split = "split={train: 0.6, validation: 0.2, test: 0.2, seed: 0}"
-    small = ["model=logistic_regression", "preprocessing.image_size=8", "training.epochs=1"]
+    small = ["model=logistic_regression", "preprocessing.image_size=8", "training.epochs=1", TRACED_ONCE]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         patch.setenv("COLUMNS", "400")

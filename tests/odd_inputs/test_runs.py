@@ -335,6 +335,7 @@ def files_up_to(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.usefixtures("finished_run")  # AutoGraph writes files when it first reads a function
 @pytest.mark.parametrize("size", [0, 200, 1000, 6000, 30_000, 45_000])
 def test_a_training_on_a_full_disk_ends_with_one_line(size, csv, tmp_path, capfd):
     with capfd.disabled(), files_up_to(size):
@@ -357,6 +358,38 @@ def test_a_search_on_a_full_disk_ends_with_one_line(csv, tmp_path, capfd):
     with capfd.disabled(), files_up_to(1000):
         result = invoke("tune", CONFIG, *linear(csv, rule, rate), "--search-dir", tmp_path / "s")
     one_line(result, "(File too large)")
+
+
+@pytest.mark.usefixtures("finished_run")
+@pytest.mark.parametrize("size", [1000, 62_000])  # while training, and while exporting
+def test_a_run_on_a_full_disk_ends_with_one_line(size, csv, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    with capfd.disabled(), files_up_to(size):
+        result = invoke("run", CONFIG, *linear(csv, "model=mlp"))
+    assert (result.exit_code, result.stderr.count("error: ")) == (1, 1), result.output
+    assert "(File too large)" in result.stderr and "Traceback" not in result.output
+    assert not list(tmp_path.glob("exports/*/*/*")), "nothing half-written"
+
+
+def test_answers_on_a_full_disk_end_with_one_line_and_leave_what_was_there(finished_run, csv, tmp_path, capfd):
+    (tmp_path / "answers.csv").write_text("kept")
+    with capfd.disabled(), files_up_to(100):
+        result = invoke("predict", finished_run, "--file", csv, "--output", tmp_path / "answers.csv")
+    one_line(result, str(tmp_path / "answers.csv"), "(File too large)")
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.csv"]
+    assert (tmp_path / "answers.csv").read_text() == "kept"
+    nowhere = invoke("predict", finished_run, "--file", csv, "--output", "/proc/none/answers.csv")
+    one_line(nowhere, "/proc/none: this folder cannot be made")
+
+
+def test_a_folder_in_which_nothing_may_be_written_is_read(finished_run, csv, tmp_path):
+    """A run on a read-only disk is evaluated and answers: neither writes there."""
+    copy = shutil.copytree(finished_run, tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    with files_up_to(0):
+        for arguments in (("evaluate", copy, "--json"), ("predict", copy, "--file", csv)):
+            assert invoke(*arguments).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in copy.rglob("*")} == before
 
 
 FULL = tf.errors.ResourceExhaustedError(None, None, "/x/events.out; No space left on device")
@@ -393,11 +426,12 @@ def test_a_bug_is_not_taken_for_a_full_disk(tmp_path):
         raise RuntimeError("a bug")
 
 
-@pytest.mark.parametrize("arguments", [["config", "house_prices"], ["tasks"]])
-def test_output_to_a_full_disk_is_one_line(arguments):
+@pytest.mark.parametrize("arguments", ["config house_prices", "tasks", "evaluate {run}", "predict {run} --file {csv}"])
+def test_output_to_a_full_disk_is_one_line(arguments, finished_run, csv):
     with Path("/dev/full").open("w") as full:
+        words = arguments.format(run=finished_run, csv=csv).split()
         done = subprocess.run(
-            [sys.executable, "cli.py", *arguments], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "cli.py", *words], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert (done.returncode, done.stderr) == (
         1,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from conftest import invoke, sets
+from conftest import TRACED_ONCE, invoke, sets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -627,7 +627,7 @@ def test_a_class_that_lies_only_in_test_is_named_before_training_in_any_script(t
         (tmp_path / f"{name}.conll").write_text(content, encoding="utf-8")
     paths = {split: f"{split}.conll" for split in ("train", "validation", "test")}
     section = {"source": "files", "root": str(tmp_path), "path": paths, "tag_column": -1, "scheme": "detect"}
-    small = ["model=window", "models.window.units=[4]", "models.window.word_width=4", "training.epochs=1"]
+    small = ["model=window", "models.window.units=[4]", "models.window.word_width=4", "training.epochs=1", TRACED_ONCE]
     settings = [f"data={json.dumps({**section, 'bad_tags': 'error'})}", *small]
     result = invoke("train", CONFIG, *sets(settings), "--run-dir", tmp_path / "run")
     assert result.exit_code == 0, result.output

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import invoke, sets
+from conftest import TRACED_ONCE, invoke, sets
 
 CONFIG = Path(__file__).parents[3] / "configs" / "entity_tagger.yaml"
 
@@ -32,7 +32,8 @@ def overrides(path: Path, *more: str) -> list[str]:
     data = f"data={{source: files, root: '{path.parent}', path: {path.name}, {rules}}}"
     sizes = ["units=8", "word_width=8", "character_units=4", "character_width=4"]
     small = [f"models.lstm.{size}" for size in sizes]
-    return [data, *small, "batches.size=8", "training.epochs=4", "optimizer.learning_rate=0.02", *more]
+    sizes = ["batches.size=8", "batches.least_steps=1", "training.epochs=4", TRACED_ONCE]
+    return [data, *small, *sizes, "optimizer.learning_rate=0.02", *more]
 
 
 @pytest.fixture(scope="session")

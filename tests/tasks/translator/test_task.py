@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import invoke, sets
+from conftest import TRACED_ONCE, invoke, sets
 
 from pipelines.attention_maps import write_attention
 from pipelines.tasks.translator.pictures import draw_bleu_by_length
@@ -69,6 +69,7 @@ def job(tmp_path_factory, pairs):
         "batches.tokens=60",
         *(f"models.transformer.{size}" for size in ("width=32", "heads=2", "encoder_layers=1", "decoder_layers=1")),
         "training.epochs=10",
+        TRACED_ONCE,
         "decoding.beams=3",
         "optimizer.average_decay=null",
         "optimizer.learning_rate=0.01",
