@@ -35,7 +35,7 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
     @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
     @functools.wraps(function)
     def wrapped(verbose: bool, **arguments: object) -> None:
-        from pipelines.startup import import_tensorflow, output_refused
+        from pipelines.tensorflow_startup import import_tensorflow, output_refused
 
         try:
             first()
@@ -116,7 +116,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     Example: cli.py run configs/house_prices.yaml
     """
     from pipelines.commands.run import run as run_config
-    from pipelines.config import load_config
+    from pipelines.config.load import load_config
 
     for config in configs:  # a fault in the last is found before the first is trained
         load_config(config, overrides)
@@ -233,8 +233,8 @@ def predict(
 
     Example: cli.py predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}' --allow-missing
     """
-    from pipelines.attention_maps import write_attention
     from pipelines.commands.predict import check_output, predict_named, write_answers
+    from pipelines.text.attention_maps import write_attention
 
     if output is not None:
         check_output(Path(output), inputs, file)

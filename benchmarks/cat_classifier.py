@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from measured import CONFIGS, RESULTS, add_line, how, read_lines, train_once
 
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 

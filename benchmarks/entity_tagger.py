@@ -15,7 +15,7 @@ import click
 import pandas as pd
 from measured import CONFIGS, RESULTS, add_line, how, read_lines, train_once
 
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 
@@ -73,7 +73,7 @@ def measure(name: str, config, root: str, seed: int) -> dict:
     given = [f"seed={seed}", f"data.root={root}"]
     if name in ROWS:
         return train_once(config, [*given, *ROWS[name]])
-    from pipelines.config import load_config
+    from pipelines.config.load import load_config
     from pipelines.fit import load_run_dataset
     from pipelines.metrics.entity_f1 import entity_scores
 

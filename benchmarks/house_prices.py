@@ -18,13 +18,13 @@ import numpy as np
 import pandas as pd
 from measured import CONFIGS, RESULTS, add_line, how, read_lines, train_once
 
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 
-from pipelines.batches import tensors  # noqa: E402 - TensorFlow is imported quietly first
-from pipelines.config import load_config  # noqa: E402
+from pipelines.config.load import load_config  # noqa: E402
 from pipelines.data import Dataset  # noqa: E402
+from pipelines.data.batches import tensors  # noqa: E402 - TensorFlow is imported quietly first
 from pipelines.fit import load_run_dataset  # noqa: E402
 from pipelines.tasks import load_task  # noqa: E402
 

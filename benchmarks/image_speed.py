@@ -47,11 +47,11 @@ def ours(root: str, xla: bool | None = None) -> float:
     """Time the steps that `train` runs, one a call so that each can be timed; XLA where `auto` says so."""
     import keras
 
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
     batches, model, loss, optimizer = _prepared(root)
-    from pipelines.execution import resolve_execution
+    from pipelines.training.execution import resolve_execution
 
     auto = resolve_execution("auto", model, STEPS, batches.varying)
     execution = {"jit_compile": auto["jit_compile"] if xla is None else xla, "steps_per_execution": 1}
@@ -70,7 +70,7 @@ def ours(root: str, xla: bool | None = None) -> float:
 
 def pipeline(root: str) -> float:
     """Time batches of the input pipeline alone, from files."""
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
     batches, *_ = _prepared(root, cache=False)
@@ -130,12 +130,12 @@ MEASURES = {
 
 
 def _prepared(root: str, cache: bool = True) -> tuple:
-    from pipelines.batches import make_batches
     from pipelines.build import build
-    from pipelines.config import load_config
+    from pipelines.config.load import load_config
+    from pipelines.data.batches import make_batches
     from pipelines.fit import build_model, load_run_dataset
-    from pipelines.optimizers import OPTIMIZERS
     from pipelines.tasks import load_task
+    from pipelines.training.optimizers import OPTIMIZERS
 
     # A part of the images is enough to time steps, and the training half is what is read.
     share = ["split.train=0.2", "split.validation=0.8"] if cache else []

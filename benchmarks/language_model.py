@@ -14,7 +14,7 @@ import click
 import numpy as np
 from measured import CONFIGS, RESULTS, add_line, cut_shakespeare, how, read_lines, train_once
 
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 
@@ -76,7 +76,7 @@ def main(root: str, only: str) -> None:
 
 def count(settings: list[str], order: int) -> dict:
     """Count the training text, and score the validation text in one piece."""
-    from pipelines.config import load_config
+    from pipelines.config.load import load_config
     from pipelines.fit import load_run_dataset
     from pipelines.tasks import load_task
     from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities

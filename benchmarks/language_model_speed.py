@@ -57,7 +57,7 @@ def main(root: str, rounds: int, child: str, seed: int) -> None:
 
 def ours(folder: Path, seed: int) -> dict:
     """Train by `train`, then write by an export."""
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
     import keras
@@ -65,7 +65,7 @@ def ours(folder: Path, seed: int) -> dict:
 
     from pipelines import training
     from pipelines.commands.train import train
-    from pipelines.export import write_export
+    from pipelines.export.write import write_export
 
     class Clock(keras.callbacks.Callback):
         """Add up the time of each epoch's training steps."""

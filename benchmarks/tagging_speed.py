@@ -64,7 +64,7 @@ def main(root: str, rounds: int, child: str, seed: int) -> None:
 
 def ours(root: str, seed: int) -> dict[str, float]:
     """Train by `train`, then tag by an export."""
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
     import keras
@@ -72,7 +72,7 @@ def ours(root: str, seed: int) -> dict[str, float]:
 
     from pipelines import training
     from pipelines.commands.train import train
-    from pipelines.export import write_export
+    from pipelines.export.write import write_export
     from pipelines.fit import load_run_dataset
 
     class Clock(keras.callbacks.Callback):
@@ -119,11 +119,11 @@ def pytorch(root: str, seed: int, by_length: bool) -> dict[str, float]:
     from torch import nn
 
     from pipelines.metrics.entity_f1 import entity_scores
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
-    from pipelines.batches import tensors
-    from pipelines.config import load_config
+    from pipelines.config.load import load_config
+    from pipelines.data.batches import tensors
     from pipelines.fit import load_run_dataset
     from pipelines.tasks import load_task
 

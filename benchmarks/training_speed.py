@@ -55,7 +55,7 @@ def main(root: str, pairs: int, child: str) -> None:
 
 
 def _ours(root: str, execution: str) -> dict[str, float]:
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
     import keras

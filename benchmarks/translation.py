@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 from measured import CONFIGS, RESULTS, add_line, how, read_lines
 
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 

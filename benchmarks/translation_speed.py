@@ -61,11 +61,11 @@ def main(run: str, rounds: int, steps: int, sentences: int, child: str, folder: 
 
 
 def _fitted(run: str):
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
     from pipelines.fit import load_fitted, load_run_dataset
-    from pipelines.run import Run
+    from pipelines.runs.run import Run
 
     fitted = load_fitted(Run.open(run))
     return fitted, load_run_dataset(fitted.config)
@@ -138,8 +138,8 @@ def train_ours(folder: Path, run: str, steps: int, sentences: int) -> dict:
     import keras
 
     from pipelines.build import build
-    from pipelines.execution import resolve_execution
     from pipelines.fit import build_model
+    from pipelines.training.execution import resolve_execution
 
     config, task, preprocessor = fitted.config, fitted.task, fitted.preprocessor
     batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)

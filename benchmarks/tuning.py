@@ -83,7 +83,7 @@ def workers(rounds: int = 3):
 
 def optuna():
     """Search the same space with the same number of trials by our Bayesian oracle and by Optuna's TPE."""
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
     import tuning_peer

@@ -15,15 +15,15 @@ EPOCHS = 12
 def keras_tuner_search(trials: int, seed: int, folder: str) -> None:
     """Search batch size, dropout and learning rate of the house-price MLP by KerasTuner, and print what it took."""
     began = time.perf_counter()
-    from pipelines.startup import import_tensorflow
+    from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
     import keras
     import keras_tuner
     import tensorflow as tf
 
-    from pipelines.batches import evaluation_batches, make_batches
-    from pipelines.config import load_config
+    from pipelines.config.load import load_config
+    from pipelines.data.batches import evaluation_batches, make_batches
     from pipelines.fit import load_run_dataset
     from pipelines.tasks import load_task
 
@@ -77,10 +77,10 @@ def optuna_search(config: Path, overrides: list[str], trials: int, seed: int) ->
 
     import optuna
 
-    from pipelines.config import read_config
+    from pipelines.config.load import read_config
+    from pipelines.config.tune_nodes import Range
     from pipelines.fit import learn, load_run_dataset, prepare
-    from pipelines.run import Run
-    from pipelines.tune_nodes import Range
+    from pipelines.runs.run import Run
     from pipelines.tuning.space import Space
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)

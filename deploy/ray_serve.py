@@ -9,7 +9,7 @@ from ray import serve
 from starlette.types import ASGIApp
 
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 WAIT_SECONDS = 1.0  # for requests that end, when a replica is to stop
 
@@ -19,7 +19,7 @@ def application(settings: Settings, replicas: int) -> serve.Application:
 
     def build() -> ASGIApp:  # Ray calls it in each replica, and takes nothing but a plain function for that
         import_tensorflow(verbose=False, keras=False)
-        from pipelines.serving.app import create_app
+        from pipelines.serving.http.app import create_app
         from pipelines.serving.logs import configure_logs
 
         configure_logs()
@@ -37,7 +37,7 @@ def application(settings: Settings, replicas: int) -> serve.Application:
 
 
 def _from_environment() -> serve.Application:
-    from pipelines.serving.catalogue import checked_folders
+    from pipelines.serving.models.catalogue import checked_folders
 
     folders = checked_folders(tuple(os.environ["EXPORTS"].split(",")))
     settings = Settings(folders, token=os.environ.get(TOKEN_VARIABLE))

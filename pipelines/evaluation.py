@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.batches import Cache, evaluation_batches, raw_batches
+from pipelines.data.batches import Cache, evaluation_batches, raw_batches
 from pipelines.errors import UserError
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 

@@ -12,17 +12,17 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.build import build
-from pipelines.config import Config, load_config
+from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, load_dataset
 from pipelines.data.summary import Summary
 from pipelines.evaluation import Answerer, Evaluator, measure, result_warnings
-from pipelines.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.report import write_report
-from pipelines.run import Run
-from pipelines.starts import load_start
+from pipelines.runs.run import Run
 from pipelines.task import Endpoint, Preprocessor, Task
 from pipelines.tasks import load_task
-from pipelines.training import train
+from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
+from pipelines.training.pretrained import load_start
+from pipelines.training.train import train
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 
-from pipelines.run import Run
+from pipelines.runs.run import Run
 from pipelines.storage import write_text, write_whole
 
 if TYPE_CHECKING:

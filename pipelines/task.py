@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from pipelines.batches import Batches, make_batches, padded
+from pipelines.data.batches import Batches, make_batches, padded
 
 if TYPE_CHECKING:
     import keras

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from hypothesis import settings
 
 import cli
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 settings.register_profile("suite", deadline=None)  # how long an example takes says nothing on a busy machine
@@ -26,9 +26,7 @@ LONGEST = (  # files of tests: they begin first, so that no core is without work
     "tests/test_notebooks.py",
 )
 CONFIG = Path(__file__).parent.parent / "configs" / "house_prices.yaml"
-TRACED_ONCE = (
-    "training.execution={jit_compile: false, steps_per_execution: 1}"  # tracing takes longer
-)
+TRACED_ONCE = "training.execution={jit_compile: false, steps_per_execution: 1}"  # tracing takes longer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 
 import numpy as np  # noqa: E402 - after TensorFlow, which is to be quiet
 
-from pipelines.config import load_config, shipped_config  # noqa: E402
+from pipelines.config.load import load_config, shipped_config  # noqa: E402
 from pipelines.fit import learn, load_run_dataset, prepare  # noqa: E402
-from pipelines.run import Run  # noqa: E402
+from pipelines.runs.run import Run  # noqa: E402
 from pipelines.tasks import load_task  # noqa: E402
 
 TINY = {

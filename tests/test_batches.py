@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.batches import make_batches, make_token_batches, padded, raw_batches, tensors
+from pipelines.data.batches import make_batches, make_token_batches, padded, raw_batches, tensors
 
 
 def plan(encode, augment=lambda x, seed: x):
@@ -76,7 +76,7 @@ def test_files_are_read_when_a_batch_needs_them_and_not_kept_unless_cached(tmp_p
 
 @pytest.mark.parametrize(("limit", "kept"), [(24, True), (23, False)])
 def test_auto_keeps_what_fits(limit, kept, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.batches.CACHE_BYTES", limit)
+    monkeypatch.setattr("pipelines.data.batches.CACHE_BYTES", limit)
     paths = [tmp_path / str(i) for i in range(6)]
     for path in paths:
         path.write_text("1")

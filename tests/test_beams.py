@@ -8,8 +8,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.beams import BLOCK, beam_search, top_k
-from pipelines.tokenizers import END
+from pipelines.text.beam_search import BLOCK, beam_search, top_k
+from pipelines.text.tokenizers import END
 
 TOKENS = 7  # of which the first three are no text
 

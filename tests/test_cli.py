@@ -95,7 +95,7 @@ def test_evaluate_gives_the_metrics_that_training_wrote(finished_run):
 def test_predict_gives_what_evaluate_saw_on_run_and_export(finished_run, finished_export, csv, tmp_path):
     from sklearn.metrics import mean_absolute_error
 
-    from pipelines.config import load_config
+    from pipelines.config.load import load_config
     from pipelines.fit import load_run_dataset
 
     test = load_run_dataset(load_config(finished_run / "config.yaml")).test

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.batches import EVALUATION_BATCH
+from pipelines.data.batches import EVALUATION_BATCH
 from pipelines.evaluation import answer_table
 
 

@@ -4,8 +4,8 @@ import keras
 import pytest
 import tensorflow as tf
 
-from pipelines.execution import resolve_execution
 from pipelines.layers.transformer import DecoderBlock
+from pipelines.training.execution import resolve_execution
 
 
 def model(*layers):

@@ -10,7 +10,7 @@ import keras
 import pytest
 from conftest import invoke
 
-from pipelines.config import load_config
+from pipelines.config.load import load_config
 from pipelines.fit import load_run_dataset
 
 ALONE = """
@@ -120,7 +120,7 @@ def test_changed_data_is_no_data_to_compare_on(finished_run, csv, tmp_path):
 
 
 def test_recorded_requests_warm_the_server_up(finished_export):
-    from pipelines.serving.versions import Version
+    from pipelines.serving.models.versions import Version
 
     version = Version(finished_export / "1")
     assert (finished_export / "1" / "assets.extra" / "tf_serving_warmup_requests").is_file()

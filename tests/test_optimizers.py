@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pipelines.optimizers import OPTIMIZERS, SCHEDULES
+from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 
 STEP = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": None, "average_decay": None}
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 
 from pipelines import report
-from pipelines.attention_maps import draw_attention
-from pipelines.run import Run
+from pipelines.runs.run import Run
+from pipelines.text.attention_maps import draw_attention
 
 
 def test_signs_that_the_usual_font_lacks_are_drawn_in_another(finished_run, tmp_path, monkeypatch):

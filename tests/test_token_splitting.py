@@ -6,8 +6,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.token_splitting import TokenSplitter
-from pipelines.tokenizers import SPECIAL
+from pipelines.text.token_splitting import TokenSplitter
+from pipelines.text.tokenizers import SPECIAL
 
 PIECES = [*SPECIAL, "a", "b", "c", "ab", "bc", "abc", "abca", "x"]
 SPECIAL_IDS = range(len(SPECIAL))

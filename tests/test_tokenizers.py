@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import UserError
-from pipelines.tokenizers import END, PAD, UNKNOWN, make_tokenizer
+from pipelines.text.tokenizers import END, PAD, UNKNOWN, make_tokenizer
 
 TEXTS = ["The cat sat.\n\n  The  dog ate 42 pies, didn't it?", "A caf\u00e9 \u4f60\u597d\u3002 the cat\tthe dog\n"] * 20
 LEVELS = ("byte", "character", "word", "subword")

@@ -15,7 +15,7 @@ from conftest import CONFIG, invoke, overrides, sets
 
 from pipelines.commands.train import train
 from pipelines.errors import UserError
-from pipelines.run import Run
+from pipelines.runs.run import Run
 
 ROOT = Path(__file__).parent.parent
 AVERAGED = ("optimizer.average_decay=0.9", "training.average_epochs=2", "models.mlp.batch_normalization=true")

@@ -2,7 +2,7 @@
 
 import json
 
-from pipelines.config import config_schema, load_config, shipped_config
+from pipelines.config.load import config_schema, load_config, shipped_config
 from pipelines.tasks import TASKS
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from pipelines.evaluation import measure
 from pipelines.fit import load_fitted, load_run_dataset
 from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
-from pipelines.run import Run
+from pipelines.runs.run import Run
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipelines.errors import UserError
-from pipelines.export import write_export
+from pipelines.export.write import write_export
 from pipelines.fit import load_fitted, load_run_dataset
 from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
-from pipelines.run import Run
+from pipelines.runs.run import Run
 
 
 def export(

@@ -11,9 +11,9 @@ import pandas as pd
 
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer, as_records
-from pipelines.export import Export
+from pipelines.export.write import Export
 from pipelines.fit import load_fitted
-from pipelines.run import Run
+from pipelines.runs.run import Run
 from pipelines.storage import as_json, write_text, write_whole
 from pipelines.tasks import load_task
 

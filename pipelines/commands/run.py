@@ -8,9 +8,9 @@ from typing import Any
 from pipelines.commands.train import train
 from pipelines.data.summary import Summary
 from pipelines.evaluation import as_records
-from pipelines.export import Export, write_export
+from pipelines.export.write import Export, write_export
 from pipelines.fit import load_run_dataset
-from pipelines.run import Run
+from pipelines.runs.run import Run
 
 SHOWN = 5
 

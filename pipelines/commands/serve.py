@@ -20,8 +20,8 @@ def serve(
         UserError: where a folder holds no version, a label or port cannot be used, or a package is missing.
     """
     try:
-        import pipelines.serving.app  # noqa: F401 - all that it needs is to be there before a port is taken
-        from pipelines.serving.catalogue import checked_folders
+        import pipelines.serving.http.app  # noqa: F401 - all that it needs is to be there before a port is taken
+        from pipelines.serving.models.catalogue import checked_folders
         from pipelines.serving.server import serve as serve_until_stopped
         from pipelines.serving.settings import Settings
     except ModuleNotFoundError as error:

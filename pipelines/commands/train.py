@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pipelines.config import Config, load_config
+from pipelines.config.load import Config, load_config
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
 from pipelines.fit import Fitted, fit, load_fitted
-from pipelines.run import Run
+from pipelines.runs.run import Run
 
 MAY_CHANGE = ("training.epochs", "training.patience")
 MAY = "training.epochs, to more, and training.patience"

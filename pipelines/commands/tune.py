@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.batches import holds_files
-from pipelines.config import Config, read_config
+from pipelines.config.load import Config, read_config
 from pipelines.data import Dataset
+from pipelines.data.batches import holds_files
 from pipelines.errors import UserError
 from pipelines.fit import load_run_dataset
 from pipelines.tuning.journal import SearchFolder

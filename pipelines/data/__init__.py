@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipelines.batches import holds_files
 from pipelines.build import build
+from pipelines.data.batches import holds_files
 from pipelines.data.splits import duplicates_across, split
 from pipelines.data.summary import (
     Summary,

@@ -19,7 +19,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from pipelines.errors import UserError
 from pipelines.serving.logs import configure_logs, log
 from pipelines.serving.settings import Settings
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 BACKLOG = 2048
 TOO_MANY_HEADERS = b"HTTP/1.1 431 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -150,7 +150,7 @@ def _app(settings: Settings) -> ASGIApp:
 
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
     configure_logs()
-    from pipelines.serving.app import create_app
+    from pipelines.serving.http.app import create_app
 
     return create_app(settings)
 

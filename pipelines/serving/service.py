@@ -8,16 +8,16 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pipelines.serving.batching import Batcher
-from pipelines.serving.catalogue import Catalogue
 from pipelines.serving.gauges import Gauges
-from pipelines.serving.images import looks_encoded, pixels
 from pipelines.serving.logs import log
+from pipelines.serving.models.batching import Batcher
+from pipelines.serving.models.catalogue import Catalogue
+from pipelines.serving.models.images import looks_encoded, pixels
+from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
+from pipelines.serving.models.streaming import START, STEP, Piece, check_streams, pieces
+from pipelines.serving.models.versions import Version
 from pipelines.serving.refusals import Kind, Refusal, invalid
 from pipelines.serving.settings import Settings
-from pipelines.serving.signatures import DEFAULT, Arrays, Signature
-from pipelines.serving.streaming import START, STEP, Piece, check_streams, pieces
-from pipelines.serving.versions import Version
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the server of trials' processes imports, so that none of them has to: TensorFlow, without its chatter."""
 
-from pipelines.startup import import_tensorflow
+from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 

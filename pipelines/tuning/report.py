@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipelines.config.tune_nodes import Range, TuneNode
 from pipelines.report import glyphs_missed, write_pictures
 from pipelines.storage import write_text, writing
-from pipelines.tune_nodes import Range, TuneNode
 from pipelines.tuning.journal import Trial
 from pipelines.tuning.search import Search
 

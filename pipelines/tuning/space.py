@@ -8,9 +8,9 @@ from typing import Any
 from keras_tuner import HyperParameters
 from ruamel.yaml.comments import CommentedMap
 
-from pipelines.config import Config, Unresolved, check
+from pipelines.config.load import Config, Unresolved, check
+from pipelines.config.tune_nodes import Range, TuneNode
 from pipelines.errors import UserError
-from pipelines.tune_nodes import Range, TuneNode
 
 FIXED = ("task", "tuning")
 

@@ -5,14 +5,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.config import Config, load_config
+from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, load_dataset
 from pipelines.errors import UserError
 from pipelines.fit import learn, prepare
-from pipelines.run import Run
-from pipelines.startup import share_gpus
+from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
+from pipelines.tensorflow_startup import share_gpus
 
 
 @dataclass(frozen=True)

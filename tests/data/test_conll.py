@@ -8,10 +8,10 @@ from archives import broken_archive
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.tag_schemes import detect_scheme, to_bio
-from pipelines.data.tagged_files import read_tagged
-from pipelines.data.tagged_headers import ColumnRules
-from pipelines.data.tagged_sentences import Sentence
+from pipelines.data.sentences.files import read_tagged
+from pipelines.data.sentences.headers import ColumnRules
+from pipelines.data.sentences.schemes import detect_scheme, to_bio
+from pipelines.data.sentences.sentence import Sentence
 from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.data.image_folders import image_folder
-from pipelines.data.images import decode_image, hdf5_images, undecodable
+from pipelines.data.images.folders import image_folder
+from pipelines.data.images.read import decode_image, hdf5_images, undecodable
 from pipelines.errors import UserError
 
 

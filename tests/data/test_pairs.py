@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from pipelines.data.pairs import Pair, Reading, filter_pairs, read_pairs
+from pipelines.data.pairs.read import Pair, Reading, filter_pairs, read_pairs
 from pipelines.errors import UserError
 
 TMX = """<?xml version="1.0" encoding="UTF-8"?><tmx version="1.4"><header/><body>

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pipelines.data import fingerprint, row_hashes
-from pipelines.data.cells import read_cells
-from pipelines.data.tables import TableRules, input_name, type_table
+from pipelines.data.tables.cells import read_cells
+from pipelines.data.tables.columns import TableRules, input_name, type_table
 from pipelines.errors import UserError
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from pipelines.data.tag_spelling import read_spelling
+from pipelines.data.sentences.spelling import read_spelling
 from pipelines.errors import UserError
 
 MEANT = {  # tags, each with how often -> what they are read as

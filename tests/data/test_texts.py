@@ -4,8 +4,8 @@ import gzip
 
 import pytest
 
-from pipelines.data.text_files import Reading, find_texts
-from pipelines.data.texts import STRETCH, cut_text, read_file, read_stretches
+from pipelines.data.texts.files import Reading, find_texts
+from pipelines.data.texts.read import STRETCH, cut_text, read_file, read_stretches
 from pipelines.errors import UserError
 
 TEXT = "Caf\u00e9 \u4f60\u597d and then some more words\n" * 40_000  # more than a block, with long characters

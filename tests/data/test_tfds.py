@@ -91,7 +91,7 @@ def test_unprepared_data_says_what_to_run_where(tmp_path, monkeypatch):
 
 
 def test_images_come_as_encoded_bytes(tmp_path):
-    from pipelines.data.images import decode_image
+    from pipelines.data.images.read import decode_image
     from pipelines.tasks.cat_classifier.sources import tfds as images
 
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 3), np.uint8)

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.data import load_dataset
-from pipelines.data.image_kinds import MOST_PIXELS
-from pipelines.data.images import decode_image, undecodable
+from pipelines.data.images.kinds import MOST_PIXELS
+from pipelines.data.images.read import decode_image, undecodable
 from pipelines.errors import UserError
 from pipelines.tasks.cat_classifier.sources import files
 from pipelines.tasks.cat_classifier.task import TASK

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.build import build
-from pipelines.config import load_config
+from pipelines.config.load import load_config
 from pipelines.tasks.translator.task import TASK
 
 CONFIG = Path(__file__).parents[2] / "configs" / "translator.yaml"

@@ -28,11 +28,11 @@ from pipelines.commands.train import train
 from pipelines.errors import UserError
 from pipelines.evaluation import Evaluator, NotFinite, measure, result_warnings
 from pipelines.report import glyphs_missed, write_pictures
-from pipelines.run import Run
-from pipelines.startup import share_gpus
+from pipelines.runs.run import Run
 from pipelines.storage import as_json, numbers, write_text, writing
 from pipelines.tasks import load_task
-from pipelines.training import Keeper
+from pipelines.tensorflow_startup import share_gpus
+from pipelines.training.train import Keeper
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import gpu_share
 
@@ -557,7 +557,7 @@ class MadeUp:
     """A pool whose trials end at once."""
 
     def apply_async(self, function, arguments):
-        from pipelines.config import load_config
+        from pipelines.config.load import load_config
         from pipelines.tuning.trials import Outcome
 
         score = load_config(arguments[0]).optimizer["learning_rate"]

@@ -13,7 +13,7 @@ from conftest import TRACED_ONCE, invoke, sets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.config import load_config, shipped_config
+from pipelines.config.load import load_config, shipped_config
 from pipelines.data import Source
 from pipelines.tasks.entity_tagger.sources import files
 from pipelines.tasks.entity_tagger.tokens import PATTERN

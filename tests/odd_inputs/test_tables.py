@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.data import load_dataset
-from pipelines.data.numbers import decimal_marks, read_numbers
+from pipelines.data.tables.numbers import decimal_marks, read_numbers
 from pipelines.errors import UserError
 from pipelines.tasks import load_task
 

@@ -245,8 +245,8 @@ importlib.metadata.version, importlib.metadata.distribution = blocked(version), 
     [
         ("import cli; cli.main(['--version'])", f"keras-task-pipelines, version {pipelines.__version__}"),
         (
-            "from pipelines.startup import import_tensorflow; import_tensorflow(False, keras=False)\n"
-            "from pathlib import Path; from pipelines.serving.app import create_app;"
+            "from pipelines.tensorflow_startup import import_tensorflow; import_tensorflow(False, keras=False)\n"
+            "from pathlib import Path; from pipelines.serving.http.app import create_app;"
             "from pipelines.serving.settings import Settings;"
             "create_app(Settings(folders=(Path(sys.argv[1]),), labels={})); print('made')",
             "made",

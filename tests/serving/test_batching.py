@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from serving import toys
 
-from pipelines.serving.batching import Batcher, run_together
+from pipelines.serving.models.batching import Batcher, run_together
+from pipelines.serving.models.versions import Version
 from pipelines.serving.refusals import Kind, Refusal
 from pipelines.serving.settings import Settings
-from pipelines.serving.versions import Version
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ def test_without_gradio_the_page_says_how_to_get_it(monkeypatch):
 
 def test_bars_of_white_space_have_names_to_see():
     pytest.importorskip("gradio")
-    from pipelines.serving.forms import bars
+    from pipelines.serving.http.forms import bars
 
     tokens = np.array([[b" ", b"\n", b"a b", b""]], dtype=object)
     answer = {"token": tokens, "probability": np.array([[0.5, 0.25, 0.125, 0.0]])}

@@ -48,8 +48,8 @@ def test_a_character_in_two_pieces_arrives_whole():
     from contextlib import ExitStack
     from types import SimpleNamespace
 
-    from pipelines.serving.streaming import Piece
-    from pipelines.serving.streaming import pieces as in_pieces
+    from pipelines.serving.models.streaming import Piece
+    from pipelines.serving.models.streaming import pieces as in_pieces
 
     outputs = [{"text": np.array([part], object), "finished": np.array([False])} for part in (b"a\xc3", b"\xa9")]
     step = SimpleNamespace(inputs={}, call=lambda state: outputs[1])

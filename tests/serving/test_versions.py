@@ -77,8 +77,8 @@ def test_recorded_requests_warm_a_version_up_and_one_that_fails_them_is_left_out
     import tensorflow as tf
     from tensorflow_serving.apis import prediction_log_pb2
 
+    from pipelines.serving.models.versions import Version
     from pipelines.serving.refusals import Refusal
-    from pipelines.serving.versions import Version
 
     folder = toys.write_adder(tmp_path / "adder", 1)
     assert Version(folder).warm_up() == 1, "one made up for its one signature"

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.batches import padded, tensors
-from pipelines.config import load_config, shipped_config
+from pipelines.config.load import load_config, shipped_config
 from pipelines.data import load_dataset
+from pipelines.data.batches import padded, tensors
 from pipelines.evaluation import Answerer
 from pipelines.fit import build_model
-from pipelines.starts import load_start
 from pipelines.task import Endpoint
 from pipelines.tasks import TASKS, load_task
+from pipelines.training.pretrained import load_start
 
 
 @pytest.fixture(scope="module", params=TASKS)

@@ -8,7 +8,7 @@ import pytest
 from conftest import CONFIG, invoke, overrides, sets
 
 from pipelines.commands import tune as tuning
-from pipelines.config import load_config, read_config
+from pipelines.config.load import load_config, read_config
 from pipelines.errors import UserError
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import Killed
@@ -41,8 +41,8 @@ class MadeUp:
         return Answer(self.outcome(config, folder, until_epoch))
 
     def outcome(self, config, folder, until_epoch):
-        from pipelines.checkpoints import Checkpoint
-        from pipelines.run import Run
+        from pipelines.runs.checkpoints import Checkpoint
+        from pipelines.runs.run import Run
 
         rate = config.optimizer["learning_rate"]
         score = abs(math.log10(rate) + 2.5) + 1 / (until_epoch or config.training["epochs"])

@@ -12,10 +12,10 @@ from pydantic import Field
 from pipelines.errors import UserError
 from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Units
 from pipelines.layers.basic import regularizer
-from pipelines.starts import StartedModel
 from pipelines.tasks.cat_classifier import layers
 from pipelines.tasks.cat_classifier.backbones import BACKBONES, load_backbone
 from pipelines.tasks.cat_classifier.preprocessing import Features
+from pipelines.training.pretrained import StartedModel
 
 Filters = Annotated[int, Field(ge=1)]
 KernelSize = Annotated[int, Field(ge=1, description="pixels a side that a filter sees")]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics
 from sklearn.calibration import CalibrationDisplay
 
-from pipelines.batches import raw_batches
+from pipelines.data.batches import raw_batches
 from pipelines.evaluation import decoded
 from pipelines.task import Preprocessor
 from pipelines.tasks.cat_classifier.explanations import feature_maps, first_layer, grad_cam

@@ -12,8 +12,8 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.batches import raw_batches
-from pipelines.data.images import decode_image
+from pipelines.data.batches import raw_batches
+from pipelines.data.images.read import decode_image
 from pipelines.errors import UserError, did_you_mean
 from pipelines.task import Preprocessor, Tensors
 from pipelines.tasks.cat_classifier.augmentation import Augmentation, augment

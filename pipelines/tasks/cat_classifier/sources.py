@@ -11,8 +11,8 @@ from pydantic import Field
 
 from pipelines.data import Source
 from pipelines.data.files import Root, Split, paths_by_split
-from pipelines.data.image_folders import image_folder
-from pipelines.data.images import hdf5_images, is_hdf5, undecodable
+from pipelines.data.images.folders import image_folder
+from pipelines.data.images.read import hdf5_images, is_hdf5, undecodable
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tasks.cat_classifier.drawings import drawn_pictures

@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.batches import holds_files
-from pipelines.data.image_folders import images_below, passed_over_warnings
-from pipelines.data.images import undecodable
+from pipelines.data.batches import holds_files
+from pipelines.data.images.folders import images_below, passed_over_warnings
+from pipelines.data.images.read import undecodable
 from pipelines.errors import DataWarning, UserError
 from pipelines.evaluation import decoded
 from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors

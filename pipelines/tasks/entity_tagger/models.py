@@ -15,7 +15,6 @@ from pipelines.layers.basic import IsToken, regularizer
 from pipelines.layers.chain import ConditionalRandomField
 from pipelines.layers.recurrent import recur
 from pipelines.layers.transformer import SinusoidalPositions, encoder_block
-from pipelines.starts import StartedModel
 from pipelines.tasks.entity_tagger.layers import (
     CharacterCNN,
     CharacterLSTM,
@@ -25,6 +24,7 @@ from pipelines.tasks.entity_tagger.layers import (
     WordDropout,
 )
 from pipelines.tasks.entity_tagger.preprocessing import Features
+from pipelines.training.pretrained import StartedModel
 
 WordWidth = Annotated[int, Field(ge=1, description="width of each word's embedding")]
 CRF = Annotated[

@@ -12,11 +12,11 @@ from pipelines.data import LISTED_SKIPS, Source
 from pipelines.data.embedded import find_package
 from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, names_by_split
-from pipelines.data.tag_schemes import Scheme, detect_scheme, to_bio
-from pipelines.data.tag_spelling import read_spelling
-from pipelines.data.tagged_files import list_files, read_tagged
-from pipelines.data.tagged_headers import Column, ColumnRules
-from pipelines.data.tagged_sentences import Sentence, TaggedFile, drop_blank_tokens, refuse_one_sentence
+from pipelines.data.sentences.files import list_files, read_tagged
+from pipelines.data.sentences.headers import Column, ColumnRules
+from pipelines.data.sentences.schemes import Scheme, detect_scheme, to_bio
+from pipelines.data.sentences.sentence import Sentence, TaggedFile, drop_blank_tokens, refuse_one_sentence
+from pipelines.data.sentences.spelling import read_spelling
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
 from pipelines.tasks.entity_tagger.sentences import made_sentences

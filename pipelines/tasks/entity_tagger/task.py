@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
 
-from pipelines.batches import padded
+from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.layers.chain import negative_log_likelihood
 from pipelines.metrics.entity_f1 import entities, entity_scores

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.data.cells import CellTable, read_cells
-from pipelines.data.dates import ISO, read_dates
-from pipelines.data.numbers import LARGEST
-from pipelines.data.tables import TableRules, input_name, type_table
+from pipelines.data.tables.cells import CellTable, read_cells
+from pipelines.data.tables.columns import TableRules, input_name, type_table
+from pipelines.data.tables.dates import ISO, read_dates
+from pipelines.data.tables.numbers import LARGEST
 from pipelines.errors import DataWarning, UserError, did_you_mean
 
 PLAIN = {"kind": "number", "decimal": ".", "prefix": "", "suffix": ""}

@@ -14,8 +14,8 @@ import tensorflow as tf
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
 
-from pipelines.batches import tensors
-from pipelines.data.tables import input_name
+from pipelines.data.batches import tensors
+from pipelines.data.tables.columns import input_name
 from pipelines.errors import UserError, did_you_mean
 from pipelines.task import Preprocessor, Tensors
 from pipelines.tasks.house_prices import dates

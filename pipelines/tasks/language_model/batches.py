@@ -7,7 +7,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.batches import Batches
+from pipelines.data.batches import Batches
 from pipelines.errors import UserError
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 

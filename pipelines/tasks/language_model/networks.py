@@ -8,9 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipelines.decoding import GenerativeModel, State
 from pipelines.layers.recurrent import CELLS
 from pipelines.tasks.language_model.ngram import Counts
+from pipelines.text.sampling import GenerativeModel, State
 
 SHARE_UNITS = 32  # of the layer that decides how far to trust counts
 

@@ -11,9 +11,9 @@ import numpy as np
 from keras import ops
 from pydantic import Field
 
-from pipelines.decoding import GenerativeModel, State
 from pipelines.tasks.language_model.kneser_ney import Level, Tree, count_tree, discount
 from pipelines.tasks.language_model.preprocessing import Features
+from pipelines.text.sampling import GenerativeModel, State
 
 Order = Annotated[int, Field(ge=1, le=10, description="tokens of the longest n-gram, the predicted one included")]
 

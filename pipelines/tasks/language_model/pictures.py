@@ -8,12 +8,12 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from pipelines.attention_maps import draw_attention
-from pipelines.decoding import GenerativeModel
 from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.networks import LanguageModel
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tasks.language_model.sources import TEXT
+from pipelines.text.attention_maps import draw_attention
+from pipelines.text.sampling import GenerativeModel
 
 ORDERS = {"byte": 6, "character": 6, "word": 3, "subword": 3, "token": 3}  # beyond these, more counts gain little
 COUNTED = 5_000_000  # tokens of train

@@ -19,7 +19,7 @@ from pipelines.data import row_hashes
 from pipelines.storage import write_whole
 from pipelines.task import Preprocessor, Tensors, spread
 from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
-from pipelines.tokenizers import END, Algorithm, Level, VocabularySize, make_tokenizer
+from pipelines.text.tokenizers import END, Algorithm, Level, VocabularySize, make_tokenizer
 
 LEARNT_FROM = 1 << 14  # stretches of text: a vocabulary hardly changes with more
 ENCODING = 2  # raised where a tokenizer with the same state gives other ids, so that no older file is read

@@ -10,10 +10,9 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from pipelines.batches import padded
+from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
-from pipelines.data.languages import parts_words
-from pipelines.decoding import MOST_BEAMS, MOST_TEMPERATURE, MOST_TOKENS, Choice, GenerativeModel, bounded, decoding
+from pipelines.data.pairs.languages import parts_words
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
 from pipelines.tasks.language_model import sources
 from pipelines.tasks.language_model.batches import random_windows
@@ -22,6 +21,15 @@ from pipelines.tasks.language_model.pictures import draw_pictures
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
 from pipelines.tasks.language_model.writing import Stream, make_choice, next_tokens, write
+from pipelines.text.sampling import (
+    MOST_BEAMS,
+    MOST_TEMPERATURE,
+    MOST_TOKENS,
+    Choice,
+    GenerativeModel,
+    bounded,
+    decoding,
+)
 
 MEASURED = 256  # stretches of a split, evenly spread: about a million characters
 COUNTED = 5_000_000  # tokens of train, evenly spread, whose shares are told

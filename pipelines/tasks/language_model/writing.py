@@ -8,11 +8,20 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.beams import beam_search
-from pipelines.decoding import AT_ONCE, Choice, Decoding, GenerativeModel, Reader, choose, continue_tokens, draw_all
 from pipelines.task import Tensors
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
-from pipelines.tokenizers import END, PAD, SPECIAL, UNKNOWN, Tokenizer
+from pipelines.text.beam_search import beam_search
+from pipelines.text.sampling import (
+    AT_ONCE,
+    Choice,
+    Decoding,
+    GenerativeModel,
+    Reader,
+    choose,
+    continue_tokens,
+    draw_all,
+)
+from pipelines.text.tokenizers import END, PAD, SPECIAL, UNKNOWN, Tokenizer
 
 STOP_WITHIN = 32  # last tokens among which a text to stop at is looked for
 

@@ -9,13 +9,13 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from sacrebleu.metrics import BLEU, CHRF
 
-from pipelines.attention_maps import draw_attention
-from pipelines.batches import padded
-from pipelines.data.languages import parts_words
+from pipelines.data.batches import padded
+from pipelines.data.pairs.languages import parts_words
 from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
 from pipelines.tasks.translator.scores import choose_tokens, signatures
 from pipelines.tasks.translator.searching import look
 from pipelines.tasks.translator.translation import Translator
+from pipelines.text.attention_maps import draw_attention
 
 BINS = (0, 3, 6, 10, 15, 20, 30, 50)  # words of the source, or characters without blanks, from this many on
 SHOWN = 50  # sentences of a page

@@ -12,10 +12,10 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.batches import padded
+from pipelines.data.batches import padded
 from pipelines.task import Preprocessor, Tensors
-from pipelines.token_splitting import TokenSplitter
-from pipelines.tokenizers import END, PAD, START, Algorithm, Level, Tokenizer, VocabularySize, make_tokenizer
+from pipelines.text.token_splitting import TokenSplitter
+from pipelines.text.tokenizers import END, PAD, START, Algorithm, Level, Tokenizer, VocabularySize, make_tokenizer
 
 SOURCE, TARGET = "source", "target"
 

@@ -6,11 +6,11 @@ Shapes: B sentences, S source tokens, T target tokens, n next target tokens, K b
 import keras
 from keras import ops
 
-from pipelines.decoding import State
 from pipelines.layers.basic import IsToken
 from pipelines.layers.recurrent import CELLS, recur
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.translation import Translator, make_embeddings
+from pipelines.text.sampling import State
 
 
 class Ends(keras.layers.Layer):

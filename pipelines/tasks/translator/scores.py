@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from sacrebleu.metrics import BLEU, CHRF
 
-from pipelines.data.languages import written_as
+from pipelines.data.pairs.languages import written_as
 from pipelines.tasks.translator.preprocessing import TARGET
 
 # sacrebleu cuts these languages by programs of their own: what it calls that, and what has to be installed for it.

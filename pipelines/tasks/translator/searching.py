@@ -5,11 +5,11 @@ Shapes: B sources, S source tokens, K beams, T target tokens, L layers with H he
 
 import tensorflow as tf
 
-from pipelines.beams import Found, beam_search
 from pipelines.task import Tensors
 from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
 from pipelines.tasks.translator.translation import Translator
-from pipelines.tokenizers import PAD, START
+from pipelines.text.beam_search import Found, beam_search
+from pipelines.text.tokenizers import PAD, START
 
 
 def search(model: Translator, preprocessor: PairPreprocessor, source: tf.Tensor, beams: tf.Tensor | int) -> Found:

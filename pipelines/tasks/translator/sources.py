@@ -11,8 +11,8 @@ from pydantic import Field
 from pipelines.data import Source
 from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, names_by_split
-from pipelines.data.languages import parts_words
-from pipelines.data.pairs import Column, Filters, Pair, Reading, filter_pairs, read_pairs
+from pipelines.data.pairs.languages import parts_words
+from pipelines.data.pairs.read import Column, Filters, Pair, Reading, filter_pairs, read_pairs
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError
 from pipelines.tasks.translator.phrases import make_phrases

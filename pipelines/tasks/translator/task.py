@@ -9,10 +9,8 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from pipelines.batches import make_token_batches, padded
-from pipelines.beams import Found, searching
+from pipelines.data.batches import make_token_batches, padded
 from pipelines.data.files import read_texts
-from pipelines.decoding import bounded
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
 from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
@@ -22,6 +20,8 @@ from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreproc
 from pipelines.tasks.translator.scores import score_translations, signatures
 from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator
+from pipelines.text.beam_search import Found, searching
+from pipelines.text.sampling import bounded
 
 MEASURED = 3072  # pairs of train and of validation, evenly spread
 

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipelines.decoding import State
 from pipelines.errors import UserError
 from pipelines.layers.basic import IsToken
 from pipelines.layers.transformer import LearnedPositions, SinusoidalPositions
 from pipelines.layers.translation import Embed, SourceBlock, TargetBlock
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.translation import Translator, make_embeddings
+from pipelines.text.sampling import State
 
 
 class TransformerTranslator(Translator):

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipelines.decoding import GenerativeModel
 from pipelines.tasks.translator.preprocessing import Features
+from pipelines.text.sampling import GenerativeModel
 
 
 class Translator(GenerativeModel):

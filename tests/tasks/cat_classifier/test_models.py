@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.starts import Thaw, load_start
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.preprocessing import Features
+from pipelines.training.pretrained import Thaw, load_start
 
 RESNET = {
     "depth": 20,

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.batches import tensors
+from pipelines.data.batches import tensors
 from pipelines.errors import UserError
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
 

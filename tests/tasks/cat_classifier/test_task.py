@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from pipelines.config import load_config
+from pipelines.config.load import load_config
 from pipelines.errors import UserError
 from pipelines.fit import load_fitted, load_run_dataset
-from pipelines.run import Run
+from pipelines.runs.run import Run
 from pipelines.tasks.cat_classifier.sources import embedded, files
 from pipelines.tasks.cat_classifier.task import TASK
 

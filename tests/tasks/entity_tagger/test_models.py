@@ -7,14 +7,14 @@ import pytest
 import tensorflow as tf
 from archives import broken_archive
 
-from pipelines.batches import padded, tensors
-from pipelines.config import load_config, shipped_config
+from pipelines.config.load import load_config, shipped_config
+from pipelines.data.batches import padded, tensors
 from pipelines.errors import UserError
-from pipelines.starts import StartedModel, load_start
 from pipelines.tasks.entity_tagger.layers import WordDropout
 from pipelines.tasks.entity_tagger.models import MODELS
 from pipelines.tasks.entity_tagger.preprocessing import UNKNOWN, SentencePreprocessor
 from pipelines.tasks.entity_tagger.task import TASK
+from pipelines.training.pretrained import StartedModel, load_start
 
 ROWS = pd.DataFrame(
     {

@@ -9,8 +9,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.batches import padded, tensors
-from pipelines.config import load_config, shipped_config
+from pipelines.config.load import load_config, shipped_config
+from pipelines.data.batches import padded, tensors
 from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
 from pipelines.tasks.entity_tagger.preprocessing import CASINGS, UNKNOWN, SentencePreprocessor

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from conftest import invoke, sets
 
-from pipelines.config import load_config
+from pipelines.config.load import load_config
 from pipelines.fit import load_fitted
-from pipelines.run import Run
+from pipelines.runs.run import Run
 from pipelines.tasks.entity_tagger.pictures import mistakes_page
 
 from .conftest import CONFIG, overrides, write_conll
@@ -61,7 +61,7 @@ print(texts["entity"].numpy()[0].tolist(), texts["start"].numpy()[0].tolist())
 
 
 def test_both_signatures_are_compared_with_the_run_and_warm_a_server_up(exported_tagger):
-    from pipelines.serving.versions import Version
+    from pipelines.serving.models.versions import Version
 
     parity = json.loads((exported_tagger / "1" / "parity.json").read_text())["formats"]["saved_model"]
     assert set(parity["signatures"]) == {"serving_default", "tokens"} and not parity["left_out"]
@@ -83,7 +83,7 @@ def test_an_entity_is_as_probable_as_all_sequences_with_it(finished_tagger):
 
     import numpy as np
 
-    from pipelines.batches import padded
+    from pipelines.data.batches import padded
     from pipelines.metrics.entity_f1 import Entity, entities
     from pipelines.tasks.entity_tagger.decoding import Decoded
 
@@ -129,7 +129,7 @@ def test_a_run_reads_sentences_of_a_file_and_shows_its_answers(conll, tmp_path, 
 
 
 def test_interrupted_training_ends_with_the_same_metrics(conll, finished_tagger, tmp_path, monkeypatch):
-    from pipelines.training import Keeper
+    from pipelines.training.train import Keeper
 
     original = Keeper.on_epoch_end
 

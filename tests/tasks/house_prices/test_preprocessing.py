@@ -7,7 +7,7 @@ import tensorflow as tf
 from conftest import houses
 from sklearn.preprocessing import QuantileTransformer
 
-from pipelines.batches import tensors
+from pipelines.data.batches import tensors
 from pipelines.errors import UserError
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 
@@ -187,7 +187,7 @@ def test_a_house_among_its_own_neighbours_would_be_told_its_price():
 def test_the_test_split_touches_nothing(csv):
     from conftest import CONFIG, overrides
 
-    from pipelines.config import load_config
+    from pipelines.config.load import load_config
     from pipelines.fit import load_run_dataset
 
     dataset = load_run_dataset(load_config(CONFIG, overrides(csv)))

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from pipelines.decoding import Choice, continue_tokens
-from pipelines.starts import load_start
 from pipelines.tasks.language_model.models import MODELS
 from pipelines.tasks.language_model.networks import Mixture
 from pipelines.tasks.language_model.preprocessing import Features
+from pipelines.text.sampling import Choice, continue_tokens
+from pipelines.training.pretrained import load_start
 
 
 def text():

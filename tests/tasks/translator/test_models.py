@@ -6,12 +6,12 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from pipelines.beams import beam_search
 from pipelines.errors import UserError
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.preprocessing import Features
-from pipelines.tokenizers import START
+from pipelines.text.beam_search import beam_search
+from pipelines.text.tokenizers import START
 
 FEATURES = Features(11, 11, True, 20)
 RECURRENT = {"cell": "gru", "width": 6, "units": 5, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.1}

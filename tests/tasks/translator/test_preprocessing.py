@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.batches import make_token_batches, padded, tensors
+from pipelines.data.batches import make_token_batches, padded, tensors
 from pipelines.tasks.translator.preprocessing import PairPreprocessor
-from pipelines.tokenizers import END, START, UNKNOWN
+from pipelines.text.tokenizers import END, START, UNKNOWN
 
 TRAIN = pd.DataFrame({"source": ["A cat  sat.", "Two cats 12"] * 9, "target": ["Un chat.", "Deux chats 12"] * 9})
 

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from conftest import TRACED_ONCE, invoke, sets
 
-from pipelines.attention_maps import write_attention
 from pipelines.tasks.translator.pictures import draw_bleu_by_length
 from pipelines.tasks.translator.scores import about_tokens
 from pipelines.tasks.translator.task import MEASURED, TASK
+from pipelines.text.attention_maps import write_attention
 
 CONFIG = Path(__file__).parents[3] / "configs" / "translator.yaml"
 WORDS = dict(

@@ -1,0 +1,267 @@
+"""Load a config, override it by dotted path, resolve its `tune` nodes, and check all of it before any work."""
+
+import io
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import pydantic
+from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from pipelines.build import FORBID_UNKNOWN, choice, settings
+from pipelines.config.faults import Places, faults_in_words
+from pipelines.config.tune_nodes import TuneNode, allow_tune_nodes, is_tune_node
+from pipelines.data.splits import split
+from pipelines.errors import UserError, did_you_mean
+from pipelines.task import Task
+from pipelines.tasks import TASKS, load_task
+from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
+from pipelines.training.train import train
+from pipelines.tuning.oracles import ORACLES
+
+
+class Config:
+    """A checked config: every section is an attribute, `document` is the YAML with its comments."""
+
+    def __init__(self, document: CommentedMap, checked: pydantic.BaseModel):
+        self.document = document
+        self.values = checked.model_dump(exclude_unset=True)
+        self.whole = checked.model_dump()  # with a default for all that is left out: what two configs are compared by
+        self.task: str = self.values["task"]
+        self.seed: int = self.values["seed"]
+        self.data: dict = self.values["data"]
+        self.split: dict = self.values["split"]
+        self.preprocessing: dict = self.values["preprocessing"]
+        self.batches: dict = self.values["batches"]
+        self.model: str = self.values["model"]
+        self.models: dict = self.values["models"]
+        self.loss: dict = self.values["loss"]
+        self.optimizer: dict = self.values["optimizer"]
+        self.schedule: dict = self.values["schedule"]
+        self.training: dict = self.values["training"]
+        self.decoding: dict | None = self.values.get("decoding")
+        self.tuning: dict | None = self.values.get("tuning")
+
+    def to_yaml(self) -> str:
+        """Write the config as it was resolved, with its comments."""
+        return _written(self.document)
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A config as it was written, overrides applied: some of its leaves may be `tune` nodes."""
+
+    document: CommentedMap
+    path: str
+    overridden: frozenset[str]  # dotted paths
+
+    @property
+    def places(self) -> Places:
+        """Say where each setting stands."""
+        return Places(self.document, self.path, self.overridden)
+
+    def to_yaml(self) -> str:
+        """Write the config with its `tune` nodes and its comments."""
+        return _written(self.document)
+
+    def tune_nodes(self) -> dict[str, TuneNode]:
+        """Give the `tune` nodes by dotted path.
+
+        Raises:
+            UserError: naming a node that is none.
+        """
+        return {".".join(path): node for path, node in _tune_nodes(self.document, self.places)}
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `dotted.path=value` overrides, resolve `tune` nodes and check the whole.
+
+    Raises:
+        UserError: naming the file, the line and the dotted path of every fault found.
+    """
+    return check(read_config(path, overrides))
+
+
+def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
+    """Read a YAML file and apply `dotted.path=value` overrides.
+
+    Raises:
+        UserError: where the file is no YAML or an override cannot be applied.
+    """
+    document = _read(path)
+    for override in overrides:
+        _override(document, override)
+    return Unresolved(document, str(path), frozenset(override.partition("=")[0] for override in overrides))
+
+
+def check(unresolved: Unresolved) -> Config:
+    """Put its default in place of each `tune` node, and check the whole.
+
+    Raises:
+        UserError: naming the file, the line and the dotted path of every fault found.
+    """
+    document, places = unresolved.document, unresolved.places
+    for path, node in list(_tune_nodes(document, places)):
+        section = document
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = node.default
+    name = document.get("task")
+    if not isinstance(name, str) or name not in TASKS:
+        problem = f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}"
+        raise UserError(places.of(["task"]), problem)
+    task = load_task(name)
+    _choose_metrics(document, task)
+    kind = config_type(name, task)
+    try:
+        checked = kind.model_validate(_plain(document))
+    except pydantic.ValidationError as error:
+        raise UserError("", *faults_in_words(error, kind, places)) from None
+    if getattr(checked.models, checked.model) is None:
+        problem = f"'{checked.model}' has no settings; add the section models.{checked.model}"
+        raise UserError(places.of(["model"]), problem)
+    return Config(document, checked)
+
+
+def _choose_metrics(document: CommentedMap, task: Task) -> None:
+    """Put the metric that suits the preprocessing in place of `auto`."""
+    preprocessing = document.get("preprocessing")
+    for section, key in (("training", "monitor"), ("tuning", "objective")):
+        values = document.get(section)
+        if task.main_metric and isinstance(values, dict) and values.get(key) == "auto":
+            values[key] = f"validation.{task.main_metric(_plain(preprocessing or {}))}"
+
+
+@cache
+def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
+    """Give the pydantic model of a task's whole config, made from the signatures that its sections call."""
+    rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in task.models.items()}
+    models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
+    auto = ("auto",) if task.main_metric is not None else ()
+    metric = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics), *auto)]
+    training = pydantic.create_model(
+        "training",
+        __base__=settings(train),
+        monitor=(Annotated[metric, Field(description="what early stopping and the best epoch go by")], ...),
+    )
+    objective = Annotated[metric, Field(description="what a search makes best, at each trial's best epoch")]
+    searches = tuple(
+        pydantic.create_model(oracle, __base__=settings(build, name=oracle), objective=(objective, ...))
+        for oracle, build in ORACLES.items()
+    )
+    tuning = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - made at run time
+    about_decoding = Field(description="how answers are generated where a client does not say")
+    decoding = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
+    return pydantic.create_model(
+        name,
+        __config__=FORBID_UNKNOWN,
+        task=(Literal[name], Field(description="which task this config is for")),
+        seed=(Annotated[int, Field(ge=0)], Field(description="seed of all that training draws at random")),
+        data=(choice(task.sources, "source"), Field(description="where raw examples come from")),
+        split=(settings(split), Field(description="which examples train, validate and test")),
+        preprocessing=(settings(task.preprocessor), Field(description="from raw examples to model inputs")),
+        batches=(settings(task.batches), Field(description="how examples reach the model")),
+        model=(Literal[tuple(task.models)], Field(description="which of `models` is trained")),
+        models=(models, Field(description="the task's ladder of architectures")),
+        loss=(choice(task.losses, "name"), Field(description="what training makes small")),
+        optimizer=(choice(OPTIMIZERS, "name"), Field(description="how the weights move")),
+        schedule=(choice(SCHEDULES, "name"), Field(description="how the learning rate moves")),
+        training=(training, Field(description="how long and how fast")),
+        **decoding,
+        tuning=(tuning, Field(default=None, description="how `tune` searches what is marked with `tune`")),
+    )
+
+
+def config_schema(name: str) -> dict[str, Any]:
+    """Give the JSON Schema of a task's config, in which every leaf may be a `tune` node."""
+    schema = config_type(name, load_task(name)).model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **allow_tune_nodes(schema)}
+
+
+def shipped_config(task: str) -> Path:
+    """Give the path of the config that comes with a task."""
+    beside_the_package = Path(__file__).parents[2] / "configs"
+    inside_the_package = Path(__file__).parents[1] / "configs"  # where the wheel puts them
+    folder = inside_the_package if inside_the_package.exists() else beside_the_package
+    return folder / f"{task}.yaml"
+
+
+def _yaml() -> YAML:
+    yaml = YAML()  # the round-trip loader: comments and line numbers survive, no tag constructs an object
+    yaml.width = 120
+    yaml.preserve_quotes = True
+    return yaml
+
+
+def _written(document: CommentedMap) -> str:
+    stream = io.StringIO()
+    _yaml().dump(document, stream)
+    return stream.getvalue()
+
+
+def _read(path: str | Path) -> CommentedMap:
+    try:
+        document = _yaml().load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(str(path), f"cannot read this config ({os.strerror(error.errno)})") from None
+    except UnicodeDecodeError:
+        raise UserError(str(path), "this config is not UTF-8 text") from None
+    except (YAMLError, ValueError) as error:  # the latter for a date that no calendar has
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(where, f"not valid YAML: {problem}") from None
+    if not isinstance(document, CommentedMap):
+        raise UserError(str(path), "a config is a mapping of sections; `config TASK` prints one to start from")
+    return document
+
+
+def _override(document: CommentedMap, override: str) -> None:
+    where = f"--set {override}"
+    dotted, equals, text = override.partition("=")
+    if not equals or not dotted:
+        raise UserError(where, "write it as dotted.path=value")
+    try:
+        value = _yaml().load(text)
+    except (YAMLError, ValueError):
+        raise UserError(where, "the value is not valid YAML") from None
+    *parents, leaf = dotted.split(".")
+    node = document
+    for parent in parents:
+        node = node.setdefault(parent, CommentedMap())
+        if not isinstance(node, CommentedMap):
+            raise UserError(where, f"'{parent}' is a value, not a section")
+    node[leaf] = value
+
+
+def _tune_nodes(
+    node: CommentedMap, places: Places, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], TuneNode]]:
+    for key, value in node.items():
+        here = (*path, str(key))
+        if is_tune_node(value):
+            try:
+                yield here, TuneNode.model_validate(_plain(value))
+            except pydantic.ValidationError as error:
+                reason = error.errors()[-1]["msg"].removeprefix("Value error, ")
+                raise UserError(places.of(list(here)), f"tune node: {reason}") from None
+        elif isinstance(value, CommentedMap):
+            yield from _tune_nodes(value, places, here)
+
+
+def _plain(node: Any) -> Any:
+    """Turn ruamel's commented nodes into the plain values that pydantic's strict mode knows."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node

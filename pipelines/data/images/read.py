@@ -1,0 +1,154 @@
+"""Encoded images: their pixels, which of them cannot be decoded, and arrays of HDF5 files as such."""
+
+import warnings
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from pipelines.data.images.kinds import content_fault, header_fault
+from pipelines.errors import UserError
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Decode one JPEG, PNG, GIF (its first frame), BMP or WebP, of any kind of colour, in graph.
+
+    Returns RGB, uint8 (H, W, 3); transparent pixels show white behind them.
+
+    Raises:
+        tf.errors.InvalidArgumentError: where the bytes are no such image.
+    """
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.decode_jpeg(encoded, channels=3), lambda: _decode(encoded))
+
+
+def is_hdf5(path: Path) -> bool:
+    """Say whether a file is an HDF5 file, by the ending of its name or its first bytes."""
+    return path.suffix in (".h5", ".hdf5") or (path.is_file() and h5py.is_hdf5(path))
+
+
+def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
+    """Read `<split>_set_x` (N, H, W, 3) uint8, `<split>_set_y` (N,) and `list_classes` of HDF5 files, a split a file.
+
+    Images become PNG bytes. The names of the classes may stand in any one of the files.
+
+    Raises:
+        UserError: where a file cannot be read, lacks a key or holds something else under it.
+    """
+    arrays = {split: _read_hdf5(path) for split, path in paths.items()}
+    classes = next((classes for _, _, classes in arrays.values() if classes is not None), None)
+    tables = {}
+    for split, (images, labels, _) in arrays.items():
+        names = classes or [str(number) for number in range(int(labels.max()) + 1)]
+        if not (labels.min() >= 0 and labels.max() < len(names)):
+            raise UserError(str(paths[split]), f"labels run to {labels.max()}, but list_classes names {len(names)}")
+        encoded = [tf.io.encode_png(image).numpy() for image in images]
+        tables[split] = pd.DataFrame({"image": encoded, "label": [names[int(label)] for label in labels]})
+    return tables
+
+
+def undecodable(images: Iterable[Path | bytes]) -> dict[int, str]:
+    """Find the images that cannot be read or decoded: place in the sequence -> reason. All cores take part."""
+    images = list(images)
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():  # not in the threads: what is caught is of them all
+        warnings.simplefilter("ignore")  # of Pillow, of its own, lower limit of pixels
+        faults = {number: fault for number, fault in enumerate(pool.map(_before_decoding, images)) if fault}
+    sound = [number for number in range(len(images)) if number not in faults]
+    if not sound:
+        return faults
+    from_files = isinstance(images[0], Path)
+    given = tf.constant([str(images[number]) if from_files else images[number] for number in sound], tf.string)
+
+    def number_and_size(number: tf.Tensor, image: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return number, tf.size(decode_image(tf.io.read_file(image) if from_files else image))
+
+    decoded = tf.data.Dataset.from_tensor_slices((tf.constant(sound), given))
+    decoded = decoded.map(number_and_size, num_parallel_calls=tf.data.AUTOTUNE).ignore_errors().batch(1024)
+    good = {int(number) for numbers, _ in decoded.as_numpy_iterator() for number in numbers}
+    faults |= {number: content_fault(_content(images[number])) for number in sound if number not in good}
+    return dict(sorted(faults.items()))
+
+
+def _before_decoding(image: Path | bytes) -> str | None:
+    """Say why an image is not to be decoded, by its name and its first bytes."""
+    try:
+        if isinstance(image, Path):
+            str(image).encode()
+        return header_fault(image)
+    except UnicodeEncodeError:
+        return "its name is no UTF-8 text; rename it"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+
+
+def _content(image: Path | bytes) -> bytes:
+    return image.read_bytes() if isinstance(image, Path) else image
+
+
+def _decode(encoded: tf.Tensor) -> tf.Tensor:
+    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 34), tf.uint8, fixed_length=34)
+    image = tf.io.decode_image(tf.where(_may_be_decoded(encoded, head), encoded, "no image"), expand_animations=False)
+    image.set_shape([None, None, None])
+    is_bmp = tf.strings.substr(encoded, 0, 2) == b"BM"
+    image = tf.cond(is_bmp & (tf.shape(image)[2] == 1), lambda: _coloured(image, encoded, head), lambda: image)
+    channels = tf.shape(image)[2]  # 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
+    has_fourth = channels % 2 == 0
+    colour = tf.cast(image[:, :, : channels - tf.cast(has_fourth, tf.int32)], tf.float32)
+    has_alpha = has_fourth & ~(is_bmp & (head[30] == 0))  # a plain BMP leaves the fourth channel unused
+    opacity = tf.where(has_alpha, tf.cast(image[:, :, -1:], tf.float32) / 255, 1.0)
+    shown = tf.round(colour * opacity + 255 * (1 - opacity))
+    return tf.cast(tf.broadcast_to(shown, tf.concat([tf.shape(image)[:2], [3]], 0)), tf.uint8)
+
+
+def _may_be_decoded(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """Say whether bytes are of a format that we count the pixels of, and no animated WebP: one corrupts memory.
+
+    TensorFlow 2.21 then writes beyond the first frame, and dies.
+    """
+    starts = tf.constant([b"\x89P", b"GI", b"BM", b"RI"])
+    known = tf.reduce_any(tf.strings.substr(encoded, 0, 2) == starts)
+    animated = tf.reduce_all(head[8:16] == list(b"WEBPVP8X")) & (head[20] & 2 != 0)
+    return known & ~animated
+
+
+def _coloured(indices: tf.Tensor, encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """Look up the colours of a BMP of 256 colours, which TensorFlow takes for grey: (H, W, 1) to (H, W, 3)."""
+    start = 14 + tf.reduce_sum(tf.cast(head[14:18], tf.int32) * [1, 1 << 8, 1 << 16, 1 << 24])
+    palette = tf.io.decode_raw(tf.strings.substr(encoded, start, 1024), tf.uint8, fixed_length=1024)
+    return tf.gather(tf.reshape(palette, [256, 4])[:, 2::-1], tf.cast(indices[:, :, 0], tf.int32))
+
+
+def _read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
+    try:
+        with h5py.File(path, "r") as file:
+            images, labels = (_array(file, path, ending) for ending in ("_set_x", "_set_y"))
+            names = _array(file, path, "list_classes") if "list_classes" in file else None
+    except OSError:
+        raise UserError(str(path), "cannot be read as an HDF5 file") from None
+    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != "uint8":
+        raise UserError(str(path), f"images are {images.dtype} {images.shape}; they should be uint8 (N, H, W, 3)")
+    if len(images) != labels.size or not len(images):
+        raise UserError(str(path), f"{len(images)} images, {labels.size} labels; each image needs one label")
+    if labels.dtype.kind not in "iufb" or (labels != labels.astype("int64")).any():
+        raise UserError(str(path), f"labels are {labels.dtype}; they should be whole numbers, places in list_classes")
+    return images, labels.reshape(-1).astype("int64"), None if names is None else _class_names(names, path)
+
+
+def _class_names(names: np.ndarray, path: Path) -> list[str]:
+    try:
+        return [name.decode() if isinstance(name, bytes) else str(name) for name in names.reshape(-1)]
+    except UnicodeDecodeError:
+        raise UserError(str(path), "list_classes holds a name that is no UTF-8 text") from None
+
+
+def _array(file: h5py.File, path: Path, ending: str) -> np.ndarray:
+    names = [name for name in file if name.endswith(ending)]
+    if len(names) != 1:
+        raise UserError(str(path), f"should have one key that ends in {ending}; it has {', '.join(file) or 'none'}")
+    found = file[names[0]]
+    if not isinstance(found, h5py.Dataset):
+        raise UserError(str(path), f"'{names[0]}' is a group; it should be an array")
+    return np.asarray(found[()])

@@ -1,0 +1,82 @@
+"""What is odd about pairs of texts that can be read all the same: mark-up, damage, the wrong language, no relation."""
+
+import html
+import re
+from collections.abc import Sequence
+from itertools import islice
+
+import numpy as np
+
+from pipelines.data.pairs.languages import expected_scripts, scripts, swapped
+
+ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
+TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>")
+MISREAD = re.compile(
+    "[\u00c2-\u00c5\u00d0\u00d1\u00e2\u00e3][\u0080-\u00bf\u20ac\u201a-\u2122]"
+)  # UTF-8 read as cp1252
+FEW = 1 / 1000  # of pairs: tags and damage that are rarer are not worth a word
+SAME = 1 / 5  # of pairs: both sides may say the same in names and numbers, but seldom so often
+TOLD_FROM = 100  # pairs, from which on lengths tell whether lines are aligned
+RELATED = 0.1  # correlation of both sides' lengths; that of aligned texts is mostly above 0.7
+VARIED = 0.2  # of their mean: lengths that vary less tell nothing
+
+
+def unescape(text: str) -> str:
+    """Turn HTML's names of characters into these, also where they were named twice (`&amp;quot;`)."""
+    for _ in range(2):
+        text = ENTITY.sub(lambda found: html.unescape(found[0]), text)
+    return text
+
+
+def pair_warnings(sides: tuple[Sequence[str], Sequence[str]], languages: tuple[str, str], place: str) -> list[str]:
+    """Say what is odd about sources and targets that stand at a place: one line each."""
+    count = len(sides[0])
+    if not count:
+        return []
+    pairs = list(zip(*sides, strict=True))
+    found = [
+        (sum(a == b for a, b in pairs), SAME, "have the same text on both sides: were they translated?"),
+        (_share(pairs, TAG), FEW, "hold tags such as <b>, which are learnt as text"),
+        (sum("\ufffd" in a or "\ufffd" in b for a, b in pairs), 0, "hold U+FFFD, where a character was lost earlier"),
+        (_share(pairs, MISREAD), FEW, "look like UTF-8 that was read as cp1252 (such as 'Ã©'): mend the file first"),
+    ]
+    warnings = [
+        f"{place}: {number:,} of {count:,} pairs {what}" for number, least, what in found if number > least * count
+    ]
+    return warnings + _wrong_language(sides, languages, place) + _unrelated(sides, place)
+
+
+def _share(pairs: Sequence[tuple[str, str]], pattern: re.Pattern) -> int:
+    return sum(bool(pattern.search(a) or pattern.search(b)) for a, b in pairs)
+
+
+def _wrong_language(sides: tuple[Sequence[str], Sequence[str]], languages: tuple[str, str], place: str) -> list[str]:
+    written = [scripts(islice(texts, None)) for texts in sides]
+    expected = [expected_scripts(language) for language in languages]
+
+    def fits(shares: dict[str, float], wanted: set[str]) -> bool:
+        return not shares or not wanted or sum(shares.get(name, 0) for name in wanted) >= 0.5
+
+    if fits(written[0], expected[0]) and fits(written[1], expected[1]) and not swapped(sides, languages):
+        return []
+    if fits(written[0], expected[1]) and fits(written[1], expected[0]):
+        return [f"{place}: by their words, '{languages[0]}' and '{languages[1]}' stand the other way round"]
+    return [
+        f"{place}: {side} texts are mostly {next(iter(shares))} letters, but '{language}' is written in"
+        f" {' or '.join(sorted(wanted))}: is it the right column?"
+        for side, shares, wanted, language in zip(("source", "target"), written, expected, languages, strict=True)
+        if not fits(shares, wanted)
+    ]
+
+
+def _unrelated(sides: tuple[Sequence[str], Sequence[str]], place: str) -> list[str]:
+    lengths = np.array([[len(text) for text in texts] for texts in sides], float)
+    if lengths.shape[1] < TOLD_FROM or (lengths.std(axis=1) < VARIED * lengths.mean(axis=1)).any():
+        return []
+    related = np.corrcoef(lengths)[0, 1]
+    if related >= RELATED:
+        return []
+    return [
+        f"{place}: long sources have no longer targets than short ones (correlation of lengths {related:.2f}):"
+        " do the lines correspond?"
+    ]

@@ -1,0 +1,211 @@
+"""Which two columns of a table are a pair of texts, and whether its first row names them."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from pipelines.data.pairs.languages import names
+from pipelines.data.records import Table
+from pipelines.errors import UserError, did_you_mean
+
+TEXTS, IDS = "texts", "numbers or ids"
+ID, ADDRESS = re.compile(r"(?=.*\d)[!-~]{1,64}"), re.compile(r"https?://\S+")
+LOOKED_AT = 1000  # rows that tell what a column holds
+SOURCES = (
+    "source",
+    "src",
+    "original",
+    "input",
+    "from",
+)  # how a column of the one side may be called, whatever language
+TARGETS = ("target", "tgt", "trg", "translation", "output", "to", "reference", "ref")
+OF_NO_TEXT = {
+    "id",
+    "ids",
+    "lang",
+    "language",
+    "code",
+    "score",
+    "url",
+    "index",
+    "number",
+    "tokens",
+    "length",
+    "license",
+    "unnamed",
+}
+WITH_TEXT = {
+    "text",
+    "texts",
+    "sentence",
+    "sentences",
+    "segment",
+    "phrase",
+    "string",
+    "line",
+    "raw",
+    "col",
+    "column",
+    "word",
+    "words",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where a pair stands in each row, from 0, and what a person should know of that choice."""
+
+    source: int
+    target: int
+    header: bool  # the first row is no pair, but names
+    odd: list[str]
+
+
+def choose_columns(
+    table: Table, path: Path, languages: tuple[str, str], wanted: tuple[int | str | None, int | str | None]
+) -> Columns:
+    """Take the columns that are asked for, those that are called after the languages, or the first two with texts.
+
+    Raises:
+        UserError: where a column that is asked for is not there, or only one holds texts.
+    """
+    rows = [cells for _, cells in islice(table.rows, LOOKED_AT) if any(cells)]
+    width = _usual_width(rows)
+    known = table.names or [cell.strip() for cell in (rows[0] if rows else [])]
+    header = not table.names and (_is_header(known, languages, rows[1:]) or any(name in known for name in wanted))
+    odd = [f"{path}: the first line names the columns ({', '.join(known)}) and is no pair"] if header else []
+    kinds = [_kind([row[at].strip() for row in rows[header:] if at < len(row)]) for at in range(width)]
+    named = _by_name(known, languages) if header or table.names else None
+    if wanted != (None, None):
+        keys = ("source_column", "target_column")
+        found = [_asked(column, known, width, path, key) for key, column in zip(keys, wanted, strict=True)]
+        if found[0] == found[1]:
+            raise UserError("data.target_column", f"is the source's: column {found[0]} of {path}")
+    elif named:
+        found = list(named)
+        if found[0] > found[1]:
+            odd.append(f"{path}: by its name, column {found[0]} (from 0) is the source, {found[1]} the target")
+    else:
+        found = _first_texts(table, path, kinds)
+        odd += _said_of_choice(found, kinds, path, known if header or table.names else [])
+    odd += [] if header or table.names else _said_of_likely_header(rows, path)
+    odd += [
+        f"{path}: column {at} (from 0) holds {kinds[at]}, and is taken for a text" for at in found if kinds[at] != TEXTS
+    ]
+    return Columns(*found, header, odd)
+
+
+def _first_texts(table: Table, path: Path, kinds: Sequence[str]) -> list[int]:
+    """Take the only two columns, or the first two that hold texts."""
+    if table.names is not None and len(kinds) < 2:
+        raise UserError(str(path), f"names fewer than two texts: {', '.join(table.names) or 'none'}")
+    if len(kinds) < 2:
+        problem = "has no tab between two columns, source and target; two files of lines are given as [a.en, a.fr]"
+        raise UserError(str(path), problem)
+    texts = [at for at, kind in enumerate(kinds) if kind == TEXTS]
+    if len(kinds) > 2 and (table.names or len(texts) < 2):
+        columns = ", ".join(table.names or (f"{at}: {kind}" for at, kind in enumerate(kinds)))
+        problem = f"which columns are the pair? Set data.source_column and data.target_column, of {columns}"
+        raise UserError(str(path), problem)
+    return texts[:2] if len(kinds) > 2 else [0, 1]
+
+
+def _said_of_choice(found: Sequence[int], kinds: Sequence[str], path: Path, known: Sequence[str]) -> list[str]:
+    if len(kinds) > 2:
+        rest = ", ".join(f"{at} ({kind})" for at, kind in enumerate(kinds) if at not in found)
+        return [
+            f"{path}: columns {found[0]} and {found[1]} (from 0) are the pair, not {rest}; data.source_column and"
+            " data.target_column say otherwise"
+        ]
+    return [f"{path}: '{known[0]}' is taken for the source, '{known[1]}' for the target"] if known else []
+
+
+def _said_of_likely_header(rows: Sequence[Sequence[str]], path: Path) -> list[str]:
+    """Say where a first row of single words stands above rows of sentences."""
+    first, *later = rows
+    sentences = sum(all(" " in cell.strip() for cell in row) for row in later)
+    if (
+        not all(re.fullmatch(r"[^\W\d]\w*", cell.strip()) for cell in first)
+        or sentences < 0.95 * len(later)
+        or not later
+    ):
+        return []
+    names = ", ".join(cell.strip() for cell in first)
+    return [
+        f"{path}: the first line ({names}) is taken for a pair; if it names columns, set data.source_column to a name"
+    ]
+
+
+def _usual_width(rows: Sequence[Sequence[str]]) -> int:
+    widths = [len(row) for row in rows]
+    return max(set(widths), key=lambda width: (widths.count(width), width), default=0)
+
+
+def _asked(column: int | str | None, known: Sequence[str], width: int, path: Path, key: str) -> int:
+    if column is None:
+        raise UserError(f"data.{key}", "is needed where the other column is given")
+    if isinstance(column, str):
+        if column not in known:
+            raise UserError(f"data.{key}", f"{path} has no column '{column}'{did_you_mean(column, list(known))}")
+        return known.index(column)
+    if not -width <= column < width:
+        raise UserError(f"data.{key}", f"{path} has {width} columns, 0 to {width - 1}, and none is {column}")
+    return column % width
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[^\W\d_]+", name.lower())
+
+
+def _by_name(known: Sequence[str], languages: tuple[str, str]) -> tuple[int, int] | None:
+    """Find the columns that are called after their languages, or else source and target."""
+    sides = []
+    for language, usual in zip(languages, (SOURCES, TARGETS), strict=True):
+        own = [at for at, name in enumerate(known) if _means(name, names(language))]
+        generic = [at for at, name in enumerate(known) if _means(name, usual)]
+        fewest = sorted(own or generic, key=lambda at: len(_words(known[at])))
+        sides.append(fewest[0] if fewest else None)
+    if sides[0] == sides[1]:
+        return None
+    if None in sides:  # one side is named, and there is one more column of texts
+        more = [at for at, name in enumerate(known) if at not in sides and set(_words(name)) & WITH_TEXT]
+        if len(more) != 1:
+            return None
+        sides[sides.index(None)] = more[0]
+    return sides[0], sides[1]
+
+
+def _means(name: str, wanted: Sequence[str] | frozenset[str]) -> bool:
+    words = _words(name)
+    return not set(words) & OF_NO_TEXT and (name.strip().lower() in wanted or bool(set(words) & set(wanted)))
+
+
+def _is_header(cells: Sequence[str], languages: tuple[str, str], later: Sequence[Sequence[str]]) -> bool:
+    """Say whether a first row names columns: by its words, or where it has no number above numbers."""
+    filled = [(at, cell) for at, cell in enumerate(cells) if cell]
+    if len({cell for _, cell in filled}) < max(2, len(filled)):
+        return False
+    if len(later) > 2 and any(
+        _kind([row[at].strip() for row in later if at < len(row)]) == IDS and not ID.fullmatch(c) for at, c in filled
+    ):
+        return True
+    if [cell for _, cell in filled] == [str(at) for at in range(len(filled))]:  # as pandas numbers columns
+        return True
+    known = {*SOURCES, *TARGETS, *OF_NO_TEXT, *WITH_TEXT}
+    known |= {word for language in languages for name in names(language) for word in [name, *_words(name)]}
+    return all(cell.lower() in known or (_words(cell) and set(_words(cell)) <= known) for _, cell in filled)
+
+
+def _kind(cells: Sequence[str]) -> str:
+    filled = [cell for cell in cells if cell]
+    if not filled:
+        return "nothing"
+    if all(ADDRESS.fullmatch(cell) for cell in filled):
+        return "addresses"
+    if all(ID.fullmatch(cell) for cell in filled):
+        return IDS
+    if len(filled) > 2 and len(set(filled)) == 1:
+        return f"always '{filled[0][:20]}'"
+    return TEXTS

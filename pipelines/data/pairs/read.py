@@ -1,0 +1,216 @@
+"""Pairs of texts that say the same in two languages: where they are read from, and what is no good pair.
+
+TensorFlow Datasets' `TranslateFolder` is not used: it wants files named `en.train.txt`, uncompressed, and where they
+do not correspond it names no line.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from pipelines.data.encodings import read_text
+from pipelines.data.files import unpacked_suffix
+from pipelines.data.pairs.checks import pair_warnings, unescape
+from pipelines.data.pairs.columns import choose_columns
+from pipelines.data.pairs.languages import codes, same_language
+from pipelines.data.pairs.tmx import read_tmx
+from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated, text_of
+from pipelines.errors import UserError
+
+LANGUAGE = "{language}"  # what stands in a path for the name of either language
+TABLES = {
+    ".tsv": read_tab_separated,
+    ".tab": read_tab_separated,
+    ".csv": read_delimited,
+    ".jsonl": read_json,
+    ".ndjson": read_json,
+    ".json": read_json,
+}
+MARKUP = ("<?xml", "<!doctype", "<html", "<srcset", "<refset", "<tstset", "<xliff", "<mteval")
+Column = Annotated[
+    int | str | None,
+    Field(description="column of a table, by name or counted from 0 (-1 is the last), or key of a JSON object"),
+]
+
+
+class Pair(NamedTuple):
+    """A text and its translation."""
+
+    source: str
+    target: str
+    place: str  # file and line, or number
+
+
+class Filters(TypedDict):
+    """Which pairs train, or a file of all, goes without, besides those of which a side is empty."""
+
+    most_characters: Annotated[int, Field(ge=1, description="pairs with a longer side are left out of train")]
+    most_ratio: Annotated[
+        float,
+        Field(
+            ge=1,
+            description="so are pairs of which one side is this many times as long as the other, a dozen characters"
+            " aside: they are badly aligned",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files of pairs are read."""
+
+    source: str  # language
+    target: str
+    encoding: str = "utf-8"
+    source_column: int | str | None = None
+    target_column: int | str | None = None
+    unescape: bool = True
+
+
+@dataclass
+class Read:
+    """Pairs, and what was odd about them."""
+
+    pairs: list[Pair]
+    odd: list[str] = field(default_factory=list)
+
+
+SHORT = 12  # characters that are added to both sides before they are compared: "no" may well be a whole sentence
+
+
+def filter_pairs(
+    pairs: Iterable[Pair], *, most_characters: int, most_ratio: float
+) -> tuple[list[Pair], list[dict[str, str]], dict[str, int]]:
+    """Part good pairs from others: the former, the place of each of the latter with the reason, and counts of these."""
+    kept, skipped, counts = [], [], Counter()
+    for pair in pairs:
+        reason = _fault(pair, most_characters, most_ratio)
+        if reason is None:
+            kept.append(pair)
+        else:
+            skipped.append({"place": pair.place, "reason": reason})
+            counts[reason] += 1
+    return kept, skipped, dict(counts)
+
+
+def _fault(pair: Pair, most_characters: int, most_ratio: float) -> str | None:
+    lengths = sorted((len(pair.source), len(pair.target)))
+    if lengths[0] == 0:
+        return "a side is empty"
+    if lengths[1] > most_characters:
+        return f"a side is longer than {most_characters} characters"
+    if lengths[1] + SHORT > most_ratio * (lengths[0] + SHORT):
+        return f"one side is over {most_ratio:g} times as long as the other"
+    return None
+
+
+def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
+    """Read files below a folder: `{language}` in a name stands for two, as do two names of which none is a table.
+
+    Raises:
+        UserError: naming a file that cannot be read, or is not what its name says.
+    """
+    files = [root / name for name in names]
+    if len(files) == 2 and not any(
+        LANGUAGE in name or unpacked_suffix(Path(name)) in {*TABLES, ".tmx"} for name in names
+    ):
+        parts = [_read_lines(*_in_order(files, how), how)]
+    else:
+        parts = [_read_one(file, how) for file in files]
+    read = Read([pair for part in parts for pair in part.pairs], [odd for part in parts for odd in part.odd])
+    place = names[0] if len(names) == 1 else f"{names[0]} ..."
+    if how.unescape:
+        read = _unescaped(read, place)
+    whole = [pair for pair in read.pairs if pair.source and pair.target]
+    sides = [pair.source for pair in whole], [pair.target for pair in whole]
+    return Read(read.pairs, read.odd + pair_warnings(sides, (how.source, how.target), place))
+
+
+def _read_one(path: Path, how: Reading) -> Read:
+    if LANGUAGE in str(path):
+        return _read_lines(*(_of_language(path, name) for name in (how.source, how.target)), how)
+    kind = unpacked_suffix(path)
+    if kind == ".tmx":
+        return Read([Pair(*unit) for unit in read_tmx(path, how.source, how.target)])
+    text, odd = read_text(path, how.encoding)
+    if kind not in TABLES:
+        _check_markup(text, path)
+        kind = ".jsonl" if looks_like_json(text) else ".tsv" if "\t" in text.lstrip().partition("\n")[0] else kind
+    if kind not in TABLES:
+        named = ", ".join([*TABLES, ".tmx"])
+        problem = f"is none of {named} nor a text with tabs; name two files of lines, as [a.en, a.fr] or a.{LANGUAGE}"
+        raise UserError(str(path), problem)
+    table = TABLES[kind](text, path)
+    columns = choose_columns(table, path, (how.source, how.target), (how.source_column, how.target_column))
+    return Read(list(_pairs(table, columns.source, columns.target, columns.header)), [*odd, *columns.odd])
+
+
+def _pairs(table: Table, source: int, target: int, header: bool) -> Iterator[Pair]:
+    for place, cells in table.rows:
+        if header and any(cells):
+            header = False
+            continue
+        if not any(cells):
+            cells = [""] * (max(source, target) + 1)
+        if len(cells) <= max(source, target):
+            raise UserError(place, "has no tab between two columns, source and target")
+        yield Pair(*(_one_line(text_of(cells[at], place)) for at in (source, target)), place)
+
+
+def _one_line(cell: str) -> str:
+    return " ".join(cell.split("\n")).strip()
+
+
+def _read_lines(source: Path, target: Path, how: Reading) -> Read:
+    texts, odd = zip(*(read_text(path, how.encoding) for path in (source, target)), strict=True)
+    for path, text in zip((source, target), texts, strict=True):
+        _check_markup(text, path)
+        if text.count("\t") > text.count("\n") / 2:
+            raise UserError(str(path), "has tabs in most lines, so each is no text; call it .tsv if it holds pairs")
+    sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
+    longer, shorter = sorted(sides, key=len, reverse=True)
+    while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end are none
+        longer.pop()
+    if len(sides[0]) != len(sides[1]):
+        problem = f"holds {len(sides[1])} lines, but {source.name} {len(sides[0])}; line by line they should correspond"
+        raise UserError(str(target), problem)
+    pairs = [Pair(*texts, f"{source}:{number}") for number, texts in enumerate(zip(*sides, strict=True), 1)]
+    return Read(pairs, [each for part in odd for each in part])
+
+
+def _check_markup(text: str, path: Path) -> None:
+    if text.lstrip()[:20].lower().startswith(MARKUP):
+        raise UserError(str(path), "is XML or HTML; take the texts out first, one on each line")
+
+
+def _of_language(path: Path, language: str) -> Path:
+    """Find the file of a language, whichever of its codes is in the name."""
+    named = [Path(str(path).replace(LANGUAGE, code)) for code in codes(language)]
+    return next((each for each in named if each.is_file()), named[0])
+
+
+def _in_order(files: Sequence[Path], how: Reading) -> Sequence[Path]:
+    """Refuse two files that are named after their languages the wrong way round."""
+    wrong = [
+        file.name
+        for file, own, other in zip(files, (how.source, how.target), (how.target, how.source), strict=True)
+        if same_language(unpacked_suffix(file)[1:], other) and not same_language(unpacked_suffix(file)[1:], own)
+    ]
+    if wrong:
+        problem = f"{' and '.join(wrong)} by name: the file of '{how.source}' should stand first, then '{how.target}'"
+        raise UserError("data.path", problem)
+    return files
+
+
+def _unescaped(read: Read, place: str) -> Read:
+    pairs = [Pair(unescape(pair.source).strip(), unescape(pair.target).strip(), pair.place) for pair in read.pairs]
+    count = sum(own != before for own, before in zip(pairs, read.pairs, strict=True))
+    if not count:
+        return read
+    said = f"{place}: HTML entities, such as &quot; for a quote, became characters in {count:,} of {len(pairs):,} pairs"
+    return Read(pairs, [*read.odd, f"{said}; data.unescape: false keeps them"])

@@ -1,0 +1,57 @@
+"""Translation memories (TMX 1.4b)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pipelines.data.files import UNREADABLE, cause, open_bytes
+from pipelines.data.pairs.languages import same_language
+from pipelines.errors import UserError
+
+CODES = {"bpt", "ept", "it", "ph", "ut"}  # section 3.2: what they hold is mark-up of another format
+XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
+
+
+def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str, str]]:
+    """Read translation units: both texts and the place; of one that lacks a language that side is empty.
+
+    Raises:
+        UserError: where the file cannot be read as TMX, or holds nothing in a language.
+    """
+    number, known = 0, {}
+    try:
+        with open_bytes(path) as file:
+            for _, unit in ElementTree.iterparse(file):
+                if _kind(unit) != "tu":
+                    continue
+                number += 1
+                texts = {}
+                for variant in (part for part in unit if _kind(part) == "tuv"):
+                    language = variant.get(XML_LANGUAGE) or variant.get("lang") or ""
+                    segments = (_said(part) for part in variant if _kind(part) == "seg")
+                    texts.setdefault(language.lower().replace("_", "-"), " ".join(next(segments, "").split()))
+                unit.clear()
+                known |= texts
+                yield (*(_of_language(texts, name) for name in (source, target)), f"{path}: unit {number}")
+    except (ElementTree.ParseError, LookupError, UnicodeError, *UNREADABLE) as error:
+        raise UserError(str(path), f"cannot be read as TMX ({cause(error)})") from None
+    for name in (source, target):
+        if not _of_language(dict.fromkeys(known, "x"), name):
+            raise UserError(str(path), f"holds nothing in '{name}'; it has {', '.join(sorted(known)) or 'no units'}")
+
+
+def _kind(element: ElementTree.Element) -> str:
+    """Give an element's name without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def _said(element: ElementTree.Element) -> str:
+    """Join the text of a segment, codes left out."""
+    within = [(part, "" if _kind(part) in CODES else _said(part)) for part in element]
+    return (element.text or "") + "".join(text + (part.tail or "") for part, text in within)
+
+
+def _of_language(texts: dict[str, str], name: str) -> str:
+    """Find the text in a language, or in a kind of it: en-GB and eng are en."""
+    name = name.lower().replace("_", "-")
+    return texts.get(name) or next((text for own, text in texts.items() if own and same_language(own, name)), "")

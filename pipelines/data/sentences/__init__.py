@@ -1,0 +1,1 @@
+"""Tagged sentences, in the forms that annotation tools write."""

@@ -1,0 +1,158 @@
+"""Whether columns of tagged lines can hold what they are taken for, and which others look right."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+from pipelines.data.sentences.headers import TAG_NAMES, ColumnRules, is_tag, plain_name
+from pipelines.data.sentences.spelling import MOSTLY, SIGNS_FOR_O, SUFFIX, WORDS_FOR_O
+from pipelines.errors import UserError
+
+INDEX = re.compile(r"\d+([.-]\d+)?")  # CoNLL-U also counts 1-2 for the words of a token, and 1.1 for what is left out
+TAG = re.compile(r"[BIESLUM][-_]\S+")
+LEAST_O = 0.3  # share of O in a column of tags in another spelling, where another column plainly holds tags
+LEAST_COUNT = 2  # lines that can be said to count
+MANY = 10  # lines of one token: more are no coincidence
+SHOWN = 3  # cells of a column
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a file's lines, their names, and the place of the first line."""
+
+    columns: list[tuple[str, ...]]
+    header: list[str] | None
+    where: str
+
+    @cached_property
+    def counts(self) -> list[Counter[str]]:
+        """Count the cells of each column."""
+        return [Counter(cells) for cells in self.columns]
+
+    def name(self, number: int) -> str:
+        """Say what a column is called, by number without a header."""
+        return self.header[number] if self.header else f"column {number}"
+
+    def setting(self, number: int) -> str:
+        """Write a column as the config has to name it."""
+        return self.header[number] if self.header else str(number)
+
+    def shown(self, number: int) -> str:
+        """Show the first cells of a column."""
+        cells = self.counts[number]
+        return ", ".join(list(cells)[:SHOWN]) + ", ..." * (len(cells) > SHOWN)
+
+
+def check_tags(table: Table, tag: int, plain: bool) -> None:
+    """Refuse KEY=VALUE pairs, and, unless any text may be a tag, what holds no tags where another column plainly does.
+
+    Raises:
+        UserError: saying what would work.
+    """
+    cells = table.counts[tag]
+    said = f"{table.name(tag)}, which is to hold the tags, holds"
+    filled = [cell for cell in cells if cell not in SIGNS_FOR_O]
+    pairs = [cell for cell in filled if "=" in cell]
+    if pairs and len(pairs) >= MOSTLY * len(filled):  # as in the MISC of CoNLL-U
+        keys = sorted({pair.partition("=")[0] for cell in pairs for pair in cell.split("|")})[:8]
+        mend = "set data.tag_column to the key, or the column, of the tags"
+        raise UserError(table.where, f"{said} pairs with the keys {', '.join(keys)}; {mend}")
+    nothing = _share(cells, lambda cell: cell in SIGNS_FOR_O or cell.casefold() in WORDS_FOR_O)
+    written = _share(cells, lambda cell: is_tag(cell) or bool(SUFFIX.fullmatch(cell)))
+    others = [number for number in range(len(table.columns)) if number != tag and looks_like_tags(table, number)]
+    if not others or plain or (nothing < 1 and (nothing >= LEAST_O or written >= MOSTLY)):
+        return
+    better = f"{table.name(others[-1])} ({table.shown(others[-1])}) looks like them"
+    mend = f"set data.tag_column to {table.setting(others[-1])}"
+    raise UserError(table.where, f"{said} {table.shown(tag)}; {better}: {mend}")
+
+
+def check_tokens(table: Table, token: int, tag: int, sentence: tuple[int, ...]) -> None:
+    """Refuse a column of tokens that also holds the tags, or holds tags, numbers alone, or one text in all lines.
+
+    Raises:
+        UserError: saying which column looks like the tokens.
+    """
+    cells, problem = table.counts[token], None
+    if token == tag:
+        problem = "the tags too"
+    elif token in sentence:
+        problem = "the sentence numbers too"
+    elif looks_like_tags(table, token) or table.columns[token] == table.columns[tag]:
+        problem = f"tags ({table.shown(token)})"
+    elif numbers(cells) and (_words(table, token, tag, sentence) or _counts_up(table.columns[token])):
+        problem = f"numbers alone ({table.shown(token)})"
+    elif len(cells) == 1 and cells.total() > MANY:
+        problem = f"'{next(iter(cells))}' in every line"
+    if problem:
+        better = "no other column looks like the tokens"
+        if words := _words(table, token, tag, sentence):
+            best = max(words, key=lambda number: len(table.counts[number]))
+            better = f"{table.name(best)} ({table.shown(best)}) looks like the tokens"
+            better = f"{better}: set data.token_column to {table.setting(best)}"
+        raise UserError(table.where, f"{table.name(token)}, which is to hold the tokens, holds {problem}; {better}")
+
+
+def column_notes(table: Table, token: int, tag: int, rules: ColumnRules) -> list[str]:
+    """Say where columns are others than might be thought."""
+    notes = []
+    if rules.token is None and token > 0 and table.header is None:
+        notes.append(f"tokens are read from column {token} ({table.shown(token)}), not from column 0")
+    if numbers(table.counts[token]):
+        notes.append(f"every token is a number ({table.shown(token)}); is data.token_column right?")
+    types, count = _types(table.counts[tag])
+    for number, cells in enumerate(table.counts):
+        others, more = _types(cells) if number not in (token, tag) else (set(), 0)
+        if others & types and more > count:
+            notes.append(f"{table.name(number)} holds more tags ({more:,}) than {table.name(tag)} ({count:,})")
+    called = [name for name in table.header or () if plain_name(name) in TAG_NAMES]
+    if called and not isinstance(rules.tag, str) and table.name(tag) not in called:
+        notes.append(f"tags are read from {table.name(tag)}, as data.tag_column says, not from {called[0]}")
+    return notes
+
+
+def numbers(cells: Iterable[str]) -> bool:
+    """Say whether cells are numbers alone."""
+    return all(INDEX.fullmatch(cell) for cell in cells)
+
+
+def counts_words(table: Table, number: int) -> bool:
+    """Say whether a column numbers words as CoNLL-U does, which also has ranges and empty nodes."""
+    if not numbers(table.counts[number]):
+        return False
+    words = [cell for cell in table.columns[number] if cell.isdecimal()]
+    return 2 * len(words) > len(table.columns[number]) and _counts_up(words)
+
+
+def looks_like_tags(table: Table, number: int) -> bool:
+    """Say whether a column plainly holds tags with a prefix."""
+    cells = table.counts[number]
+    written = _share(cells, lambda cell: bool(TAG.fullmatch(cell)))
+    return written > 0 and written + _share(cells, SIGNS_FOR_O.__contains__) >= MOSTLY
+
+
+def _share(cells: Counter[str], fits: Callable[[str], bool]) -> float:
+    return sum(count for cell, count in cells.items() if fits(cell)) / cells.total()
+
+
+def _types(cells: Counter[str]) -> tuple[set[str], int]:
+    """Give the types of entities in a column of tags, and how many tokens have one."""
+    tags = [cell for cell in cells if TAG.fullmatch(cell)]
+    return {tag[2:] for tag in tags}, sum(cells[tag] for tag in tags)
+
+
+def _words(table: Table, token: int, tag: int, sentence: tuple[int, ...]) -> list[int]:
+    """List the columns that could hold tokens."""
+    free = [number for number in range(len(table.columns)) if number not in (token, tag, *sentence)]
+    free = [number for number in free if len(table.counts[number]) > 1 and not numbers(table.counts[number])]
+    return [number for number in free if not looks_like_tags(table, number)]
+
+
+def _counts_up(cells: Sequence[str]) -> bool:
+    """Say whether cells only count, from 0 or 1 in each sentence or through the file."""
+    if len(cells) < LEAST_COUNT or not all(cell.isdecimal() for cell in cells):
+        return False
+    return all(int(after) == int(before) + 1 or int(after) <= 1 for before, after in pairwise(cells))

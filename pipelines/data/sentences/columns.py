@@ -1,0 +1,100 @@
+"""Which columns of tagged lines hold the tokens, the tags and the numbers of sentences."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from pipelines.data.sentences.column_checks import Table, check_tags, check_tokens, column_notes, counts_words, numbers
+from pipelines.data.sentences.headers import (
+    DOCUMENT_NAMES,
+    SENTENCE_NAMES,
+    TOKEN_NAMES,
+    Column,
+    ColumnRules,
+    plain_name,
+)
+from pipelines.errors import UserError, did_you_mean
+
+TAG_KEYS = {"ner", "ne", "name", "nertag", "ner_tag", "iob", "bio"}  # of the MISC of CoNLL-U
+FORM = "a line is a token and its tag, a blank line ends a sentence"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The place of each column that is read, and what `data.json` calls all of them."""
+
+    token: int
+    tag: int
+    sentence: tuple[int, ...]
+    index: int | None  # of the token in its sentence
+    tag_key: str | None  # where the tag is one of the KEY=VALUE pairs of a cell
+    taken_for: dict[str, str]
+
+
+def choose_columns(table: Table, rules: ColumnRules) -> tuple[Columns, list[str]]:
+    """Find the columns that are read, and say where they are others than might be thought.
+
+    Raises:
+        UserError: where a column does not exist, or holds what tokens or tags cannot be.
+    """
+    tag, key = _tag_column(table, rules)
+    sentence = _sentence_columns(table, rules)
+    free = [number for number in range(len(table.columns)) if number not in (tag, *sentence)]
+    token = _token_column(table, rules, free)
+    if key is None:
+        check_tags(table, tag, rules.plain)
+    check_tokens(table, token, tag, sentence)
+    index = next((number for number in free if number < token and counts_words(table, number)), None)
+    kinds = dict.fromkeys(range(len(table.columns)), "not used") | dict.fromkeys(sentence, "sentence numbers")
+    kinds |= {token: "tokens", tag: "tags" if key is None else f"tags, after {key}="}
+    taken_for = {table.name(number): kind for number, kind in kinds.items()}
+    return Columns(token, tag, sentence, index, key, taken_for), column_notes(table, token, tag, rules)
+
+
+def value_of(cell: str, key: str) -> str:
+    """Give the value of a key in a cell of KEY=VALUE pairs, or `O`."""
+    return next((pair.partition("=")[2] for pair in cell.split("|") if pair.partition("=")[0] == key), "O")
+
+
+def _place(table: Table, column: Column, key: str) -> int:
+    header, width = table.header, len(table.columns)
+    if isinstance(column, int):
+        if -width <= column < width:
+            return column % width
+        problem = f"{width} column{'s' * (width != 1)}, so no {key.partition('_')[0]} in column {column}"
+        raise UserError(table.where, f"{problem}; {FORM}")
+    if header is None:
+        raise UserError(table.where, f"no header names a column '{column}', as data.{key} does; number it from 0")
+    if column not in header:
+        problem = f"the header names no column '{column}', as data.{key} does"
+        raise UserError(table.where, f"{problem}{did_you_mean(column, header)}")
+    return header.index(column)
+
+
+def _tag_column(table: Table, rules: ColumnRules) -> tuple[int, str | None]:
+    """Find the tags: a column, or a key in the last one, as in the MISC of CoNLL-U."""
+    last = len(table.columns) - 1
+    pairs = [pair for cell in table.columns[last] if "=" in cell for pair in cell.split("|")] if last > 1 else []
+    keys = Counter(pair.partition("=")[0] for pair in pairs)
+    if isinstance(rules.tag, str) and rules.tag in keys and rules.tag not in (table.header or ()):
+        return last, rules.tag
+    place = _place(table, rules.tag, "tag_column")
+    known = [key for key in keys if key.casefold() in TAG_KEYS]
+    return place, known[0] if known and place == last else None
+
+
+def _sentence_columns(table: Table, rules: ColumnRules) -> tuple[int, ...]:
+    """Find what numbers sentences: a column, together with that of the document where the header names one."""
+    if rules.sentence is not None:
+        return (_place(table, rules.sentence, "sentence_column"),)
+    names = [plain_name(name) for name in table.header or ()]
+    found = [number for number, name in enumerate(names) if name in SENTENCE_NAMES][:1]
+    documents = [number for number, name in enumerate(names) if name in DOCUMENT_NAMES]
+    return (*documents, *found) if found else ()
+
+
+def _token_column(table: Table, rules: ColumnRules, free: list[int]) -> int:
+    if rules.token is not None:
+        return _place(table, rules.token, "token_column")
+    named = [number for number in free if table.header and plain_name(table.header[number]) in TOKEN_NAMES]
+    worded = [number for number in free if not numbers(table.counts[number])]
+    return next(iter([*named, *worded, *free, 0]))

@@ -1,0 +1,152 @@
+"""Tagged sentences as lines of cells: CoNLL in its forms, and CSV with a column of sentence numbers."""
+
+import ast
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from pipelines.data.sentences.column_checks import Table
+from pipelines.data.sentences.columns import FORM, Columns, choose_columns, value_of
+from pipelines.data.sentences.headers import ColumnRules, is_header
+from pipelines.data.sentences.lines import Row, find_delimiter, read_rows, take_comments, trim
+from pipelines.data.sentences.sentence import Sentence, TaggedFile, drop_blank_tokens, length_notes
+from pipelines.data.sentences.spelling import SIGNS_FOR_O
+from pipelines.errors import UserError
+
+CONLL_U = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
+WITHIN_INDEX = re.compile(r"\d+[.-]\d+")  # of CoNLL-U: 1-2 for the words of a token, 1.1 for what is left out
+LOOKED_AT = 1000  # lines that tell whether each holds a sentence
+WHOLE = 0.5  # share of the lines that hold a whole sentence each, where all are to
+ONE_PER_LINE = "put a blank line after each sentence"
+
+
+def read_conll(path: Path, text: str, rules: ColumnRules, ending: str = "") -> TaggedFile:
+    """Read sentences of lines; cells are divided by tabs or, without any in a line, by blanks, or as CSV.
+
+    Raises:
+        UserError: where the file holds no sentence, a line has another number of columns than most, or columns hold
+            what tokens or tags cannot be.
+    """
+    delimiter, text = find_delimiter(text, ending, rules)
+    rows = list(read_rows(path, text, delimiter))
+    width = trim(rows)
+    header, notes = take_comments(rows, width)
+    named_by = "a comment"
+    table = [row for row in rows if row.cells]
+    if not table:
+        raise UserError(str(path), "holds no sentence")
+    if header is None and is_header(table[0].cells, [row.cells for row in table[1:]], rules):
+        header, named_by = table[0].cells, f"line {table[0].line}"
+        _drop_header(rows, table, header, notes)
+    _check_widths(path, table, width, text)
+    if header is None and _is_conll_u(table, ending):
+        header, named_by = CONLL_U, "the form, CoNLL-U"
+    if header is not None and len(header) != width:
+        raise UserError(f"{path}:{table[0].line}", f"{width} columns, but the header names {len(header)}")
+    if not table:
+        raise UserError(str(path), "holds a header, but no sentence")
+    cells = list(zip(*(row.cells for row in table), strict=True))
+    columns, more = choose_columns(Table(cells, header, f"{path}:{table[0].line}"), rules)
+    whole = _whole_sentences(path, table, columns)
+    sentences, left_out = (whole, []) if whole else _sentences(path, rows, columns)
+    if not sentences:
+        raise UserError(str(path), "holds no sentence")
+    if header is not None:
+        notes.append(f"columns are named by {named_by}: {', '.join(header)}")
+    notes += [*more, *left_out, *length_notes(sentences, ONE_PER_LINE)]
+    return TaggedFile(sentences, columns.taken_for, notes)
+
+
+def _drop_header(rows: list[Row], table: list[Row], header: list[str], notes: list[str]) -> None:
+    """Take the header out, also where it stands again, as where files were joined."""
+    again = [row for row in table if row.cells == header]
+    if len(again) > 1:
+        notes.append(f"the header stands again in line {again[1].line}, and is left out there")
+    for row in again:
+        row.cells = []
+    table[:] = [row for row in table if row.cells]
+
+
+def _is_conll_u(table: list[Row], ending: str) -> bool:
+    fits = all(len(row.cells) == len(CONLL_U) and re.match(r"\d", row.cells[0]) for row in table)
+    return bool(table) and (ending == ".conllu" or fits)
+
+
+def _check_widths(path: Path, table: list[Row], width: int, text: str) -> None:
+    for row in table:
+        count = len(row.cells)
+        if count == width > 1:
+            continue
+        usual = f"but most lines have {width}" if width > 1 else "but no tag"
+        problem = f"{count} column{'s' * (count != 1)}, {usual}"
+        line = text.split("\n")[row.line - 1]
+        hint = "; the blank in it is a non-breaking one, which divides nothing" if "\u00a0" in line else ""
+        raise UserError(f"{path}:{row.line}", f"{problem}{hint}; {FORM}")
+
+
+def _whole_sentences(path: Path, table: list[Row], columns: Columns) -> list[Sentence]:
+    """Read lines that hold a whole sentence each: tokens and tags between blanks, or as lists; none if they do not."""
+    first = [(_listed(row.cells[columns.token]), _listed(row.cells[columns.tag])) for row in table[:LOOKED_AT]]
+    if sum(len(tokens) == len(tags) > 1 for tokens, tags in first) < WHOLE * len(first):
+        return []
+    sentences = []
+    for row in table:
+        each = (_listed(row.cells[column]) for column in (columns.token, columns.tag))
+        tokens, tags = drop_blank_tokens(*each, f"{path}:{row.line}")
+        sentences.append(Sentence(tokens, tags, str(path), [row.line] * len(tokens)))
+    return sentences
+
+
+def _listed(cell: str) -> list[str]:
+    """Divide a cell by its blanks, or read it as the list that pandas writes of texts."""
+    if cell.startswith("[") and cell.endswith("]"):
+        with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+            return [str(each) for each in ast.literal_eval(cell)]
+    return cell.split()
+
+
+def _sentences(path: Path, rows: list[Row], columns: Columns) -> tuple[list[Sentence], list[str]]:
+    sentences: list[Sentence] = []
+    current = Sentence([], [], str(path))
+    number: tuple[str, ...] | None = None
+    seen: set[tuple[str, ...]] = set()
+    blanks, ranges, returned = 0, 0, 0
+    for row in rows:
+        new = _number(row, columns, number)
+        if current.tokens and (not row.cells or new != number):
+            sentences.append(current)
+            current = Sentence([], [], str(path))
+        if new != number:
+            returned += new in seen
+            seen.add(new)
+            number = new
+        if not row.cells:
+            continue
+        token, tag = row.cells[columns.token], row.cells[columns.tag]
+        tag = value_of(tag, columns.tag_key) if columns.tag_key else tag
+        if columns.index is not None and WITHIN_INDEX.fullmatch(row.cells[columns.index]):
+            ranges += tag not in SIGNS_FOR_O
+            continue
+        if not token and tag not in SIGNS_FOR_O:
+            raise UserError(f"{path}:{row.line}", f"a tag, '{tag}', but no token in its column")
+        if not token:  # of nothing but blanks, as tweets have
+            blanks += 1
+            continue
+        current.tokens.append(token)
+        current.tags.append(tag)
+        current.lines.append(row.line)
+    sentences += [current] if current.tokens else []
+    notes = [f"{blanks:,} lines without a token are left out"] if blanks else []
+    if ranges:
+        notes.append(f"{ranges:,} tags of ranges (1-2) and empty nodes (1.1) are left out: words alone count")
+    if returned:
+        notes.append(f"{returned:,} sentence numbers come again after others: their lines are sentences of their own")
+    return sentences, notes
+
+
+def _number(row: Row, columns: Columns, before: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """Give a line's sentence number; where the cell is empty, as in all lines but a sentence's first, the last."""
+    if not columns.sentence or not row.cells:
+        return before
+    last = before or ("",) * len(columns.sentence)
+    return tuple(row.cells[column] or known for column, known in zip(columns.sentence, last, strict=True))

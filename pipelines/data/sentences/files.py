@@ -1,0 +1,87 @@
+"""Files of tagged sentences: which a path names, and which reader each is for."""
+
+import glob
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.data.encodings import read_text
+from pipelines.data.files import unpacked_suffix
+from pipelines.data.sentences.annotations import Tokenize, looks_like_json, read_json
+from pipelines.data.sentences.conll import read_conll
+from pipelines.data.sentences.headers import ColumnRules
+from pipelines.data.sentences.sentence import TaggedFile
+from pipelines.errors import UserError
+
+JSON = {".json", ".jsonl", ".ndjson"}
+ENDINGS = set(".conll .conllu .conllup .conll2002 .conll2003 .bio .bioes .iob .iob2 .ner .tsv .csv .txt".split()) | JSON
+SPLITS = {"train": "train", "dev": "validation", "valid": "validation", "validation": "validation", "test": "test"}
+
+
+def list_files(root: str, names: Iterable[str]) -> tuple[list[Path], list[str]]:
+    """List the files that paths stand for: themselves, the known ones below a folder, or what a pattern matches.
+
+    Returns the files, and what was passed over.
+
+    Raises:
+        UserError: where there is none.
+    """
+    files: dict[Path, None] = {}
+    notes: list[str] = []
+    for name in names:
+        path = Path(root) / name
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
+            known = [file for file in found if unpacked_suffix(file) in ENDINGS]
+            notes += _passed_over(path, [file for file in found if file not in known])
+            if not known:
+                raise UserError(str(path), f"holds no file with a known ending: {', '.join(sorted(ENDINGS))}")
+        elif not path.exists() and glob.has_magic(name):
+            pattern = str(Path(glob.escape(root)) / name)
+            matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
+            known = [match for match in map(Path, sorted(matches)) if match.is_file()]
+            if not known:
+                raise UserError(str(path), "matches no file")
+        else:
+            known = [path]
+        files |= dict.fromkeys(known)
+    if not files:
+        raise UserError("data.path", "names no file")
+    return list(files), [*notes, *_split_names(list(files))]
+
+
+def read_tagged(path: Path, rules: ColumnRules, encoding: str, tokenize: Tokenize) -> TaggedFile:
+    """Read a file's tagged sentences by its ending and content.
+
+    Raises:
+        UserError: where it cannot be read; see `read_text`, `read_conll` and `read_json`.
+    """
+    text, odd = read_text(path, encoding)
+    text = re.sub(r"\r+\n|\r", "\n", text)  # ends of lines of several systems in one file, or converted twice
+    notes = [each.removeprefix(f"{path} ") for each in odd]
+    if lost := text.count("\ufffd"):
+        notes.append(f"holds {lost:,} characters that an earlier conversion lost (U+FFFD)")
+    kind = unpacked_suffix(path)
+    if kind in JSON or (kind != ".csv" and looks_like_json(text)):
+        file = read_json(path, text, tokenize)
+    else:
+        file = read_conll(path, text, rules, kind)
+    return replace(file, notes=[*notes, *file.notes])
+
+
+def _passed_over(folder: Path, files: list[Path]) -> list[str]:
+    if not files:
+        return []
+    listed = ", ".join(file.name for file in files[:3]) + ", ..." * (len(files) > 3)
+    return [f"{folder}: {len(files):,} files with other endings are passed over: {listed}"]
+
+
+def _split_names(files: list[Path]) -> list[str]:
+    """Say where files of one list are named as splits."""
+    parts = [(part, file) for file in files for part in re.split(r"[\W_]+", file.name.lower())]
+    named = {SPLITS[part]: file for part, file in parts if part in SPLITS}
+    if len(named) < 2:
+        return []
+    mend = ", ".join(f"{split}: {file.name}" for split, file in named.items())
+    return [f"files are named as splits, but read as one; to keep them apart, set data.path: {{{mend}}}"]

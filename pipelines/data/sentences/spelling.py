@@ -1,0 +1,168 @@
+"""How tags are spelled by the tools that write them, and what they plainly mean."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from pipelines.data.sentences.schemes import BARE, Scheme
+from pipelines.errors import UserError
+
+LETTERS = {"L": "E", "U": "S", "M": "I", "W": "S"}  # of BILOU, BMES and BMEWO -> of BIOES
+PREFIX = re.compile(r"([BIESLUMW])[-_:/.|+](.+)", re.IGNORECASE)
+SUFFIX = re.compile(r"(.+)[-_:/.|+]([BIESLUMW])", re.IGNORECASE)
+NUMBER = re.compile(r"-?\d+")
+SEVERAL = re.compile(r".[|;,/+ ][BIES]-.")
+BRACKETS = re.compile(r"\(*[^()*]*\*?\)*")
+SIGNS_FOR_O = {"O", "o", "0", "-", "_", ""}
+WORDS_FOR_O = {"out", "outside", "other", "none", "null"}
+ONLY_TYPE = "ENTITY"  # of tags that are a letter and no type
+MOSTLY = 0.9  # a form that this share of the tags fit is meant by all, and the others are mistakes
+LEAST_O = 0.3  # share of O in tags without prefixes: fewer may be any other column
+SHOWN = 3  # spellings that are shown
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """Each tag of the data as O, or a letter of B, I, E, S, a dash and a type; and what is to be said of it."""
+
+    tags: dict[str, str]
+    notes: list[str]
+
+
+Place = Callable[[str], str]  # a tag -> where it first stands
+
+
+def read_spelling(
+    counts: Counter[str], scheme: Scheme | Literal["detect"], names: Sequence[str], place: Place
+) -> Spelling:
+    """Tell what tags mean that other tools spell in other ways; what is no tag stays as it is.
+
+    `counts` says how often each occurs, `names` what tags that are numbers stand for, `place` where each stands.
+
+    Raises:
+        UserError: where tags are numbers without names, brackets, or could be meant in more ways than one.
+    """
+    named = _name_numbers(counts, names)
+    outside = _outside(Counter(named.values()), place)
+    rest: Counter[str] = Counter()
+    for tag, count in counts.items():
+        if named[tag] not in outside:
+            rest[named[tag]] += count
+    parsed = {} if scheme == "plain" else _parsed(rest, scheme, place)
+    plain = scheme == "plain" or (scheme == "detect" and not parsed and bool(rest))
+    if plain and scheme == "detect":
+        _check_plain(rest, counts.total(), place)
+    as_types = {tag: f"I-{tag}" for tag in rest} if plain else parsed
+    tags = {tag: "O" if name in outside else as_types.get(name, name) for tag, name in named.items()}
+    return Spelling(tags, _spelling_notes({named[tag]: read for tag, read in tags.items()}, plain))
+
+
+def _name_numbers(counts: Counter[str], names: Sequence[str]) -> dict[str, str]:
+    numbers = [tag for tag in counts if NUMBER.fullmatch(tag)]
+    if names and len(numbers) < len(counts):
+        text = next(tag for tag in counts if tag not in numbers)
+        raise UserError("data.tag_names", f"tags are texts already, such as '{text}'; names are for numbers")
+    if len(numbers) < len(counts) or set(numbers) <= {"0"}:
+        return {tag: tag for tag in counts}
+    shown = ", ".join(sorted(numbers, key=int)[:5])
+    if not names:
+        raise UserError("data.tag_names", f"tags are numbers ({shown}); name them from 0, such as [O, B-PER, I-PER]")
+    beyond = next((number for number in numbers if not 0 <= int(number) < len(names)), None)
+    if beyond is not None:
+        problem = f"holds {len(names)} names, from 0 to {len(names) - 1}: none for tag {beyond}"
+        raise UserError("data.tag_names", problem)
+    return {tag: names[int(tag)] for tag in counts}
+
+
+def _outside(counts: Counter[str], place: Place) -> set[str]:
+    """Find what stands for no entity: signs, or a word where there is no sign."""
+    signs = {tag for tag in counts if tag in SIGNS_FOR_O}
+    words = {tag for tag in counts if tag.casefold() in WORDS_FOR_O}
+    if signs - {""} or not words:
+        return signs
+    if len({word.casefold() for word in words}) > 1:
+        listed = " and ".join(f"'{word}'" for word in sorted(words))
+        problem = f"both {listed} among the tags could say that a token is no entity"
+        raise UserError(place(min(words)), f"{problem}; write O for the one that does")
+    return signs | words
+
+
+def _parsed(rest: Counter[str], scheme: str, place: Place) -> dict[str, str]:
+    """Read tags as a letter and a type in one form, or give nothing where they are of none.
+
+    Raises:
+        UserError: where about as many have the form as have not, or a tag is several.
+    """
+    forms = [form for read in (_prefixed, _suffixed, _bare) if (form := _form(rest, read))]
+    best = max(forms, key=lambda form: sum(rest[tag] for tag in form), default={})
+    if several := next((tag for tag in best if SEVERAL.search(tag)), None):
+        raise UserError(place(several), f"'{several}' is several tags; a token has one: keep one layer of entities")
+    types = {canonical[2:].casefold() for canonical in best.values()}
+    others = [tag for tag, _ in rest.most_common() if tag not in best and tag.casefold() not in types]
+    if scheme == "detect" and best and sum(rest[tag] for tag in others) > (1 - MOSTLY) * rest.total():
+        mix = f"tags such as '{max(best, key=rest.__getitem__)}' stand beside others such as '{others[0]}'"
+        mend = "write all with a prefix or none, or set data.scheme: bio, or plain where each is a type as it stands"
+        raise UserError(place(others[0]), f"{mix}, so it cannot be told what they mean; {mend}")
+    return best
+
+
+def _prefixed(tag: str) -> str | None:
+    match = PREFIX.fullmatch(tag)
+    return f"{_letter(match[1])}-{match[2].strip()}" if match and match[2].strip() else None
+
+
+def _suffixed(tag: str) -> str | None:
+    match = SUFFIX.fullmatch(tag)
+    return f"{_letter(match[2])}-{match[1].strip()}" if match and match[1].strip() else None
+
+
+def _bare(tag: str) -> str | None:
+    return f"{_letter(tag)}-{ONLY_TYPE}" if BARE.fullmatch(tag) else None
+
+
+def _letter(letter: str) -> str:
+    return LETTERS.get(letter.upper(), letter.upper())
+
+
+def _form(rest: Counter[str], read: Callable[[str], str | None]) -> dict[str, str]:
+    """Read the tags that have a form; none where it is hardly meant, as types may have it too: E-MAIL, VITAMIN_B, E."""
+    form = {tag: canonical for tag in rest if (canonical := read(tag))}
+    letters = {canonical[0] for canonical in form.values()}
+    most = sum(rest[tag] for tag in form) > MOSTLY * rest.total()
+    if read is _prefixed:
+        return form if most or letters & {"B", "I"} else {}
+    return form if {"I"} < letters or (most and "B" in letters) else {}
+
+
+def _check_plain(rest: Counter[str], total: int, place: Place) -> None:
+    brackets = [tag for tag in rest if set(tag) & set("()*")]
+    if brackets and all(BRACKETS.fullmatch(tag) for tag in brackets) and "*" in rest:
+        problem = f"tags are brackets, such as '{brackets[0]}', as of CoNLL-2012"
+        raise UserError(place(brackets[0]), f"{problem}; convert them to BIO")
+    tag = max(rest, key=rest.__getitem__)
+    share = 1 - rest.total() / total
+    if share < LEAST_O:
+        mend = "is data.tag_column the column of the tags? If it is, set data.scheme: plain"
+        problem = f"only {share:.0%} of the tokens are O, and tags such as '{tag}' have no prefix"
+        raise UserError(place(tag), f"{problem}; {mend}")
+
+
+def _spelling_notes(tags: dict[str, str], plain: bool) -> list[str]:
+    others = {tag: canonical for tag, canonical in tags.items() if tag != canonical and (canonical == "O" or not plain)}
+    notes = []
+    if others:
+        listed = ", ".join(f"'{tag}' as '{others[tag]}'" for tag in sorted(others)[:SHOWN])
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        notes.append(f"tags are read as what they plainly are: {listed}{more}")
+    types = sorted({canonical[2:] for canonical in tags.values() if canonical[1:2] == "-"})
+    if plain:
+        notes.append(
+            f"tags have no prefix: each is a type ({', '.join(types[:5])}), and neighbours of one type are one entity"
+        )
+    folded = Counter(kind.casefold() for kind in types)
+    alike = [kind for kind in types if folded[kind.casefold()] > 1]
+    if alike:
+        notes.append(f"types differ in nothing but case, and count as others: {', '.join(alike[:6])}")
+    return notes

@@ -1,0 +1,1 @@
+"""Tables: cells as text, then the types of their columns."""

@@ -1,0 +1,255 @@
+"""What the columns of a table are: numbers, dates or categories, and which rows cannot be used."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pipelines.data.tables.cells import CellTable
+from pipelines.data.tables.dates import date_format, read_dates
+from pipelines.data.tables.numbers import NumberForm, Reading, decimal_marks, leading_zeros, read_numbers
+from pipelines.errors import UserError, did_you_mean
+
+MOSTLY = 0.9  # a column in which this share of the values are numbers is meant as one, and the rest are mistakes
+HALF = 0.5  # from this share on it is worth a warning that a column is none
+MANY = 10  # rows from which on it tells something that a column is constant, or unique in each row
+NAMED = 8  # columns that a warning names
+
+Form = Mapping[str, str]  # how a column is written: its `kind` and that kind's settings, as JSON
+
+
+@dataclass(frozen=True)
+class TableRules:
+    """How to read a table's columns; names are as `input_name` gives them."""
+
+    target: str | None = None
+    ignore: Sequence[str] = ()
+    numeric: Sequence[str] = ()
+    categorical: Sequence[str] = ()
+    dates: Mapping[str, str] = field(default_factory=dict)  # column -> format of `strptime`
+    missing: Sequence[str] = ("",)
+    decimal: str = "auto"
+    bad_rows: Literal["error", "skip"] = "error"
+    forms: Mapping[str, Form] = field(default_factory=dict)  # of columns whose form is known from another table
+
+
+@dataclass(frozen=True)
+class TypedTable:
+    """A table of numbers, dates and categories; missing ones are NaN, NaT and ''."""
+
+    frame: pd.DataFrame
+    skipped: list[dict[str, str]]
+    forms: dict[str, Form]
+    warnings: list[str]
+
+
+def input_name(column: str) -> str:
+    """Give a header a name that a SavedModel signature can carry: of Latin letters, digits and '_'."""
+    signs = unicodedata.normalize("NFC", str(column).strip())
+    name = "".join(sign if sign.isascii() else f"u{ord(sign):04x}" for sign in signs)
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    return f"_{name}" if not name or name[0].isdigit() else name
+
+
+def input_names(columns: Iterable[str], where: str) -> dict[str, str]:
+    """Map headers to the names of inputs.
+
+    Raises:
+        UserError: about `where`, for two headers of one name.
+    """
+    names: dict[str, str] = {}
+    for column in columns:
+        name = input_name(column)
+        if name in names.values():
+            other = next(other for other, known in names.items() if known == name)
+            raise UserError(where, f"columns '{other}' and '{column}' would both be called '{name}'; rename one")
+        names[column] = name
+    return names
+
+
+def in_words(form: Form) -> str:
+    """Say in a few words what a column was taken for."""
+    if form["kind"] == "number":
+        said = str(NumberForm(form["decimal"], form["prefix"], form["suffix"]))
+        return f"number, {said}" if said else "number"
+    return f"date ({form['format']})" if form["kind"] == "date" else "category"
+
+
+def type_table(table: CellTable, rules: TableRules) -> TypedTable:
+    """Turn a table of text into numbers, dates and categories.
+
+    Raises:
+        UserError: for an unknown column, a text in a column of numbers or dates (with its line), no row with a target.
+    """
+    cells = table.cells.rename(columns=input_names(table.cells.columns, table.name))
+    _check_names(cells, table.name, rules)
+    cells = cells.drop(columns=[name for name in rules.ignore if name in cells])
+    cells = cells.apply(lambda column: column.str.strip())
+    cells = cells.mask(cells.isin(list(rules.missing)), "")
+    faults = dict(table.faults)
+    sound = np.array([row not in faults for row in range(len(cells))])
+    decimals = _decimals(cells[sound], rules)
+    columns = {name: _typed(name, values, sound, decimals.get(name, "."), rules) for name, values in cells.items()}
+    for column in columns.values():
+        for row, why in column.faults.items():
+            faults.setdefault(row, why)
+    kept = np.array([row not in faults for row in range(len(cells))])
+    if rules.target is not None and not kept.any():
+        mend = "check data.target and how its cells are written"
+        raise UserError(table.place(min(faults)), f"no row can be used: {faults[min(faults)]}; {mend}")
+    if len(columns) == 1 and rules.target is not None:
+        raise UserError(table.name, f"no column is left beside the target '{rules.target}'; see data.ignore")
+    skipped = [{"place": table.place(row), "reason": faults[row]} for row in sorted(faults)]
+    if skipped and rules.bad_rows == "error":
+        more = f" ({len(skipped) - 1} more rows like it)" if len(skipped) > 1 else ""
+        mend = "mend it, name the column in data.categorical, or set data.bad_rows: skip"
+        mend = mend if rules.target is not None else "mend it"
+        raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
+    frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
+    warnings = [] if rules.forms else _warnings(frame, columns, rules)
+    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings)
+
+
+@dataclass(frozen=True)
+class _Column:
+    values: pd.Series
+    form: Form
+    faults: Mapping[int, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+
+
+def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: str, rules: TableRules) -> _Column:
+    """Tell what a column is, unless the rules say so, and read it."""
+    known = rules.forms.get(name)
+    if known is not None and known["kind"] == "date":
+        return _dates(name, values, known["format"])
+    if known is not None and known["kind"] == "number":
+        form = NumberForm(known["decimal"], known["prefix"], known["suffix"])
+        return _numbers(name, values, read_numbers(values, form.decimal, form), name == rules.target)
+    if known is not None or name in rules.categorical:
+        return _Column(values, {"kind": "category"})
+    if name in rules.dates:
+        return _dates(name, values, rules.dates[name])
+    meant = name == rules.target or name in rules.numeric
+    written = None if meant else date_format(values[sound])
+    if written is not None:
+        return _dates(name, values, written.format, written.twin)
+    reading = read_numbers(values, decimal)
+    count = int((values[sound] != "").sum()) - int(values[sound].isin(reading.words).sum())
+    stray = int(reading.stray[sound].sum())
+    if meant or (count > 0 and stray <= (1 - MOSTLY) * count):
+        return _numbers(name, values, reading, name == rules.target)
+    return _Column(values, {"kind": "category"}, warnings=_almost(name, values[sound], reading, count, stray))
+
+
+def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> _Column:
+    stray = reading.stray | (reading.numbers.isna() if target else False)
+    faults = {}
+    for row in np.flatnonzero(stray):
+        value = values.iloc[row]
+        faults[int(row)] = (
+            f"column '{name}' holds {value!r}, not a number" if value else f"no target in column '{name}'"
+        )
+    form = {"kind": "number", "decimal": reading.form.decimal}
+    form |= {"prefix": reading.form.prefix, "suffix": reading.form.suffix}
+    warnings = []
+    if reading.words and not target:
+        count = int(values.isin(reading.words).sum())
+        warnings.append(f"'{name}': {count:,} cells that say {', '.join(reading.words[:4])} are taken for missing")
+    if reading.ambiguous:
+        first = next(text for text in values if re.search("[.,]", text))
+        number = reading.numbers[values == first].iloc[0]
+        other = "." if reading.form.decimal == "," else ","
+        mend = f"if that is wrong, set data.decimal: '{other}'"
+        warnings.append(f"'{name}': {first} is read as {number:,.10g}; {mend}")
+    if leading_zeros(values):
+        warnings.append(f"'{name}': numbers begin with zeros, as codes do; if it is one, name it in data.categorical")
+    return _Column(reading.numbers, form, faults, warnings)
+
+
+def _dates(name: str, values: pd.Series, form: str, twin: str | None = None) -> _Column:
+    dates = read_dates(values, form)
+    faults = {
+        int(row): f"column '{name}' holds {values.iloc[row]!r}, not a date ({form})"
+        for row in np.flatnonzero((values != "") & dates.isna())
+    }
+    warnings = []
+    if twin is not None:
+        mend = f"if they are {twin}, set data.dates: {{{name}: '{twin}'}}"
+        warnings.append(f"'{name}': dates are read as {form}; {mend}")
+    return _Column(dates, {"kind": "date", "format": form}, faults, warnings)
+
+
+def _almost(name: str, values: pd.Series, reading: Reading, count: int, stray: int) -> list[str]:
+    """Warn of a category most of whose cells are numbers, or would be but for their units."""
+    looks = values[values != ""].str.fullmatch(r"\W{0,3}[0-9][0-9.,' ]*\s*\S{0,12}").sum()
+    if not count or max(count - stray, looks) < HALF * count:
+        return []
+    others = values[reading.stray[values.index]].value_counts()
+    such = ", ".join(map(repr, others.index[:3]))
+    found = f"{count - stray:,} of {count:,} cells are numbers" if count > stray else "its cells begin with numbers"
+    mend = "name it in data.numeric to have the other rows reported, or in data.categorical if it is right"
+    return [f"'{name}' is taken for a category, though {found}: others are such as {such}; {mend}"]
+
+
+def _decimals(cells: pd.DataFrame, rules: TableRules) -> dict[str, str]:
+    """Tell the decimal mark of each column: its own where its cells prove it, else what the other columns prove."""
+    if rules.decimal != "auto":
+        return dict.fromkeys(cells, rules.decimal)
+    proofs = {name: marks for name, values in cells.items() if len(marks := decimal_marks(values)) == 1}
+    own = {name: next(iter(marks)) for name, marks in proofs.items()}
+    votes = Counter(own.values())
+    common = "," if votes[","] > votes["."] else "."
+    return {name: own.get(name, common) for name in cells}
+
+
+def _warnings(frame: pd.DataFrame, columns: Mapping[str, _Column], rules: TableRules) -> list[str]:
+    warnings = [warning for column in columns.values() for warning in column.warnings]
+    features = [name for name in frame if name != rules.target]
+    if len(frame) < MANY:
+        return warnings
+    different = {name: frame[name].nunique() for name in features}
+    missing = {name: int((frame[name].isna() | (frame[name].astype(str) == "")).sum()) for name in features}
+    empty = [name for name in features if missing[name] == len(frame)]
+    constant = [name for name in features if different[name] == 1 and not missing[name]]
+    texts = [name for name in features if columns[name].form["kind"] == "category"]
+    unique = [name for name in texts if different[name] == len(frame)]
+    counting = [name for name in features if name not in texts and _counts(frame[name])]
+    for what, names in (
+        ("columns that hold nothing", empty),
+        ("columns with the same value in every row, which tell nothing", constant),
+        ("columns with another text in every row, of which nothing is looked up (see data.ignore)", unique),
+        ("columns that count the rows (if they are ids, name them in data.ignore)", counting),
+    ):
+        if names:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            warnings.append(f"{what}: {', '.join(names[:NAMED])}{more}")
+    return warnings
+
+
+def _counts(values: pd.Series) -> bool:
+    """Say whether a column of numbers holds consecutive whole numbers, each once."""
+    if not pd.api.types.is_numeric_dtype(values) or values.isna().any() or values.nunique() < len(values):
+        return False
+    whole = (values % 1 == 0).all()
+    return bool(whole and values.max() - values.min() == len(values) - 1)
+
+
+def _check_names(cells: pd.DataFrame, where: str, rules: TableRules) -> None:
+    if rules.target is not None and rules.target not in cells:
+        hint = did_you_mean(rules.target, list(cells.columns))
+        raise UserError(where, f"no column '{rules.target}', which data.target names{hint}")
+    named: dict[str, Any] = {"ignore": rules.ignore, "numeric": rules.numeric}
+    named |= {"categorical": rules.categorical, "dates": rules.dates}
+    for key, names in named.items():
+        for name in names:
+            if name not in cells:
+                hint = did_you_mean(name, list(cells))
+                raise UserError(where, f"no column '{name}', which data.{key} names{hint}")
+            if name == rules.target and key != "numeric":
+                raise UserError(f"data.{key}", f"names the target '{name}', which is read as a number")

@@ -1,0 +1,1 @@
+"""Export a trained model: write, compare with the run, describe."""

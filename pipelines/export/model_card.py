@@ -1,0 +1,125 @@
+"""The model card of an export: what it answers, what it learnt from, how well it does, where it fails, how it was made.
+
+After Mitchell et al., Model Cards for Model Reporting (2019).
+"""
+
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines.export.parity import DEFAULT
+from pipelines.fit import Fitted
+from pipelines.operating_point import OperatingPoint
+from pipelines.runs.run import Run
+
+SHOWN_CHARACTERS = 300  # of what a source says of itself, such as a citation
+NOT_STATED = "not stated by the source; find it out before you pass the model on"
+
+
+def model_card(fitted: Fitted, run: Run, parity: Mapping[str, Any], point: OperatingPoint | None = None) -> str:
+    """Write a card in Markdown from a finished run's folder and what its export was compared on.
+
+    `point` is the export's threshold, where it is not the run's.
+    """
+    sections = {
+        "What it does": _task(fitted),
+        "Data": _data(run.data()),
+        "Metrics": _metrics(run.metrics(), point),
+        "Limits": _limits(fitted, run.data()),
+        "How it was made": _making(fitted, run),
+        "Compared with the run": _parity(parity),
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+    return f"# {fitted.config.task}: {fitted.config.model}\n\n{body}\n"
+
+
+def _task(fitted: Fitted) -> str:
+    lines = [_first_line(fitted.task), ""]
+    for name, endpoint in fitted.endpoints.items():
+        lines.append(f"Signature `{DEFAULT if name == 'serve' else name}` takes, for each example:\n")
+        lines += [f"- `{key}`: {spec.dtype.name}{_shape(spec.shape)}" for key, spec in endpoint.signature.items()]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    origin = {"licence": NOT_STATED, **data["origin"]}
+    lines = [f"- {_cell(key)}: {_cell(value)}" for key, value in {**data["source"], **origin}.items()]
+    lines += [f"- split: {', '.join(f'{key} {value}' for key, value in data['split'].items())}"]
+    lines += [f"- left out: {data['skipped']['count']:,} examples", ""]
+    rows = [(split, f"{count:,}", data["fingerprint"][split]) for split, count in data["examples"].items()]
+    return "\n".join([*lines, _table(("split", "examples", "fingerprint"), rows)])
+
+
+def _metrics(metrics: Mapping[str, Mapping[str, float]], point: OperatingPoint | None) -> str:
+    names = dict.fromkeys(name for scores in metrics.values() for name in scores)
+    rows = [(name, *(_number(scores.get(name, math.nan)) for scores in metrics.values())) for name in names]
+    intro = "The model of the best epoch, chosen by validation."
+    if point:
+        intro += f" The table is of the run's own threshold; this export's is **{point}**."
+    return f"{intro}\n\n{_table(('metric', *metrics), rows)}"
+
+
+def _limits(fitted: Fitted, data: Mapping[str, Any]) -> str:
+    lines = [fitted.task.limits]
+    shared = {where: count for where, count in data["duplicates_across_splits"].items() if count}
+    lines += [
+        f"- {count:,} examples of {where} are the very same: its metrics flatter." for where, count in shared.items()
+    ]
+    return "\n".join(lines)
+
+
+def _making(fitted: Fitted, run: Run) -> str:
+    environment, best = run.environment(), run.best_epoch()
+    versions = ", ".join(f"{name} {number}" for name, number in environment["packages"].items() if number)
+    lines = [
+        f"- architecture: `{fitted.config.model}`: {_first_line(fitted.task.models[fitted.config.model])}",
+        f"- parameters: {fitted.model.count_params():,}",
+        f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {fitted.config.training['monitor']}",
+        f"- command: `{' '.join(environment['command'])}`",
+        f"- on: Python {environment['python']}, {environment['platform']}, {environment['cores']} cores; {versions}",
+        "",
+        "The whole config, which trains it again:",
+        "",
+        f"```yaml\n{fitted.config.to_yaml().rstrip()}\n```",
+    ]
+    return "\n".join(lines)
+
+
+def _parity(parity: Mapping[str, Any]) -> str:
+    if not parity["compared"]:
+        return f"**Not compared**: {parity['reason']}. Nothing says that the export answers as the run's model does."
+    rows = [
+        (form, signature, answer, *(f"{kind.replace('_', ' ')}: {apart:.2g}" for kind, apart in found.items()))
+        for form, about in parity["formats"].items()
+        for signature, entry in about["signatures"].items()
+        for answer, found in entry["answers"].items()
+    ]
+    intro = (
+        f"{parity['examples']:,} examples of the {parity['split']} split were answered by the run's model and by the"
+        " export in a fresh process; `parity.json` has the tolerances."
+    )
+    return f"{intro}\n\n{_table(('format', 'signature', 'answer', 'difference'), rows)}"
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
+
+
+def _cell(value: Any) -> str:
+    text = " ".join(str(value).split()).replace("|", "\\|")
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]} ..."
+
+
+def _first_line(documented: Any) -> str:
+    return (inspect.getdoc(documented) or "").partition("\n")[0]
+
+
+def _shape(shape: Any) -> str:
+    sizes = ", ".join("any number" if size is None else str(size) for size in shape[1:])
+    return f", {sizes} of them" if sizes else ""
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -1,0 +1,121 @@
+"""TensorFlow Serving's gRPC services, and gRPC's own health check.
+
+https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+from google.protobuf.message import Message
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+
+from pipelines.errors import UserError
+from pipelines.serving.grpc.calls import Calls, address_of
+from pipelines.serving.grpc.prediction_service import PredictionService
+from pipelines.serving.refusals import invalid, unknown
+from pipelines.serving.service import Service
+
+HEALTH_SECONDS = 0.5  # between looks at whether the models are ready
+
+
+@contextlib.asynccontextmanager
+async def serve_grpc(service: Service) -> AsyncIterator[None]:
+    """Answer gRPC until left, then let answers under way finish.
+
+    Raises:
+        UserError: where the port is taken.
+    """
+    settings = service.settings
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", settings.max_body_bytes),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.so_reuseport", int(settings.workers > 1)),
+        ],
+        maximum_concurrent_rpcs=settings.max_connections,
+    )
+    calls = Calls(service)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(calls), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(calls), server)
+    states = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(states, server)
+    place = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.grpc_port}"
+    try:
+        if settings.tls_cert and settings.tls_key:
+            pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+            server.add_secure_port(place, grpc.ssl_server_credentials([pair]))
+        else:
+            server.add_insecure_port(place)
+    except RuntimeError:
+        raise UserError(
+            "--grpc-port", f"cannot listen on {place}; another program may, so choose another port"
+        ) from None
+    await server.start()
+    telling = asyncio.create_task(_tell_health(service, states))
+    try:
+        yield
+    finally:
+        telling.cancel()
+        await server.stop(settings.stop_seconds)
+
+
+async def _tell_health(service: Service, states: health.aio.HealthServicer) -> None:
+    while True:
+        status = health_pb2.HealthCheckResponse.SERVING if service.ready else health_pb2.HealthCheckResponse.NOT_SERVING
+        await states.set("", status)
+        await asyncio.sleep(HEALTH_SECONDS)
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """States of models, and their labels."""
+
+    def __init__(self, calls: Calls):
+        self.calls, self.service = calls, calls.service
+
+    async def GetModelStatus(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
+        """Say what became of a model's versions."""
+
+        async def answer() -> Message:
+            address = address_of(request.model_spec)
+            states = self.service.catalogue.model(address.model).states
+            if address.version is not None or address.label is not None:
+                number = address.version if address.label is None else self.service.find(address).number
+                if number not in states:
+                    raise unknown(f"Could not find version {number} of model {address.model}")
+                states = {number: states[number]}
+            response = get_model_status_pb2.GetModelStatusResponse()
+            for number, state in sorted(states.items(), reverse=True):
+                status = response.model_version_status.add(version=number)
+                status.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.name)
+                status.status.error_code = 2 if state.error else 0  # UNKNOWN
+                status.status.error_message = state.error
+            return response
+
+        return await self.calls.answer("GetModelStatus", request.model_spec.name, context, answer)
+
+    async def HandleReloadConfigRequest(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
+        """Set the labels of models that are served; which folders are, the server's owner alone decides."""
+
+        async def answer() -> Message:
+            configs = {config.name: config for config in request.config.model_config_list.config}
+            models = self.service.catalogue.models
+            if set(configs) != set(models):
+                raise invalid(f"the models are set when the server starts; name exactly: {', '.join(sorted(models))}")
+            for name, config in configs.items():
+                if config.base_path and Path(config.base_path) != models[name].folder:
+                    raise invalid(f"the folder of model {name} is set when the server starts")
+            for name, config in configs.items():
+                models[name].set_labels(dict(config.version_labels))
+                await models[name].refresh()
+            return model_management_pb2.ReloadConfigResponse()
+
+        return await self.calls.answer("HandleReloadConfigRequest", "", context, answer)

@@ -1,0 +1,1 @@
+"""The server's protocols and pages over HTTP."""

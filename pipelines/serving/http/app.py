@@ -1,0 +1,84 @@
+"""The HTTP application: protocols, probes, figures, pages."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi_offline import FastAPIOffline
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from pipelines import __version__
+from pipelines.serving.grpc.grpc_server import serve_grpc
+from pipelines.serving.http import open_inference, tf_serving_rest
+from pipelines.serving.http.bodies import refused, written
+from pipelines.serving.http.edge import Edge, on_refusal
+from pipelines.serving.http.playground import add_playground
+from pipelines.serving.http.shortcuts import Shortcuts
+from pipelines.serving.refusals import Refusal, invalid
+from pipelines.serving.service import Service
+from pipelines.serving.settings import Settings
+
+ABOUT = (
+    "Answers of exported models: TensorFlow Serving's REST API, the Open Inference Protocol v2, and streams of text."
+)
+
+
+def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
+    """Make the application; the models are loaded while it runs."""
+    service = Service(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Service]]:
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(service.running())
+            if with_grpc:
+                await stack.enter_async_context(serve_grpc(service))
+            yield {"service": service}
+
+    app = FastAPIOffline(
+        title="Model server", description=ABOUT, version=__version__, redoc_url=None, lifespan=lifespan
+    )
+    app.include_router(tf_serving_rest.router(service))
+    app.include_router(open_inference.router(service, __version__))
+    _add_probes(app, service)
+    for kind, handle in _handlers().items():
+        app.add_exception_handler(kind, handle)
+    add_playground(app, service)
+    return Edge(Shortcuts(app, service), service)  # before FastAPI's own middleware, which load need not pass
+
+
+def _add_probes(app: FastAPI, service: Service) -> None:
+    @app.get("/live", tags=["Probes"], summary="Whether the process runs")
+    async def live() -> Response:
+        return written({"live": True})
+
+    @app.get(
+        "/ready",
+        tags=["Probes"],
+        summary="Whether every model is warm",
+        responses={503: {"description": "a model is not warm yet, or the server is about to stop"}},
+    )
+    async def ready() -> Response:
+        models = {name: sorted(model.versions) for name, model in service.catalogue.models.items()}
+        return written({"ready": service.ready, "models": models}, 200 if service.ready else 503)
+
+    @app.get("/metrics", tags=["Probes"], summary="Figures for Prometheus")
+    async def metrics() -> Response:
+        content, kind = service.gauges.written()
+        return Response(content, media_type=kind)
+
+
+def _handlers() -> dict[type[Exception], Callable]:
+    async def on_validation(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        return refused(invalid(f"{first['loc'][-1]}: {first['msg']}"))
+
+    async def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        reason = f"Malformed request: {request.method} {request.url.path}"
+        return written({"error": reason}, error.status_code, dict(error.headers or {}))
+
+    return {Refusal: on_refusal, RequestValidationError: on_validation, HTTPException: on_http}

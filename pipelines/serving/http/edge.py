@@ -1,0 +1,213 @@
+"""What every HTTP request passes before and after its handler: identity, limits, log, figures, the last `except`."""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import random
+import re
+import time
+import zlib
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pipelines.serving.http.bodies import refused
+from pipelines.serving.logs import log
+from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.service import Service
+
+OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # what probes ask, without a token
+_MODEL = re.compile(r"/v[12]/models/([^/:]+)")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+RawHeaders = dict[bytes, bytes]  # by names in small letters
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+
+
+class Edge:
+    """Let requests through that carry the token and a bounded body; log, count and time all of them."""
+
+    def __init__(self, app: ASGIApp, service: Service):
+        self.app, self.service, self.settings = app, service, service.settings
+        self.held = 0  # bytes of bodies
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began, headers, status = time.monotonic(), dict(scope["headers"]), 0
+        request_id = _request_id(headers)
+
+        async def send_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
+                own += [(b"connection", b"close")] if self.service.closing else []
+                message["headers"] = [*message["headers"], *own]
+            await send(message)
+
+        self.service.gauges.under_way.inc()
+        try:
+            await self._answer(scope, headers, receive, send_on)
+        except Exception:
+            log("bug", 40, exc_info=True, request_id=request_id, path=scope["path"])
+            if not status:
+                refusal = Refusal(Kind.FAILED, f"internal error; the log has it as {request_id}")
+                await refused(refusal)(scope, receive, send_on)
+        finally:
+            self.service.gauges.under_way.dec()
+            self._tell(scope, status or 500, time.monotonic() - began, request_id)
+
+    async def _answer(self, scope: Scope, headers: RawHeaders, receive: Receive, send: Send) -> None:
+        held = Held(self)
+        try:
+            self._authenticate(scope, headers)
+            body = await self._read(headers, receive, held)
+            await self.app(scope, _replayed(body, receive), send)
+        except Refusal as refusal:
+            await refused(refusal)(scope, receive, send)
+        finally:
+            held.let_go()
+
+    def _authenticate(self, scope: Scope, headers: RawHeaders) -> None:
+        token = self.settings.token
+        if token is None or scope["path"] in OPEN:
+            return
+        kind, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if kind.lower() == "basic" and not scope["path"].startswith(("/v1/", "/v2")):
+            given = _password(given)  # a browser can ask its user for it
+        elif kind.lower() != "bearer":
+            given = ""
+        if not hmac.compare_digest(given.encode(), token.encode()):
+            raise Unauthenticated(scope["path"])
+
+    async def _read(self, headers: RawHeaders, receive: Receive, held: "Held") -> bytes:
+        encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
+        if encoding != "identity" and encoding not in _WINDOW_BITS:
+            raise Refusal(Kind.UNSUPPORTED, f"Content-Encoding '{encoding}' is not known; use gzip or deflate")
+        most, parts = self.settings.max_body_bytes, []
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length) > most:
+            raise _too_large(most)
+        try:
+            async with asyncio.timeout(self.settings.read_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise invalid("the client left before it had sent its body")
+                    held.take(len(message.get("body", b"")))
+                    if held.size > most:
+                        raise _too_large(most)
+                    parts.append(message.get("body", b""))
+                    if not message.get("more_body"):
+                        break
+        except TimeoutError:
+            raise Refusal(Kind.SLOW, f"the body took more than {self.settings.read_seconds:g} seconds") from None
+        body = b"".join(parts)
+        if encoding == "identity":
+            return body
+        body = _unpacked(body, encoding, most)
+        held.take(len(body))
+        return body
+
+    def _tell(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+        found = _MODEL.match(scope["path"])
+        model = found.group(1) if found and found.group(1) in self.service.catalogue.models else ""
+        protocol = {"/v1": "rest", "/v2": "v2"}.get(scope["path"][:3], "http")
+        self.service.gauges.answered(protocol, model, str(status), seconds)
+        log(
+            "request",
+            request_id=request_id,
+            protocol=protocol,
+            method=scope["method"],
+            path=scope["path"],
+            status=status,
+            milliseconds=round(1000 * seconds, 2),
+            client=(scope.get("client") or [""])[0],
+        )
+
+
+class Held:
+    """Count one request's body against what all bodies may take."""
+
+    def __init__(self, edge: Edge):
+        self.edge, self.size = edge, 0
+
+    def take(self, size: int) -> None:
+        """Take more.
+
+        Raises:
+            Refusal: where all together would take too much.
+        """
+        if self.edge.held + size > self.edge.settings.max_bodies_bytes:
+            raise Refusal(Kind.UNAVAILABLE, "too many large requests at a time; try again later")
+        self.size += size
+        self.edge.held += size
+
+    def let_go(self) -> None:
+        """Give all of it back."""
+        self.edge.held -= self.size
+
+
+class Unauthenticated(Refusal):
+    """Say that the token is missing or wrong; a browser's page may ask its user for it."""
+
+    def __init__(self, path: str):
+        super().__init__(Kind.UNAUTHENTICATED, "the token is missing or wrong; send 'Authorization: Bearer TOKEN'")
+        self._challenge = "Bearer" if path.startswith(("/v1/", "/v2")) else 'Basic realm="models", charset="UTF-8"'
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Give the header that asks for the token."""
+        return {"WWW-Authenticate": self._challenge}
+
+
+def _request_id(headers: RawHeaders) -> str:
+    given = headers.get(b"x-request-id", b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+
+
+def _password(given: str) -> str:
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def _unpacked(body: bytes, encoding: str, most: int) -> bytes:
+    unpacking = zlib.decompressobj(_WINDOW_BITS[encoding])
+    try:
+        unpacked = unpacking.decompress(body, most + 1)
+    except zlib.error as error:
+        raise invalid(f"the body is not {encoding}: {error}") from None
+    if len(unpacked) > most:
+        raise _too_large(most)
+    if not unpacking.eof:
+        raise invalid(f"the body is not whole: its {encoding} ends early")
+    return unpacked
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal(Kind.TOO_LARGE, f"the body is larger than {most:,} bytes")
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
+async def on_refusal(request: Request, refusal: Exception) -> Any:
+    """Answer a refusal that a handler raised."""
+    assert isinstance(refusal, Refusal)
+    return refused(refusal)

@@ -1,0 +1,225 @@
+"""Forms for models, made of what their signatures take and answer."""
+
+import base64
+import html
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+
+from pipelines.serving.http.tf_serving_rest import rows
+from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
+from pipelines.serving.models.streaming import START
+from pipelines.serving.models.tensors import Spec, to_json
+from pipelines.serving.models.versions import Version
+from pipelines.serving.refusals import Refusal
+from pipelines.serving.service import Address, Service
+
+IMAGE = "image"
+STARTS, STOPS, KINDS = "start", "stop", "type"  # outputs that mark parts of a text, by their characters
+FIELDS_IN_A_ROW = 4
+FIELDS_ABOVE = 12  # at the most stand above the answer
+MOST_BARS = 10
+SPACES = str.maketrans({" ": "(space)", "\n": "(new line)", "\t": "(tab)"})
+IMAGE_FIELD = {"sources": ["upload", "clipboard"], "height": 320, "interactive": True}
+HEADLINE = 60  # characters
+STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One way to show outputs: the component, and what to give it for an answer and its instance."""
+
+    component: Callable[[], Any]
+    value: Callable[[Arrays, dict[str, Any]], Any]
+
+
+def mount(app: FastAPI, service: Service, place: str) -> None:
+    """Add the page of forms; it is made anew whenever it is opened, so that it shows the versions of the moment."""
+    with gr.Blocks(title="Models", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+        gr.Markdown("# Models\nTry what is served here. The API is described [here](/docs).")
+
+        @gr.render(triggers=[page.load])
+        def forms() -> None:
+            with gr.Tabs():
+                for name, model in service.catalogue.models.items():
+                    with gr.Tab(name, id=name):
+                        _form(service, name, model.find() if model.versions else None)
+
+    gr.mount_gradio_app(
+        app,
+        page,
+        place,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        max_file_size=service.settings.max_body_bytes,
+        ssr_mode=False,
+        mcp_server=False,
+        css=STYLE,
+    )
+
+
+def _form(service: Service, name: str, version: Version | None) -> None:
+    if version is None or DEFAULT not in version.signatures:
+        gr.Markdown(
+            "Not loaded yet: open this page again in a moment." if version is None else "Nothing to ask by default."
+        )
+        return
+    signature = version.signatures[DEFAULT]
+    about = [
+        f"Version {version.number}",
+        *(f"{key} `{version.about[key]}`" for key in ("task", "model") if key in version.about),
+    ]
+    gr.Markdown(", ".join(about))
+    many = len(signature.inputs) > FIELDS_ABOVE
+    fields = [] if many else _fields(signature, _example(version))
+    shown = ways_to_show(signature)
+    with gr.Row():
+        button = gr.Button("Ask", variant="primary")
+        streamed = gr.Button("Complete, piece by piece") if START in version.signatures else None
+    results = [way.component() for way in shown]
+    if many:  # the answer would be far below them
+        fields = _fields(signature, _example(version))
+    button.click(partial(_ask, service, name, signature, shown), fields, results, api_visibility="private")
+    if streamed is not None:
+        text = gr.Textbox(label="text", lines=6, interactive=False)
+        streamed.click(partial(_stream, service, name, signature), fields, text, api_visibility="private")
+
+
+def _fields(signature: Signature, example: dict[str, Any]) -> list[Any]:
+    made, names = [], list(signature.inputs)
+    for first in range(0, len(names), FIELDS_IN_A_ROW):
+        with gr.Row():
+            for name in names[first : first + FIELDS_IN_A_ROW]:
+                made.append(_field(signature.inputs[name], example.get(name), len(names) == 1))
+    return made
+
+
+def _field(spec: Spec, example: Any, only: bool) -> Any:
+    if spec.shape is None or len(spec.shape) != 1:
+        return gr.Code(label=f"{spec.name} (JSON)", language="json", value="[]", interactive=True)
+    if spec.is_text and IMAGE in spec.name.lower():
+        return gr.Image(label=spec.name, type="filepath", **IMAGE_FIELD)
+    if spec.is_text:
+        return gr.Textbox(label=spec.name, value=example or "", lines=4 if only else 1, interactive=True)
+    if spec.dtype.is_bool:
+        return gr.Checkbox(label=spec.name, value=bool(example), interactive=True)
+    kind = "a number, or nothing" if spec.dtype.is_floating else "a whole number"
+    value = "" if example is None else f"{example:g}"
+    return gr.Textbox(label=spec.name, value=value, placeholder=kind, interactive=True)
+
+
+def ways_to_show(signature: Signature) -> list[Shown]:
+    """Choose how to show a signature's outputs: marks in a text, bars of probabilities, plain values for the rest."""
+    outputs, left = signature.outputs, set(signature.outputs)
+    text = next((name for name, spec in signature.inputs.items() if spec.is_text), None)
+    shown = []
+    if {STARTS, STOPS, KINDS} <= left and text is not None and len(signature.inputs) == 1:
+        shown.append(Shown(lambda: gr.HighlightedText(label=text, show_legend=True), partial(marked, text)))
+        left = set()
+    wide = [name for name in sorted(left) if outputs[name].shape is not None and len(outputs[name].shape) == 2]
+    names = next((name for name in wide if outputs[name].is_text), None)
+    weights = next((name for name in wide if outputs[name].dtype.is_floating), None)
+    if names and weights:
+        shown.append(
+            Shown(
+                lambda: gr.Label(label=names, num_top_classes=MOST_BARS, show_heading=False),
+                partial(bars, names, weights),
+            )
+        )
+        left -= {names, weights}
+    if left:
+        shown.insert(0, Shown(lambda: gr.HTML(elem_classes="answer"), partial(plain, sorted(left))))
+    return shown
+
+
+def marked(text: str, outputs: Arrays, instance: dict[str, Any]) -> dict[str, Any]:
+    """Mark the parts of a text that an answer names."""
+    found = zip(outputs[STARTS][0].tolist(), outputs[STOPS][0].tolist(), outputs[KINDS][0].tolist(), strict=True)
+    entities = [{"entity": kind.decode(), "start": start, "end": stop} for start, stop, kind in found if kind]
+    return {"text": instance[text], "entities": entities}
+
+
+def bars(names: str, weights: str, outputs: Arrays, instance: dict[str, Any]) -> dict[str, float]:
+    """Pair each name of an answer with its probability."""
+    pairs = zip(to_json(outputs[names][0], names), outputs[weights][0].tolist(), strict=True)
+    return {_visible(str(name)): weight for name, weight in pairs}
+
+
+def _visible(name: str) -> str:
+    return name.translate(SPACES) if name.isspace() else name or "(empty)"
+
+
+def plain(names: list[str], outputs: Arrays, instance: dict[str, Any]) -> str:
+    """Write values with their names."""
+    values = {name: to_json(outputs[name][:1], name)[0] for name in names}
+    return "<br>".join(f"{html.escape(name)}: {_tagged(_written(value))}" for name, value in values.items())
+
+
+def _tagged(text: str) -> str:
+    kind = ' class="text"' if len(text) > HEADLINE else ""  # a whole text in bold is hard to read
+    return f"<b{kind}>{html.escape(text)}</b>"
+
+
+def _written(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+async def _ask(service: Service, name: str, signature: Signature, shown: list[Shown], *values: Any) -> Any:
+    instance = _instance(signature, values)
+    try:
+        answer = await service.answer(Address(name), DEFAULT, partial(rows, [instance]))
+    except Refusal as refusal:
+        raise gr.Error(refusal.reason) from None
+    results = [way.value(answer.outputs, instance) for way in shown]
+    return results[0] if len(results) == 1 else results
+
+
+async def _stream(service: Service, name: str, signature: Signature, *values: Any) -> AsyncIterator[str]:
+    text = ""
+    try:
+        async for piece in await service.stream(Address(name), partial(rows, [_instance(signature, values)])):
+            text += piece.text
+            yield text
+    except Refusal as refusal:
+        raise gr.Error(refusal.reason) from None
+
+
+def _instance(signature: Signature, values: tuple[Any, ...]) -> dict[str, Any]:
+    return {name: _value(spec, value) for (name, spec), value in zip(signature.inputs.items(), values, strict=True)}
+
+
+def _value(spec: Spec, value: Any) -> Any:
+    if spec.shape is None or len(spec.shape) != 1:
+        try:
+            return json.loads(value or "null")
+        except ValueError:
+            raise gr.Error(f"{spec.name} is no JSON") from None
+    if spec.is_text and IMAGE in spec.name.lower():
+        if value is None:
+            raise gr.Error("drop an image first")
+        return {"b64": base64.b64encode(Path(value).read_bytes()).decode()}
+    if spec.is_text or spec.dtype.is_bool:
+        return value
+    try:
+        return int(value) if spec.dtype.is_integer else float(value) if value.strip() else None
+    except ValueError:
+        raise gr.Error(f"{spec.name} takes a number, not {value!r}") from None
+
+
+def _example(version: Version) -> dict[str, Any]:
+    """Take what fills the form at first from a recorded request; an image is left to who looks at the page."""
+    recorded = {name: array[0] for name, array in version.examples.get(DEFAULT, {}).items() if array.ndim == 1}
+    return {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else None if value != value else value.item()
+        for name, value in recorded.items()
+        if IMAGE not in name.lower()
+    }

@@ -1,0 +1,253 @@
+"""The Open Inference Protocol, version 2, over REST, with tensors as JSON or as bytes behind it.
+
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol; the binary tensors are
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
+"""
+
+import math
+from typing import Annotated, Any
+
+import numpy as np
+import pydantic_core
+import tensorflow as tf
+from fastapi import APIRouter, Path, Request, Response
+
+from pipelines.serving.http.bodies import parsed_object, text_of, written
+from pipelines.serving.http.descriptions import BODIES, answers
+from pipelines.serving.models.signatures import Arrays, Signature
+from pipelines.serving.models.tensors import Spec, check_shape, from_json, to_json
+from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.service import Address, Answer, Service, find_signature
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+EXTENSIONS = ["binary_tensor_data", "signatures"]
+DATATYPES = {
+    **{tf.bool: "BOOL", tf.string: "BYTES", tf.bfloat16: "BF16"},
+    **{getattr(tf, f"uint{bits}"): f"UINT{bits}" for bits in (8, 16, 32, 64)},
+    **{getattr(tf, f"int{bits}"): f"INT{bits}" for bits in (8, 16, 32, 64)},
+    **{getattr(tf, f"float{bits}"): f"FP{bits}" for bits in (16, 32, 64)},
+}
+
+Name = Annotated[str, Path(description="a model's name")]
+Number = Annotated[int, Path(ge=0, description="a version")]
+
+
+def router(service: Service, version: str) -> APIRouter:
+    """Give the routes."""
+    refusals = answers(service.settings.token is not None)
+    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=refusals)
+
+    @routes.get("", summary="What this server is")
+    async def server() -> Response:
+        return written({"name": "keras-task-pipelines", "version": version, "extensions": EXTENSIONS})
+
+    @routes.get("/health/live", summary="Whether the process runs")
+    async def live() -> Response:
+        return written({"live": True})
+
+    @routes.get("/health/ready", summary="Whether every model is warm")
+    async def ready() -> Response:
+        if not service.ready:
+            raise Refusal(Kind.UNAVAILABLE, "not every model is ready")
+        return written({"ready": True})
+
+    for place in ("/models/{name}", "/models/{name}/versions/{number}"):
+        _add_model_routes(routes, service, place)
+    return routes
+
+
+def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
+    numbered = "number" in place
+    ending = "_of_version" if numbered else ""
+
+    def address(request: Request) -> Address:
+        parts = request.path_params
+        return Address(parts["name"], int(parts["number"]) if numbered else None)
+
+    async def metadata(request: Request) -> Response:
+        return written(_metadata(service, address(request)))
+
+    async def ready(request: Request) -> Response:
+        service.find(address(request))
+        return written({"name": request.path_params["name"], "ready": True})
+
+    async def infer(request: Request) -> Response:
+        return await infer_tensors(service, request, address(request))
+
+    parameters = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if numbered:
+        parameters.append(
+            {"name": "number", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
+        )
+    for path, handle, method, summary in (
+        ("", metadata, "GET", "What a model takes and answers"),
+        ("/ready", ready, "GET", "Whether a model is warm"),
+        ("/infer", infer, "POST", "Answer tensors"),
+    ):
+        extra = {"parameters": parameters, **({"requestBody": BODIES["infer"]} if method == "POST" else {})}
+        routes.add_api_route(
+            place.replace("{number}", "{number:int}") + path,
+            handle,
+            methods=[method],
+            summary=summary,
+            operation_id=f"{handle.__name__}{ending}",
+            openapi_extra=extra,
+        )
+
+
+def _metadata(service: Service, address: Address) -> dict[str, Any]:
+    version = service.find(address)
+    signature = find_signature(version, "")
+    versions = sorted(service.catalogue.model(address.model).versions)
+    return {
+        "name": address.model,
+        "versions": [str(number) for number in versions],
+        "platform": "tensorflow_savedmodel",
+        "inputs": [_described(spec) for spec in signature.inputs.values()],
+        "outputs": [_described(spec) for spec in signature.outputs.values()],
+    }
+
+
+def _described(spec: Spec) -> dict[str, Any]:
+    shape = [-1 if length is None else length for length in spec.shape or (None,)]
+    return {"name": spec.name, "datatype": DATATYPES.get(spec.dtype, spec.dtype.name.upper()), "shape": shape}
+
+
+async def infer_tensors(service: Service, request: Request, address: Address) -> Response:
+    """Answer tensors, in JSON or in bytes."""
+    content = await request.body()
+    length = request.headers.get(HEADER_LENGTH, str(len(content)))
+    if not length.isascii() or not length.isdigit() or int(length) > len(content):
+        raise invalid(f"{HEADER_LENGTH} is no length of a part of the body")
+    body, binary = parsed_object(content[: int(length)]), content[int(length) :]
+    parameters = _parameters(body)
+    wanted = _wanted(body)
+    answer = await service.answer(
+        address, text_of(parameters, "signature_name"), lambda signature: read_tensors(body, binary, signature), wanted
+    )
+    return _answered(address, answer, body, parameters.get("binary_data_output") is True, wanted)
+
+
+def read_tensors(body: dict[str, Any], binary: bytes, signature: Signature) -> Arrays:
+    """Read the tensors of a request, in JSON or in the bytes behind it.
+
+    Raises:
+        Refusal: naming the tensor.
+    """
+    given = body.get("inputs")
+    if not isinstance(given, list) or not all(isinstance(tensor, dict) for tensor in given):
+        raise invalid("'inputs' takes a list of tensors")
+    names = [text_of(tensor, "name") for tensor in given]
+    if sorted(names) != sorted(signature.inputs):
+        raise invalid(f"'inputs' has {', '.join(map(repr, names)) or 'none'}; wanted: {', '.join(signature.inputs)}")
+    arrays, place = {}, 0
+    for name, tensor in zip(names, given, strict=True):
+        spec, shape = signature.inputs[name], _shape(tensor, name)
+        if tensor.get("datatype") != DATATYPES.get(spec.dtype):
+            raise invalid(f"input '{name}' has the datatype {DATATYPES.get(spec.dtype)}, not {tensor.get('datatype')}")
+        size = _parameters(tensor).get("binary_data_size")
+        if size is None:
+            arrays[name] = _from_data(tensor.get("data"), shape, spec)
+            continue
+        if type(size) is not int or not 0 <= size <= len(binary) - place:
+            raise invalid(f"input '{name}' has a binary_data_size that the body does not hold")
+        arrays[name] = spec.check(_from_bytes(binary[place : place + size], shape, spec))
+        place += size
+    if place != len(binary):
+        raise invalid(f"{len(binary) - place} bytes of the body belong to no input")
+    return arrays
+
+
+def _shape(tensor: dict[str, Any], name: str) -> list[int]:
+    shape = tensor.get("shape")
+    if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
+        raise invalid(f"input '{name}' takes a shape, a list of whole numbers")
+    check_shape(shape, name)
+    return shape
+
+
+def _from_data(data: Any, shape: list[int], spec: Spec) -> np.ndarray:
+    flat = []
+    pending = [data] if isinstance(data, list) else []
+    while pending:  # nested as the shape says, or flat: the protocol allows either
+        part = pending.pop()
+        if isinstance(part, list):
+            pending.extend(reversed(part))
+        else:
+            flat.append(part)
+    if len(flat) != math.prod(shape) or not isinstance(data, list):
+        raise invalid(
+            f"input '{spec.name}' takes {math.prod(shape)} values in 'data', as its shape says, not {len(flat)}"
+        )
+    return spec.check(from_json(flat, Spec(spec.name, spec.dtype, (None,))).reshape(shape))
+
+
+def _from_bytes(content: bytes, shape: list[int], spec: Spec) -> np.ndarray:
+    count = math.prod(shape)
+    if not spec.is_text:
+        dtype = np.dtype(spec.dtype.as_numpy_dtype)
+        if len(content) != count * dtype.itemsize:
+            raise invalid(
+                f"input '{spec.name}' takes {count * dtype.itemsize} bytes, as its shape says, not {len(content)}"
+            )
+        return np.frombuffer(content, dtype).reshape(shape)
+    texts, place = [], 0
+    while place + 4 <= len(content):
+        end = place + 4 + int.from_bytes(content[place : place + 4], "little")
+        texts.append(content[place + 4 : end])
+        place = end
+    if place != len(content) or len(texts) != count:
+        raise invalid(f"input '{spec.name}' takes {count} texts, each after its length in 4 bytes")
+    array = np.empty(count, object)
+    array[:] = texts
+    return array.reshape(shape)
+
+
+def _answered(
+    address: Address, answer: Answer, body: dict[str, Any], binary: bool, wanted: dict[str, bool | None]
+) -> Response:
+    tensors, parts = [], []
+    for name, array in answer.outputs.items():
+        described = {**_described(answer.signature.outputs[name]), "shape": list(array.shape)}
+        if wanted.get(name) if wanted.get(name) is not None else binary:
+            parts.append(_to_bytes(array))
+            described["parameters"] = {"binary_data_size": len(parts[-1])}
+        else:
+            described["data"] = to_json(array.reshape(-1), name)
+        tensors.append(described)
+    head = {"model_name": address.model, "model_version": str(answer.version), "outputs": tensors}
+    if "id" in body:
+        head["id"] = text_of(body, "id")
+    if not parts:
+        return written(head)
+    written_head = pydantic_core.to_json(head, inf_nan_mode="constants")
+    headers = {HEADER_LENGTH: str(len(written_head))}
+    return Response(b"".join([written_head, *parts]), headers=headers, media_type="application/octet-stream")
+
+
+def _wanted(body: dict[str, Any]) -> dict[str, bool | None]:
+    """Name the outputs that a request wants, and whether as bytes; None where it says nothing of that."""
+    given = body.get("outputs", [])
+    if not isinstance(given, list) or not all(isinstance(output, dict) for output in given):
+        raise invalid("'outputs' takes a list of objects with a name")
+    wanted = {}
+    for output in given:
+        parameters = _parameters(output)
+        if "classification" in parameters:
+            raise invalid("the classification extension is not offered")
+        binary = parameters.get("binary_data")
+        wanted[text_of(output, "name")] = binary if isinstance(binary, bool) else None
+    return wanted
+
+
+def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
+    parameters = holder.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise invalid("'parameters' takes an object")
+    return parameters
+
+
+def _to_bytes(array: np.ndarray) -> bytes:
+    if array.dtype != object:
+        return np.ascontiguousarray(array).tobytes()
+    return b"".join(len(text).to_bytes(4, "little") + text for text in array.flat)

@@ -1,0 +1,33 @@
+"""The page to try the models on, with a form for each that its signature suggests."""
+
+import os
+from importlib.util import find_spec
+
+from fastapi import FastAPI, Response
+from fastapi.responses import HTMLResponse, RedirectResponse
+
+from pipelines.serving.service import Service
+
+PLACE = "/playground"
+MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model server</title>
+<body style="font-family: sans-serif; max-width: 40em; margin: 4em auto">
+<h1>Model server</h1>
+<p>The page to try the models on needs the package Gradio. Install it and start the server again:</p>
+<pre>pip install 'keras-task-pipelines[playground]'</pre>
+<p>All else works without it: see <a href="/docs">the API</a>.</p></body></html>
+"""
+
+
+def add_playground(app: FastAPI, service: Service) -> None:
+    """Add the page, or one that says how to get it."""
+    there = find_spec("gradio") is not None
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return RedirectResponse(f"{PLACE}/") if there else HTMLResponse(MISSING)
+
+    if there:
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would call home as it is imported
+        from pipelines.serving.http.forms import mount
+
+        mount(app, service, PLACE)

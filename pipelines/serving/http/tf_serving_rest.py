@@ -1,0 +1,202 @@
+"""TensorFlow Serving's REST API, version 1, and the streams that it lacks.
+
+https://www.tensorflow.org/tfx/serving/api_rest
+"""
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Annotated, Any
+
+import pydantic_core
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import StreamingResponse
+from google.protobuf import json_format
+from tensorflow_serving.apis import get_model_metadata_pb2
+
+from pipelines.serving.http.bodies import read_object, text_of, written
+from pipelines.serving.http.descriptions import BODIES, answers
+from pipelines.serving.models import examples
+from pipelines.serving.models.signatures import CLASSIFY, REGRESS, Arrays, Signature
+from pipelines.serving.models.streaming import Piece
+from pipelines.serving.models.tensors import from_json, to_json
+from pipelines.serving.refusals import Refusal, invalid, unknown
+from pipelines.serving.service import Address, Service
+
+Name = Annotated[str, Path(description="a model's name")]
+Number = Annotated[int, Path(ge=0, description="a version")]
+Label = Annotated[str, Path(description="a label, such as stable or canary")]
+
+ROOT = "/v1/models/{name}"
+
+
+def router(service: Service) -> APIRouter:
+    """Give the routes."""
+    routes = APIRouter(tags=["TensorFlow Serving REST API"], responses=answers(service.settings.token is not None))
+    for verb, handle in {"predict": predict, "classify": classify, "regress": regress, "stream": stream}.items():
+        _add(routes, "POST", f":{verb}", partial(handle, service), f"{verb} with a model", BODIES[verb])
+    _add(routes, "GET", "", partial(status, service), "What became of a model's versions", None)
+    _add(routes, "GET", "/metadata", partial(metadata, service), "What a model takes and answers", None)
+    return routes
+
+
+def _add(routes: APIRouter, method: str, end: str, handle: Any, summary: str, body: dict[str, Any] | None) -> None:
+    async def newest(request: Request, name: Name) -> Response:
+        return await handle(request, Address(name))
+
+    async def of_version(request: Request, name: Name, version: Number) -> Response:
+        return await handle(request, Address(name, version))
+
+    async def of_label(request: Request, name: Name, label: Label) -> Response:
+        return await handle(request, Address(name, label=label))
+
+    extra = {"openapi_extra": {"requestBody": body}} if body else {}
+    places = {"": newest, "/versions/{version}": of_version, "/labels/{label}": of_label}
+    for place, endpoint in places.items():
+        operation = f"{summary}{place}".replace("/", " ").replace("{", "").replace("}", "").replace(" ", "_")
+        routes.add_api_route(
+            f"{ROOT}{place}{end}",
+            endpoint,
+            methods=[method],
+            summary=summary,
+            operation_id=operation,
+            **extra,
+        )
+
+
+async def predict(service: Service, request: Request, address: Address) -> Response:
+    """Answer rows ("instances") or columns ("inputs")."""
+    body = await read_object(request)
+    if ("instances" in body) == ("inputs" in body):
+        raise invalid("a request has either 'instances', a list of rows, or 'inputs', columns")
+    read = partial(rows, body["instances"]) if "instances" in body else partial(columns, body["inputs"])
+    answer = await service.answer(address, text_of(body, "signature_name"), read)
+    plain = {name: to_json(array, name) for name, array in answer.outputs.items()}
+    if "inputs" in body:
+        return written({"outputs": next(iter(plain.values())) if len(plain) == 1 else plain})
+    if len({len(values) if isinstance(values, list) else None for values in plain.values()}) != 1:
+        raise invalid("the outputs have no common number of rows; ask for columns with 'inputs'")
+    if len(plain) == 1:
+        return written({"predictions": next(iter(plain.values()))})
+    return written({"predictions": [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]})
+
+
+async def classify(service: Service, request: Request, address: Address) -> Response:
+    """Give each example's classes with their scores."""
+    outputs = await _answer_examples(service, request, address, CLASSIFY)
+    return written({"results": examples.classes(outputs)})
+
+
+async def regress(service: Service, request: Request, address: Address) -> Response:
+    """Give each example's value."""
+    outputs = await _answer_examples(service, request, address, REGRESS)
+    return written({"results": examples.values(outputs)})
+
+
+async def stream(service: Service, request: Request, address: Address) -> Response:
+    """Send a text piece by piece as server-sent events."""
+    body = await read_object(request)
+    if "inputs" not in body:
+        raise invalid("a stream is asked for with 'inputs'")
+    pieces = await service.stream(address, partial(columns, body["inputs"]))
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_sent(pieces), media_type="text/event-stream", headers=headers)
+
+
+async def status(service: Service, request: Request, address: Address) -> Response:
+    """Say what became of a model's versions."""
+    states = service.catalogue.model(address.model).states
+    if address.version is not None or address.label is not None:
+        number = address.version if address.label is None else service.find(address).number
+        if number not in states:
+            raise unknown(f"Could not find version {number} of model {address.model}")
+        states = {number: states[number]}
+    listed = [
+        {
+            "version": str(number),
+            "state": state.name,
+            "status": {"error_code": "UNKNOWN" if state.error else "OK", "error_message": state.error},
+        }
+        for number, state in sorted(states.items(), reverse=True)
+    ]
+    return written({"model_version_status": listed})
+
+
+async def metadata(service: Service, request: Request, address: Address) -> Response:
+    """Say what a model takes and answers."""
+    version = service.find(address)
+    signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=version.definitions)
+    described = json_format.MessageToDict(
+        signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return written(
+        {
+            "model_spec": {"name": address.model, "signature_name": "", "version": str(version.number)},
+            "metadata": {"signature_def": described},
+        }
+    )
+
+
+def rows(instances: Any, signature: Signature) -> Arrays:
+    """Read a list of rows: objects with a value for each input, or bare values for the only input.
+
+    Raises:
+        Refusal: naming the row.
+    """
+    if not isinstance(instances, list) or not instances:
+        raise invalid("'instances' takes a list of rows that is not empty")
+    names = set(signature.inputs)
+    named = isinstance(instances[0], dict) and set(instances[0]) != {"b64"}
+    if not named:
+        if len(names) != 1:
+            raise invalid(f"each of 'instances' takes an object with: {', '.join(signature.inputs)}")
+        return {name: from_json(instances, spec) for name, spec in signature.inputs.items()}
+    for number, instance in enumerate(instances):
+        if not isinstance(instance, dict):
+            raise invalid(f"instances[{number}] is no object, but others are")
+        _check_names(set(instance), names, f"instances[{number}]")
+    return {
+        name: from_json([instance[name] for instance in instances], spec) for name, spec in signature.inputs.items()
+    }
+
+
+def columns(inputs: Any, signature: Signature) -> Arrays:
+    """Read an object with a tensor for each input, or a bare tensor for the only input.
+
+    Raises:
+        Refusal: naming the input.
+    """
+    if not isinstance(inputs, dict) or (set(inputs) == {"b64"} and "b64" not in signature.inputs):
+        if len(signature.inputs) != 1:
+            raise invalid(f"'inputs' takes an object with: {', '.join(signature.inputs)}")
+        inputs = dict.fromkeys(signature.inputs, inputs)
+    _check_names(set(inputs), set(signature.inputs), "inputs")
+    return {name: from_json(inputs[name], spec) for name, spec in signature.inputs.items()}
+
+
+def _check_names(given: set[str], wanted: set[str], where: str) -> None:
+    if given != wanted:
+        extra, missing = ", ".join(sorted(given - wanted)), ", ".join(sorted(wanted - given))
+        raise invalid(
+            f"{where} does not fit the signature. Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+        )
+
+
+async def _answer_examples(service: Service, request: Request, address: Address, method: str) -> Arrays:
+    body = await read_object(request)
+    given = body.get("examples")
+    if not isinstance(given, list) or not given:
+        raise invalid("'examples' takes a list of objects that is not empty")
+    serialized = [examples.from_features(example, body.get("context", {})) for example in given]
+
+    def read(signature: Signature) -> Arrays:
+        return examples.as_inputs(signature, serialized)
+
+    return (await service.answer(address, text_of(body, "signature_name"), read, method=method)).outputs
+
+
+async def _sent(pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
+    try:
+        async for piece in pieces:
+            yield b"data: " + pydantic_core.to_json(piece) + b"\n\n"
+    except Refusal as refusal:
+        yield b"event: error\ndata: " + pydantic_core.to_json({"error": refusal.reason}) + b"\n\n"

@@ -1,0 +1,230 @@
+"""The models that are served: their versions, their labels, and how they follow their folders."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.serving.logs import log
+from pipelines.serving.models.versions import Version
+from pipelines.serving.refusals import Kind, Refusal, invalid, unknown
+
+LABELS = "labels.json"  # in a model's folder: {"stable": 1, "canary": 2}
+STABLE = "stable"  # the label that requests without version and label go to, where it is set
+
+Fingerprint = tuple[int, int, int]
+
+
+@dataclass
+class State:
+    """What became of a version, in TensorFlow Serving's words."""
+
+    name: str  # LOADING, AVAILABLE, UNLOADING or END
+    error: str = ""
+
+
+class ServedModel:
+    """One folder of numbered versions.
+
+    Served are the newest version and those that carry a label. A version that cannot be loaded or warmed up is left
+    out until its files change; what was served before goes on.
+    """
+
+    def __init__(self, folder: Path, labels: Mapping[str, int], changed: Callable[[], None]):
+        self.name, self.folder, self.changed = folder.name, folder, changed
+        self.versions: dict[int, Version] = {}
+        self.states: dict[int, State] = {}
+        self._given = dict(labels)
+        self.labels: dict[str, int] = {}
+        self._broken: dict[int, Fingerprint] = {}
+        self._unreadable = ""
+        self._refreshing = asyncio.Lock()
+
+    def find(self, version: int | None = None, label: str | None = None) -> Version:
+        """Find the version that a request asks for, or the one that requests without version and label go to.
+
+        Raises:
+            Refusal: where it is not served.
+        """
+        if label is not None:
+            if label not in self.labels:
+                raise invalid(f"Unrecognized servable version label: {label}")
+            version = self.labels[label]
+        if version is None:
+            if not self.versions:
+                raise Refusal(Kind.UNAVAILABLE, f"Model {self.name} is not loaded yet")
+            version = self.labels.get(STABLE)
+            return self.versions.get(version, self.versions[max(self.versions)])
+        if version not in self.versions:
+            raise unknown(f"Servable not found for request: Specific({self.name}, {version})")
+        return self.versions[version]
+
+    def set_labels(self, labels: Mapping[str, int]) -> None:
+        """Set labels from now on; those of the file in the folder go before them.
+
+        Raises:
+            Refusal: where a label is to name a version that is not served.
+        """
+        missing = {number for number in labels.values() if number not in self.versions}
+        if missing:
+            raise invalid(f"Model {self.name} has no loaded version {min(missing)}; load it before it gets a label")
+        self._given = dict(labels)
+
+    async def refresh(self) -> None:
+        """Load what is new in the folder, then let go of what is no longer wanted."""
+        async with self._refreshing:
+            await self._refresh()
+
+    async def _refresh(self) -> None:
+        there = {int(path.name): path for path in self.folder.iterdir() if _is_version(path)}
+        wanted_labels = self._given | self._file_labels()
+        labelled = [number for number in wanted_labels.values() if number in there]
+        for number in sorted({*sorted(there)[-1:], *labelled}):
+            await self._load(number, there[number])
+        if not self.versions:  # the newest is broken at the start: an older one is better than none
+            for number in sorted(set(there) - set(self._broken), reverse=True):
+                await self._load(number, there[number])
+                if self.versions:
+                    break
+        labels = {label: number for label, number in wanted_labels.items() if number in self.versions}
+        self.labels = labels | {label: self.labels[label] for label in wanted_labels if self._keeps(label, labels)}
+        newest = max((number for number in self.versions if number in there), default=max(self.versions, default=0))
+        for number in set(self.versions) - {newest, *self.labels.values()}:
+            self._retire(number)
+        self.changed()
+
+    def _keeps(self, label: str, labels: Mapping[str, int]) -> bool:
+        return label not in labels and self.labels.get(label) in self.versions
+
+    async def _load(self, number: int, folder: Path) -> None:
+        fingerprint = await asyncio.to_thread(_fingerprint, folder)
+        if number in self.versions or self._broken.get(number) == fingerprint:
+            return
+        self.states[number] = State("LOADING")
+        began = time.monotonic()
+        try:
+            version = await asyncio.to_thread(_loaded, folder)
+        except Exception as error:  # whatever is wrong with files that others wrote must not end the server
+            self._broken[number] = fingerprint
+            reason = next(iter(str(error).splitlines()), "")[:500]
+            self.states[number] = State("END", f"{type(error).__name__}: {reason}")
+            log("version left out", logging.ERROR, model=self.name, version=number, reason=self.states[number].error)
+            return
+        self._broken.pop(number, None)
+        self.versions[number], self.states[number] = version, State("AVAILABLE")
+        self.changed()
+        log("version loaded", model=self.name, version=number, seconds=round(time.monotonic() - began, 2))
+
+    def _retire(self, number: int) -> None:
+        version = self.versions.pop(number)
+        self.states[number] = State("UNLOADING")
+        task = asyncio.get_running_loop().create_task(self._let_go(version))
+        _TASKS.add(task)
+        task.add_done_callback(_TASKS.discard)
+
+    async def _let_go(self, version: Version) -> None:
+        while version.users:
+            await asyncio.sleep(0.05)
+        version.unload()
+        if version.number not in self.versions:
+            self.states[version.number] = State("END")
+        log("version unloaded", model=self.name, version=version.number)
+
+    def _file_labels(self) -> dict[str, int]:
+        path = self.folder / LABELS
+        if not path.is_file():
+            return {}
+        try:
+            return checked_labels(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            if str(error) != self._unreadable:
+                log("labels left as they are", logging.ERROR, file=str(path), reason=str(error))
+            self._unreadable = str(error)
+            return dict(self.labels)
+
+
+class Catalogue:
+    """All models that are served, by name."""
+
+    def __init__(self, folders: tuple[Path, ...], labels: Mapping[str, Mapping[str, int]], changed: Callable[[], None]):
+        self.models = {folder.name: ServedModel(folder, labels.get(folder.name, {}), changed) for folder in folders}
+
+    @property
+    def ready(self) -> bool:
+        """Say whether every model has a version that is warm."""
+        return all(model.versions for model in self.models.values())
+
+    def model(self, name: str) -> ServedModel:
+        """Find a model.
+
+        Raises:
+            Refusal: where there is none of that name.
+        """
+        if name not in self.models:
+            raise unknown(f"Servable not found for request: Latest({name})")
+        return self.models[name]
+
+    async def watch(self, seconds: float) -> None:
+        """Follow the folders until cancelled."""
+        while True:
+            for model in self.models.values():
+                try:
+                    await model.refresh()
+                except OSError as error:
+                    log("folder cannot be read", logging.ERROR, model=model.name, reason=str(error))
+            await asyncio.sleep(seconds)
+
+
+def checked_folders(folders: tuple[str, ...]) -> tuple[Path, ...]:
+    """Check that each folder holds versions, and that no two have the same name.
+
+    Raises:
+        UserError: naming the folder and what would work.
+    """
+    paths = tuple(Path(folder).resolve() for folder in folders)
+    for given, path in zip(folders, paths, strict=True):
+        if not path.is_dir():
+            raise UserError(given, "no such folder; give what `export` wrote, such as exports/my_model")
+        if path.name.isdigit() and (path / "saved_model.pb").is_file():
+            raise UserError(given, f"this is one version; give the folder of versions: {Path(given).parent}")
+        if not any(_is_version(version) for version in path.iterdir()):
+            raise UserError(given, "holds no version: a folder with a number for its name, as `export` writes them")
+    names = [path.name for path in paths]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(name, "two folders have this name, which is their model's; rename one")
+    return paths
+
+
+def checked_labels(labels: Any) -> dict[str, int]:
+    """Check labels that were read from JSON.
+
+    Raises:
+        ValueError: where they are not names with version numbers.
+    """
+    if not isinstance(labels, dict) or not all(type(number) is int for number in labels.values()):
+        raise ValueError('labels are written as {"stable": 1, "canary": 2}')
+    return labels
+
+
+_TASKS: set[asyncio.Task] = set()  # the loop itself holds tasks weakly
+
+
+def _loaded(folder: Path) -> Version:
+    version = Version(folder)
+    version.warm_up()
+    return version
+
+
+def _is_version(path: Path) -> bool:
+    return path.name.isdigit() and (path / "saved_model.pb").is_file()
+
+
+def _fingerprint(folder: Path) -> Fingerprint:
+    stats = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    return len(stats), sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)

@@ -1,0 +1,102 @@
+"""Classification and regression: signatures that take serialized tf.Examples, in any protocol."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.serving.models.signatures import Arrays, Signature
+from pipelines.serving.models.tensors import decoded
+from pipelines.serving.refusals import invalid
+
+CLASSES, SCORES, OUTPUTS = "classes", "scores", "outputs"
+
+
+def from_features(features: Any, context: Any) -> bytes:
+    """Turn a JSON object of features, and those that all examples share, into a serialized tf.Example.
+
+    Raises:
+        Refusal: naming the feature and what is wrong with it.
+    """
+    if not isinstance(features, dict) or not isinstance(context, dict):
+        raise invalid("an example, and 'context', is an object of features")
+    example = tf.train.Example()
+    for name, value in {**context, **features}.items():
+        _put(example.features.feature[name], name, value if isinstance(value, list) else [value])
+    return example.SerializeToString()
+
+
+def from_input(request: Any) -> list[bytes]:
+    """Give the serialized examples of a gRPC request's Input.
+
+    Raises:
+        Refusal: where it holds none.
+    """
+    kind = request.WhichOneof("kind")
+    if kind is None:
+        raise invalid("Input is empty")
+    holder = getattr(request, kind)
+    shared = holder.context if kind == "example_list_with_context" else tf.train.Example()
+    examples = []
+    for given in holder.examples:
+        example = tf.train.Example()
+        example.CopyFrom(shared)
+        for name, feature in given.features.feature.items():
+            example.features.feature[name].CopyFrom(feature)
+        examples.append(example.SerializeToString())
+    if not examples:
+        raise invalid("Input is empty")
+    return examples
+
+
+def as_inputs(signature: Signature, examples: list[bytes]) -> Arrays:
+    """Give examples to the one input that takes them.
+
+    Raises:
+        Refusal: where the signature has no such input.
+    """
+    if len(signature.inputs) != 1 or not next(iter(signature.inputs.values())).is_text:
+        raise invalid(f"signature '{signature.name}' does not take tf.Examples")
+    return {name: np.array(examples, object) for name in signature.inputs}
+
+
+def classes(outputs: Arrays) -> list[list[tuple[str, float]]]:
+    """Pair each example's labels with their scores; what the signature leaves out is empty or 0."""
+    labels, scores = outputs.get(CLASSES), outputs.get(SCORES)
+    given = labels if labels is not None else scores
+    if given is None or given.ndim != 2:
+        raise invalid(f"this signature gives neither {CLASSES} nor {SCORES} with a row for each example")
+    names = np.full(given.shape, b"", object) if labels is None else labels
+    figures = np.zeros(given.shape) if scores is None else scores
+    return [
+        [(name.decode(errors="replace"), float(score)) for name, score in zip(*row, strict=True)]
+        for row in zip(names, figures, strict=True)
+    ]
+
+
+def values(outputs: Arrays) -> list[float]:
+    """Give each example's one value."""
+    array = outputs.get(OUTPUTS)
+    if array is None or array.size != len(array):
+        raise invalid(f"this signature gives no '{OUTPUTS}' with one value for each example")
+    return array.reshape(-1).astype(float).tolist()
+
+
+def _put(feature: Any, name: str, elements: list[Any]) -> None:
+    kinds = {type(element) for element in elements}
+    if kinds <= {int, bool}:
+        if any(not -(1 << 63) <= element < 1 << 63 for element in elements):
+            raise invalid(f"feature '{name}' holds a number beyond int64")
+        feature.int64_list.value.extend(map(int, elements))
+    elif kinds <= {int, float}:
+        feature.float_list.value.extend(np.asarray(elements, "float64").astype("float32").tolist())
+    else:
+        feature.bytes_list.value.extend(_bytes(name, element) for element in elements)
+
+
+def _bytes(name: str, element: Any) -> bytes:
+    if isinstance(element, str):
+        return element.encode(errors="replace")
+    if isinstance(element, dict) and set(element) == {"b64"} and isinstance(element["b64"], str):
+        return decoded(element["b64"], name)
+    raise invalid(f"feature '{name}' takes numbers or strings, all of one kind")

@@ -1,0 +1,51 @@
+"""TensorProtos, in which TensorFlow Serving's gRPC carries tensors, as arrays that fit a signature."""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework.types_pb2 import DT_FLOAT, DT_STRING
+
+from pipelines.serving.models.tensors import Spec, check_shape, written_shape
+from pipelines.serving.refusals import invalid
+
+REPEATED_UP_TO = 1 << 20  # a single value in a TensorProto stands for all of its shape
+_VALUES = (
+    *("half_val", "float_val", "double_val", "int_val", "string_val", "int64_val", "bool_val"),
+    *("uint32_val", "uint64_val"),
+)
+
+
+def from_proto(proto: Any, spec: Spec) -> np.ndarray:
+    """Turn a TensorProto into an array.
+
+    Raises:
+        Refusal: where it does not fit, or says that it is larger than what it holds.
+    """
+    shape = [dimension.size for dimension in proto.tensor_shape.dim]
+    values = _listed(proto, shape)
+    if values is not None:
+        return spec.check(values)
+    check_shape(shape, spec.name)
+    given = max(len(proto.tensor_content), *(len(getattr(proto, name)) for name in _VALUES))
+    if math.prod(shape) > max(given, REPEATED_UP_TO):
+        raise invalid(f"input '{spec.name}' does not hold as many values as its shape {written_shape(shape)}")
+    try:
+        array = tf.make_ndarray(proto)
+    except (TypeError, ValueError) as error:
+        raise invalid(f"input '{spec.name}' is no readable tensor: {error}") from None
+    return spec.check(array)
+
+
+def _listed(proto: Any, shape: list[int]) -> np.ndarray | None:
+    """Read a list of texts or of 32-bit floats with all its values, as the columns of a table come."""
+    if len(shape) != 1 or proto.dtype not in (DT_FLOAT, DT_STRING):
+        return None
+    if proto.dtype == DT_FLOAT:
+        content = proto.tensor_content
+        array = np.frombuffer(content, "<f4") if len(content) % 4 == 0 and content else np.array(proto.float_val, "f4")
+    else:
+        array = np.empty(len(proto.string_val), object)
+        array[:] = proto.string_val
+    return array if len(array) == shape[0] else None

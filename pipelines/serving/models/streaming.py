@@ -1,0 +1,57 @@
+"""Answers that come piece by piece: `stream_start` once, then `stream_step` until it says that it has finished.
+
+Outputs whose names are inputs of `stream_step` are fed back into it. Of each call, `text` (1,) is sent at once;
+`finished` (1,) ends the stream.
+"""
+
+import asyncio
+import codecs
+import contextlib
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from pipelines.serving.models.signatures import Arrays, Signature
+from pipelines.serving.refusals import invalid
+
+START, STEP = "stream_start", "stream_step"
+TEXT, FINISHED = "text", "finished"
+
+
+def check_streams(start: Signature, step: Signature) -> None:
+    """Check that two signatures make a stream.
+
+    Raises:
+        Refusal: naming what is missing.
+    """
+    for signature in (start, step):
+        for output in (TEXT, FINISHED):
+            if output not in signature.outputs:
+                raise invalid(f"this model cannot be streamed: '{signature.name}' has no output '{output}'")
+        missing = set(step.inputs) - set(signature.outputs)
+        if missing:
+            raise invalid(f"this model cannot be streamed: '{signature.name}' has no output '{min(missing)}'")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a text, and whether it is the last one."""
+
+    text: str
+    finished: bool
+
+
+async def pieces(
+    first: Arrays, step: Signature, executor: Executor, most_steps: int, held: contextlib.ExitStack
+) -> AsyncIterator[Piece]:
+    """Give the text of each call; `held` is let go at the end, also where nobody listens any more."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may come in two pieces
+    with held:
+        outputs = first
+        for number in range(most_steps):
+            finished = bool(outputs[FINISHED].all()) or number == most_steps - 1
+            yield Piece(decode(outputs[TEXT].reshape(-1)[0], finished), finished)
+            if finished:
+                return
+            state = {name: outputs[name] for name in step.inputs}
+            outputs = await asyncio.get_running_loop().run_in_executor(executor, step.call, state)

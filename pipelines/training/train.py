@@ -1,0 +1,240 @@
+"""Train a model by Keras's own `fit`: validate, keep the best, checkpoint, stop early, go on after an interruption."""
+
+import time
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Annotated, Any, Literal
+
+import keras
+import numpy as np
+from pydantic import Field
+
+from pipelines.data.batches import Batches
+from pipelines.errors import UserError
+from pipelines.evaluation import Evaluator, NotFinite
+from pipelines.runs.checkpoints import Checkpoint, Weights
+from pipelines.runs.run import Run
+from pipelines.storage import writing
+from pipelines.training.execution import Execution, resolve_execution
+from pipelines.training.pretrained import StartedModel, Thaw
+from pipelines.training.progress import Progress, say
+
+Epochs = Annotated[int, Field(ge=1, description="how often each training example is used at the most")]
+Patience = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="epochs without a better `monitor`, or an equal one with a lower validation.loss, before training"
+        " stops; those at the start do not count in which it stands still at its first value, no better than a"
+        " trivial answer's, while the loss still falls; null: never stop early",
+    ),
+]
+HowExecuted = Annotated[
+    Execution | Literal["auto"], Field(description="XLA and steps per execution; auto decides by architecture")
+]
+AverageEpochs = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="answer with the mean of the weights after so many last epochs (Vaswani et al. 2017, section 6.1);"
+        " 1: with the last",
+    ),
+]
+
+
+def train(
+    model: keras.Model,
+    loss: keras.Loss,
+    optimizer: Any,
+    batches: Batches,
+    evaluator: Evaluator,
+    run: Run,
+    until_epoch: int | None = None,
+    *,
+    epochs: Epochs,
+    monitor: str,
+    patience: Patience,
+    execution: HowExecuted,
+    average_epochs: AverageEpochs = 1,
+) -> None:
+    """Fit `model` and leave it with the weights of its best epoch by `monitor`.
+
+    `optimizer` is called with (epochs, steps_per_epoch). The run's last checkpoint, where it has one, is taken up.
+    `until_epoch` ends training there, though the schedule of the learning rate goes on to `epochs`.
+
+    Raises:
+        UserError: where the loss, the answers or `monitor` are NaN or infinite, or a file cannot be written.
+    """
+    execution = resolve_execution(execution, model, batches.steps_per_epoch, batches.varying)
+    model.compile(
+        optimizer(epochs, batches.steps_per_epoch), loss, run_eagerly=False, auto_scale_loss=False, **execution
+    )
+    model.optimizer.build(model.trainable_variables)
+    keeper = Keeper(run, evaluator, monitor, patience, average_epochs)
+    keeper.set_model(model)
+    keeper.take_up()
+    first_epoch, last_epoch = len(keeper.history), min(epochs, until_epoch or epochs)
+    for note in keeper.notes(last_epoch):
+        say(note)
+    if not model.trainable_variables:  # nothing to learn by steps: one epoch of none
+        if not keeper.history:
+            keeper.on_train_begin()
+            keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
+    elif not keeper.finished and first_epoch < last_epoch:
+        board = keras.callbacks.TensorBoard(run.logs, write_graph=False)
+        thaw = [Thaw()] if isinstance(model, StartedModel) else []
+        with writing(run.logs):  # the other callbacks say themselves what they cannot write
+            model.fit(
+                batches.stream(first_epoch * batches.steps_per_epoch),
+                epochs=last_epoch,
+                initial_epoch=first_epoch,
+                steps_per_epoch=batches.steps_per_epoch,
+                shuffle=False,  # the stream shuffles
+                verbose=0,
+                callbacks=[keeper, board, Progress(epochs, monitor, keeper.history), *thaw],
+            )
+    keeper.restore_best()
+
+
+class Keeper(keras.callbacks.Callback):
+    """At the end of each epoch: validate, remember the best weights, write a checkpoint, stop when nothing improves.
+
+    One callback instead of Keras's EarlyStopping, ModelCheckpoint, BackupAndRestore and SwapEMAWeights, because none
+    of them saves what the others remember, so that a run taken up again would stop at another epoch.
+    """
+
+    def __init__(self, run: Run, evaluator: Evaluator, monitor: str, patience: int | None, average_epochs: int):
+        super().__init__()
+        self.run, self.evaluator, self.monitor, self.patience = run, evaluator, monitor, patience
+        self.average_epochs = average_epochs
+        self.sign = 1 if evaluator.direction(monitor) == "min" else -1
+        self.history: list[dict[str, float]] = []
+        self.earlier: list[Weights] = []  # after the epochs that the next one is averaged with
+        self.best_weights: Weights = []
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Start the clock, or go on with that of the run taken up."""
+        self.started = time.perf_counter() - (self.history[-1]["seconds"] if self.history else 0.0)
+
+    @property
+    def best_epoch(self) -> int:
+        """Give the epoch, counted from 1, with the best `monitor`, of equals with the least validation.loss."""
+        *earlier, last = self.history
+        best = earlier[int(earlier[-1]["best_epoch"]) - 1] if earlier else last
+        return last["epoch"] if self._rank(last) < self._rank(best) else best["epoch"]
+
+    @property
+    def finished(self) -> bool:
+        """Say whether patience is used up."""
+        if self.patience is None or not self.history:
+            return False
+        return len(self.history) - max(self.history[-1]["best_epoch"], self._unlearnt) >= self.patience
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Validate with averaged weights where they are averaged, then checkpoint."""
+        rate = float(self.model.optimizer.learning_rate)
+        if not np.isfinite(logs["loss"]):
+            problem = f"the loss became {logs['loss']} in epoch {epoch + 1}, at a rate of {rate:.3g}"
+            raise UserError("optimizer.learning_rate", f"{problem}; a smaller one would help")
+        last = self._weights()
+        if self.model.optimizer.use_ema:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        if self.average_epochs > 1:
+            recent = [*self.earlier, self._weights()]
+            self._assign([_mean(values) for values in zip(*recent, strict=True)])
+            self.earlier = recent[1 - self.average_epochs :]
+        logs |= {f"validation.{name}": value for name, value in self._validate(epoch + 1, rate).items()}
+        if (epoch + 1) & epoch == 0:  # after 1, 2, 4, 8 ... epochs: models change fast at first
+            self.keep_samples(epoch + 1)
+        logs["learning_rate"] = rate
+        seconds = round(time.perf_counter() - self.started, 2)
+        figures = {name: float(value) for name, value in logs.items()}
+        self.history.append({"epoch": epoch + 1, "seconds": seconds, **figures})
+        logs["best_epoch"] = self.history[-1]["best_epoch"] = self.best_epoch
+        self._check_monitor()
+        if self.history[-1]["best_epoch"] == epoch + 1:
+            self.best_weights = self._weights()
+            self.run.save_best(self.best_weights)
+        self._assign(last)
+        self.model.stop_training = self.finished
+        optimizer = [variable.numpy() for variable in self.model.optimizer.variables]
+        self.run.save_checkpoint(Checkpoint(last, optimizer, self.earlier, self.history))
+
+    def keep_samples(self, epoch: int) -> None:
+        """Write what the model answers now, where the task wants that kept."""
+        if samples := self.evaluator.sample(self.model):
+            self.run.add_samples(epoch, samples)
+
+    def take_up(self) -> None:
+        """Restore what the last checkpoint holds, or do nothing where there is none."""
+        checkpoint = self.run.load_checkpoint()
+        if checkpoint is None:
+            return
+        weights, optimizer, self.earlier, self.history = checkpoint
+        self._assign(weights)
+        for variable, value in zip(self.model.optimizer.variables, optimizer, strict=True):
+            variable.assign(value)
+        self.best_weights = self.run.load_best()
+
+    def notes(self, last_epoch: int) -> list[str]:
+        """Say what a training that goes on to `last_epoch` owes to the epochs that it was to have before."""
+        if not self.history or len(self.history) >= last_epoch:
+            return []
+        if self.finished:
+            used = f"patience {self.patience} is used up at epoch {len(self.history)}"
+            return [f"{used}: no more is trained; training.patience would have to be larger, or null"]
+        before, now = self.history[-1]["learning_rate"], float(self.model.optimizer.learning_rate)
+        if np.isclose(now, before, rtol=1e-3, atol=0):
+            return []
+        spans = f"the schedule spans {last_epoch} epochs now, and was at {before:.3g} when it spanned fewer"
+        return [f"the learning rate goes on at {now:.3g} in epoch {len(self.history) + 1}: {spans}"]
+
+    def restore_best(self) -> None:
+        """Give the model the weights of its best epoch."""
+        self._assign(self.best_weights)
+
+    @property
+    def _unlearnt(self) -> int:
+        """Give the last epoch up to which `monitor` stood at its first, trivial value while the loss still fell."""
+        first = self.history[0][self.monitor]
+        if self.evaluator.beats_trivial(self.monitor, first):
+            return 0
+        still = list(takewhile(lambda epoch: epoch[self.monitor] == first, self.history))
+        return 1 + int(np.argmin([epoch["loss"] for epoch in still]))
+
+    def _rank(self, epoch: dict[str, float]) -> tuple[float, ...]:
+        """Give what is less for a better epoch; what is no number comes last."""
+        values = (self.sign * epoch[self.monitor], epoch["validation.loss"])
+        return tuple(value if np.isfinite(value) else np.inf for value in values)
+
+    def _validate(self, epoch: int, rate: float) -> dict[str, float]:
+        try:
+            return self.evaluator.validate(self.model)
+        except NotFinite as error:
+            if not error.all and all(np.isfinite(values).all() for values in self._weights()):
+                raise UserError("validation", f"{error}, though all weights are finite; look at its inputs") from None
+            problem = f"the answers to validation became NaN or infinite in epoch {epoch}, at a rate of {rate:.3g}"
+            raise UserError("optimizer.learning_rate", f"{problem}; a smaller one would help") from None
+
+    def _check_monitor(self) -> None:
+        """Stop where no epoch can be the best: a monitor that is no number at first never becomes one."""
+        value = self.history[0][self.monitor]
+        if np.isfinite(value):
+            return
+        rows, targets = self.evaluator.odd_labels(), ""
+        if len(rows):
+            shown = self.evaluator.examples.iloc[rows[0]][self.evaluator.targets].to_dict()
+            targets = f": example {rows[0] + 1} of validation, {shown}, is one of {len(rows)} that have no finite label"
+        raise UserError("training.monitor", f"{self.monitor} is {value}, so that no epoch can be the best{targets}")
+
+    def _weights(self) -> Weights:
+        return [variable.numpy() for variable in self.model.variables]
+
+    def _assign(self, values: Weights) -> None:
+        for variable, value in zip(self.model.variables, values, strict=True):
+            variable.assign(value)
+
+
+def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Average a variable; of what is no number to be averaged, such as the state of a generator, take the last."""
+    return np.mean(values, axis=0) if np.issubdtype(values[-1].dtype, np.floating) else values[-1]
