@@ -74,8 +74,8 @@ def measure(name: str, config, root: str, seed: int) -> dict:
     if name in ROWS:
         return train_once(config, [*given, *ROWS[name]])
     from pipelines.config.load import load_config
-    from pipelines.fit import load_run_dataset
     from pipelines.metrics.entity_f1 import entity_scores
+    from pipelines.trained_model import load_run_dataset
 
     dataset = load_run_dataset(load_config(config, given))
     began = time.perf_counter()

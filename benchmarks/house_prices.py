@@ -25,8 +25,8 @@ import_tensorflow(verbose=False)
 from pipelines.config.load import load_config  # noqa: E402
 from pipelines.data import Dataset  # noqa: E402
 from pipelines.data.batches import tensors  # noqa: E402 - TensorFlow is imported quietly first
-from pipelines.fit import load_run_dataset  # noqa: E402
 from pipelines.tasks import load_task  # noqa: E402
+from pipelines.trained_model import load_run_dataset  # noqa: E402
 
 SCORES = {  # data -> config, metric, its unit, what the table's title says
     "california": ("benchmarks/california.yaml", "rmse", 1e5, "test rmse in $100k"),

@@ -133,8 +133,8 @@ def _prepared(root: str, cache: bool = True) -> tuple:
     from pipelines.build import build
     from pipelines.config.load import load_config
     from pipelines.data.batches import make_batches
-    from pipelines.fit import build_model, load_run_dataset
     from pipelines.tasks import load_task
+    from pipelines.trained_model import build_model, load_run_dataset
     from pipelines.training.optimizers import OPTIMIZERS
 
     # A part of the images is enough to time steps, and the training half is what is read.

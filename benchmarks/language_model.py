@@ -77,9 +77,9 @@ def main(root: str, only: str) -> None:
 def count(settings: list[str], order: int) -> dict:
     """Count the training text, and score the validation text in one piece."""
     from pipelines.config.load import load_config
-    from pipelines.fit import load_run_dataset
     from pipelines.tasks import load_task
     from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
+    from pipelines.trained_model import load_run_dataset
 
     config = load_config(CONFIG, settings)
     dataset = load_run_dataset(config)

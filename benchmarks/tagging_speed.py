@@ -73,7 +73,7 @@ def ours(root: str, seed: int) -> dict[str, float]:
     from pipelines import training
     from pipelines.commands.train import train
     from pipelines.export.write import write_export
-    from pipelines.fit import load_run_dataset
+    from pipelines.trained_model import load_run_dataset
 
     class Clock(keras.callbacks.Callback):
         """Add up the time of each epoch's training steps."""
@@ -94,9 +94,9 @@ def ours(root: str, seed: int) -> dict[str, float]:
     clock = Clock()
     training.Progress = lambda *_: clock
     with tempfile.TemporaryDirectory() as temporary:
-        fitted, run = train(CONFIG, [f"data.root={root}", f"seed={seed}", *SETTINGS], Path(temporary) / "run")
-        dataset = load_run_dataset(fitted.config)
-        version = write_export(fitted, run, Path(temporary) / "export", dataset.test)
+        trained, run = train(CONFIG, [f"data.root={root}", f"seed={seed}", *SETTINGS], Path(temporary) / "run")
+        dataset = load_run_dataset(trained.config)
+        version = write_export(trained, run, Path(temporary) / "export", dataset.test)
         tag = tf.saved_model.load(str(version)).signatures["tokens"]
         flat = [token for tokens in dataset.test["tokens"] for token in tokens]
         rows = np.resize(np.array(flat, object), (SENTENCES, TOKENS))
@@ -124,8 +124,8 @@ def pytorch(root: str, seed: int, by_length: bool) -> dict[str, float]:
     import_tensorflow(verbose=False)
     from pipelines.config.load import load_config
     from pipelines.data.batches import tensors
-    from pipelines.fit import load_run_dataset
     from pipelines.tasks import load_task
+    from pipelines.trained_model import load_run_dataset
 
     config = load_config(CONFIG, [f"data.root={root}", *SETTINGS])
     dataset = load_run_dataset(config)

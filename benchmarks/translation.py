@@ -63,16 +63,16 @@ def main(root: str, only: str, seeds: int, given: tuple[str, ...], runs: Path | 
 def measure(overrides: list[str], folder: Path) -> dict:
     """Train one row and score it on validation and test."""
     from pipelines.commands.train import train
-    from pipelines.fit import load_run_dataset
+    from pipelines.trained_model import load_run_dataset
 
-    fitted, run = train(CONFIG, overrides, folder)
+    trained, run = train(CONFIG, overrides, folder)
     history = run.history()
-    test = load_run_dataset(fitted.config).test
-    own = [text.decode() for text in fitted.answerer.answer_table(test)["translation"]]
+    test = load_run_dataset(trained.config).test
+    own = [text.decode() for text in trained.answerer.answer_table(test)["translation"]]
     return {
         "validation": run.metrics()["validation"],
         "test": {**run.metrics()["test"], "bleu_moses": bleu_moses(own, test["target"].tolist())},
-        "parameters": fitted.model.count_params(),
+        "parameters": trained.model.count_params(),
         "epochs": len(history),
         "training_seconds": history["seconds"].iloc[-1],
         "data": run.data()["fingerprint"],

@@ -60,25 +60,25 @@ def main(run: str, rounds: int, steps: int, sentences: int, child: str, folder: 
     (RESULTS / "translation_speed.md").write_text(table(results, rounds, steps))
 
 
-def _fitted(run: str):
+def _trained(run: str):
     from pipelines.tensorflow_startup import import_tensorflow
 
     import_tensorflow(verbose=False)
-    from pipelines.fit import load_fitted, load_run_dataset
     from pipelines.runs.run import Run
+    from pipelines.trained_model import load_run_dataset, load_trained_model
 
-    fitted = load_fitted(Run.open(run))
-    return fitted, load_run_dataset(fitted.config)
+    trained = load_trained_model(Run.open(run))
+    return trained, load_run_dataset(trained.config)
 
 
 def prepare(folder: Path, run: str, steps: int, sentences: int) -> dict:
     """Write mini-batches, the weights under the names of PyTorch's `nn.Transformer`, and test as token ids."""
-    fitted, dataset = _fitted(run)
-    config, preprocessor = fitted.config, fitted.preprocessor
-    batches = fitted.task.batches(dataset.train, preprocessor, config.seed, **config.batches)
+    trained, dataset = _trained(run)
+    config, preprocessor = trained.config, trained.preprocessor
+    batches = trained.task.batches(dataset.train, preprocessor, config.seed, **config.batches)
     for number, (inputs, labels, _) in enumerate(batches.stream(0).take(2 * steps)):
         np.savez(folder / f"batch{number}.npz", **{k: v.numpy() for k, v in inputs.items()}, labels=labels.numpy())
-    np.savez(folder / "weights.npz", **torch_weights(fitted.model))
+    np.savez(folder / "weights.npz", **torch_weights(trained.model))
     test = dataset.test.head(sentences or None)
     ids = preprocessor.encode("source", test["source"].to_numpy(object)).to_list()
     about = {
@@ -134,14 +134,14 @@ def _batches(folder: Path, count: int) -> list[dict[str, np.ndarray]]:
 
 def train_ours(folder: Path, run: str, steps: int, sentences: int) -> dict:
     """Train by Keras's `fit`, executed as the line does."""
-    fitted, dataset = _fitted(run)
+    trained, dataset = _trained(run)
     import keras
 
     from pipelines.build import build
-    from pipelines.fit import build_model
+    from pipelines.trained_model import build_model
     from pipelines.training.execution import resolve_execution
 
-    config, task, preprocessor = fitted.config, fitted.task, fitted.preprocessor
+    config, task, preprocessor = trained.config, trained.task, trained.preprocessor
     batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
     model = build_model(config, task, preprocessor)
     execution = resolve_execution(config.training["execution"], model, steps, batches.varying)
@@ -187,11 +187,11 @@ def train_pytorch(folder: Path, run: str, steps: int, sentences: int) -> dict:
 
 def decode_ours(folder: Path, run: str, steps: int, sentences: int) -> dict:
     """Translate texts by the answers that an export gives."""
-    fitted, dataset = _fitted(run)
+    trained, dataset = _trained(run)
     from pipelines.evaluation import Answerer
 
     test = dataset.test.head(sentences or None)
-    answerer = Answerer(fitted.endpoints["serve"])
+    answerer = Answerer(trained.endpoints["serve"])
     answerer.answer_table(test.head(8))
     began = time.perf_counter()
     answers = answerer.answer_table(test)
@@ -241,12 +241,12 @@ def decode_pytorch(folder: Path, run: str, steps: int, sentences: int) -> dict:
 
 def _scored(run: str, sentences: int, seconds: float, ids: list[list[int]]) -> dict:
     """Turn ids into texts, outside of what is timed, and score them."""
-    fitted, dataset = _fitted(run)
+    trained, dataset = _trained(run)
     import tensorflow as tf
 
     test = dataset.test.head(sentences or None)
     rows = tf.ragged.constant(ids, dtype=tf.int32).to_tensor()
-    texts = [text.decode() for text in fitted.preprocessor.decode(rows).numpy()]
+    texts = [text.decode() for text in trained.preprocessor.decode(rows).numpy()]
     return {"speed": len(ids) / seconds, "bleu": _bleu(texts, test["target"].tolist())}
 
 

@@ -24,8 +24,8 @@ def keras_tuner_search(trials: int, seed: int, folder: str) -> None:
 
     from pipelines.config.load import load_config
     from pipelines.data.batches import evaluation_batches, make_batches
-    from pipelines.fit import load_run_dataset
     from pipelines.tasks import load_task
+    from pipelines.trained_model import load_run_dataset
 
     config = load_config(CONFIGS / "house_prices.yaml", ["model=mlp"])
     task, dataset = load_task(config.task), load_run_dataset(config)
@@ -79,8 +79,9 @@ def optuna_search(config: Path, overrides: list[str], trials: int, seed: int) ->
 
     from pipelines.config.load import read_config
     from pipelines.config.tune_nodes import Range
-    from pipelines.fit import learn, load_run_dataset, prepare
+    from pipelines.fit import adapt_preprocessor, train_model
     from pipelines.runs.run import Run
+    from pipelines.trained_model import load_run_dataset
     from pipelines.tuning.space import Space
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -98,7 +99,7 @@ def optuna_search(config: Path, overrides: list[str], trials: int, seed: int) ->
         with tempfile.TemporaryDirectory() as temporary:
             run = Run(Path(temporary) / "run")
             config = space.config(values)
-            learn(config, run, dataset, prepare(config, dataset))
+            train_model(config, run, dataset, adapt_preprocessor(config, dataset))
             return run.best_epoch()[base.tuning["objective"]]
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.errors import UserError
-from pipelines.fit import Fitted
+from pipelines.trained_model import TrainedModel
 
 FORMS = "a number between 0 and 1, f1, recall=SHARE, precision=SHARE, or cost=FALSE_POSITIVE:FALSE_NEGATIVE"
 WHERE = "--threshold"
@@ -47,24 +47,26 @@ def fixed_threshold(rule: str) -> float | None:
     return threshold
 
 
-def set_threshold(fitted: Fitted, rule: str, validation: pd.DataFrame | None) -> tuple[Fitted, OperatingPoint]:
+def set_threshold(
+    trained: TrainedModel, rule: str, validation: pd.DataFrame | None
+) -> tuple[TrainedModel, OperatingPoint]:
     """Give a trained model the threshold that a rule chooses, without `validation` one that is a number.
 
     Raises:
         UserError: where no threshold decides its answers, the rule is none, or none of the thresholds does.
     """
-    if fitted.preprocessor.threshold is None:
-        raise UserError(WHERE, f"no threshold decides what this {fitted.config.task} answers")
+    if trained.preprocessor.threshold is None:
+        raise UserError(WHERE, f"no threshold decides what this {trained.config.task} answers")
     fixed = fixed_threshold(rule)
     if validation is not None:
-        examples = fitted.task.measured("validation", validation)
-        point = choose(rule, *fitted.task.decided(examples, fitted.answerer.answer_table(examples)))
+        examples = trained.task.measured("validation", validation)
+        point = choose(rule, *trained.task.decided(examples, trained.answerer.answer_table(examples)))
     elif fixed is not None:
         point = OperatingPoint(fixed, rule, {})
     else:
         raise UserError(f"{WHERE} {rule}", "is chosen on the validation split, which is not at hand; give a number")
-    fitted.preprocessor.threshold = point.threshold
-    return replace(fitted), point  # what it answers with is traced anew
+    trained.preprocessor.threshold = point.threshold
+    return replace(trained), point  # what it answers with is traced anew
 
 
 def choose(rule: str, true: np.ndarray, probability: np.ndarray) -> OperatingPoint:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,9 +17,7 @@ from matplotlib.font_manager import get_font_names
 
 from pipelines.runs.run import Run
 from pipelines.storage import write_text, write_whole
-
-if TYPE_CHECKING:
-    from pipelines.fit import Fitted
+from pipelines.trained_model import TrainedModel
 
 DOTS_PER_INCH = 110
 # Scripts that Matplotlib's own font lacks are drawn in those of these that the machine has.
@@ -29,19 +27,23 @@ SHOWN_SIGNS = 3
 MORE_FONTS = ("Noto Sans CJK JP", "WenQuanYi Micro Hei", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")
 
 
-def write_report(run: Run, fitted: "Fitted", examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> list[str]:
+def write_report(
+    run: Run, trained: TrainedModel, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> list[str]:
     """Draw a run's learning curves and its task's pictures into `report/`; give what is wrong with them, in a line.
 
     Raises:
         UserError: where one cannot be written.
     """
-    curves = dict.fromkeys([fitted.config.training["monitor"], *(f"validation.{name}" for name in fitted.task.curves)])
+    curves = dict.fromkeys(
+        [trained.config.training["monitor"], *(f"validation.{name}" for name in trained.task.curves)]
+    )
     with glyphs_missed() as missed:
         pictures = {"learning_curves": learning_curves(run.history(), list(curves), run.trivial())}
         if samples := run.samples():
             pictures["samples"] = samples_page(samples)
-        pictures |= fitted.task.pictures(fitted.model, fitted.preprocessor, examples, answers)
-        if len(by_class := fitted.task.by_class(examples, answers)):
+        pictures |= trained.task.pictures(trained.model, trained.preprocessor, examples, answers)
+        if len(by_class := trained.task.by_class(examples, answers)):
             pictures["by_class"] = by_class_page(by_class)
         write_pictures(run.report, pictures)
     if not missed:

@@ -15,7 +15,7 @@ import_tensorflow(verbose=False)
 import numpy as np  # noqa: E402 - after TensorFlow, which is to be quiet
 
 from pipelines.config.load import load_config, shipped_config  # noqa: E402
-from pipelines.fit import learn, load_run_dataset, prepare  # noqa: E402
+from pipelines.fit import adapt_preprocessor, load_run_dataset, train_model  # noqa: E402
 from pipelines.runs.run import Run  # noqa: E402
 from pipelines.tasks import load_task  # noqa: E402
 
@@ -47,13 +47,13 @@ def repeat(task: str, folder: Path) -> dict:
     dataset = load_run_dataset(config)
     small = {name: dataset[name].head(EXAMPLES) for name in ("train", "validation", "test")}
     dataset = replace(dataset, **small)
-    preprocessor = prepare(config, dataset)
+    preprocessor = adapt_preprocessor(config, dataset)
     found = {"preprocessor": digest(preprocessor.state.values())}
     for rung in config.models:
         run = Run(folder / rung)
-        fitted = learn(load_config(shipped_config(task), [*every, f"model={rung}"]), run, dataset, preprocessor)
+        trained = train_model(load_config(shipped_config(task), [*every, f"model={rung}"]), run, dataset, preprocessor)
         figures = {name: value for name, value in run.best_epoch().items() if name != "seconds"}
-        found[rung] = {"weights": digest(fitted.model.get_weights()), **figures}
+        found[rung] = {"weights": digest(trained.model.get_weights()), **figures}
     return found
 
 

@@ -96,7 +96,7 @@ def test_predict_gives_what_evaluate_saw_on_run_and_export(finished_run, finishe
     from sklearn.metrics import mean_absolute_error
 
     from pipelines.config.load import load_config
-    from pipelines.fit import load_run_dataset
+    from pipelines.trained_model import load_run_dataset
 
     test = load_run_dataset(load_config(finished_run / "config.yaml")).test
     test.to_csv(tmp_path / "test.csv", index=False)

@@ -11,7 +11,7 @@ import pytest
 from conftest import invoke
 
 from pipelines.config.load import load_config
-from pipelines.fit import load_run_dataset
+from pipelines.trained_model import load_run_dataset
 
 ALONE = """
 import json, sys

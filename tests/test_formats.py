@@ -65,11 +65,11 @@ def test_each_format_was_compared(version):
 
 
 def test_a_drifting_format_is_refused_and_leaves_nothing(finished_run, tmp_path, monkeypatch):
-    def tampered(fitted, endpoint, folder):
-        kept = fitted.model.get_weights()
-        fitted.model.set_weights([1.01 * weight for weight in kept])
-        formats.write_onnx(fitted, endpoint, folder)
-        fitted.model.set_weights(kept)
+    def tampered(trained, endpoint, folder):
+        kept = trained.model.get_weights()
+        trained.model.set_weights([1.01 * weight for weight in kept])
+        formats.write_onnx(trained, endpoint, folder)
+        trained.model.set_weights(kept)
 
     monkeypatch.setitem(formats.WRITERS, "onnx", tampered)
     result = invoke("export", finished_run, "--to", tmp_path / "houses", "--format", "onnx")

@@ -18,7 +18,7 @@ def test_signs_that_the_usual_font_lacks_are_drawn_in_another(finished_run, tmp_
     def pictures(*_):
         return {"map": draw_attention([np.ones((1, 1, 1))], ["\u2336"], ["a"])}  # a sign of APL
 
-    fitted = SimpleNamespace(
+    trained = SimpleNamespace(
         config=SimpleNamespace(training=monitor),
         task=SimpleNamespace(curves=(), pictures=pictures, by_class=lambda *_: []),
         model=None,
@@ -27,5 +27,5 @@ def test_signs_that_the_usual_font_lacks_are_drawn_in_another(finished_run, tmp_
     monkeypatch.setattr(report, "MORE_FONTS", ("STIXGeneral", "a font that no machine has"))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        report.write_report(run, fitted, None, None)
+        report.write_report(run, trained, None, None)
     assert (run.report / "map.png").exists()

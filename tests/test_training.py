@@ -80,12 +80,12 @@ def test_the_weights_of_the_last_epochs_are_averaged(csv, tmp_path, monkeypatch)
     monkeypatch.setattr(Run, "save_checkpoint", keep)
     settings = overrides(csv, "training.epochs=5", "training.patience=null", "models.mlp.dropout=0.1")
     for name, count in (("alone", 1), ("three", 3)):
-        fitted, run = train(CONFIG, [*settings, f"training.average_epochs={count}"], tmp_path / name)
+        trained, run = train(CONFIG, [*settings, f"training.average_epochs={count}"], tmp_path / name)
     for alone, three in zip(kept["alone"], kept["three"], strict=True):  # what answers does not change what is learnt
         np.testing.assert_equal(alone, three)
     best = int(run.history()["best_epoch"].iloc[-1])
-    for at, variable in enumerate(fitted.model.trainable_variables):
-        place = next(i for i, other in enumerate(fitted.model.variables) if other is variable)
+    for at, variable in enumerate(trained.model.trainable_variables):
+        place = next(i for i, other in enumerate(trained.model.variables) if other is variable)
         mean = np.mean([weights[place] for weights in kept["three"][max(0, best - 3) : best]], axis=0)
         np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-5, err_msg=str(at))
 

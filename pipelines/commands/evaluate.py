@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.evaluation import measure
-from pipelines.fit import load_fitted, load_run_dataset
 from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
 from pipelines.runs.run import Run
+from pipelines.trained_model import load_run_dataset, load_trained_model
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ def evaluate(run: str | Path, split: str = "test", threshold: str | None = None)
     if threshold is not None:
         fixed_threshold(threshold)  # a rule that is none is found before anything is read
     opened = Run.open(run)
-    fitted = load_fitted(opened)
-    dataset = load_run_dataset(fitted.config)
+    trained = load_trained_model(opened)
+    dataset = load_run_dataset(trained.config)
     opened.check_data(dataset.record)
     point = None
     if threshold is not None:
-        fitted, point = set_threshold(fitted, threshold, dataset.validation)
-    examples = fitted.task.measured(split, dataset[split])
-    answers = fitted.answerer.answer_table(examples)
-    metrics = measure(fitted.task, split, examples, answers)
-    return Evaluation(metrics, fitted.task.by_class(examples, answers), point)
+        trained, point = set_threshold(trained, threshold, dataset.validation)
+    examples = trained.task.measured(split, dataset[split])
+    answers = trained.answerer.answer_table(examples)
+    metrics = measure(trained.task, split, examples, answers)
+    return Evaluation(metrics, trained.task.by_class(examples, answers), point)

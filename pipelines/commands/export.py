@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pipelines.errors import UserError
 from pipelines.export.write import write_export
-from pipelines.fit import load_fitted, load_run_dataset
 from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
 from pipelines.runs.run import Run
+from pipelines.trained_model import load_run_dataset, load_trained_model
 
 
 def export(
@@ -30,17 +30,17 @@ def export(
     if threshold is not None:
         fixed_threshold(threshold)  # a rule that is none is found before anything is read
     opened = Run.open(run)
-    fitted = load_fitted(opened)
+    trained = load_trained_model(opened)
     validation = test = point = None
     if not unchecked:
         try:
-            dataset = load_run_dataset(fitted.config)
+            dataset = load_run_dataset(trained.config)
             opened.check_data(dataset.record)
         except UserError as error:
             way_out = "the export is to answer the run's test examples as the run does; --unchecked leaves that out"
             raise UserError("", *str(error).splitlines(), way_out) from None
         validation, test = dataset.validation, dataset.test
     if threshold is not None:
-        fitted, point = set_threshold(fitted, threshold, validation)
-    folder = Path(to) if to else Path("exports") / fitted.config.task
-    return write_export(fitted, opened, folder, test, forms, point), point
+        trained, point = set_threshold(trained, threshold, validation)
+    folder = Path(to) if to else Path("exports") / trained.config.task
+    return write_export(trained, opened, folder, test, forms, point), point

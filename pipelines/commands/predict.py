@@ -12,10 +12,10 @@ import pandas as pd
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer, as_records
 from pipelines.export.write import Export
-from pipelines.fit import load_fitted
 from pipelines.runs.run import Run
 from pipelines.storage import as_json, write_text, write_whole
 from pipelines.tasks import load_task
+from pipelines.trained_model import load_trained_model
 
 INPUT = "input"  # the column of a file of answers that names what each is to
 ENDINGS = (".csv", ".json", ".jsonl")
@@ -116,9 +116,9 @@ def _answers(
     run_or_export: str | Path, inputs: Sequence[str], file: str | Path | None, allow_missing: bool
 ) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     if Run(run_or_export).started:
-        fitted = load_fitted(Run.open(run_or_export))
-        answerer = Answerer(fitted.endpoints["serve"])
-        task, signature, answer, reading = fitted.task, answerer.signature, answerer.answer_table, fitted.reading
+        trained = load_trained_model(Run.open(run_or_export))
+        answerer = Answerer(trained.endpoints["serve"])
+        task, signature, answer, reading = trained.task, answerer.signature, answerer.answer_table, trained.reading
     else:
         export = Export(run_or_export)
         task, signature, answer = load_task(export.task), export.signature, export.answer_table
@@ -131,15 +131,15 @@ def _answers(
 
 
 def _maps(run: str | Path, inputs: Sequence[str], file: str | Path | None) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    fitted = load_fitted(Run.open(run))
-    if "attention" not in fitted.endpoints:
-        raise UserError("--attention", f"the task {fitted.config.task} shows none")
-    answerer = Answerer(fitted.endpoints["attention"])
+    trained = load_trained_model(Run.open(run))
+    if "attention" not in trained.endpoints:
+        raise UserError("--attention", f"the task {trained.config.task} shows none")
+    answerer = Answerer(trained.endpoints["attention"])
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in answerer.signature.items()}
-    raw = fitted.task.read_inputs(inputs, file, columns, fitted.reading)
+    raw = trained.task.read_inputs(inputs, file, columns, trained.reading)
     answers = answerer.answer_table(raw)
     if not answers["weights"].shape[1]:
-        raise UserError("--attention", f"the model {fitted.config.model} has none as it is set")
+        raise UserError("--attention", f"the model {trained.config.model} has none as it is set")
     maps = []
     for weights, *sides in zip(answers["weights"], answers["queries"], answers["keys"], strict=True):
         queries, keys = ([name.decode() for name in side if name] for side in sides)

@@ -9,8 +9,8 @@ from pipelines.commands.train import train
 from pipelines.data.summary import Summary
 from pipelines.evaluation import as_records
 from pipelines.export.write import Export, write_export
-from pipelines.fit import load_run_dataset
 from pipelines.runs.run import Run
+from pipelines.trained_model import load_run_dataset
 
 SHOWN = 5
 
@@ -36,15 +36,15 @@ def run(
     Raises:
         UserError: as `train` and `export` do.
     """
-    fitted, folder = train(config, overrides, show=show)
-    test = load_run_dataset(fitted.config).test
-    version = write_export(fitted, folder, Path("exports") / fitted.config.task, test)
+    trained, folder = train(config, overrides, show=show)
+    test = load_run_dataset(trained.config).test
+    version = write_export(trained, folder, Path("exports") / trained.config.task, test)
     examples = test.head(SHOWN)
-    raw = fitted.task.raw_inputs(examples)
+    raw = trained.task.raw_inputs(examples)
     exported = Export(version)
-    answers = as_records(fitted.task, exported.answer_table(raw))
+    answers = as_records(trained.task, exported.answer_table(raw))
     asked = [name for name in raw if name in exported.signature]  # in the order of the data
     # What a client sends may be made of an example's columns, such as a prompt of a text: none of these is a target.
-    given = asked if set(asked) <= set(examples) else list(fitted.preprocessor.signature)
+    given = asked if set(asked) <= set(examples) else list(trained.preprocessor.signature)
     targets = examples.drop(columns=given).to_dict("records")
     return Finished(folder, version, raw[asked].to_dict("records"), targets, answers)

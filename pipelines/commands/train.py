@@ -6,8 +6,9 @@ from pathlib import Path
 from pipelines.config.load import Config, load_config
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
-from pipelines.fit import Fitted, fit, load_fitted
+from pipelines.fit import fit
 from pipelines.runs.run import Run
+from pipelines.trained_model import TrainedModel, load_trained_model
 
 MAY_CHANGE = ("training.epochs", "training.patience")
 MAY = "training.epochs, to more, and training.patience"
@@ -19,7 +20,7 @@ def train(
     run_dir: str | Path | None = None,
     resume: bool = False,
     show: Callable[[Summary], None] = lambda summary: None,
-) -> tuple[Fitted, Run]:
+) -> tuple[TrainedModel, Run]:
     """Train the model of a config, or with `resume` go on with a run of it: interrupted, or finished, to more epochs.
 
     `show` is given the summary of the data before training.
@@ -37,7 +38,7 @@ def train(
     if run.started:
         longer = _goes_on(checked, load_config(run.config), run)
         if run.finished and not longer:
-            return load_fitted(run), run
+            return load_trained_model(run), run
     return fit(checked, run, show), run
 
 

@@ -13,7 +13,7 @@ from pipelines.config.load import Config, read_config
 from pipelines.data import Dataset
 from pipelines.data.batches import holds_files
 from pipelines.errors import UserError
-from pipelines.fit import load_run_dataset
+from pipelines.trained_model import load_run_dataset
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import LocalPool, Pool, RayPool
 from pipelines.tuning.report import write_results

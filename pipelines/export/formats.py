@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from pipelines.errors import UserError
 from pipelines.export.parity_worker import FILES
-from pipelines.fit import Fitted
 from pipelines.task import NumericEndpoint
+from pipelines.trained_model import TrainedModel
 
 PACKAGES = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 OPSET = 17  # of ONNX: what its runtimes have known since 2022
@@ -36,25 +36,25 @@ def check_installed(forms: Iterable[str]) -> None:
                 raise UserError(f"--format {form}", f"'{package}' is missing; {mend}")
 
 
-def numeric_endpoint(fitted: Fitted, form: str) -> NumericEndpoint:
+def numeric_endpoint(trained: TrainedModel, form: str) -> NumericEndpoint:
     """Give what a model answers in numbers.
 
     Raises:
         UserError: where it cannot do without texts, naming the operations that stand in the way.
     """
-    endpoint = fitted.task.numeric_endpoint(fitted.model, fitted.preprocessor)
+    endpoint = trained.task.numeric_endpoint(trained.model, trained.preprocessor)
     if endpoint is not None:
         return endpoint
-    serve = fitted.endpoints["serve"]
+    serve = trained.endpoints["serve"]
     graph = tf.function(serve.answer, input_signature=[serve.signature]).get_concrete_function().graph
     texts = {node.type for node in graph.get_operations() if _handles_texts(node)}
     raise UserError(
         f"--format {form}",
-        f"knows numbers alone, and {fitted.config.task} answers texts with {_listed(texts)}; export a saved_model",
+        f"knows numbers alone, and {trained.config.task} answers texts with {_listed(texts)}; export a saved_model",
     )
 
 
-def write_onnx(fitted: Fitted, endpoint: NumericEndpoint, folder: Path) -> None:
+def write_onnx(trained: TrainedModel, endpoint: NumericEndpoint, folder: Path) -> None:
     """Write `model.onnx`.
 
     Raises:
@@ -74,14 +74,14 @@ def write_onnx(fitted: Fitted, endpoint: NumericEndpoint, folder: Path) -> None:
     onnx.save(model, folder / FILES["onnx"])
 
 
-def write_litert(fitted: Fitted, endpoint: NumericEndpoint, folder: Path) -> None:
+def write_litert(trained: TrainedModel, endpoint: NumericEndpoint, folder: Path) -> None:
     """Write `model.tflite`, of operations that every build of LiteRT has.
 
     Raises:
         UserError: naming the operations that LiteRT has no counterpart for.
     """
     archive = keras.export.ExportArchive()
-    archive.track(fitted.model)
+    archive.track(trained.model)
     archive.add_endpoint("serve", endpoint.answer, input_signature=[endpoint.signature])
     try:
         with _quiet("tensorflow"), tempfile.TemporaryDirectory() as saved_model:
@@ -97,7 +97,7 @@ def write_litert(fitted: Fitted, endpoint: NumericEndpoint, folder: Path) -> Non
     (folder / FILES["litert"]).write_bytes(content)
 
 
-WRITERS: dict[str, Callable[[Fitted, NumericEndpoint, Path], None]] = {"onnx": write_onnx, "litert": write_litert}
+WRITERS: dict[str, Callable[[TrainedModel, NumericEndpoint, Path], None]] = {"onnx": write_onnx, "litert": write_litert}
 
 
 @contextmanager

@@ -9,34 +9,34 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.export.parity import DEFAULT
-from pipelines.fit import Fitted
 from pipelines.operating_point import OperatingPoint
 from pipelines.runs.run import Run
+from pipelines.trained_model import TrainedModel
 
 SHOWN_CHARACTERS = 300  # of what a source says of itself, such as a citation
 NOT_STATED = "not stated by the source; find it out before you pass the model on"
 
 
-def model_card(fitted: Fitted, run: Run, parity: Mapping[str, Any], point: OperatingPoint | None = None) -> str:
+def model_card(trained: TrainedModel, run: Run, parity: Mapping[str, Any], point: OperatingPoint | None = None) -> str:
     """Write a card in Markdown from a finished run's folder and what its export was compared on.
 
     `point` is the export's threshold, where it is not the run's.
     """
     sections = {
-        "What it does": _task(fitted),
+        "What it does": _task(trained),
         "Data": _data(run.data()),
         "Metrics": _metrics(run.metrics(), point),
-        "Limits": _limits(fitted, run.data()),
-        "How it was made": _making(fitted, run),
+        "Limits": _limits(trained, run.data()),
+        "How it was made": _making(trained, run),
         "Compared with the run": _parity(parity),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
-    return f"# {fitted.config.task}: {fitted.config.model}\n\n{body}\n"
+    return f"# {trained.config.task}: {trained.config.model}\n\n{body}\n"
 
 
-def _task(fitted: Fitted) -> str:
-    lines = [_first_line(fitted.task), ""]
-    for name, endpoint in fitted.endpoints.items():
+def _task(trained: TrainedModel) -> str:
+    lines = [_first_line(trained.task), ""]
+    for name, endpoint in trained.endpoints.items():
         lines.append(f"Signature `{DEFAULT if name == 'serve' else name}` takes, for each example:\n")
         lines += [f"- `{key}`: {spec.dtype.name}{_shape(spec.shape)}" for key, spec in endpoint.signature.items()]
         lines.append("")
@@ -61,8 +61,8 @@ def _metrics(metrics: Mapping[str, Mapping[str, float]], point: OperatingPoint |
     return f"{intro}\n\n{_table(('metric', *metrics), rows)}"
 
 
-def _limits(fitted: Fitted, data: Mapping[str, Any]) -> str:
-    lines = [fitted.task.limits]
+def _limits(trained: TrainedModel, data: Mapping[str, Any]) -> str:
+    lines = [trained.task.limits]
     shared = {where: count for where, count in data["duplicates_across_splits"].items() if count}
     lines += [
         f"- {count:,} examples of {where} are the very same: its metrics flatter." for where, count in shared.items()
@@ -70,19 +70,19 @@ def _limits(fitted: Fitted, data: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _making(fitted: Fitted, run: Run) -> str:
+def _making(trained: TrainedModel, run: Run) -> str:
     environment, best = run.environment(), run.best_epoch()
     versions = ", ".join(f"{name} {number}" for name, number in environment["packages"].items() if number)
     lines = [
-        f"- architecture: `{fitted.config.model}`: {_first_line(fitted.task.models[fitted.config.model])}",
-        f"- parameters: {fitted.model.count_params():,}",
-        f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {fitted.config.training['monitor']}",
+        f"- architecture: `{trained.config.model}`: {_first_line(trained.task.models[trained.config.model])}",
+        f"- parameters: {trained.model.count_params():,}",
+        f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {trained.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
         f"- on: Python {environment['python']}, {environment['platform']}, {environment['cores']} cores; {versions}",
         "",
         "The whole config, which trains it again:",
         "",
-        f"```yaml\n{fitted.config.to_yaml().rstrip()}\n```",
+        f"```yaml\n{trained.config.to_yaml().rstrip()}\n```",
     ]
     return "\n".join(lines)
 

@@ -18,9 +18,9 @@ from pipelines.data.batches import raw_batches
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer
 from pipelines.export.parity_worker import Arrays
-from pipelines.fit import Fitted
 from pipelines.storage import writing
 from pipelines.task import Endpoint, NumericEndpoint, spread
+from pipelines.trained_model import TrainedModel
 
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # what an export calls the endpoint `serve`
 COMPARED = 256  # test examples, evenly spread over the split
@@ -45,13 +45,13 @@ class Questions:
     left_out: dict[str, str] = field(default_factory=dict)  # signature -> why no example can be sent to it
 
 
-def ask(fitted: Fitted, test: pd.DataFrame) -> Questions:
+def ask(trained: TrainedModel, test: pd.DataFrame) -> Questions:
     """Send examples of the test split to each endpoint of a model, in this process."""
-    examples = spread(fitted.task.measured("test", test), COMPARED)
-    sent = fitted.task.raw_inputs(examples)
+    examples = spread(trained.task.measured("test", test), COMPARED)
+    sent = trained.task.raw_inputs(examples)
     columns = sent.join(examples[[name for name in examples if name not in sent]])
     questions = Questions(len(examples))
-    for name, endpoint in fitted.endpoints.items():
+    for name, endpoint in trained.endpoints.items():
         signature = DEFAULT if name == "serve" else name
         lacking = [key for key in endpoint.signature if key not in columns and key not in endpoint.typical]
         if lacking:

@@ -21,11 +21,11 @@ from pipelines.export.formats import WRITERS, check_installed, numeric_endpoint
 from pipelines.export.model_card import model_card
 from pipelines.export.parity import Questions, ask, ask_in_numbers, compare
 from pipelines.export.saved_model import load_saved_model
-from pipelines.fit import Fitted
 from pipelines.operating_point import OperatingPoint
 from pipelines.runs.run import Run
 from pipelines.storage import as_json, writing
 from pipelines.tensorflow_startup import silenced
+from pipelines.trained_model import TrainedModel
 
 EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
 ABOUT = Path(EXTRA) / "about.json"
@@ -35,7 +35,7 @@ NUMBERS, PARITY, CARD = "numbers.json", "parity.json", "model_card.md"
 
 
 def write_export(
-    fitted: Fitted,
+    trained: TrainedModel,
     run: Run,
     folder: Path,
     test: pd.DataFrame | None,
@@ -46,29 +46,29 @@ def write_export(
 
     Every version holds a SavedModel; `forms` may name others to write beside it. Each form answers examples of the
     split `test` in a process of its own, and has to give what the model gives; without `test` that is left out.
-    `point` is the threshold that `fitted` has, where it is not the run's.
+    `point` is the threshold that `trained` has, where it is not the run's.
 
     Raises:
         UserError: where `folder` cannot be written, a form cannot hold the model, or answers drift.
     """
     check_installed(forms)
-    others = {form: numeric_endpoint(fitted, form) for form in forms if form != "saved_model"}
+    others = {form: numeric_endpoint(trained, form) for form in forms if form != "saved_model"}
     temporary = folder / f".{os.getpid()}.tmp"
     try:
         with writing(folder, "cannot write an export here"):
             folder.mkdir(parents=True, exist_ok=True)
-            _write_saved_model(fitted, temporary, point)
+            _write_saved_model(trained, temporary, point)
             for form, endpoint in others.items():
-                WRITERS[form](fitted, endpoint, temporary)
+                WRITERS[form](trained, endpoint, temporary)
                 _write_json(temporary / NUMBERS, endpoint.reading)
             parity = {"compared": False, "reason": "the examples were not at hand"}
             if test is not None:
-                questions = ask(fitted, test)
+                questions = ask(trained, test)
                 asked = {form: ask_in_numbers(questions, endpoint) for form, endpoint in others.items()}
                 parity = _parity(run, temporary, {"saved_model": questions, **asked})
                 _write_warmup(temporary / WARMUP, folder.name, questions)
             _write_json(temporary / PARITY, parity)
-            (temporary / CARD).write_text(model_card(fitted, run, parity, point), encoding="utf-8")
+            (temporary / CARD).write_text(model_card(trained, run, parity, point), encoding="utf-8")
             return _as_next_version(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -125,16 +125,16 @@ class Export:
         return answer_table(answer, examples[list(self.signature)])
 
 
-def _write_saved_model(fitted: Fitted, folder: Path, point: OperatingPoint | None) -> None:
+def _write_saved_model(trained: TrainedModel, folder: Path, point: OperatingPoint | None) -> None:
     archive = keras.export.ExportArchive()
-    fitted.answerer.function.get_concrete_function()  # a lookup can be tracked only once it was called
-    for resource in (fitted.model, *fitted.preprocessor.lookups):
+    trained.answerer.function.get_concrete_function()  # a lookup can be tracked only once it was called
+    for resource in (trained.model, *trained.preprocessor.lookups):
         archive.track(resource)
-    for name, endpoint in fitted.endpoints.items():
+    for name, endpoint in trained.endpoints.items():
         archive.add_endpoint(name, endpoint.answer, input_signature=[endpoint.signature])
     archive.write_out(str(folder), verbose=False)
     (folder / EXTRA).mkdir(exist_ok=True)
-    about = {"task": fitted.config.task, "model": fitted.config.model, "reading": fitted.reading}
+    about = {"task": trained.config.task, "model": trained.config.model, "reading": trained.reading}
     chosen = {"operating_point": point.record()} if point else {}
     _write_json(folder / ABOUT, {**about, **chosen})
 

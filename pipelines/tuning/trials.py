@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, load_dataset
 from pipelines.errors import UserError
-from pipelines.fit import learn, prepare
+from pipelines.fit import adapt_preprocessor, train_model
 from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
@@ -38,7 +38,7 @@ def get_ready(config: Path, dataset: Dataset | None, threads: int | None) -> Non
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     if dataset is not None:
         checked = load_config(config)
-        ready["defaults"] = checked, prepare(checked, dataset)
+        ready["defaults"] = checked, adapt_preprocessor(checked, dataset)
 
 
 def run_trial(config: Path, folder: Path, dataset: Dataset | None, until_epoch: int | None) -> Outcome:
@@ -52,8 +52,8 @@ def run_trial(config: Path, folder: Path, dataset: Dataset | None, until_epoch: 
         checked = load_config(config)
         dataset = dataset or load_dataset(checked.data, checked.split, load_task(checked.task))
         run = Run(folder)
-        fitted = learn(checked, run, dataset, _preprocessor(checked, dataset), until_epoch)
-        run.save_model(fitted.model, fitted.preprocessor.state)
+        trained = train_model(checked, run, dataset, _preprocessor(checked, dataset), until_epoch)
+        run.save_model(trained.model, trained.preprocessor.state)
         return Outcome(run.best_epoch())
     except UserError as error:
         return Outcome(None, str(error))
@@ -72,4 +72,4 @@ def _preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
         sections = ("seed", "data", "split", "preprocessing")
         if all(config.values[name] == defaults.values[name] for name in sections):
             return preprocessor
-    return prepare(config, dataset)
+    return adapt_preprocessor(config, dataset)

@@ -11,9 +11,9 @@ from pipelines.config.load import load_config, shipped_config
 from pipelines.data import load_dataset
 from pipelines.data.batches import padded, tensors
 from pipelines.evaluation import Answerer
-from pipelines.fit import build_model
 from pipelines.task import Endpoint
 from pipelines.tasks import TASKS, load_task
+from pipelines.trained_model import build_model
 from pipelines.training.pretrained import load_start
 
 

@@ -17,10 +17,10 @@ from sklearn import metrics
 
 from pipelines.config.load import load_config
 from pipelines.errors import UserError
-from pipelines.fit import load_fitted, load_run_dataset
 from pipelines.runs.run import Run
 from pipelines.tasks.cat_classifier.sources import embedded, files
 from pipelines.tasks.cat_classifier.task import TASK
+from pipelines.trained_model import load_run_dataset, load_trained_model
 
 
 def test_a_run_on_a_folder_writes_metrics_and_pictures(finished_cats):
@@ -55,8 +55,8 @@ def test_every_rung_trains_on_more_than_two_classes(model, images, tmp_path):
 def test_run_and_export_answer_the_bytes_of_files_as_evaluate_saw_them(finished_cats, tmp_path):
     formats = ["--format", "onnx", "--format", "litert"]
     exported = invoke("export", finished_cats, "--to", tmp_path / "cats", *formats).stdout.strip()
-    fitted = load_fitted(Run.open(finished_cats))
-    test = load_run_dataset(fitted.config).test
+    trained = load_trained_model(Run.open(finished_cats))
+    test = load_run_dataset(trained.config).test
     names = [str(path) for path in test["image"]]
     listing = tmp_path / "list.txt"
     listing.write_text("\n".join(names))
@@ -71,16 +71,16 @@ def test_run_and_export_answer_the_bytes_of_files_as_evaluate_saw_them(finished_
     for form in ("onnx", "litert"):
         assert list(compared[form]["signatures"]["serving_default"]["answers"]) == ["probabilities"]
     about = json.loads((Path(exported) / "numbers.json").read_text())
-    assert about["labels"] == of_run[0]["labels"] and about["threshold"] == fitted.config.preprocessing["threshold"]
+    assert about["labels"] == of_run[0]["labels"] and about["threshold"] == trained.config.preprocessing["threshold"]
 
 
 def test_the_threshold_moves_the_answer_and_not_the_probabilities(images, finished_cats, tmp_path):
     config = load_config(finished_cats / "config.yaml")
-    fitted = load_fitted(Run.open(finished_cats))
+    trained = load_trained_model(Run.open(finished_cats))
     test = load_run_dataset(config).test
-    plain = fitted.answerer.answer_table(test)
-    fitted.preprocessor.threshold = 0.9999
-    strict = replace(fitted).answerer.answer_table(test)
+    plain = trained.answerer.answer_table(test)
+    trained.preprocessor.threshold = 0.9999
+    strict = replace(trained).answerer.answer_table(test)
     np.testing.assert_allclose(strict["probabilities"], plain["probabilities"])
     assert set(strict["label"]) == {b"not cat"}
 
@@ -230,10 +230,10 @@ def test_scores_are_those_of_the_reference_library(seed, binary):
 
 
 def test_confident_mistakes_name_their_files(finished_cats):
-    fitted = load_fitted(Run.open(finished_cats))
-    test = load_run_dataset(fitted.config).test
-    answers = fitted.answerer.answer_table(test)
-    page = TASK.pictures(fitted.model, fitted.preprocessor, test, answers)["confident_mistakes"]
+    trained = load_trained_model(Run.open(finished_cats))
+    test = load_run_dataset(trained.config).test
+    answers = trained.answerer.answer_table(test)
+    page = TASK.pictures(trained.model, trained.preprocessor, test, answers)["confident_mistakes"]
     wrong = test["label"].to_numpy() != [label.decode() for label in answers["label"]]
     names = [path.name for path in test["image"][wrong]]
     assert sorted(axes.get_title().partition("\n")[0] for axes in page.axes) == sorted(names)

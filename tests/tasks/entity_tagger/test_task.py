@@ -10,9 +10,9 @@ import tensorflow as tf
 from conftest import invoke, sets
 
 from pipelines.config.load import load_config
-from pipelines.fit import load_fitted
 from pipelines.runs.run import Run
 from pipelines.tasks.entity_tagger.pictures import mistakes_page
+from pipelines.trained_model import load_trained_model
 
 from .conftest import CONFIG, overrides, write_conll
 
@@ -87,13 +87,13 @@ def test_an_entity_is_as_probable_as_all_sequences_with_it(finished_tagger):
     from pipelines.metrics.entity_f1 import Entity, entities
     from pipelines.tasks.entity_tagger.decoding import Decoded
 
-    fitted = load_fitted(Run.open(finished_tagger))
-    inputs = padded(fitted.preprocessor.inputs({"tokens": tf.constant([["Mr", "Bob", "Lee", "Oslo"]])}))
+    trained = load_trained_model(Run.open(finished_tagger))
+    inputs = padded(trained.preprocessor.inputs({"tokens": tf.constant([["Mr", "Bob", "Lee", "Oslo"]])}))
     inputs = {
         name: tf.pad(value, [[0, 0], [0, 2]] + [[0, 0]] * (len(value.shape) - 2)) for name, value in inputs.items()
     }
-    decoded = Decoded(fitted.model(inputs), inputs["words"], fitted.preprocessor.features)
-    tags, potentials = fitted.preprocessor.tags, decoded.potentials.numpy()[0].astype("float64")
+    decoded = Decoded(trained.model(inputs), inputs["words"], trained.preprocessor.features)
+    tags, potentials = trained.preprocessor.tags, decoded.potentials.numpy()[0].astype("float64")
     weights = {}
     for path in itertools.product(range(len(tags)), repeat=4):
         weights[path] = np.exp(
@@ -239,7 +239,7 @@ def test_mistakes_are_counted_by_kind_and_cannot_break_the_page():
 def test_the_split_files_keep_their_splits_and_config_is_checked(conll, tmp_path):
     parts = {"train": ["names.conll"], "validation": "names.conll", "test": "names.conll"}
     config = load_config(CONFIG, [*overrides(conll), f"data.path={json.dumps(parts)}"])
-    from pipelines.fit import load_run_dataset
+    from pipelines.trained_model import load_run_dataset
 
     dataset = load_run_dataset(config)
     assert len(dataset.train) == len(dataset.test) == 90 and isinstance(dataset.train, pd.DataFrame)

@@ -188,7 +188,7 @@ def test_the_test_split_touches_nothing(csv):
     from conftest import CONFIG, overrides
 
     from pipelines.config.load import load_config
-    from pipelines.fit import load_run_dataset
+    from pipelines.trained_model import load_run_dataset
 
     dataset = load_run_dataset(load_config(CONFIG, overrides(csv)))
     states = []

@@ -17,12 +17,12 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from pipelines.config.load import load_config
 from pipelines.evaluation import Answerer
-from pipelines.fit import build_model, load_run_dataset
 from pipelines.serving.settings import Settings
 from pipelines.task import Endpoint
 from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.task import TASK
 from pipelines.text.sampling import MOST_TOKENS
+from pipelines.trained_model import build_model, load_run_dataset
 
 CONFIG = Path(__file__).parents[3] / "configs" / "language_model.yaml"
 VERSES = "".join(f"the {number % 7} cats sat on the mat, and the {number % 5} dogs ran.\n" for number in range(400))

@@ -1,0 +1,62 @@
+"""A trained model with all that it takes to answer raw inputs, and how it is loaded again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import keras
+
+from pipelines.config.load import Config, load_config
+from pipelines.data import Dataset, load_dataset
+from pipelines.evaluation import Answerer
+from pipelines.runs.run import Run
+from pipelines.task import Endpoint, Preprocessor, Task
+from pipelines.tasks import load_task
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A model with its task, its preprocessor and its config."""
+
+    config: Config
+    task: Task
+    preprocessor: Preprocessor
+    model: keras.Model
+    reading: Mapping[str, Any]  # how the source read its files: those given to `predict` are read so too
+
+    @cached_property
+    def answerer(self) -> Answerer:
+        """Answer examples, as measured."""
+        return Answerer(
+            Endpoint(partial(self.task.respond, self.model, self.preprocessor), self.preprocessor.signature)
+        )
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """Name what an export answers."""
+        return self.task.endpoints(self.model, self.preprocessor)
+
+
+def load_trained_model(run: Run) -> TrainedModel:
+    """Build the model of a finished run again, with its trained weights."""
+    config = load_config(run.config)
+    task = load_task(config.task)
+    preprocessor = task.preprocessor(**config.preprocessing)
+    preprocessor.restore(run.preprocessor_state())
+    model = build_model(config, task, preprocessor)
+    run.load_weights(model)
+    return TrainedModel(config, task, preprocessor, model, run.data().get("reading", {}))
+
+
+def load_run_dataset(config: Config) -> Dataset:
+    """Load the raw examples of a config, split as in training."""
+    return load_dataset(config.data, config.split, load_task(config.task))
+
+
+def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:
+    """Call the builder of the rung that the config picks."""
+    model = task.models[config.model](preprocessor.features, **config.models[config.model])
+    if task.decoding is not None:
+        model.decoding = task.decoding(**config.decoding)
+    return model
