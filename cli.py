@@ -15,6 +15,7 @@ from rich.console import Console
 
 from pipelines import __version__
 from pipelines.errors import DataWarning, UserError
+from pipelines.export.formats import FORMATS
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.terminal import shortened, table, visible
 
@@ -260,7 +261,7 @@ def predict(
 @click.option(
     "--format",
     "formats",
-    type=click.Choice(["saved_model", "onnx", "litert"]),
+    type=click.Choice(list(FORMATS)),
     multiple=True,
     default=["saved_model"],
     show_default=True,

@@ -1,12 +1,13 @@
 """ONNX and LiteRT beside the SavedModel: what goes in, what comes out, and who cannot have them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import CONFIG, invoke, overrides, sets
 
-from pipelines import formats
+from pipelines.export import formats, onnx
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +69,10 @@ def test_a_drifting_format_is_refused_and_leaves_nothing(finished_run, tmp_path,
     def tampered(trained, endpoint, folder):
         kept = trained.model.get_weights()
         trained.model.set_weights([1.01 * weight for weight in kept])
-        formats.write_onnx(trained, endpoint, folder)
+        onnx.write(trained, endpoint, folder)
         trained.model.set_weights(kept)
 
-    monkeypatch.setitem(formats.WRITERS, "onnx", tampered)
+    monkeypatch.setitem(formats.FORMATS, "onnx", replace(formats.FORMATS["onnx"], write=tampered))
     result = invoke("export", finished_run, "--to", tmp_path / "houses", "--format", "onnx")
     assert result.exit_code == 1
     assert "onnx, signature 'serving_default', answer 'price'" in result.stderr

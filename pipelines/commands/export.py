@@ -13,7 +13,7 @@ from pipelines.trained_model import load_run_dataset, load_trained_model
 def export(
     run: str | Path,
     to: str | Path | None = None,
-    forms: Sequence[str] = ("saved_model",),
+    formats: Sequence[str] = ("saved_model",),
     unchecked: bool = False,
     threshold: str | None = None,
 ) -> tuple[Path, OperatingPoint | None]:
@@ -43,4 +43,4 @@ def export(
     if threshold is not None:
         trained, point = set_threshold(trained, threshold, validation)
     folder = Path(to) if to else Path("exports") / trained.config.task
-    return write_export(trained, opened, folder, test, forms, point), point
+    return write_export(trained, opened, folder, test, formats, point), point

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer, as_records
-from pipelines.export.write import Export
+from pipelines.export.load import LoadedExport
 from pipelines.runs.run import Run
 from pipelines.storage import as_json, write_text, write_whole
 from pipelines.tasks import load_task
@@ -120,7 +120,7 @@ def _answers(
         answerer = Answerer(trained.endpoints["serve"])
         task, signature, answer, reading = trained.task, answerer.signature, answerer.answer_table, trained.reading
     else:
-        export = Export(run_or_export)
+        export = LoadedExport(run_or_export)
         task, signature, answer = load_task(export.task), export.signature, export.answer_table
         reading = export.reading
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}

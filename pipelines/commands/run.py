@@ -8,7 +8,8 @@ from typing import Any
 from pipelines.commands.train import train
 from pipelines.data.summary import Summary
 from pipelines.evaluation import as_records
-from pipelines.export.write import Export, write_export
+from pipelines.export.load import LoadedExport
+from pipelines.export.write import write_export
 from pipelines.runs.run import Run
 from pipelines.trained_model import load_run_dataset
 
@@ -41,7 +42,7 @@ def run(
     version = write_export(trained, folder, Path("exports") / trained.config.task, test)
     examples = test.head(SHOWN)
     raw = trained.task.raw_inputs(examples)
-    exported = Export(version)
+    exported = LoadedExport(version)
     answers = as_records(trained.task, exported.answer_table(raw))
     asked = [name for name in raw if name in exported.signature]  # in the order of the data
     # What a client sends may be made of an example's columns, such as a prompt of a text: none of these is a target.

@@ -17,16 +17,13 @@ import tensorflow as tf
 from pipelines.data.batches import raw_batches
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer
-from pipelines.export.parity_worker import Arrays
+from pipelines.export.formats import FORMATS, Arrays
 from pipelines.storage import writing
 from pipelines.task import Endpoint, NumericEndpoint, spread
 from pipelines.trained_model import TrainedModel
 
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # what an export calls the endpoint `serve`
 COMPARED = 256  # test examples, evenly spread over the split
-# How far numbers may lie apart, as a share of the largest of that answer; texts and whole numbers have to be equal.
-# A SavedModel runs the kernels that the model ran; other libraries add up in another order, in 32 bits.
-TOLERANCES = {"saved_model": 1e-5, "onnx": 1e-4, "litert": 1e-4}
 
 NUMBERS_APART, ROWS_DIFFER = "largest_difference", "differing_rows"
 REFUSED = (
@@ -75,14 +72,16 @@ def ask_in_numbers(questions: Questions, endpoint: NumericEndpoint) -> Questions
     return numbers
 
 
-def compare(form: str, folder: Path, questions: Questions) -> dict[str, Any]:
-    """Answer the same raw inputs from a form of an export in a fresh process; give what was compared.
+def compare(format_name: str, folder: Path, questions: Questions) -> dict[str, Any]:
+    """Answer the same raw inputs from a format of an export in a fresh process; return what was compared.
+
+    Numbers may lie apart by the format's tolerance; texts and whole numbers must be equal.
 
     Raises:
         UserError: where answers drift.
     """
-    answers, versions = _answers_of_a_fresh_process(form, folder, questions)
-    tolerance = TOLERANCES[form]
+    answers, versions = _answers_of_a_fresh_process(format_name, folder, questions)
+    tolerance = FORMATS[format_name].tolerance
     signatures: dict[str, Any] = {}
     for (signature, inputs), own, other in zip(questions.requests, questions.answers, answers, strict=True):
         entry = signatures.setdefault(signature, {"inputs": sorted(inputs), "answers": {}})
@@ -90,7 +89,8 @@ def compare(form: str, folder: Path, questions: Questions) -> dict[str, Any]:
             kind, apart = _difference(own[name], other[name])
             if not apart <= (tolerance if kind == NUMBERS_APART else 0):
                 raise UserError(
-                    f"{form}, signature '{signature}', answer '{name}'", REFUSED.format(kind.replace("_", " "), apart)
+                    f"{format_name}, signature '{signature}', answer '{name}'",
+                    REFUSED.format(kind.replace("_", " "), apart),
                 )
             entry["answers"][name] = {kind: max(apart, entry["answers"].get(name, {kind: 0})[kind])}
     return {"versions": versions, "tolerance": tolerance, "signatures": signatures, "left_out": questions.left_out}
@@ -111,26 +111,18 @@ def _arrays(tensors: Any) -> Arrays:
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
-def _answers_of_a_fresh_process(form: str, folder: Path, questions: Questions) -> tuple[list[Arrays], dict[str, str]]:
+def _answers_of_a_fresh_process(name: str, folder: Path, questions: Questions) -> tuple[list[Arrays], dict[str, str]]:
     root = Path(__file__).parents[2]
     # Without the second variable TensorFlow imports Keras at its start.
     environment = {**os.environ, "PYTHONPATH": str(root), "TF_USE_LEGACY_KERAS": "1"}
     with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as exchange:
         requests, answers = Path(exchange) / "requests", Path(exchange) / "answers"
         requests.write_bytes(pickle.dumps(questions.requests))
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "pipelines.export.parity_worker",
-            form,
-            str(folder.resolve()),
-            requests,
-            answers,
-        ]
+        worker = [sys.executable, "-P", "-m", "pipelines.export.parity_worker"]
+        command = [*worker, name, str(folder.resolve()), requests, answers]
         done = subprocess.run(command, cwd=exchange, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"the exported {form} does not answer in a fresh process:\n{done.stderr}")
+            raise RuntimeError(f"the exported {name} does not answer in a fresh process:\n{done.stderr}")
         return pickle.loads(answers.read_bytes())
 
 

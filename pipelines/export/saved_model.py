@@ -3,26 +3,47 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
-from tensorflow.python.framework import op_def_registry
+from pipelines.export_folder import ExportVersion
+
+if TYPE_CHECKING:
+    from tensorflow.core.protobuf import meta_graph_pb2
+
+    from pipelines.export.formats import Answer, Arrays
+
+
+def load(folder: Path) -> "Answer":
+    """Load a SavedModel and return a function that asks its signatures."""
+    import tensorflow as tf
+
+    loaded = load_saved_model(folder)  # its signatures stop working once it is garbage-collected
+
+    def answer(signature: str, inputs: "Arrays") -> "Arrays":
+        outputs = loaded.signatures[signature](**{name: tf.constant(array) for name, array in inputs.items()})
+        return {name: tensor.numpy() for name, tensor in outputs.items()}
+
+    return answer
 
 
 def load_saved_model(folder: Path) -> Any:
     """Load a SavedModel, with the operations of tensorflow-text where its graph has any."""
+    import tensorflow as tf
+    from tensorflow.python.framework import op_def_registry
+
     if any(op_def_registry.get(operation) is None for operation in _operations(read_graph(folder))):
         _load_text_operations()
     return tf.saved_model.load(str(folder))
 
 
-def read_graph(folder: Path) -> meta_graph_pb2.MetaGraphDef:
+def read_graph(folder: Path) -> "meta_graph_pb2.MetaGraphDef":
     """Read a SavedModel's graph and signatures without loading it."""
-    return saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs[0]
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    return saved_model_pb2.SavedModel.FromString(ExportVersion(folder).saved_model.read_bytes()).meta_graphs[0]
 
 
-def _operations(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
+def _operations(graph: "meta_graph_pb2.MetaGraphDef") -> Iterator[str]:
     functions = {function.signature.name: function for function in graph.graph_def.library.function}
     nodes = [*graph.graph_def.node, *(node for function in functions.values() for node in function.node_def)]
     return (operation for operation in {node.op for node in nodes} if operation not in functions)
@@ -30,6 +51,8 @@ def _operations(graph: meta_graph_pb2.MetaGraphDef) -> Iterator[str]:
 
 def _load_text_operations() -> None:
     """Load tensorflow-text's operations as libraries: importing its package would import Keras."""
+    import tensorflow as tf
+
     package = find_spec("tensorflow_text")
     if package is None or package.origin is None:
         return  # TensorFlow then names the operation that it lacks

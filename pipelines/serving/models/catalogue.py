@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.errors import UserError
+from pipelines.export_folder import ExportVersion
 from pipelines.serving.logs import log
 from pipelines.serving.models.versions import Version
 from pipelines.serving.refusals import Kind, Refusal, invalid, unknown
@@ -81,7 +82,7 @@ class ServedModel:
             await self._refresh()
 
     async def _refresh(self) -> None:
-        there = {int(path.name): path for path in self.folder.iterdir() if _is_version(path)}
+        there = {int(path.name): path for path in self.folder.iterdir() if ExportVersion(path).is_complete}
         wanted_labels = self._given | self._file_labels()
         labelled = [number for number in wanted_labels.values() if number in there]
         for number in sorted({*sorted(there)[-1:], *labelled}):
@@ -190,9 +191,9 @@ def checked_folders(folders: tuple[str, ...]) -> tuple[Path, ...]:
     for given, path in zip(folders, paths, strict=True):
         if not path.is_dir():
             raise UserError(given, "no such folder; give what `export` wrote, such as exports/my_model")
-        if path.name.isdigit() and (path / "saved_model.pb").is_file():
+        if ExportVersion(path).is_complete:
             raise UserError(given, f"this is one version; give the folder of versions: {Path(given).parent}")
-        if not any(_is_version(version) for version in path.iterdir()):
+        if not any(ExportVersion(version).is_complete for version in path.iterdir()):
             raise UserError(given, "holds no version: a folder with a number for its name, as `export` writes them")
     names = [path.name for path in paths]
     for name in names:
@@ -219,10 +220,6 @@ def _loaded(folder: Path) -> Version:
     version = Version(folder)
     version.warm_up()
     return version
-
-
-def _is_version(path: Path) -> bool:
-    return path.name.isdigit() and (path / "saved_model.pb").is_file()
 
 
 def _fingerprint(folder: Path) -> Fingerprint:

@@ -11,12 +11,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines.export.saved_model import load_saved_model, read_graph
+from pipelines.export_folder import ExportVersion
 from pipelines.serving.models.protos import from_proto
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.tensors import Spec
 
-EXTRA = "assets.extra"  # a folder that SavedModel leaves to its writers
-WARMUP = "tf_serving_warmup_requests"
 MOST_WARMUPS = 1000  # as TensorFlow Serving reads of such a file
 
 
@@ -38,7 +37,7 @@ class Version:
         self.signatures = {
             name: Signature.read(name, definition, functions[name]) for name, definition in self.definitions.items()
         }
-        about = folder / EXTRA / "about.json"
+        about = ExportVersion(folder).about
         self.about: dict[str, Any] = json.loads(about.read_text()) if about.is_file() else {}
         self.examples: dict[str, Arrays] = {}  # signature -> the first recorded request to it
         self.users = 0
@@ -63,7 +62,7 @@ class Version:
         Raises:
             Exception: whatever keeps the model from answering a recorded request.
         """
-        recorded = self.folder / EXTRA / WARMUP
+        recorded = ExportVersion(self.folder).warmup_requests
         if not recorded.is_file():
             return sum(self._try(signature) for signature in self.signatures.values())
         count = 0

@@ -1,0 +1,50 @@
+"""LiteRT: `model.tflite`, for models that answer numbers with numbers."""
+
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.errors import UserError
+from pipelines.export.conversion import listed_operations, quiet
+
+if TYPE_CHECKING:
+    from pipelines.export.formats import Answer
+    from pipelines.task import NumericEndpoint
+    from pipelines.trained_model import TrainedModel
+
+FILE = "model.tflite"
+
+
+def write(trained: "TrainedModel", endpoint: "NumericEndpoint", folder: Path) -> None:
+    """Write a model, of operations that every build of LiteRT has.
+
+    Raises:
+        UserError: naming the operations that LiteRT has no counterpart for.
+    """
+    import keras
+    import tensorflow as tf
+
+    archive = keras.export.ExportArchive()
+    archive.track(trained.model)
+    archive.add_endpoint("serve", endpoint.answer, input_signature=[endpoint.signature])
+    try:
+        with quiet("tensorflow"), tempfile.TemporaryDirectory() as saved_model:
+            archive.write_out(saved_model, verbose=False)
+            content = tf.lite.TFLiteConverter.from_saved_model(saved_model).convert()
+    except Exception as error:  # the converter's own error type is not public
+        unknown = re.findall(r"(?:Select|Custom) ops: ([\w, ]+)", str(error))
+        if not unknown:
+            raise
+        names = {name.strip() for part in unknown for name in part.split(",")}
+        problem = f"LiteRT has no counterpart for {listed_operations(names)} in this model"
+        raise UserError("--format litert", problem) from None
+    (folder / FILE).write_bytes(content)
+
+
+def load(folder: Path) -> "Answer":
+    """Load it with the LiteRT interpreter."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(folder / FILE)).get_signature_runner()
+    return lambda signature, inputs: runner(**inputs)
