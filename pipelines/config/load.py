@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from pipelines.build import FORBID_UNKNOWN, choice, settings
 from pipelines.config.faults import Places, faults_in_words
+from pipelines.config.searches import SEARCHES
 from pipelines.config.tune_nodes import TuneNode, allow_tune_nodes, is_tune_node
 from pipelines.data.splits import split
 from pipelines.errors import UserError, did_you_mean
@@ -23,7 +24,6 @@ from pipelines.task import Task
 from pipelines.tasks import TASKS, load_task
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.train import train
-from pipelines.tuning.oracles import ORACLES
 
 
 class Config:
@@ -153,7 +153,7 @@ def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
     objective = Annotated[metric, Field(description="what a search makes best, at each trial's best epoch")]
     searches = tuple(
         pydantic.create_model(oracle, __base__=settings(build, name=oracle), objective=(objective, ...))
-        for oracle, build in ORACLES.items()
+        for oracle, build in SEARCHES.items()
     )
     tuning = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - made at run time
     about_decoding = Field(description="how answers are generated where a client does not say")

@@ -1,1 +1,1 @@
-"""Metrics that have no well-kept implementation to call."""
+"""Metrics that more than one task may use."""

@@ -8,12 +8,13 @@ from itertools import pairwise
 from typing import Any
 
 from pipelines.build import build
+from pipelines.config.searches import SEARCHES
 from pipelines.data import Dataset
 from pipelines.errors import UserError
 from pipelines.storage import write_text
 from pipelines.tasks import load_task
 from pipelines.tuning.journal import SearchFolder, Trial
-from pipelines.tuning.oracles import ORACLES, make_oracle, quiet
+from pipelines.tuning.oracles import make_oracle, quiet
 from pipelines.tuning.pools import Job, Killed, Pool
 from pipelines.tuning.space import Space
 from pipelines.tuning.trials import Outcome, run_trial
@@ -33,7 +34,7 @@ class Search:
         task = load_task(base.task)
         self.direction = task.metrics.get(self.objective.removeprefix("validation."), "min")
         self.epochs: int = base.training["epochs"]
-        make = partial(build, self.settings, ORACLES, "name")
+        make = partial(build, self.settings, SEARCHES, "name")
         with quiet():
             self.oracle = make_oracle(
                 lambda oracle: make(oracle, self.epochs),

@@ -4,50 +4,27 @@ import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
-from pydantic import Field
-from sklearn import metrics
 
 from pipelines.data.batches import holds_files
 from pipelines.data.images.folders import images_below, passed_over_warnings
 from pipelines.data.images.read import undecodable
 from pipelines.errors import DataWarning, UserError
 from pipelines.evaluation import decoded
+from pipelines.losses import cross_entropy
+from pipelines.metrics.classification import classification_metrics, metrics_by_class
 from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
 from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
-
-Smoothing = Annotated[
-    float, Field(ge=0, lt=1, description="share of each label spread evenly over the classes (Szegedy et al. 2016)")
-]
-
-
-class CrossEntropy(keras.Loss):
-    """Take minus the log of the true class's probability: of one output a sigmoid's, of more a softmax's."""
-
-    def __init__(self, label_smoothing: float):
-        super().__init__()
-        self.label_smoothing = label_smoothing
-
-    def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Give one loss an example: labels and logits (B, O) to (B,)."""
-        binary = y_pred.shape[-1] == 1
-        loss = keras.losses.binary_crossentropy if binary else keras.losses.categorical_crossentropy
-        return loss(y_true, y_pred, from_logits=True, label_smoothing=self.label_smoothing)
-
-
-def cross_entropy(*, label_smoothing: Smoothing) -> keras.Loss:
-    """Take minus the log of the true class's probability."""
-    return CrossEntropy(label_smoothing)
 
 
 class CatClassifier(Task):
@@ -123,35 +100,13 @@ class CatClassifier(Task):
         """
         true = examples[LABEL].to_numpy(str)
         label, classes = decoded(answers["label"]), decoded(answers["labels"][0])
-        probabilities = answers["probabilities"].astype("float64")
-        probabilities /= probabilities.sum(axis=1, keepdims=True)  # float32 adds up to nearly 1
         positive = positive_of(list(classes))
-        kind = {"average": "macro"} if positive is None else {"average": "binary", "pos_label": positive}
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(true, label, zero_division=0.0, **kind)
-        present = np.unique(true)
-        unknown = np.setdiff1d(present, classes)  # that train lacks
-        columns = np.concatenate([probabilities, np.zeros((len(true), len(unknown)))], axis=1)
-        known = np.concatenate([classes, unknown])
-        order = np.argsort(known)  # scikit-learn takes columns in the order of sorted names
-        return {
-            "accuracy": float(metrics.accuracy_score(true, label)),
-            "balanced_accuracy": float(metrics.recall_score(true, label, labels=present, average="macro")),
-            "precision": float(precision),
-            "recall": float(recall),
-            "f1": float(f1),
-            "auc": _auc(true, classes, probabilities, positive) if set(present) == set(classes) else float("nan"),
-            "log_loss": float(metrics.log_loss(true, columns[:, order], labels=known[order])),
-        }
+        return classification_metrics(true, label, classes, answers["probabilities"], positive)
 
     def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Measure each class, those that train lacks too."""
-        true = examples[LABEL].to_numpy(str)
-        classes = decoded(answers["labels"][0])
-        names = [*map(str, classes), *map(str, np.setdiff1d(true, classes))]
-        figures = metrics.precision_recall_fscore_support(
-            true, decoded(answers["label"]), labels=names, zero_division=0.0
-        )
-        return pd.DataFrame(dict(zip(("precision", "recall", "f1", "count"), figures, strict=True)), index=names)
+        true, classes = examples[LABEL].to_numpy(str), decoded(answers["labels"][0])
+        return metrics_by_class(true, decoded(answers["label"]), classes)
 
     def decided(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Give which images are of the positive class, which is the first, and how probable that was."""
@@ -217,13 +172,6 @@ def _probabilities(logits: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(logits)
     positive = tf.sigmoid(logits[:, 0])
     return tf.stack([positive, 1 - positive], axis=1)
-
-
-def _auc(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, positive: str | None) -> float:
-    if positive is not None:
-        return float(metrics.roc_auc_score(true == positive, probabilities[:, 0]))
-    each = [metrics.roc_auc_score(true == name, probabilities[:, column]) for column, name in enumerate(classes)]
-    return float(np.mean(each))
 
 
 def _images_of(path: Path) -> list[Path]:
