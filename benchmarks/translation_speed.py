@@ -1,7 +1,7 @@
 """Time the Transformer of Multi30k: training beside plain PyTorch, beam search beside CTranslate2 and plain PyTorch.
 
     python -m pip install -r benchmarks/requirements.txt
-    python cli.py train configs/benchmarks/multi30k.yaml --set data.root=FOLDER --run-dir RUN
+    pipelines train configs/benchmarks/multi30k.yaml --set data.root=FOLDER --run-dir RUN
     python benchmarks/translation_speed.py RUN
 
 Training: the same mini-batches of token ids, padded, in the same order, with dropout, label smoothing and Adam;

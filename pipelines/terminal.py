@@ -1,9 +1,21 @@
-"""Data on the terminal as it is: Rich would read `[red]` and `:smile:` in it as markup, a terminal its escapes."""
+"""What the command line prints: data is escaped, since Rich reads `[red]` in it as markup, a terminal escape codes."""
 
-from collections.abc import Iterable, Sequence
+import shlex
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import click
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from pipelines.data.summary import Summary
+
+SHOWN_CHARACTERS = 160  # of an example's raw inputs
+TYPED_CHARACTERS = 2500  # of an input in a command to try
 
 _SIGNS = (*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))
 CONTROLS = {sign: repr(chr(sign))[1:-1] for sign in _SIGNS}
@@ -28,3 +40,83 @@ def shortened(text: str, most: int) -> str:
     """Cut a text to a number of characters, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 4].rstrip()} ..."
+
+
+def print_summary(summary: "Summary") -> None:
+    """Print a summary of the data on the error stream."""
+    for line in summary.lines():
+        click.echo(visible(line), err=True)
+
+
+def print_json(content: Any) -> None:
+    """Print JSON."""
+    from pipelines.storage import as_json
+
+    click.echo(as_json(content, ensure_ascii=False))
+
+
+def print_warnings(warnings: Sequence[str]) -> None:
+    """Print one line a warning on the error stream."""
+    for warning in warnings:
+        click.echo(visible(f"warning: {warning}"), err=True)
+
+
+def print_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Print a table of metrics, one column a split."""
+    names = dict.fromkeys(name for values in metrics.values() for name in values)
+    rows = [[name, *(short_value(values.get(name, float("nan"))) for values in metrics.values())] for name in names]
+    Console().print(table(["metric", *metrics], rows))
+
+
+def print_answers(inputs: Sequence[dict], targets: Sequence[dict], answers: Sequence[dict]) -> None:
+    """Print a table of examples with targets and answers."""
+    rows = []
+    for raw, target, answer in zip(inputs, targets, answers, strict=True):
+        known = ", ".join(f"{name} {_plain(value)}" for name, value in raw.items() if value != "" and value == value)
+        cells = (", ".join(f"{k} {short_value(v)}" for k, v in cell.items()) for cell in (target, answer))
+        rows.append([shortened(known, SHOWN_CHARACTERS), *cells])
+    Console().print(table(["a few test examples", "target", "answer"], rows))
+
+
+def program() -> str:
+    """Return how this program was called: `pipelines`, `python cli.py` or `python -m pipelines`."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"python -m {called.parent.name}"
+    return shlex.join(["python", str(called)]) if called.suffix == ".py" else called.name
+
+
+def command_line(verb: str, *arguments: object) -> str:
+    """Write a command for the shell, for this program as it was called."""
+    return f"{program()} {shlex.join([verb, *map(str, arguments)])}"
+
+
+def as_arguments(raw: Mapping[str, Any]) -> list[str]:
+    """Write an example's raw inputs as arguments of `predict`: a text, a file, or an object of columns."""
+    from pipelines.storage import as_json
+
+    values = list(raw.values())
+    if len(values) > 1:
+        text = as_json({name: None if value == "" else value for name, value in raw.items()}, ensure_ascii=False)
+        return [text] if len(text) <= TYPED_CHARACTERS else ["--file", "FILE"]
+    if isinstance(values[0], bytes):
+        return ["FILE"]
+    text = str(values[0])[:TYPED_CHARACTERS]
+    return ["--", text] if text.startswith("-") else [text]
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, bytes):
+        return f"of {len(value):,} bytes"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def short_value(value: object) -> str:
+    """Write a value in a few characters: numbers to four digits."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(short_value, value))}]"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {short_value(part)}" for name, part in value.items())
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:,.4g}"

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import settings
 
-import cli
+from pipelines import cli
 from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)

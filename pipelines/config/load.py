@@ -89,11 +89,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
-    """Read a YAML file and apply `dotted.path=value` overrides.
+    """Read a YAML file, or the config that comes with a task of this name, and apply `dotted.path=value` overrides.
 
     Raises:
         UserError: where the file is no YAML or an override cannot be applied.
     """
+    if str(path) in TASKS and not Path(path).exists():
+        path = shipped_config(str(path))
     document = _read(path)
     for override in overrides:
         _override(document, override)

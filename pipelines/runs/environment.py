@@ -29,7 +29,7 @@ def describe_environment() -> dict[str, Any]:
         except PackageNotFoundError:
             versions[package] = None
     return {
-        "command": ["cli.py", *sys.argv[1:]],
+        "command": ["pipelines", *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -17,7 +17,7 @@ CLI = ("cli.py", "serve", "--poll-seconds", "0.2", "--drain-seconds", "0.3")
 
 
 class Server:
-    """`cli.py serve` on ports that were free."""
+    """`pipelines serve` on ports that were free."""
 
     def __init__(
         self,

@@ -233,7 +233,8 @@ def test_requests_are_logged_with_their_ids(server):
 
 def test_the_server_holds_neither_keras_nor_the_code_of_tasks(tmp_path, toy_exports):
     code = """
-import atexit, sys, cli
+import atexit, sys
+from pipelines import cli
 def tell():
     found = [name for name in sys.modules if name.split(".")[0] == "keras" or name.startswith("pipelines.tasks")]
     print("found", found, file=sys.stderr)

@@ -1,0 +1,419 @@
+"""The verbs of the command line: each parses, calls one function and prints."""
+
+import errno
+import functools
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from rich.console import Console
+
+from pipelines import __version__
+from pipelines.errors import DataWarning, UserError
+from pipelines.export.formats import FORMATS
+from pipelines.serving.settings import TOKEN_VARIABLE, Settings
+from pipelines.terminal import (
+    as_arguments,
+    command_line,
+    print_answers,
+    print_json,
+    print_metrics,
+    print_summary,
+    print_warnings,
+    program,
+    short_value,
+    shortened,
+    table,
+    visible,
+)
+
+if TYPE_CHECKING:
+    pass
+
+PATH_CHARACTERS = 160  # of a path that is too long
+NAME_CHARACTERS = 60  # of a text that was given, before the answer to it
+
+
+def verb(function: Callable, keras: bool = True, first: Callable[[], object] = lambda: None) -> Callable:
+    """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes.
+
+    `first` is called before TensorFlow is imported, which takes seconds.
+    """
+
+    @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
+    @functools.wraps(function)
+    def wrapped(verbose: bool, **arguments: object) -> None:
+        from pipelines.tensorflow_startup import import_tensorflow, output_refused
+
+        try:
+            first()
+            import_tensorflow(verbose, keras)
+            with warnings.catch_warnings():
+                warnings.simplefilter("always", DataWarning)
+                warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+                function(**arguments)
+        except UserError as error:
+            for line in str(error).splitlines():
+                click.echo(visible(f"error: {line}"), err=True)
+            sys.exit(1)
+        except OSError as error:
+            if output_refused(error):
+                problem = f"standard output: cannot be written ({error.strerror})"
+            elif error.errno == errno.ENAMETOOLONG:
+                problem = f"{str(error.filename)[:PATH_CHARACTERS]} ...: {error.strerror}"
+            else:
+                raise
+            click.echo(visible(f"error: {problem}"), err=True)
+            sys.exit(1)
+        except KeyboardInterrupt:
+            click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
+            sys.exit(130)
+
+    return wrapped
+
+
+def _show_warning(show: Callable, message: Warning, category: type[Warning], *place: object) -> None:
+    if issubclass(category, DataWarning):
+        click.echo(visible(f"warning: {message}"), err=True)
+    else:
+        show(message, category, *place)
+
+
+def _start_trial_server() -> None:
+    from pipelines.tuning.pools import start_server
+
+    start_server()
+
+
+class Command(click.Command):
+    """A command whose help names the program as it was called."""
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Put the program's name in place of `{program}`."""
+        self.help = self.help.replace("{program}", program())
+        super().format_help_text(ctx, formatter)
+
+
+class Group(Command, click.Group):
+    """The verbs."""
+
+    command_class = Command
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="keras-task-pipelines")
+def main() -> None:
+    """Take a task from a config file to a trained, measured, exported and served Keras model.
+
+    Start with `{program} tasks`, then `{program} config house_prices > my.yaml` and `{program} run my.yaml`.
+    """
+
+
+overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Override one setting, such as model=tabm. Repeatable.",
+)
+PORT = click.IntRange(1, 65535)
+POSITIVE = click.IntRange(1)
+SECONDS = click.FloatRange(0, min_open=True)
+threshold = click.option(
+    "--threshold",
+    metavar="NUMBER|RULE",
+    help="Probability from which the answer is yes, in place of the config's: a number, or how to choose it on"
+    " validation: f1 (the highest), recall=0.9 (at least; of those the highest precision), precision=0.9, or"
+    " cost=1:10 (of a false positive and of a false negative; the lowest).",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@main.command()
+@click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
+@overrides
+@verb
+def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
+    """Train, evaluate and export each CONFIG, and show a few answers: the main job.
+
+    Example: {program} run house_prices
+    """
+    from pipelines.commands.run import run as run_config
+    from pipelines.config.load import load_config
+
+    for config in configs:  # a fault in the last is found before the first is trained
+        load_config(config, overrides)
+    for config in configs:
+        click.echo(f"{config}: training", err=True)
+        finished = run_config(config, overrides, print_summary)
+        print_metrics(finished.run.metrics())
+        print_answers(finished.inputs, finished.targets, finished.answers)
+        print_warnings(finished.run.warnings())
+        click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
+        click.echo(f"try     {command_line('predict', finished.export, *as_arguments(finished.inputs[0]))}")
+        click.echo(f"serve   {command_line('serve', finished.export.parent)}")
+
+
+@main.command()
+@click.argument("config")
+@overrides
+@click.option("--run-dir", metavar="DIR", help="Where the run goes; runs/TASK/TIME by default.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run: that of --run-dir, or the newest.")
+@verb
+def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
+    """Train the model of CONFIG and measure it on every split.
+
+    Example: {program} train house_prices --set model=tabm --set optimizer.learning_rate=3.0e-4
+    """
+    from pipelines.commands.train import train as train_config
+
+    _, finished = train_config(config, overrides, run_dir, resume, print_summary)
+    print_metrics(finished.metrics())
+    print_warnings(finished.warnings())
+    click.echo(f"run     {finished.folder}\nreport  {finished.report}")
+
+
+@main.command()
+@click.argument("config")
+@overrides
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Trials that run at a time.")
+@click.option("--ray", metavar="ADDRESS", help="Run trials on the Ray cluster at this address, or `auto`.")
+@click.option("--search-dir", metavar="DIR", help="Where the search goes; searches/TASK/TIME by default.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted search: that of --search-dir, or the newest.")
+@functools.partial(verb, first=_start_trial_server)
+def tune(
+    config: str, overrides: tuple[str, ...], workers: int, ray: str | None, search_dir: str | None, resume: bool
+) -> None:
+    """Search what CONFIG marks with `tune` for the values that give the best objective.
+
+    Example: {program} tune house_prices --workers 2 --set tuning.max_trials=20
+    """
+    from pipelines.commands.tune import tune as tune_config
+    from pipelines.tuning.display import Display
+
+    with Display() as display:
+        search = tune_config(config, overrides, workers, ray, search_dir, resume, display.show, display.say)
+    folder = search.folder
+    if search.ranked:
+        best = search.ranked[0]
+        click.echo(
+            f"best    {search.objective} {short_value(best.score)} in trial {best.number}: {display.values(best)}"
+        )
+        click.echo(f"config  {folder.best}  (train it: {command_line('run', folder.best)})")
+    click.echo(f"trials  {folder.table}\nreport  {folder.report}")
+
+
+@main.command()
+@click.argument("run")
+@click.option("--split", type=click.Choice(["train", "validation", "test"]), default="test", show_default=True)
+@threshold
+@as_json
+@verb
+def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None:
+    """Measure a finished RUN again on one split, with the figures of each class where there are classes.
+
+    Example: {program} evaluate runs/house_prices/2026-01-31T12-00-00 --split validation
+    """
+    from pipelines.commands.evaluate import evaluate as evaluate_run
+
+    measured = evaluate_run(run, split, threshold)
+    point, by_class = measured.point, measured.by_class
+    if as_json:
+        classes = {"by_class": by_class.to_dict("index")} if len(by_class) else {}
+        chosen = {"threshold": point.record()} if point else {}
+        print_json({split: measured.metrics, **classes, **chosen})
+        return
+    of_all = {name: value for name, value in measured.metrics.items() if by_class.empty or "." not in name}
+    print_metrics({split: of_all})
+    if len(by_class):
+        rows = [[str(name), *map(short_value, figures)] for name, *figures in by_class.itertuples()]
+        Console().print(table([f"class in {split}", *by_class.columns], rows))
+    if point:
+        click.echo(f"threshold {point}")
+
+
+@main.command()
+@click.argument("run_or_export")
+@click.argument("inputs", nargs=-1, metavar="[INPUT...]")
+@click.option("--file", metavar="FILE", help="Answer what this file holds, such as the rows of a CSV file.")
+@click.option("--attention", is_flag=True, help="Show what a run's model looks at as it answers, where it can.")
+@click.option(
+    "--output", metavar="FILE", help="Write what each answer is to, and the answers, to a .csv, .json or .jsonl file."
+)
+@click.option(
+    "--allow-missing", is_flag=True, help="Take a column that is left out for not known, though training always had it."
+)
+@as_json
+@verb
+def predict(
+    run_or_export: str,
+    inputs: tuple[str, ...],
+    file: str | None,
+    attention: bool,
+    output: str | None,
+    allow_missing: bool,
+    as_json: bool,
+) -> None:
+    """Answer raw inputs with a finished run or an export.
+
+    Example: {program} predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}' --allow-missing
+    """
+    from pipelines.commands.predict import check_output, predict_named, write_answers
+    from pipelines.text.attention_maps import write_attention
+
+    if output is not None:
+        check_output(Path(output), inputs, file)
+    answers = predict_named(run_or_export, inputs, file, attention, allow_missing)
+    if output is not None:
+        write_answers(Path(output), answers)
+    if as_json:
+        print_json(answers.records)
+    elif attention:
+        click.echo("\n\n".join(write_attention(**answer) for answer in answers.records))
+    elif output is None:
+        for name, answer in zip(answers.names, answers.records, strict=True):
+            said = "  ".join(f"{key} {short_value(value)}" for key, value in answer.items())
+            given = name in inputs and not os.path.exists(name)  # noqa: PTH110 - Path.exists raises for a long text
+            click.echo(f"{visible(shortened(name, NAME_CHARACTERS) if given else name)}: {visible(said)}")
+    else:
+        click.echo(f"{len(answers.records):,} answers in {output}")
+
+
+@main.command()
+@click.argument("run")
+@click.option("--to", metavar="DIR", help="Folder of versions to write into; exports/TASK by default.")
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(list(FORMATS)),
+    multiple=True,
+    default=["saved_model"],
+    show_default=True,
+    help="onnx and litert write model.onnx and model.tflite beside the SavedModel, where the task can do without texts"
+    " and files; numbers.json says what goes in. Repeatable.",
+)
+@click.option(
+    "--unchecked", is_flag=True, help="Compare no answers, where the run's data is gone; the model card says so."
+)
+@threshold
+@verb
+def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, threshold: str | None) -> None:
+    """Write a finished RUN's model as a versioned SavedModel, with a model card.
+
+    The export answers test examples in a process of its own, and is refused where it does not answer as the run does;
+    parity.json says what was compared.
+
+    Example: {program} export runs/house_prices/2026-01-31T12-00-00 --to exports/ames
+    """
+    from pipelines.commands.export import export as export_run
+
+    version, point = export_run(run, to, formats, unchecked, threshold)
+    if point:
+        click.echo(f"threshold {point}", err=True)
+    click.echo(version)
+
+
+@main.command()
+@click.argument("exports", nargs=-1, required=True, metavar="EXPORT_DIR...")
+@click.option("--host", default=Settings.host, show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=PORT, default=Settings.port, show_default=True, help="Of HTTP.")
+@click.option("--grpc-port", type=PORT, default=Settings.grpc_port, show_default=True, help="Of gRPC.")
+@click.option("--token", envvar=TOKEN_VARIABLE, help=f"What clients have to send; better set as {TOKEN_VARIABLE}.")
+@click.option("--tls-cert", metavar="FILE", help="Certificate in PEM form; with --tls-key, for HTTP and gRPC.")
+@click.option("--tls-key", metavar="FILE", help="Its private key.")
+@click.option("--workers", type=POSITIVE, default=Settings.workers, show_default=True, help="Processes on one port.")
+@click.option(
+    "--max-batch-size",
+    type=POSITIVE,
+    default=Settings.max_batch_size,
+    show_default=True,
+    help="Rows of several requests that run together.",
+)
+@click.option(
+    "--batch-timeout-ms",
+    type=click.FloatRange(0),
+    default=Settings.batch_timeout_ms,
+    show_default=True,
+    help="How long a batch waits for more requests while none runs; under load batches fill without it.",
+)
+@click.option("--max-queue", type=POSITIVE, default=Settings.max_queue, show_default=True, help="Rows that may wait.")
+@click.option(
+    "--max-body-bytes", type=POSITIVE, default=Settings.max_body_bytes, show_default=True, help="Of one request."
+)
+@click.option(
+    "--max-image-pixels", type=POSITIVE, default=Settings.max_image_pixels, show_default=True, help="Of one request."
+)
+@click.option(
+    "--max-text-bytes", type=POSITIVE, default=Settings.max_text_bytes, show_default=True, help="Of one text."
+)
+@click.option(
+    "--read-seconds",
+    type=SECONDS,
+    default=Settings.read_seconds,
+    show_default=True,
+    help="A client's time for its headers, and again for its body.",
+)
+@click.option(
+    "--drain-seconds",
+    type=SECONDS,
+    default=Settings.drain_seconds,
+    show_default=True,
+    help="After SIGTERM: how long /ready says no before connections are refused.",
+)
+@click.option(
+    "--label", "labels", multiple=True, metavar="MODEL:LABEL=VERSION", help="Such as houses:stable=3. Repeatable."
+)
+@click.option(
+    "--poll-seconds",
+    type=SECONDS,
+    default=Settings.poll_seconds,
+    show_default=True,
+    help="Between looks for new versions.",
+)
+@functools.partial(verb, keras=False)
+def serve(exports: tuple[str, ...], **options: object) -> None:
+    """Serve the models of folders of versions: REST, Open Inference Protocol, gRPC, and a page to try them.
+
+    Example: {program} serve exports/house_prices exports/entity_tagger --port 8501
+    """
+    from pipelines.commands.serve import serve as serve_exports
+
+    serve_exports(exports, **options)
+
+
+@main.command()
+@click.argument("task", required=False)
+@verb
+def tasks(task: str | None) -> None:
+    """List the tasks, or one TASK's models and what each hyperparameter means.
+
+    Example: {program} tasks house_prices
+    """
+    from pipelines.commands import tasks as listing
+
+    if task is None:
+        for name, about in listing.tasks().items():
+            click.echo(f"{name}: {about}")
+        return
+    for name, model in listing.models(task).items():
+        click.echo(f"{name}: {model['about']}")
+        for setting, leaf in model["hyperparameters"].items():
+            click.echo(f"    {setting} ({leaf['takes']}): {leaf['means']}")
+
+
+@main.command()
+@click.argument("task_or_config", metavar="TASK|CONFIG")
+@click.option("--schema", is_flag=True, help="Print a JSON Schema instead, for editors to check configs with.")
+@verb
+def config(task_or_config: str, schema: bool) -> None:
+    """Print a TASK's commented config to start from, or check CONFIG and print it with its `tune` nodes resolved.
+
+    Example: {program} config house_prices > my.yaml
+    """
+    from pipelines.commands.config import config as print_config
+
+    click.echo(print_config(task_or_config, schema), nl=False)
