@@ -8,8 +8,9 @@ demo: $(VENV)/installed
 	$(BIN)/python cli.py run configs/*.yaml
 	@echo "Every run's metrics, report and export lie in the folders named above; look at report/*.png first."
 
+# As many processes test as there are cores: more threads of scikit-learn would only wait for each other.
 test: lint
-	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

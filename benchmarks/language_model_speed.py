@@ -63,9 +63,9 @@ def ours(folder: Path, seed: int) -> dict:
     import keras
     import tensorflow as tf
 
-    from pipelines import training
     from pipelines.commands.train import train
     from pipelines.export.write import write_export
+    from pipelines.training import train as training
 
     class Clock(keras.callbacks.Callback):
         """Add up the time of each epoch's training steps."""

@@ -70,10 +70,10 @@ def ours(root: str, seed: int) -> dict[str, float]:
     import keras
     import tensorflow as tf
 
-    from pipelines import training
     from pipelines.commands.train import train
     from pipelines.export.write import write_export
     from pipelines.trained_model import load_run_dataset
+    from pipelines.training import train as training
 
     class Clock(keras.callbacks.Callback):
         """Add up the time of each epoch's training steps."""

@@ -60,8 +60,8 @@ def _ours(root: str, execution: str) -> dict[str, float]:
     import_tensorflow(verbose=False)
     import keras
 
-    from pipelines import training
     from pipelines.commands.train import train
+    from pipelines.training import train as training
 
     class Clock(keras.callbacks.Callback):
         """Note when the steps of each epoch began and ended, and when the epoch was over with all its callbacks."""

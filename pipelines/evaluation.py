@@ -67,7 +67,7 @@ def measure(task: Task, split: str, examples: pd.DataFrame, answers: Mapping[str
         _check_finite(answers)
     except NotFinite as error:
         raise UserError(split, f"{error}: the model cannot answer them; look at their inputs") from None
-    return task.score(examples, answers)
+    return task.compute_metrics(examples, answers)
 
 
 def result_warnings(
@@ -115,9 +115,9 @@ class Evaluator:
     def __init__(
         self, task: Task, preprocessor: Preprocessor, train: pd.DataFrame, validation: pd.DataFrame, cache: Cache
     ):
-        self.task, self.train, self.examples = task, train, task.measured("validation", validation)
+        self.task, self.train, self.examples = task, train, task.evaluation_examples("validation", validation)
         self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
-        self._step = tf.function(partial(task.measure, preprocessor=preprocessor), reduce_retracing=True)
+        self._step = tf.function(partial(task.validation_step, preprocessor=preprocessor), reduce_retracing=True)
         self.targets = [name for name in self.examples if name not in preprocessor.signature]
         self._preprocessor, self._answerer = preprocessor, None
 
@@ -128,7 +128,7 @@ class Evaluator:
     @cached_property
     def trivial(self) -> dict[str, float]:
         """Give what an answer scores that looks at no input, as far as the task has one."""
-        return self.task.trivial_scores(self._preprocessor, self.train, self.examples)
+        return self.task.baseline_metrics(self._preprocessor, self.train, self.examples)
 
     def check(self, monitor: str) -> None:
         """Check that a metric can be a number on the validation split.
@@ -169,7 +169,7 @@ class Evaluator:
             answers.append(answer)
         joined = concatenate(answers)
         _check_finite(joined)
-        scores = self.task.score(self.examples, joined)
+        scores = self.task.compute_metrics(self.examples, joined)
         return {"loss": float(np.average(losses, weights=shares)), **scores}
 
     def sample(self, model: keras.Model) -> list[dict[str, dict[str, Any]]]:
@@ -178,7 +178,7 @@ class Evaluator:
             return []
         if self._answerer is None:  # traced once, for all epochs
             self._answerer = Answerer(self.task.endpoints(model, self._preprocessor)["serve"])
-        raw = self.task.raw_inputs(self.examples.head(self.task.samples))
+        raw = self.task.client_inputs(self.examples.head(self.task.samples))
         answers = as_records(self.task, self._answerer.answer_table(raw))
         return [{"input": i, "answer": a} for i, a in zip(raw.to_dict("records"), answers, strict=True)]
 
@@ -205,7 +205,7 @@ def as_records(task: Task, answers: Mapping[str, np.ndarray]) -> list[dict[str, 
     """Turn named arrays of answers into one plain record an example."""
     names = list(answers)
     rows = zip(*answers.values(), strict=True)
-    return [task.readable(dict(zip(names, map(_plain, row), strict=True))) for row in rows]
+    return [task.printable(dict(zip(names, map(_plain, row), strict=True))) for row in rows]
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.trained_model import TrainedModel, build_model, load_run_dataset
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
-from pipelines.training.pretrained import load_start
+from pipelines.training.pretrained import load_pretrained_weights
 from pipelines.training.train import train
 
 
@@ -40,7 +40,7 @@ def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summa
         trained = train_model(config, run, dataset, preprocessor)
         metrics = {}
         for split in ("train", "validation", "test"):
-            examples = trained.task.measured(split, dataset[split])
+            examples = trained.task.evaluation_examples(split, dataset[split])
             answers = trained.answerer.answer_table(examples)
             metrics[split] = measure(trained.task, split, examples, answers)
         run.save_predictions(trained.task.predictions(examples, answers))
@@ -48,7 +48,7 @@ def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summa
         warnings = result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
         warnings += write_report(run, trained, examples, answers)
         run.save_model(trained.model, preprocessor.state)
-        run.finish(metrics, trained.task.signatures(examples), warnings, config.to_yaml())
+        run.finish(metrics, trained.task.metric_signatures(examples), warnings, config.to_yaml())
     return trained
 
 
@@ -73,7 +73,7 @@ def train_model(
     task = load_task(config.task)
     _seed_weights(config.seed)
     model = build_model(config, task, preprocessor)
-    load_start(model)
+    load_pretrained_weights(model)
     batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
     cache = config.batches.get("cache", "auto")
     evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache)
@@ -85,8 +85,8 @@ def train_model(
 
 
 def _summary(dataset: Dataset, preprocessor: Preprocessor) -> Summary:
-    surprises = [preprocessor.surprises(split, dataset[split]) for split in ("validation", "test")]
-    return dataset.summary.with_warnings([*preprocessor.warnings, *itertools.chain(*surprises)])
+    warnings = [preprocessor.split_warnings(split, dataset[split]) for split in ("validation", "test")]
+    return dataset.summary.with_warnings([*preprocessor.warnings, *itertools.chain(*warnings)])
 
 
 def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optimizer:

@@ -59,8 +59,8 @@ def set_threshold(
         raise UserError(WHERE, f"no threshold decides what this {trained.config.task} answers")
     fixed = fixed_threshold(rule)
     if validation is not None:
-        examples = trained.task.measured("validation", validation)
-        point = choose(rule, *trained.task.decided(examples, trained.answerer.answer_table(examples)))
+        examples = trained.task.evaluation_examples("validation", validation)
+        point = choose(rule, *trained.task.binary_outcomes(examples, trained.answerer.answer_table(examples)))
     elif fixed is not None:
         point = OperatingPoint(fixed, rule, {})
     else:

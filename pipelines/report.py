@@ -43,7 +43,7 @@ def write_report(
         if samples := run.samples():
             pictures["samples"] = samples_page(samples)
         pictures |= trained.task.pictures(trained.model, trained.preprocessor, examples, answers)
-        if len(by_class := trained.task.by_class(examples, answers)):
+        if len(by_class := trained.task.metrics_by_class(examples, answers)):
             pictures["by_class"] = by_class_page(by_class)
         write_pictures(run.report, pictures)
     if not missed:

@@ -62,7 +62,7 @@ class Preprocessor(abc.ABC):
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Take over the `state` of a preprocessor with the same settings."""
 
-    def surprises(self, split: str, examples: pd.DataFrame) -> list[str]:
+    def split_warnings(self, split: str, examples: pd.DataFrame) -> list[str]:
         """Say what of another split `adapt` could not know of: unless overridden, nothing."""
         return []
 
@@ -94,8 +94,8 @@ class Preprocessor(abc.ABC):
         return inputs, labels, weights
 
 
-def spread(examples: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Take up to `most` examples, evenly spread over all."""
+def evenly_spaced(examples: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Take up to `most` examples, evenly evenly_spaced over all."""
     return examples.iloc[:: -(-len(examples) // most)].reset_index(drop=True)
 
 
@@ -117,7 +117,7 @@ class Task(abc.ABC):
     limits: str  # what whoever takes up a trained model should know before relying on it
 
     @abc.abstractmethod
-    def answer(
+    def answer_inputs(
         self, model: "keras.Model", preprocessor: Preprocessor, inputs: Tensors, outputs: "tf.Tensor | None" = None
     ) -> Tensors:
         """Give the readable answers of a trained model for model inputs, in graph.
@@ -129,11 +129,11 @@ class Task(abc.ABC):
         """Count the examples of each class in a split, for the summary of the data: unless overridden, none."""
         return Counter()
 
-    def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
+    def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Choose the examples of a split that are answered to measure it: unless overridden, all."""
         return examples
 
-    def measure(
+    def validation_step(
         self,
         model: "keras.Model",
         preprocessor: Preprocessor,
@@ -144,13 +144,13 @@ class Task(abc.ABC):
         """Give a batch's loss and the answers to it, as training goes on, in graph."""
         outputs = model(inputs, training=False)
         loss = model.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
-        return loss, self.answer(model, preprocessor, inputs, outputs)
+        return loss, self.answer_inputs(model, preprocessor, inputs, outputs)
 
-    def respond(self, model: "keras.Model", preprocessor: Preprocessor, raw: Tensors) -> Tensors:
+    def answer_raw(self, model: "keras.Model", preprocessor: Preprocessor, raw: Tensors) -> Tensors:
         """Answer a batch of examples' raw inputs, in graph: what is measured."""
-        return self.answer(model, preprocessor, padded(preprocessor.inputs(raw)))
+        return self.answer_inputs(model, preprocessor, padded(preprocessor.inputs(raw)))
 
-    def signatures(self, examples: pd.DataFrame) -> Mapping[str, str]:
+    def metric_signatures(self, examples: pd.DataFrame) -> Mapping[str, str]:
         """Say of metrics exactly how they are computed for such examples, where there is a name for that."""
         return {}
 
@@ -161,33 +161,35 @@ class Task(abc.ABC):
         (B, T)), tokens looked at (`keys` (B, S)), and how much (`weights` (B, layers, heads, T, S)).
         A client's raw inputs may be others than an example's: see `raw_inputs`.
         """
-        return {"serve": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature)}
+        return {"serve": Endpoint(partial(self.answer_raw, model, preprocessor), preprocessor.signature)}
 
     def numeric_endpoint(self, model: "keras.Model", preprocessor: Preprocessor) -> NumericEndpoint | None:
         """Answer numbers, for formats that know nothing else: unless overridden, the task cannot do without texts."""
         return None
 
-    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+    def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Give examples as a client would send them to `serve`: unless overridden, with the same columns."""
         return examples
 
-    def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+    def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Give one answer of `serve`, as plain values, the form that is printed: unless overridden, as it is."""
         return dict(answer)
 
     @abc.abstractmethod
-    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute `metrics`, and what else is of interest, from raw examples and the answers to them, in raw units."""
 
-    def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Measure each class: a row each, with precision, recall, f1 and count; unless overridden, none."""
         return pd.DataFrame()
 
-    def decided(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def binary_outcomes(
+        self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Give what `Preprocessor.threshold` decides: what is true (N,), and the probability answered for it (N,)."""
         raise NotImplementedError
 
-    def trivial_scores(
+    def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Score answers to examples that look at no input, such as the mean of train: unless overridden, none.

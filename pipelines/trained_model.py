@@ -29,7 +29,7 @@ class TrainedModel:
     def answerer(self) -> Answerer:
         """Answer examples, as measured."""
         return Answerer(
-            Endpoint(partial(self.task.respond, self.model, self.preprocessor), self.preprocessor.signature)
+            Endpoint(partial(self.task.answer_raw, self.model, self.preprocessor), self.preprocessor.signature)
         )
 
     @property

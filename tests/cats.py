@@ -3,8 +3,8 @@
 import io
 from pathlib import Path
 
-from conftest import TRACED_ONCE
 from PIL import Image
+from tiny import TRACED_ONCE
 
 from pipelines.tasks.cat_classifier.drawings import drawn_pictures
 

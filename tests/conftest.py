@@ -1,12 +1,19 @@
-"""A small table, a small config on it, and one finished run that tests share."""
+"""A small table, a small config on it, and the finished runs and exports that tests share."""
 
+import fcntl
+import os
+import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import taggers
 from click.testing import CliRunner
 from hypothesis import settings
+from tiny import TRACED_ONCE
 
 from pipelines import cli
 from pipelines.tensorflow_startup import import_tensorflow
@@ -26,7 +33,6 @@ LONGEST = (  # files of tests: they begin first, so that no core is without work
     "tests/test_notebooks.py",
 )
 CONFIG = Path(__file__).parent.parent / "configs" / "house_prices.yaml"
-TRACED_ONCE = "training.execution={jit_compile: false, steps_per_execution: 1}"  # tracing takes longer
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -69,27 +75,73 @@ def sets(settings: list[str]) -> list[str]:
     return [part for setting in settings for part in ("--set", setting)]
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Let the first of the test processes make a folder that all of them read."""
+    base = factory.getbasetemp()
+    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, made = root / name, root / f"{name}.made"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
+
+
+def done(*arguments: object) -> None:
+    """Run the command line, and be sure that it worked."""
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.fixture(autouse=True)
+def figures_are_not_drawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write empty files for figures, whose drawing is a third of a small training, but in tests marked `figures`.
+
+    Fixtures of a wider scope, such as the finished run of each task, are made with their figures drawn.
+    """
+    if "figures" not in request.keywords:
+        monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda self, path, **_: Path(path).write_bytes(b""))
+
+
 @pytest.fixture(scope="session")
 def csv(tmp_path_factory) -> Path:
     """A CSV file of 150 houses."""
-    path = tmp_path_factory.mktemp("data") / "houses.csv"
-    houses(150).to_csv(path, index=False)
-    return path
+    folder = made_once(tmp_path_factory, "houses", lambda at: houses(150).to_csv(at / "houses.csv", index=False))
+    return folder / "houses.csv"
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, csv) -> Path:
     """A finished run of the mlp."""
-    folder = tmp_path_factory.mktemp("run") / "finished"
-    result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", folder)
-    assert result.exit_code == 0, result.output
-    return folder
+    train = partial(done, "train", CONFIG, *sets(overrides(csv)), "--run-dir")
+    return made_once(tmp_path_factory, "run", lambda at: train(at / "finished")) / "finished"
 
 
 @pytest.fixture(scope="session")
 def finished_export(tmp_path_factory, finished_run) -> Path:
     """The export of the finished run."""
-    folder = tmp_path_factory.mktemp("exports") / "houses"
-    result = invoke("export", finished_run, "--to", folder)
-    assert result.exit_code == 0, result.output
-    return folder
+    export = partial(done, "export", finished_run, "--to")
+    return made_once(tmp_path_factory, "export", lambda at: export(at / "houses")) / "houses"
+
+
+@pytest.fixture(scope="session")
+def conll(tmp_path_factory) -> Path:
+    """A file of 90 tagged sentences."""
+    return made_once(tmp_path_factory, "sentences", lambda at: taggers.write_conll(at / "names.conll")) / "names.conll"
+
+
+@pytest.fixture(scope="session")
+def finished_tagger(tmp_path_factory, conll) -> Path:
+    """A finished run of a small tagger."""
+    train = partial(done, "train", taggers.CONFIG, *sets(taggers.overrides(conll)), "--run-dir")
+    return made_once(tmp_path_factory, "tagging", lambda at: train(at / "tagger")) / "tagger"
+
+
+@pytest.fixture(scope="session")
+def exported_tagger(tmp_path_factory, finished_tagger) -> Path:
+    """The export of the small tagger."""
+    export = partial(done, "export", finished_tagger, "--to")
+    return made_once(tmp_path_factory, "tagged", lambda at: export(at / "tagger")) / "tagger"

@@ -26,7 +26,7 @@ def train_every_rung(task: str, number: str) -> subprocess.Popen:
     )
 
 
-LONG = ("cat_classifier", "entity_tagger", "translator")  # minutes each
+LONG = ("cat_classifier", "house_prices", "entity_tagger", "translator")  # a minute or more each
 
 
 @pytest.mark.parametrize("task", [pytest.param(task, marks=[pytest.mark.slow] * (task in LONG)) for task in TASKS])

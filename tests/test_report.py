@@ -5,10 +5,13 @@ import warnings
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from pipelines import report
 from pipelines.runs.run import Run
 from pipelines.text.attention_maps import draw_attention
+
+pytestmark = pytest.mark.figures
 
 
 def test_signs_that_the_usual_font_lacks_are_drawn_in_another(finished_run, tmp_path, monkeypatch):
@@ -20,7 +23,7 @@ def test_signs_that_the_usual_font_lacks_are_drawn_in_another(finished_run, tmp_
 
     trained = SimpleNamespace(
         config=SimpleNamespace(training=monitor),
-        task=SimpleNamespace(curves=(), pictures=pictures, by_class=lambda *_: []),
+        task=SimpleNamespace(curves=(), pictures=pictures, metrics_by_class=lambda *_: []),
         model=None,
         preprocessor=None,
     )

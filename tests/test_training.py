@@ -54,10 +54,16 @@ def test_two_runs_of_one_config_are_the_same_and_the_seed_makes_another(csv, tmp
     assert figures(tmp_path / "a").equals(figures(tmp_path / "b"))
 
 
+@pytest.fixture(scope="module")
+def uninterrupted(csv, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    train(CONFIG, overrides(csv, *AVERAGED), folder)
+    return folder
+
+
 @pytest.mark.parametrize("epoch", [1, 3, 4])
-def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, uninterrupted, tmp_path, monkeypatch, capsys):
     settings = overrides(csv, *AVERAGED)
-    train(CONFIG, settings, tmp_path / "whole")
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         interrupt_after(patched, epoch)
         train(CONFIG, settings, tmp_path / "parts")
@@ -65,8 +71,8 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, tmp_path, 
     capsys.readouterr()
     train(CONFIG, settings, tmp_path / "parts", resume=True)
     assert "nan" not in capsys.readouterr().err  # the best so far is known from before the interruption
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "whole")
-    assert figures(tmp_path / "parts").equals(figures(tmp_path / "whole"))
+    assert metrics(tmp_path / "parts") == metrics(uninterrupted)
+    assert figures(tmp_path / "parts").equals(figures(uninterrupted))
     assert pd.read_csv(tmp_path / "parts/history.csv")["seconds"].is_monotonic_increasing
 
 
@@ -91,7 +97,7 @@ def test_the_weights_of_the_last_epochs_are_averaged(csv, tmp_path, monkeypatch)
 
 
 def test_a_run_killed_outright_is_taken_up(csv, tmp_path):
-    settings = overrides(csv, "training.epochs=300", "training.patience=null")
+    settings = overrides(csv, "training.epochs=60", "training.patience=null")
     command = [sys.executable, "cli.py", "train", str(CONFIG), *sets(settings), "--run-dir", str(tmp_path / "killed")]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     while not (tmp_path / "killed/checkpoints/last.npz").exists():
@@ -171,6 +177,7 @@ def test_the_way_of_execution_changes_speed_and_not_the_result(execution, csv, t
     assert run.metrics()["test"]["rmse"] == pytest.approx(reference.metrics()["test"]["rmse"], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_zeros_cannot_learn_what_small_random_weights_can(csv, tmp_path):
     losses = {}
     for initializer in ("zeros", "small_random", "he_normal"):

@@ -38,7 +38,7 @@ def evaluate(run: str | Path, split: str = "test", threshold: str | None = None)
     point = None
     if threshold is not None:
         trained, point = set_threshold(trained, threshold, dataset.validation)
-    examples = trained.task.measured(split, dataset[split])
+    examples = trained.task.evaluation_examples(split, dataset[split])
     answers = trained.answerer.answer_table(examples)
     metrics = measure(trained.task, split, examples, answers)
-    return Evaluation(metrics, trained.task.by_class(examples, answers), point)
+    return Evaluation(metrics, trained.task.metrics_by_class(examples, answers), point)

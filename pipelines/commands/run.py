@@ -41,7 +41,7 @@ def run(
     test = load_run_dataset(trained.config).test
     version = write_export(trained, folder, Path("exports") / trained.config.task, test)
     examples = test.head(SHOWN)
-    raw = trained.task.raw_inputs(examples)
+    raw = trained.task.client_inputs(examples)
     exported = LoadedExport(version)
     answers = as_records(trained.task, exported.answer_table(raw))
     asked = [name for name in raw if name in exported.signature]  # in the order of the data

@@ -19,11 +19,11 @@ from pipelines.errors import UserError
 from pipelines.evaluation import Answerer
 from pipelines.export.formats import FORMATS, Arrays
 from pipelines.storage import writing
-from pipelines.task import Endpoint, NumericEndpoint, spread
+from pipelines.task import Endpoint, NumericEndpoint, evenly_spaced
 from pipelines.trained_model import TrainedModel
 
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # what an export calls the endpoint `serve`
-COMPARED = 256  # test examples, evenly spread over the split
+COMPARED = 256  # test examples, evenly evenly_spaced over the split
 
 NUMBERS_APART, ROWS_DIFFER = "largest_difference", "differing_rows"
 REFUSED = (
@@ -44,8 +44,8 @@ class Questions:
 
 def ask(trained: TrainedModel, test: pd.DataFrame) -> Questions:
     """Send examples of the test split to each endpoint of a model, in this process."""
-    examples = spread(trained.task.measured("test", test), COMPARED)
-    sent = trained.task.raw_inputs(examples)
+    examples = evenly_spaced(trained.task.evaluation_examples("test", test), COMPARED)
+    sent = trained.task.client_inputs(examples)
     columns = sent.join(examples[[name for name in examples if name not in sent]])
     questions = Questions(len(examples))
     for name, endpoint in trained.endpoints.items():

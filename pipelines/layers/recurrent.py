@@ -20,17 +20,17 @@ CELLS: dict[str, Callable[..., keras.layers.Layer]] = {
 class Reverse(keras.layers.Layer):
     """Turn each sequence round within its length: (B, T, D) and what is real (B, T) -> (B, T, D)."""
 
-    def call(self, x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Put the last real step first; padding stays where it is."""
-        lengths = ops.sum(ops.cast(real, "int32"), axis=1, keepdims=True)
-        place = ops.cumsum(ops.ones_like(real, "int32"), axis=1) - 1
-        order = ops.where(real, lengths - 1 - place, place)
+        lengths = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
+        place = ops.cumsum(ops.ones_like(mask, "int32"), axis=1) - 1
+        order = ops.where(mask, lengths - 1 - place, place)
         return ops.take_along_axis(x, order[:, :, None], axis=1)
 
 
 def recur(
     x: keras.KerasTensor,
-    real: keras.KerasTensor,
+    mask: keras.KerasTensor,
     cell: str,
     units: int,
     *,
@@ -40,7 +40,7 @@ def recur(
     """Run a recurrent layer over (B, T, D): (B, T, units), or twice that with one in each direction.
 
     Reading both ways is from Schuster & Paliwal (1997).
-    `real` (B, T) is false where a step is padding.
+    `mask` (B, T) is false where a step is padding.
     """
 
     def layer() -> keras.layers.Layer:
@@ -49,5 +49,5 @@ def recur(
     forwards = layer()(x)
     if not bidirectional:
         return forwards
-    backwards = Reverse()(layer()(Reverse()(x, real)), real)
+    backwards = Reverse()(layer()(Reverse()(x, mask)), mask)
     return keras.layers.Concatenate()([forwards, backwards])

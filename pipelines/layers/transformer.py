@@ -36,7 +36,7 @@ class SinusoidalPositions(Positions):
 
 def encoder_block(
     x: keras.KerasTensor,
-    real: keras.KerasTensor,
+    mask: keras.KerasTensor,
     *,
     heads: int,
     feed_forward_units: int,
@@ -49,7 +49,7 @@ def encoder_block(
         heads, max(1, width // heads), dropout=dropout, kernel_regularizer=kernel_regularizer
     )
     y = keras.layers.LayerNormalization()(x)
-    y = attend(y, y, attention_mask=keras.layers.Reshape((1, -1))(real))
+    y = attend(y, y, attention_mask=keras.layers.Reshape((1, -1))(mask))
     x = keras.layers.Add()([x, keras.layers.Dropout(dropout)(y)])
     y = keras.layers.LayerNormalization()(x)
     y = keras.layers.Dense(feed_forward_units, activation="relu", kernel_regularizer=kernel_regularizer)(y)

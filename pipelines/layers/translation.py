@@ -44,13 +44,13 @@ class GrowingAttention(CausalAttention):
 class SelfAttention(CausalAttention):
     """Let each step attend to all real ones: (B, S, D) and what is real (B, S) -> (B, S, D)."""
 
-    def call(self, x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Attend within the whole sequence."""
-        return self._attend(*self._split(x, 0), real[:, None, None, :])
+        return self._attend(*self._split(x, 0), mask[:, None, None, :])
 
 
 class CrossAttention(CausalAttention):
-    """Let each target step attend to all real source steps: (B, T, D), (B, S, D), real (B, S) -> (B, T, D).
+    """Let each target step attend to all real source steps: (B, T, D), (B, S, D), mask (B, S) -> (B, T, D).
 
     `remember` projects a source once; `attend` may be asked for several beams of each source, (B K, T, D).
     """
@@ -65,9 +65,9 @@ class CrossAttention(CausalAttention):
         super().build(shape)
         self.project_source.build((None, None, self.width))
 
-    def call(self, x: keras.KerasTensor, source: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Attend to the whole source."""
-        return self.attend(x, self.remember(source), real)
+        return self.attend(x, self.remember(source), mask)
 
     def remember(self, source: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
         """Give the keys and values of a source, (B, H, S, D / H) each."""
@@ -77,19 +77,19 @@ class CrossAttention(CausalAttention):
         keys, values = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), 2)
         return {"keys": keys, "values": values}
 
-    def attend(self, x: keras.KerasTensor, source: dict, real: keras.KerasTensor) -> keras.KerasTensor:
+    def attend(self, x: keras.KerasTensor, source: dict, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Attend from target steps to what was remembered."""
-        read = self._attend(self._queries(x, real), source["keys"], source["values"], real[:, None, None, :])
+        read = self._attend(self._queries(x, mask), source["keys"], source["values"], mask[:, None, None, :])
         return ops.reshape(read, ops.shape(x))
 
-    def weigh(self, x: keras.KerasTensor, source: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def weigh(self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Give how much each target step attends to each source step: (B, H, T, S), each row's sum being 1."""
         keys = self.remember(source)["keys"]
-        return attention_weights(self._queries(x, real), keys, real[:, None, None, :])
+        return attention_weights(self._queries(x, mask), keys, mask[:, None, None, :])
 
-    def _queries(self, x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def _queries(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Project target steps, those of all beams of a source side by side."""
-        shape = (ops.shape(real)[0], -1, self.heads, self.width // self.heads)
+        shape = (ops.shape(mask)[0], -1, self.heads, self.width // self.heads)
         return ops.transpose(ops.reshape(self.project_in(x), shape), (0, 2, 1, 3))
 
 
@@ -127,7 +127,7 @@ class Residual(keras.layers.Layer):
 
 
 class SourceBlock(Residual):
-    """Attend within the source, then map each step: (B, S, D), real (B, S) -> (B, S, D)."""
+    """Attend within the source, then map each step: (B, S, D), mask (B, S) -> (B, S, D)."""
 
     def __init__(self, *, heads: int, **block: Any):
         super().__init__(1, **block)
@@ -138,9 +138,9 @@ class SourceBlock(Residual):
         super().build(shape)
         self.attention.build(shape)
 
-    def call(self, x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Run over the whole source."""
-        x = self.after(0, x, self.attention(self.before(0, x), real))
+        x = self.after(0, x, self.attention(self.before(0, x), mask))
         return self.feed_forward(x)
 
 
@@ -158,26 +158,26 @@ class TargetBlock(Residual):
         self.attention.build(shape)
         self.cross.build(shape)
 
-    def call(self, x: keras.KerasTensor, source: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Run over the whole target."""
         x = self.after(0, x, self.attention(self.before(0, x)))
-        x = self.after(1, x, self.cross(self.before(1, x), source, real))
+        x = self.after(1, x, self.cross(self.before(1, x), source, mask))
         return self.feed_forward(x)
 
     def attention_weights(
-        self, x: keras.KerasTensor, source: keras.KerasTensor, real: keras.KerasTensor
+        self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor
     ) -> keras.KerasTensor:
         """Give how much each target step attends to each source step: (B, H, T, S)."""
         x = self.after(0, x, self.attention(self.before(0, x)))
-        return self.cross.weigh(self.before(1, x), source, real)
+        return self.cross.weigh(self.before(1, x), source, mask)
 
     def step(
-        self, x: keras.KerasTensor, cache: dict, position: Any, source: dict, real: keras.KerasTensor
+        self, x: keras.KerasTensor, cache: dict, position: Any, source: dict, mask: keras.KerasTensor
     ) -> tuple[keras.KerasTensor, dict]:
         """Run over the next steps, with the attention's cache and what was remembered of the source."""
         attended, cache = self.attention.step(self.before(0, x), cache, position)
         x = self.after(0, x, attended)
-        x = self.after(1, x, self.cross.attend(self.before(1, x), source, real))
+        x = self.after(1, x, self.cross.attend(self.before(1, x), source, mask))
         return self.feed_forward(x), cache
 
 

@@ -104,7 +104,7 @@ class Workers(Multiprocess):
         return worker
 
 
-class Patient(HttpToolsProtocol):
+class HeaderTimeout(HttpToolsProtocol):
     """Give a client `read_seconds` for its headers, from the connection's or request's beginning, and bound them."""
 
     _header_bytes = 0
@@ -162,7 +162,7 @@ def _config(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         partial(_app, settings),
         factory=True,
-        http=Patient,
+        http=HeaderTimeout,
         ws="none",
         lifespan="on",
         workers=settings.workers,

@@ -16,7 +16,7 @@ from pipelines.serving.models.images import looks_encoded, pixels
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.streaming import START, STEP, Piece, check_streams, pieces
 from pipelines.serving.models.versions import Version
-from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.settings import Settings
 
 
@@ -74,7 +74,7 @@ class Service:
         """Find the version that a request asks for.
 
         Raises:
-            Refusal: where it is not served.
+            RequestError: where it is not served.
         """
         return self.catalogue.model(address.model).find(address.version, address.label)
 
@@ -89,7 +89,7 @@ class Service:
         """Answer with one signature; `read` gives the inputs for it, `wanted` the outputs if not all of them.
 
         Raises:
-            Refusal: where the request cannot be answered.
+            RequestError: where the request cannot be answered.
         """
         version = self.find(address)
         signature = find_signature(version, signature_name, method)
@@ -107,14 +107,14 @@ class Service:
         """Start a stream of a text; the first piece is there when this returns.
 
         Raises:
-            Refusal: where the request cannot be answered.
+            RequestError: where the request cannot be answered.
         """
         version = self.find(address)
         start = find_signature(version, START)
         step = find_signature(version, STEP)
         check_streams(start, step)
         if self.streams >= self.settings.max_streams:
-            raise Refusal(Kind.BUSY, "too many streams at a time; try again later")
+            raise RequestError(Kind.BUSY, "too many streams at a time; try again later")
         inputs = read(start)
         self._check(inputs)
         if any(len(array) != 1 for array in inputs.values() if array.ndim):
@@ -192,7 +192,7 @@ def find_signature(version: Version, name: str, method: str | None = None) -> Si
     """Find a signature by name; the default one where that is empty.
 
     Raises:
-        Refusal: where there is none, or it is not made for `method`.
+        RequestError: where there is none, or it is not made for `method`.
     """
     name = name or DEFAULT
     if name not in version.signatures:

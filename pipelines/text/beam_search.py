@@ -15,7 +15,7 @@ from pipelines.text.tokenizers import END
 BLOCK = 32  # scores among which only the highest is looked at first
 
 
-class Searching(NamedTuple):
+class BeamParams(NamedTuple):
     """What a config's `decoding` section says where answers are searched for."""
 
     beams: int
@@ -45,9 +45,9 @@ def searching(
         float, Field(ge=0, le=100, description="tokens of an answer at the most, for each of the source")
     ],
     extra_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS, description="and this many more")],
-) -> Searching:
+) -> BeamParams:
     """Say how answers are searched for where a client does not."""
-    return Searching(beams, length_penalty, length_ratio, extra_tokens)
+    return BeamParams(beams, length_penalty, length_ratio, extra_tokens)
 
 
 class Found(NamedTuple):

@@ -40,7 +40,7 @@ class GenerativeModel(keras.Model):
         """Score what follows each of the next tokens (B, n): (B, n, V), and the state after them."""
 
 
-class Choice(NamedTuple):
+class SamplingParams(NamedTuple):
     """How each of B texts is continued; every field is (B,)."""
 
     max_tokens: tf.Tensor  # new tokens, at the most
@@ -137,7 +137,7 @@ def continue_tokens(
     model: GenerativeModel,
     prompts: tf.Tensor,
     lengths: tf.Tensor,
-    choice: Choice,
+    choice: SamplingParams,
     ended: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     at_once: tf.Tensor | int = AT_ONCE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
@@ -199,7 +199,7 @@ def _advance(reader: Reader) -> Callable[..., tuple]:
     a compilation of its own: those go without.
     """
 
-    def several(recent: tf.Tensor, given: Given, choice: Choice, last: Last, most: tf.Tensor) -> tuple:
+    def several(recent: tf.Tensor, given: Given, choice: SamplingParams, last: Last, most: tf.Tensor) -> tuple:
         def one(at, recent, written, own, last) -> tuple:
             chosen, reading = choose(last.scores, choice, given.draws[:, at]), at < given.read
             token = tf.where(reading, given.tokens[:, at], tf.where(last.done, PAD, chosen))
@@ -233,7 +233,7 @@ def any_batch(tensor: tf.Tensor) -> tf.TensorShape:
     return tf.TensorShape([None, *tensor.shape[1:]] if tensor.shape.rank else [])
 
 
-def choose(scores: tf.Tensor, choice: Choice, draw: tf.Tensor) -> tf.Tensor:
+def choose(scores: tf.Tensor, choice: SamplingParams, draw: tf.Tensor) -> tf.Tensor:
     """Choose a token for each row of scores (B, V): the most probable, or as `draw` (B,) in [0, 1) falls.
 
     Top-k is from Fan et al. (2018), top-p from Holtzman et al. (2020).

@@ -16,7 +16,7 @@ from pipelines.runs.checkpoints import Checkpoint, Weights
 from pipelines.runs.run import Run
 from pipelines.storage import writing
 from pipelines.training.execution import Execution, resolve_execution
-from pipelines.training.pretrained import StartedModel, Thaw
+from pipelines.training.pretrained import PretrainedModel, Unfreeze
 from pipelines.training.progress import Progress, say
 
 Epochs = Annotated[int, Field(ge=1, description="how often each training example is used at the most")]
@@ -82,7 +82,7 @@ def train(
             keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
     elif not keeper.finished and first_epoch < last_epoch:
         board = keras.callbacks.TensorBoard(run.logs, write_graph=False)
-        thaw = [Thaw()] if isinstance(model, StartedModel) else []
+        thaw = [Unfreeze()] if isinstance(model, PretrainedModel) else []
         with writing(run.logs):  # the other callbacks say themselves what they cannot write
             model.fit(
                 batches.stream(first_epoch * batches.steps_per_epoch),

@@ -13,10 +13,11 @@ import h5py
 import numpy as np
 import pytest
 from cats import CONFIG
-from conftest import TRACED_ONCE, invoke, sets
+from conftest import invoke, sets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from tiny import TRACED_ONCE
 
 from pipelines.data import load_dataset
 from pipelines.data.images.kinds import MOST_PIXELS

@@ -335,6 +335,7 @@ def files_up_to(size: int):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.figures
 @pytest.mark.usefixtures("finished_run")  # AutoGraph writes files when it first reads a function
 @pytest.mark.parametrize("size", [0, 200, 1000, 6000, 30_000, 45_000])
 def test_a_training_on_a_full_disk_ends_with_one_line(size, csv, tmp_path, capfd):
@@ -360,6 +361,7 @@ def test_a_search_on_a_full_disk_ends_with_one_line(csv, tmp_path, capfd):
     one_line(result, "(File too large)")
 
 
+@pytest.mark.figures
 @pytest.mark.usefixtures("finished_run")
 @pytest.mark.parametrize("size", [1000, 62_000])  # while training, and while exporting
 def test_a_run_on_a_full_disk_ends_with_one_line(size, csv, tmp_path, monkeypatch, capfd):
@@ -600,6 +602,7 @@ def test_memory_of_a_gpu_is_taken_as_it_is_needed(monkeypatch):
     assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "false", "what the user says counts"
 
 
+@pytest.mark.figures
 @pytest.mark.parametrize("text", ["\U00012000\U00012001 \U00012002", "\U0001e900 \U0001e901", "plain"])
 def test_signs_without_a_font_are_collected_and_other_warnings_pass(text, tmp_path):
     figure = Figure()

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from conftest import TRACED_ONCE, invoke, sets
+from conftest import invoke, sets
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiny import TRACED_ONCE
 
 from pipelines.config.load import load_config, shipped_config
 from pipelines.data import Source

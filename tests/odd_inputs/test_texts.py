@@ -228,7 +228,7 @@ def test_any_text_comes_as_it_is_whatever_it_is_written_in(tmp_path, text, end, 
 def test_words_are_counted_only_where_blanks_part_them(text, parted, tmp_path):
     assert ("words" in source(tmp_path, {"a.txt": text}, {}).facts) is not parted
     sums = {name: np.array([100.0]) for name in ("nats", "tokens", "characters", "top_1", "top_5")}
-    scores = TASK.score(pd.DataFrame({"text": [text]}), sums)
+    scores = TASK.compute_metrics(pd.DataFrame({"text": [text]}), sums)
     assert np.isfinite(scores["word_perplexity"]) == parted
     assert np.isfinite(scores["bits_per_character"])
 

@@ -243,7 +243,10 @@ importlib.metadata.version, importlib.metadata.distribution = blocked(version), 
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("from pipelines import cli; cli.main(['--version'])", f"keras-task-pipelines, version {pipelines.__version__}"),
+        (
+            "from pipelines import cli; cli.main(['--version'])",
+            f"keras-task-pipelines, version {pipelines.__version__}",
+        ),
         (
             "from pipelines.tensorflow_startup import import_tensorflow; import_tensorflow(False, keras=False)\n"
             "from pathlib import Path; from pipelines.serving.http.app import create_app;"

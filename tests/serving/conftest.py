@@ -4,39 +4,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import invoke, sets
+from conftest import made_once
 from serving import toys
 from serving.servers import Server
-from tasks.entity_tagger.conftest import CONFIG, overrides, write_conll
-
-
-@pytest.fixture(scope="session")
-def tagger_export(tmp_path_factory) -> Path:
-    """The export of a small tagger."""
-    folder = tmp_path_factory.mktemp("tagging")
-    settings = sets(overrides(write_conll(folder / "names.conll")))
-    for arguments in (("train", CONFIG, *settings, "--run-dir", folder / "run"),):
-        assert invoke(*arguments).exit_code == 0
-    assert invoke("export", folder / "run", "--to", folder / "tagger").exit_code == 0
-    return folder / "tagger"
 
 
 @pytest.fixture(scope="session")
 def toy_exports(tmp_path_factory) -> Path:
     """A folder with an export of each toy."""
-    folder = tmp_path_factory.mktemp("toys")
-    toys.write_adder(folder / "adder", 1)
-    toys.write_words(folder / "words")
-    toys.write_pictures(folder / "pictures")
-    toys.write_speller(folder / "speller")
-    toys.write_judge(folder / "judge")
-    return folder
+
+    def write(folder: Path) -> None:
+        toys.write_adder(folder / "adder", 1)
+        toys.write_words(folder / "words")
+        toys.write_pictures(folder / "pictures")
+        toys.write_speller(folder / "speller")
+        toys.write_judge(folder / "judge")
+
+    return made_once(tmp_path_factory, "toys", write)
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, finished_export, tagger_export, toy_exports) -> Iterator[Server]:
+def server(tmp_path_factory, finished_export, exported_tagger, toy_exports) -> Iterator[Server]:
     """A server of all of them."""
-    folders = [finished_export, tagger_export, *sorted(toy_exports.glob("[a-z]*"))]
+    folders = [finished_export, exported_tagger, *sorted(toy_exports.glob("[a-z]*"))]
     running = Server(tmp_path_factory.mktemp("server") / "log.jsonl", *folders)
     yield running
     assert running.stop() == 0, running.log.read_text()[-3000:]

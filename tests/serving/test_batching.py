@@ -12,7 +12,7 @@ from serving import toys
 
 from pipelines.serving.models.batching import Batcher, run_together
 from pipelines.serving.models.versions import Version
-from pipelines.serving.refusals import Kind, Refusal
+from pipelines.serving.request_errors import Kind, RequestError
 from pipelines.serving.settings import Settings
 
 
@@ -47,7 +47,7 @@ def test_inputs_of_unequal_length_are_filled_up_where_the_outputs_are_of_fixed_s
 
 def test_numbers_of_varying_length_do_not_run_together_since_a_zero_may_be_an_answer(words):
     signature = words.signatures["echo"]
-    assert not signature.together
+    assert not signature.batchable
     requests = [{"numbers": np.int32([[1, 0]])}, {"numbers": np.int32([[1, 2, 3]])}]
     assert [plain(answer) for answer in run_together(signature, requests, [1, 1])] == [
         {"numbers": [[1, 0]]},
@@ -66,7 +66,7 @@ def test_a_bad_request_harms_none_that_it_runs_with(tmp_path):
     requests = [{"image": np.array([content], object)} for content in (buffer.getvalue(), b"no image")]
     good, bad = run_together(pictures, requests, [1, 1])
     assert plain(good) == {"mean": [8]}
-    assert isinstance(bad, Refusal) and bad.kind is Kind.INVALID and "Unknown image file format" in bad.reason
+    assert isinstance(bad, RequestError) and bad.kind is Kind.INVALID and "Unknown image file format" in bad.reason
 
 
 class Gate:
@@ -131,9 +131,9 @@ def test_a_full_queue_refuses_and_who_has_left_is_not_answered():
         batches = batcher(gate, max_queue=2)
         tasks = [asyncio.create_task(batches.answer(one(n))) for n in range(3)]
         await asyncio.sleep(0.05)
-        with pytest.raises(Refusal) as refusal:
+        with pytest.raises(RequestError) as error:
             await batches.answer(one(9))
-        assert refusal.value.kind is Kind.BUSY and refusal.value.headers == {"Retry-After": "1"}
+        assert error.value.kind is Kind.BUSY and error.value.headers == {"Retry-After": "1"}
         tasks[1].cancel()
         gate.open.set()
         await asyncio.gather(tasks[0], tasks[2])

@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from pipelines.serving import playground
+from pipelines.serving.http import playground
 
 
 def test_without_gradio_the_page_says_how_to_get_it(monkeypatch):

@@ -37,8 +37,8 @@ def test_columns_are_answered_like_rows(server):
     assert by_columns["outputs"] == pytest.approx(by_rows["predictions"], rel=1e-6)
 
 
-def test_entities_are_those_that_predict_finds(server, tagger_export):
-    expected = json.loads(invoke("predict", tagger_export, *TEXTS, "--json").stdout)
+def test_entities_are_those_that_predict_finds(server, exported_tagger):
+    expected = json.loads(invoke("predict", exported_tagger, *TEXTS, "--json").stdout)
     _, answer = curl(server, "/v1/models/tagger:predict", {"instances": TEXTS})
     for row, wanted in zip(answer["predictions"], expected, strict=True):
         count = len(wanted["entities"])

@@ -37,7 +37,7 @@ def test_versions_come_and_go(started, tmp_path):
 
 
 def test_a_fault_without_a_word_leaves_its_version_out_too(tmp_path, monkeypatch):
-    from pipelines.serving import catalogue
+    from pipelines.serving.models import catalogue
 
     def fail(folder):
         raise MemoryError
@@ -78,7 +78,7 @@ def test_recorded_requests_warm_a_version_up_and_one_that_fails_them_is_left_out
     from tensorflow_serving.apis import prediction_log_pb2
 
     from pipelines.serving.models.versions import Version
-    from pipelines.serving.refusals import Refusal
+    from pipelines.serving.request_errors import RequestError
 
     folder = toys.write_adder(tmp_path / "adder", 1)
     assert Version(folder).warm_up() == 1, "one made up for its one signature"
@@ -96,5 +96,5 @@ def test_recorded_requests_warm_a_version_up_and_one_that_fails_them_is_left_out
             assert version.warm_up() == count
             assert version.examples["serving_default"]["x"].tolist() == [1, 2]
         else:
-            with pytest.raises(Refusal):
+            with pytest.raises(RequestError):
                 Version(folder).warm_up()

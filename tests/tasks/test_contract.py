@@ -14,7 +14,7 @@ from pipelines.evaluation import Answerer
 from pipelines.task import Endpoint
 from pipelines.tasks import TASKS, load_task
 from pipelines.trained_model import build_model
-from pipelines.training.pretrained import load_start
+from pipelines.training.pretrained import load_pretrained_weights
 
 
 @pytest.fixture(scope="module", params=TASKS)
@@ -28,31 +28,52 @@ def prepared(request):
     return task, dataset, preprocessor
 
 
-def test_every_model_answers_and_scores(prepared, subtests):
+def answer_and_score(task_name: str, rung: str | None, prepared) -> None:
     task, dataset, preprocessor = prepared
-    for name in task.models:
-        with subtests.test(name):
-            config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)), [f"model={name}"])
-            model = build_model(config, task, preprocessor)
-            load_start(model)
-            endpoint = Endpoint(partial(task.respond, model, preprocessor), preprocessor.signature)
-            answers = Answerer(endpoint).answer_table(dataset.validation.head(50))
-            scores = task.score(dataset.validation.head(50), answers)
-            assert set(scores) >= set(task.metrics)
-            assert all(np.isfinite(score) for score in scores.values())
-            assert len(task.predictions(dataset.validation.head(50), answers)) == len(dataset.validation.head(50))
+    config = load_config(shipped_config(task_name), [f"model={rung}"] if rung else [])
+    model = build_model(config, task, preprocessor)
+    load_pretrained_weights(model)
+    endpoint = Endpoint(partial(task.answer_raw, model, preprocessor), preprocessor.signature)
+    few = dataset.validation.head(50)
+    answers = Answerer(endpoint).answer_table(few)
+    scores = task.compute_metrics(few, answers)
+    assert set(scores) >= set(task.metrics)
+    assert all(np.isfinite(score) for score in scores.values())
+    assert len(task.predictions(few, answers)) == len(few)
+
+
+def name_of(task) -> str:
+    return next(name for name in TASKS if load_task(name) is task)
+
+
+def test_the_model_of_the_config_answers_and_scores(prepared):
+    answer_and_score(name_of(prepared[0]), None, prepared)
+
+
+@pytest.mark.slow
+def test_every_model_answers_and_scores(prepared, subtests):
+    for rung in prepared[0].models:
+        with subtests.test(rung):
+            answer_and_score(name_of(prepared[0]), rung, prepared)
+
+
+def test_every_model_of_the_ladder_is_built(prepared):
+    task, _, preprocessor = prepared
+    for rung in task.models:
+        model = build_model(load_config(shipped_config(name_of(task)), [f"model={rung}"]), task, preprocessor)
+        assert isinstance(model, keras.Model)
 
 
 def test_every_task_has_a_trivial_answer_whose_scores_are_numbers(prepared):
     task, dataset, preprocessor = prepared
-    scores = task.trivial_scores(preprocessor, dataset.train.head(200), dataset.validation.head(50))
+    scores = task.baseline_metrics(preprocessor, dataset.train.head(200), dataset.validation.head(50))
     assert scores and set(scores) & set(task.metrics)
     assert all(np.isfinite(score) for score in scores.values())
 
 
 def test_the_embedded_data_is_the_same_every_time(prepared):
     task, dataset, _ = prepared
-    config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)))
+    config = load_config(shipped_config(name_of(task)))
     again = load_dataset(config.data, config.split, task)
     assert again.record == dataset.record
     assert not any(again.record["duplicates_across_splits"].values())
@@ -61,7 +82,7 @@ def test_the_embedded_data_is_the_same_every_time(prepared):
 def test_a_restored_preprocessor_does_the_same(prepared, tmp_path):
     task, dataset, preprocessor = prepared
     np.savez(tmp_path / "state.npz", **preprocessor.state)
-    config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)))
+    config = load_config(shipped_config(name_of(task)))
     restored = task.preprocessor(**config.preprocessing)
     with np.load(tmp_path / "state.npz", allow_pickle=False) as state:
         restored.restore(dict(state))
@@ -72,7 +93,7 @@ def test_a_restored_preprocessor_does_the_same(prepared, tmp_path):
 
 def test_models_have_the_inputs_that_the_preprocessor_gives(prepared):
     task, dataset, preprocessor = prepared
-    config = load_config(shipped_config(next(n for n in TASKS if load_task(n) is task)))
+    config = load_config(shipped_config(name_of(task)))
     inputs, labels, weights = padded(preprocessor.example(tensors(dataset.train.head(8)), training=True))
     model = build_model(config, task, preprocessor)
     assert isinstance(model, keras.Model)

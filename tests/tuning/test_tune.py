@@ -47,6 +47,7 @@ def test_training_the_best_config_gives_the_very_metric_of_its_trial(searched, t
     assert [line for line in told if line.startswith("trial")] == [f"trial {number}" for number in range(4)]
 
 
+@pytest.mark.slow
 def test_the_same_search_again_is_the_same(searched, csv, tmp_path):
     folder, _ = searched
     assert invoke(*tune_arguments(csv, tmp_path / "again")).exit_code == 0
@@ -61,6 +62,7 @@ def test_only_the_best_trial_keeps_its_weights_and_hparams_are_logged(searched):
     assert len(list(folder.glob("logs/*/events*"))) == 4
 
 
+@pytest.mark.slow
 def test_a_tree_killed_at_any_moment_loses_no_finished_trial(searched, csv, tmp_path):
     folder = tmp_path / "killed"
     arguments = [str(part) for part in tune_arguments(csv, folder)]
@@ -139,6 +141,7 @@ def test_a_process_that_dies_is_told_from_one_that_answers(tmp_path):
         dying.get()
 
 
+@pytest.mark.slow
 def test_a_ray_cluster_runs_the_same_trials(searched, csv, tmp_path):
     assert invoke(*tune_arguments(csv, tmp_path / "ray", "--ray", "local", "--workers", "2")).exit_code == 0
     first, again = (pd.read_csv(each / "trials.csv") for each in (searched[0], tmp_path / "ray"))

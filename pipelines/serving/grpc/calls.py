@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from tensorflow_serving.apis import model_pb2
 
 from pipelines.serving.logs import log
-from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.service import Address, Service
 
 
@@ -30,9 +30,9 @@ class Calls:
         try:
             self._authenticate(context)
             return await answer()
-        except Refusal as refusal:
-            code = refusal.kind.grpc
-            await context.abort(grpc.StatusCode[code], refusal.reason)
+        except RequestError as error:
+            code = error.kind.grpc
+            await context.abort(grpc.StatusCode[code], error.reason)
             raise AssertionError("abort raises") from None
         except Exception:
             code = "INTERNAL"
@@ -50,7 +50,7 @@ class Calls:
         given = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
         kind, _, value = given.partition(" ")
         if kind.lower() != "bearer" or not hmac.compare_digest(value.encode(), token.encode()):
-            raise Refusal(
+            raise RequestError(
                 Kind.UNAUTHENTICATED, "the token is missing or wrong; send the metadata 'authorization: Bearer TOKEN'"
             )
 
@@ -73,7 +73,7 @@ def address_of(spec: model_pb2.ModelSpec) -> Address:
     """Say which model and version a call asks for.
 
     Raises:
-        Refusal: where it names no model.
+        RequestError: where it names no model.
     """
     if not spec.name:
         raise invalid("Missing ModelSpec name")

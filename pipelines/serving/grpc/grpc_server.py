@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
 from pipelines.errors import UserError
 from pipelines.serving.grpc.calls import Calls, address_of
 from pipelines.serving.grpc.prediction_service import PredictionService
-from pipelines.serving.refusals import invalid, unknown
+from pipelines.serving.request_errors import invalid, unknown
 from pipelines.serving.service import Service
 
 HEALTH_SECONDS = 0.5  # between looks at whether the models are ready

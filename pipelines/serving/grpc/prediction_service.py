@@ -22,7 +22,7 @@ from pipelines.serving.grpc.calls import Calls, address_of
 from pipelines.serving.models import examples
 from pipelines.serving.models.protos import from_proto
 from pipelines.serving.models.signatures import CLASSIFY, REGRESS, Arrays, Signature
-from pipelines.serving.refusals import invalid
+from pipelines.serving.request_errors import invalid
 from pipelines.serving.service import Answer
 
 

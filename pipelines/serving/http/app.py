@@ -12,11 +12,11 @@ from starlette.types import ASGIApp
 from pipelines import __version__
 from pipelines.serving.grpc.grpc_server import serve_grpc
 from pipelines.serving.http import open_inference, tf_serving_rest
-from pipelines.serving.http.bodies import refused, written
-from pipelines.serving.http.edge import Edge, on_refusal
+from pipelines.serving.http.bodies import error_response, written
 from pipelines.serving.http.playground import add_playground
+from pipelines.serving.http.request_guard import RequestGuard, on_request_error
 from pipelines.serving.http.shortcuts import Shortcuts
-from pipelines.serving.refusals import Refusal, invalid
+from pipelines.serving.request_errors import RequestError, invalid
 from pipelines.serving.service import Service
 from pipelines.serving.settings import Settings
 
@@ -46,7 +46,7 @@ def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
     add_playground(app, service)
-    return Edge(Shortcuts(app, service), service)  # before FastAPI's own middleware, which load need not pass
+    return RequestGuard(Shortcuts(app, service), service)  # before FastAPI's own middleware, which load need not pass
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:
@@ -74,11 +74,11 @@ def _handlers() -> dict[type[Exception], Callable]:
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        return refused(invalid(f"{first['loc'][-1]}: {first['msg']}"))
+        return error_response(invalid(f"{first['loc'][-1]}: {first['msg']}"))
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         reason = f"Malformed request: {request.method} {request.url.path}"
         return written({"error": reason}, error.status_code, dict(error.headers or {}))
 
-    return {Refusal: on_refusal, RequestValidationError: on_validation, HTTPException: on_http}
+    return {RequestError: on_request_error, RequestValidationError: on_validation, HTTPException: on_http}

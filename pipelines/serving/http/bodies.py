@@ -5,7 +5,7 @@ from typing import Any
 import pydantic_core
 from fastapi import Request, Response
 
-from pipelines.serving.refusals import Refusal, invalid
+from pipelines.serving.request_errors import RequestError, invalid
 
 JSON = "application/json"
 
@@ -14,7 +14,7 @@ async def read_object(request: Request) -> dict[str, Any]:
     """Read a request's body as a JSON object; NaN and Infinity are numbers too, as in TensorFlow Serving.
 
     Raises:
-        Refusal: where it is something else.
+        RequestError: where it is something else.
     """
     return parsed_object(await request.body())
 
@@ -23,7 +23,7 @@ def parsed_object(content: bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        Refusal: where it is something else.
+        RequestError: where it is something else.
     """
     try:
         body = pydantic_core.from_json(content)
@@ -39,16 +39,16 @@ def written(body: Any, status: int = 200, headers: dict[str, str] | None = None)
     return Response(pydantic_core.to_json(body, inf_nan_mode="constants"), status, headers, JSON)
 
 
-def refused(refusal: Refusal) -> Response:
+def error_response(error: RequestError) -> Response:
     """Write why a request is not answered, in the form that both protocols over HTTP share."""
-    return written({"error": refusal.reason}, refusal.kind.http, refusal.headers)
+    return written({"error": error.reason}, error.kind.http, error.headers)
 
 
 def text_of(body: dict[str, Any], name: str) -> str:
     """Give a text of a JSON object, empty where it is left out.
 
     Raises:
-        Refusal: where it is no text.
+        RequestError: where it is no text.
     """
     value = body.get(name, "")
     if not isinstance(value, str):

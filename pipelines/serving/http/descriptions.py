@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipelines.serving.refusals import Kind
+from pipelines.serving.request_errors import Kind
 
 _SIGNATURE = {"type": "string", "description": "serving_default where it is left out"}
 _FEATURE = {"description": "a number, a string, {b64: ...}, or a list of them"}
@@ -59,6 +59,6 @@ _ERROR = {"application/json": {"schema": _object(["error"], error={"type": "stri
 
 
 def answers(with_token: bool) -> dict[int | str, dict[str, Any]]:
-    """Describe the refusals that any request may meet."""
+    """Describe the error responses of any request."""
     kinds = [kind for kind in Kind if with_token or kind is not Kind.UNAUTHENTICATED]
     return {kind.http: {"description": kind.name.lower().replace("_", " "), "content": _ERROR} for kind in kinds}

@@ -17,7 +17,7 @@ from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.streaming import START
 from pipelines.serving.models.tensors import Spec, to_json
 from pipelines.serving.models.versions import Version
-from pipelines.serving.refusals import Refusal
+from pipelines.serving.request_errors import RequestError
 from pipelines.serving.service import Address, Service
 
 IMAGE = "image"
@@ -177,8 +177,8 @@ async def _ask(service: Service, name: str, signature: Signature, shown: list[Sh
     instance = _instance(signature, values)
     try:
         answer = await service.answer(Address(name), DEFAULT, partial(rows, [instance]))
-    except Refusal as refusal:
-        raise gr.Error(refusal.reason) from None
+    except RequestError as error:
+        raise gr.Error(error.reason) from None
     results = [way.value(answer.outputs, instance) for way in shown]
     return results[0] if len(results) == 1 else results
 
@@ -189,8 +189,8 @@ async def _stream(service: Service, name: str, signature: Signature, *values: An
         async for piece in await service.stream(Address(name), partial(rows, [_instance(signature, values)])):
             text += piece.text
             yield text
-    except Refusal as refusal:
-        raise gr.Error(refusal.reason) from None
+    except RequestError as error:
+        raise gr.Error(error.reason) from None
 
 
 def _instance(signature: Signature, values: tuple[Any, ...]) -> dict[str, Any]:

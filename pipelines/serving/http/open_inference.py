@@ -16,7 +16,7 @@ from pipelines.serving.http.bodies import parsed_object, text_of, written
 from pipelines.serving.http.descriptions import BODIES, answers
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.tensors import Spec, check_shape, from_json, to_json
-from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.service import Address, Answer, Service, find_signature
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -34,8 +34,8 @@ Number = Annotated[int, Path(ge=0, description="a version")]
 
 def router(service: Service, version: str) -> APIRouter:
     """Give the routes."""
-    refusals = answers(service.settings.token is not None)
-    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=refusals)
+    errors = answers(service.settings.token is not None)
+    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=errors)
 
     @routes.get("", summary="What this server is")
     async def server() -> Response:
@@ -48,7 +48,7 @@ def router(service: Service, version: str) -> APIRouter:
     @routes.get("/health/ready", summary="Whether every model is warm")
     async def ready() -> Response:
         if not service.ready:
-            raise Refusal(Kind.UNAVAILABLE, "not every model is ready")
+            raise RequestError(Kind.UNAVAILABLE, "not every model is ready")
         return written({"ready": True})
 
     for place in ("/models/{name}", "/models/{name}/versions/{number}"):
@@ -132,7 +132,7 @@ def read_tensors(body: dict[str, Any], binary: bytes, signature: Signature) -> A
     """Read the tensors of a request, in JSON or in the bytes behind it.
 
     Raises:
-        Refusal: naming the tensor.
+        RequestError: naming the tensor.
     """
     given = body.get("inputs")
     if not isinstance(given, list) or not all(isinstance(tensor, dict) for tensor in given):

@@ -24,7 +24,7 @@ class Shortcuts:
         """Answer one request.
 
         Raises:
-            Refusal: where it cannot be answered; `Edge` writes it.
+            RequestError: where it cannot be answered; `RequestGuard` writes it.
         """
         for place, handle in PLACES.items() if scope["type"] == "http" and scope["method"] == "POST" else ():
             found = place.fullmatch(scope["path"])

@@ -19,7 +19,7 @@ from pipelines.serving.models import examples
 from pipelines.serving.models.signatures import CLASSIFY, REGRESS, Arrays, Signature
 from pipelines.serving.models.streaming import Piece
 from pipelines.serving.models.tensors import from_json, to_json
-from pipelines.serving.refusals import Refusal, invalid, unknown
+from pipelines.serving.request_errors import RequestError, invalid, unknown
 from pipelines.serving.service import Address, Service
 
 Name = Annotated[str, Path(description="a model's name")]
@@ -140,7 +140,7 @@ def rows(instances: Any, signature: Signature) -> Arrays:
     """Read a list of rows: objects with a value for each input, or bare values for the only input.
 
     Raises:
-        Refusal: naming the row.
+        RequestError: naming the row.
     """
     if not isinstance(instances, list) or not instances:
         raise invalid("'instances' takes a list of rows that is not empty")
@@ -163,7 +163,7 @@ def columns(inputs: Any, signature: Signature) -> Arrays:
     """Read an object with a tensor for each input, or a bare tensor for the only input.
 
     Raises:
-        Refusal: naming the input.
+        RequestError: naming the input.
     """
     if not isinstance(inputs, dict) or (set(inputs) == {"b64"} and "b64" not in signature.inputs):
         if len(signature.inputs) != 1:
@@ -198,5 +198,5 @@ async def _sent(pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
     try:
         async for piece in pieces:
             yield b"data: " + pydantic_core.to_json(piece) + b"\n\n"
-    except Refusal as refusal:
-        yield b"event: error\ndata: " + pydantic_core.to_json({"error": refusal.reason}) + b"\n\n"
+    except RequestError as error:
+        yield b"event: error\ndata: " + pydantic_core.to_json({"error": error.reason}) + b"\n\n"

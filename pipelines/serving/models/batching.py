@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.tensors import MOST_ELEMENTS
-from pipelines.serving.refusals import Kind, Refusal
+from pipelines.serving.request_errors import Kind, RequestError
 from pipelines.serving.settings import Settings
 
 SIDE_BY_SIDE = 16  # rows: with fewer, what a batch costs beside its rows is more than a further core saves
@@ -45,7 +45,7 @@ class Batch:
         rows, pixels = self.rows + job.rows, self.pixels + job.pixels
         longest = max(self.longest, job.row_elements)
         fits = (
-            self.signature.together
+            self.signature.batchable
             and rows <= self.settings.max_batch_size
             and pixels <= self.settings.max_image_pixels
             and rows * longest <= MOST_ELEMENTS
@@ -79,11 +79,11 @@ class Batcher:
         """Answer one request.
 
         Raises:
-            Refusal: where too many wait, or the model refuses the inputs.
+            RequestError: where too many wait, or the model refuses the inputs.
         """
         rows = min((len(array) for array in inputs.values() if array.ndim), default=1)
         if self.waiting and self.waiting + rows > self.settings.max_queue:
-            raise Refusal(Kind.BUSY, "too many requests wait for this model; try again later")
+            raise RequestError(Kind.BUSY, "too many requests wait for this model; try again later")
         loop = asyncio.get_running_loop()
         job = Job(inputs, rows, pixels, self.signature.group(inputs), loop.create_future(), loop.time())
         self.queue.append(job)
@@ -104,7 +104,7 @@ class Batcher:
 
     def _too_few(self) -> bool:
         """Say whether what waits is too little for a batch beside another, whose end brings more company."""
-        return self.running > 0 and self.signature.together and self.waiting < SIDE_BY_SIDE
+        return self.running > 0 and self.signature.batchable and self.waiting < SIDE_BY_SIDE
 
     def _next(self) -> list[Job]:
         """Take the requests that run next; none where it is better to wait."""
@@ -118,7 +118,7 @@ class Batcher:
         if not batch.jobs:
             return []
         due = batch.jobs[0].since + settings.batch_timeout_ms / 1000
-        full = left or batch.rows >= settings.max_batch_size or not self.signature.together
+        full = left or batch.rows >= settings.max_batch_size or not self.signature.batchable
         if not full and loop.time() < due:
             if self._timer is None:
                 self._timer = loop.call_at(due, self._ring)
@@ -151,7 +151,7 @@ class Batcher:
 
 def run_together(signature: Signature, requests: list[Arrays], rows: list[int]) -> list[Arrays | Exception]:
     """Answer several requests at once; where that fails, one by one, so that a bad one harms no other."""
-    if not signature.together:
+    if not signature.batchable:
         return [_attempt(signature, inputs) for inputs in requests]
     try:
         outputs = signature.call(signature.merge(requests))

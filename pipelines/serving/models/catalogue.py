@@ -13,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.export_folder import ExportVersion
 from pipelines.serving.logs import log
 from pipelines.serving.models.versions import Version
-from pipelines.serving.refusals import Kind, Refusal, invalid, unknown
+from pipelines.serving.request_errors import Kind, RequestError, invalid, unknown
 
 LABELS = "labels.json"  # in a model's folder: {"stable": 1, "canary": 2}
 STABLE = "stable"  # the label that requests without version and label go to, where it is set
@@ -50,7 +50,7 @@ class ServedModel:
         """Find the version that a request asks for, or the one that requests without version and label go to.
 
         Raises:
-            Refusal: where it is not served.
+            RequestError: where it is not served.
         """
         if label is not None:
             if label not in self.labels:
@@ -58,7 +58,7 @@ class ServedModel:
             version = self.labels[label]
         if version is None:
             if not self.versions:
-                raise Refusal(Kind.UNAVAILABLE, f"Model {self.name} is not loaded yet")
+                raise RequestError(Kind.UNAVAILABLE, f"Model {self.name} is not loaded yet")
             version = self.labels.get(STABLE)
             return self.versions.get(version, self.versions[max(self.versions)])
         if version not in self.versions:
@@ -69,7 +69,7 @@ class ServedModel:
         """Set labels from now on; those of the file in the folder go before them.
 
         Raises:
-            Refusal: where a label is to name a version that is not served.
+            RequestError: where a label is to name a version that is not served.
         """
         missing = {number for number in labels.values() if number not in self.versions}
         if missing:
@@ -164,7 +164,7 @@ class Catalogue:
         """Find a model.
 
         Raises:
-            Refusal: where there is none of that name.
+            RequestError: where there is none of that name.
         """
         if name not in self.models:
             raise unknown(f"Servable not found for request: Latest({name})")

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.tensors import decoded
-from pipelines.serving.refusals import invalid
+from pipelines.serving.request_errors import invalid
 
 CLASSES, SCORES, OUTPUTS = "classes", "scores", "outputs"
 
@@ -16,7 +16,7 @@ def from_features(features: Any, context: Any) -> bytes:
     """Turn a JSON object of features, and those that all examples share, into a serialized tf.Example.
 
     Raises:
-        Refusal: naming the feature and what is wrong with it.
+        RequestError: naming the feature and what is wrong with it.
     """
     if not isinstance(features, dict) or not isinstance(context, dict):
         raise invalid("an example, and 'context', is an object of features")
@@ -30,7 +30,7 @@ def from_input(request: Any) -> list[bytes]:
     """Give the serialized examples of a gRPC request's Input.
 
     Raises:
-        Refusal: where it holds none.
+        RequestError: where it holds none.
     """
     kind = request.WhichOneof("kind")
     if kind is None:
@@ -53,7 +53,7 @@ def as_inputs(signature: Signature, examples: list[bytes]) -> Arrays:
     """Give examples to the one input that takes them.
 
     Raises:
-        Refusal: where the signature has no such input.
+        RequestError: where the signature has no such input.
     """
     if len(signature.inputs) != 1 or not next(iter(signature.inputs.values())).is_text:
         raise invalid(f"signature '{signature.name}' does not take tf.Examples")

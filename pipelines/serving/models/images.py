@@ -5,7 +5,7 @@ import warnings
 
 from PIL import Image
 
-from pipelines.serving.refusals import invalid
+from pipelines.serving.request_errors import invalid
 
 _STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF87a", b"GIF89a")  # what tf.io.decode_image tells images by
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # sizes; "BM" alone may begin a text
@@ -28,7 +28,7 @@ def pixels(content: bytes) -> int:
     """Count the pixels that an encoded image says it has.
 
     Raises:
-        Refusal: where its header cannot be read.
+        RequestError: where its header cannot be read.
     """
     if content[8:16] == b"WEBPVP8X" and content[20:21] and content[20] & 2:
         raise invalid("image: an animated WebP is not read")  # TensorFlow 2.21 writes beyond its first frame, and dies

@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow.core.framework.types_pb2 import DT_FLOAT, DT_STRING
 
 from pipelines.serving.models.tensors import Spec, check_shape, written_shape
-from pipelines.serving.refusals import invalid
+from pipelines.serving.request_errors import invalid
 
 REPEATED_UP_TO = 1 << 20  # a single value in a TensorProto stands for all of its shape
 _VALUES = (
@@ -21,7 +21,7 @@ def from_proto(proto: Any, spec: Spec) -> np.ndarray:
     """Turn a TensorProto into an array.
 
     Raises:
-        Refusal: where it does not fit, or says that it is larger than what it holds.
+        RequestError: where it does not fit, or says that it is larger than what it holds.
     """
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     values = _listed(proto, shape)

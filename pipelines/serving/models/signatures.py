@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from pipelines.serving.models.tensors import Spec, merge
-from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.request_errors import Kind, RequestError, invalid
 
 DEFAULT = "serving_default"
 CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
@@ -54,7 +54,7 @@ class Signature:
         """Run the function, on the calling thread.
 
         Raises:
-            Refusal: with what TensorFlow says against the inputs.
+            RequestError: with what TensorFlow says against the inputs.
         """
         tensors = {name: tf.constant(array, self.inputs[name].dtype) for name, array in inputs.items()}
         try:
@@ -63,7 +63,7 @@ class Signature:
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
             raise invalid(_first_line(error)) from None
         except tf.errors.ResourceExhaustedError as error:
-            raise Refusal(Kind.TOO_LARGE, _first_line(error)) from None
+            raise RequestError(Kind.TOO_LARGE, _first_line(error)) from None
 
     @property
     def varying(self) -> list[str]:
@@ -71,7 +71,7 @@ class Signature:
         return [name for name, spec in self.outputs.items() if spec.shape and None in spec.shape[1:2]]
 
     @property
-    def together(self) -> bool:
+    def batchable(self) -> bool:
         """Say whether requests may run together."""
         shapes = [spec.shape for spec in (*self.inputs.values(), *self.outputs.values())]
         if not self.inputs or any(not shape or shape[0] is not None for shape in shapes):

@@ -12,7 +12,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 
 from pipelines.serving.models.signatures import Arrays, Signature
-from pipelines.serving.refusals import invalid
+from pipelines.serving.request_errors import invalid
 
 START, STEP = "stream_start", "stream_step"
 TEXT, FINISHED = "text", "finished"
@@ -22,7 +22,7 @@ def check_streams(start: Signature, step: Signature) -> None:
     """Check that two signatures make a stream.
 
     Raises:
-        Refusal: naming what is missing.
+        RequestError: naming what is missing.
     """
     for signature in (start, step):
         for output in (TEXT, FINISHED):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from pipelines.serving.refusals import invalid
+from pipelines.serving.request_errors import invalid
 
 MOST_DIMENSIONS = 32  # numpy refuses more
 MOST_ELEMENTS = 1 << 24  # that filling up rows may make of a request: a long row beside many short ones costs memory
@@ -50,7 +50,7 @@ class Spec:
         """Give `array` back where it fits.
 
         Raises:
-            Refusal: naming the tensor and what it should be.
+            RequestError: naming the tensor and what it should be.
         """
         given = array.dtype
         if given != self.numpy_type and not (self.is_text and given.kind == "O"):
@@ -68,7 +68,7 @@ def from_json(values: Any, spec: Spec) -> np.ndarray:
     `null` is NaN among floats. A string is itself, or {"b64": its bytes}.
 
     Raises:
-        Refusal: naming the input and what is wrong with it.
+        RequestError: naming the input and what is wrong with it.
     """
     array = _column(values, spec)
     if array is not None:
@@ -117,7 +117,7 @@ def check_shape(shape: Sequence[int], name: str) -> None:
     """Check a shape that a client names.
 
     Raises:
-        Refusal: where no tensor can have it.
+        RequestError: where no tensor can have it.
     """
     if len(shape) > MOST_DIMENSIONS or not all(0 <= length <= LONGEST for length in shape):
         raise invalid(f"input '{name}' cannot have the shape {written_shape(shape[:MOST_DIMENSIONS])}")
@@ -127,7 +127,7 @@ def decoded(value: str, name: str) -> bytes:
     """Read base64.
 
     Raises:
-        Refusal: naming the input.
+        RequestError: naming the input.
     """
     try:
         return base64.b64decode(value, validate=True)

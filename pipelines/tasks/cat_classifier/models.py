@@ -15,7 +15,7 @@ from pipelines.layers.basic import regularizer
 from pipelines.tasks.cat_classifier import layers
 from pipelines.tasks.cat_classifier.backbones import BACKBONES, load_backbone
 from pipelines.tasks.cat_classifier.preprocessing import Features
-from pipelines.training.pretrained import StartedModel
+from pipelines.training.pretrained import PretrainedModel
 
 Filters = Annotated[int, Field(ge=1)]
 KernelSize = Annotated[int, Field(ge=1, description="pixels a side that a filter sees")]
@@ -171,7 +171,7 @@ def pretrained(
     network = application(include_top=False, weights=None, input_tensor=pixels, pooling="avg")
     head = {"activation": activation, "dropout": dropout, "l2": l2, "batch_normalization": False}
     x = layers.dense_layers(layers.drop(network.output, dropout), units, **head)
-    return StartedModel(
+    return PretrainedModel(
         inputs,
         _head(x, features, l2),
         given=network.layers,

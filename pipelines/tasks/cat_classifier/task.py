@@ -54,7 +54,7 @@ class CatClassifier(Task):
         "- The orientation that a camera notes in EXIF data is not heeded."
     )
 
-    def answer(
+    def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Give each image's label (B,) with its probability (B,), and all labels and probabilities (B, C)."""
@@ -93,7 +93,7 @@ class CatClassifier(Task):
             },
         )
 
-    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compare labels and probabilities; of more than two classes, precision, recall, f1 and auc are their means.
 
         `auc` is NaN where a class does not occur among the examples.
@@ -103,24 +103,26 @@ class CatClassifier(Task):
         positive = positive_of(list(classes))
         return classification_metrics(true, label, classes, answers["probabilities"], positive)
 
-    def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Measure each class, those that train lacks too."""
         true, classes = examples[LABEL].to_numpy(str), decoded(answers["labels"][0])
         return metrics_by_class(true, decoded(answers["label"]), classes)
 
-    def decided(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    def binary_outcomes(
+        self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Give which images are of the positive class, which is the first, and how probable that was."""
         (positive,) = decoded(answers["labels"][0, :1])
         return examples[LABEL].to_numpy(str) == positive, answers["probabilities"][:, 0]
 
-    def trivial_scores(
+    def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Answer the most frequent class, and each class with its share of train."""
         shares = train[LABEL].value_counts(normalize=True)[preprocessor.classes]
         names = np.array([name.encode() for name in preprocessor.classes], object)
         row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
-        return self.score(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})
+        return self.compute_metrics(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """List images by their files, where they have any, with their classes."""

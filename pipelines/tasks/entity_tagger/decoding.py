@@ -6,7 +6,7 @@ Shapes: B sentences, T tokens, K tags, E the most entities of a sentence in the 
 import numpy as np
 import tensorflow as tf
 
-from pipelines.layers.chain import best_path, forbidding, messages, potentials
+from pipelines.layers.crf import best_path, forbidding, messages, potentials
 from pipelines.tasks.entity_tagger.preprocessing import PAD, Features
 
 

@@ -54,9 +54,9 @@ class CharacterCNN(keras.layers.Layer):
         """Take the strongest response of each filter; nothing comes from behind a token's end."""
         shape = ops.shape(ids)
         ids = ops.reshape(ids, (shape[0] * shape[1], shape[2]))
-        real = ops.cast(ids != PAD, self.compute_dtype)[..., None]
-        x = self.dropout(self.embed(ids), training=training) * real
-        x = ops.max(self.convolve(x) * real, axis=1)
+        mask = ops.cast(ids != PAD, self.compute_dtype)[..., None]
+        x = self.dropout(self.embed(ids), training=training) * mask
+        x = ops.max(self.convolve(x) * mask, axis=1)
         return ops.reshape(x, (shape[0], shape[1], self.filters))
 
 
@@ -98,9 +98,9 @@ class Window(keras.layers.Layer):
         super().__init__(**kwargs)
         self.reach = reach
 
-    def call(self, x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Shift and join."""
-        x = x * ops.cast(real, x.dtype)[..., None]
+        x = x * ops.cast(mask, x.dtype)[..., None]
         length = ops.shape(x)[1]
         around = ops.pad(x, ((0, 0), (self.reach, self.reach), (0, 0)))
         return ops.concatenate([around[:, at : at + length] for at in range(2 * self.reach + 1)], axis=-1)

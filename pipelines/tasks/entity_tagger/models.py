@@ -12,7 +12,7 @@ from pydantic import Field
 from pipelines.data.vectors import read_vectors
 from pipelines.hyperparameters import L2, Dropout, Units
 from pipelines.layers.basic import IsToken, regularizer
-from pipelines.layers.chain import ConditionalRandomField
+from pipelines.layers.crf import ConditionalRandomField
 from pipelines.layers.recurrent import recur
 from pipelines.layers.transformer import SinusoidalPositions, encoder_block
 from pipelines.tasks.entity_tagger.layers import (
@@ -24,7 +24,7 @@ from pipelines.tasks.entity_tagger.layers import (
     WordDropout,
 )
 from pipelines.tasks.entity_tagger.preprocessing import Features
-from pipelines.training.pretrained import StartedModel
+from pipelines.training.pretrained import PretrainedModel
 
 WordWidth = Annotated[int, Field(ge=1, description="width of each word's embedding")]
 CRF = Annotated[
@@ -90,7 +90,7 @@ def window(
     **token: Unpack[Token],
 ) -> keras.Model:
     """Look at a window of tokens at a time with a feed-forward network (Collobert et al. 2011, section 3.2)."""
-    inputs, real = _inputs(features)
+    inputs, mask = _inputs(features)
     if encoding == "one_hot":
         words = WordDropout(token["word_dropout"])(inputs["words"])
         kernel = keras.layers.Embedding(
@@ -99,11 +99,11 @@ def window(
         x = keras.layers.Activation("relu")(Sum()(kernel(WindowIds(reach, features.words)(words))))
         x, later = keras.layers.Dropout(token["dropout"])(x), units[1:]
     else:
-        x, later = Window(reach)(_tokens(features, inputs, **token), real), units
+        x, later = Window(reach)(_tokens(features, inputs, **token), mask), units
     for width in later:
         x = keras.layers.Dense(width, activation="relu", kernel_regularizer=regularizer(token["l2"]))(x)
         x = keras.layers.Dropout(token["dropout"])(x)
-    return _model(features, inputs, real, x, token, "window", encoding == "embedded")
+    return _model(features, inputs, mask, x, token, "window", encoding == "embedded")
 
 
 def rnn(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
@@ -131,20 +131,20 @@ def transformer(
     **token: Unpack[Token],
 ) -> keras.Model:
     """Let every token attend to all others (Vaswani et al. 2017, the encoder), with sinusoidal positions."""
-    inputs, real = _inputs(features)
+    inputs, mask = _inputs(features)
     penalty = regularizer(token["l2"])
     x = keras.layers.Dense(width, kernel_regularizer=penalty)(_tokens(features, inputs, **token))
     x = SinusoidalPositions()(x)
     for _ in range(layers):
         x = encoder_block(
             x,
-            real,
+            mask,
             heads=heads,
             feed_forward_units=feed_forward_units,
             dropout=token["dropout"],
             kernel_regularizer=penalty,
         )
-    return _model(features, inputs, real, keras.layers.LayerNormalization()(x), token, "transformer")
+    return _model(features, inputs, mask, keras.layers.LayerNormalization()(x), token, "transformer")
 
 
 MODELS = {"window": window, "rnn": rnn, "gru": gru, "lstm": lstm, "transformer": transformer}
@@ -152,20 +152,20 @@ MODELS = {"window": window, "rnn": rnn, "gru": gru, "lstm": lstm, "transformer":
 
 def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Model:
     token = {name: settings[name] for name in Token.__annotations__}
-    inputs, real = _inputs(features)
+    inputs, mask = _inputs(features)
     x = _tokens(features, inputs, **token)
     drop = keras.layers.SpatialDropout1D if settings["variational"] else keras.layers.Dropout
     for _ in range(settings["layers"]):
         x = recur(
             x,
-            real,
+            mask,
             cell,
             settings["units"],
             bidirectional=settings["bidirectional"],
             kernel_regularizer=regularizer(settings["l2"]),
         )
         x = drop(settings["dropout"])(x)
-    return _model(features, inputs, real, x, token, cell)
+    return _model(features, inputs, mask, x, token, cell)
 
 
 def _inputs(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor]:
@@ -202,7 +202,7 @@ def _tokens(features: Features, inputs: dict[str, keras.KerasTensor], **token: U
 def _model(
     features: Features,
     inputs: dict[str, keras.KerasTensor],
-    real: keras.KerasTensor,
+    mask: keras.KerasTensor,
     x: keras.KerasTensor,
     token: Token,
     name: str,
@@ -210,12 +210,12 @@ def _model(
 ) -> keras.Model:
     outputs = keras.layers.Dense(features.tags, kernel_regularizer=regularizer(token["l2"]), name="tags")(x)
     if token["crf"]:
-        outputs = ConditionalRandomField(features.allowed, name="crf")(outputs, real)
+        outputs = ConditionalRandomField(features.allowed, name="crf")(outputs, mask)
     if features.vectors is None or not embedded:
         return keras.Model(inputs, outputs, name=name)
     embedding = next(layer for layer in keras.Model(inputs, outputs).layers if layer.name == "word_embedding")
     load = partial(_load_vectors, embedding, features)
-    return StartedModel(inputs, outputs, given=[embedding], load=load, frozen_epochs=0, name=name)
+    return PretrainedModel(inputs, outputs, given=[embedding], load=load, frozen_epochs=0, name=name)
 
 
 def _load_vectors(embedding: keras.layers.Embedding, features: Features) -> None:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
-from pipelines.layers.chain import negative_log_likelihood
+from pipelines.layers.crf import negative_log_likelihood
 from pipelines.metrics.entity_f1 import entities, entity_scores
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 from pipelines.tasks.entity_tagger import sources
@@ -40,10 +40,10 @@ class NegativeLogLikelihood(keras.Loss):
         tags = ops.maximum(labels - 1, 0)
         if len(y_pred.shape) == 3:
             return keras.losses.sparse_categorical_crossentropy(tags, y_pred, from_logits=True)
-        real = ops.cast(labels > 0, y_pred.dtype)
-        last = ops.max(ops.where(real > 0, ops.cumsum(ops.ones_like(tags), axis=1), 1), axis=1, keepdims=True) - 1
+        mask = ops.cast(labels > 0, y_pred.dtype)
+        last = ops.max(ops.where(mask > 0, ops.cumsum(ops.ones_like(tags), axis=1), 1), axis=1, keepdims=True) - 1
         tags = ops.where(labels > 0, tags, ops.take_along_axis(tags, last, axis=1))  # padding repeats the last tag
-        return negative_log_likelihood(y_pred, tags)[:, None] * real / ops.sum(real, axis=1, keepdims=True)
+        return negative_log_likelihood(y_pred, tags)[:, None] * mask / ops.sum(mask, axis=1, keepdims=True)
 
 
 def negative_log_likelihood_loss() -> keras.Loss:
@@ -69,7 +69,7 @@ class EntityTagger(Task):
         "- Every sentence is tagged by itself: what was said before does not count."
     )
 
-    def answer(
+    def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Give each token's tag and its probability (B, T), padded with empty texts and zeros."""
@@ -103,25 +103,25 @@ class EntityTagger(Task):
         text = {"text": tf.TensorSpec([None], tf.string, name="text")}
         return {"serve": Endpoint(in_texts, text), TOKENS: Endpoint(in_tokens, preprocessor.signature)}
 
-    def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+    def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """List a text's entities."""
         rows = zip(*(answer[name] for name in ("entity", "type", "start", "stop", "probability")), strict=True)
         names = ("text", "type", "start", "stop", "probability")
         return {"entities": [dict(zip(names, row, strict=True)) for row in rows if row[1]]}
 
-    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute precision, recall and f1 of whole entities: of all, and of each type."""
         return entity_scores(examples[TAGS].tolist(), answered_tags(examples, answers))
 
-    def by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Measure each type of entity."""
-        scores = self.score(examples, answers)
+        scores = self.compute_metrics(examples, answers)
         counts = Counter(entity.type for tags in examples[TAGS] for entity in entities(tags))
         types = [name.removesuffix(".f1") for name in scores if name.endswith(".f1")]
         rows = [[*(scores[f"{name}.{score}"] for score in self.metrics), counts[name]] for name in types]
         return pd.DataFrame(rows, index=types, columns=[*self.metrics, "count"])
 
-    def trivial_scores(
+    def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Find no entity."""
@@ -146,7 +146,7 @@ class EntityTagger(Task):
         """Draw F1 by type and by what training had seen, confused tags, and the most frequent mistakes."""
         return draw_pictures(preprocessor.learnt, examples, answered_tags(examples, answers))
 
-    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+    def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Write examples as texts."""
         return pd.DataFrame({"text": examples[TOKENS].map(" ".join)})
 

@@ -143,7 +143,7 @@ class TablePreprocessor(Preprocessor):
             vocabulary = [str(value) for value in state["vocabulary"]]
             self.lookups = [keras.layers.StringLookup(vocabulary=vocabulary, output_mode="multi_hot")]
 
-    def surprises(self, split: str, examples: pd.DataFrame) -> list[str]:
+    def split_warnings(self, split: str, examples: pd.DataFrame) -> list[str]:
         """Name targets that a logarithm cannot take, and columns most of whose values train did not teach."""
         added = float(sum(self.state["target"][4:]))
         low = int((examples[TARGET] + added <= 0).sum()) if self.target_scaling == "log" else 0

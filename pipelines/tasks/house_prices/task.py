@@ -56,7 +56,7 @@ class HousePrices(Task):
         "- Its columns may stand for people, as a district does: decide on nobody by it."
     )
 
-    def answer(
+    def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Give the price (B,) in the target's own unit: the mean of the members' scaled prices (B, K), scaled back."""
@@ -66,13 +66,13 @@ class HousePrices(Task):
     def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
         """Take numbers as they are, and for each category its place in a list."""
         return NumericEndpoint(
-            answer=lambda raw: self.answer(model, preprocessor, numeric.inputs(preprocessor, raw)),
+            answer=lambda raw: self.answer_inputs(model, preprocessor, numeric.inputs(preprocessor, raw)),
             signature=numeric.signature(preprocessor),
             numbers=partial(numeric.numbers, preprocessor),
             reading=numeric.reading(preprocessor),
         )
 
-    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute rmse and mae in the target's unit, r2, and rmsle, for which negative answers count as zero.
 
         r2 is NaN for a single example, rmsle where a target is negative.
@@ -88,14 +88,14 @@ class HousePrices(Task):
             "rmsle": float(log_error),
         }
 
-    def trivial_scores(
+    def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Give of each metric the best that one price for all reaches: the mean, the median, the geometric mean."""
         price = train[TARGET].to_numpy("float64")
         geometric = np.expm1(np.log1p(np.maximum(price, 0)).mean())
         constants = [np.full(len(examples), each) for each in (price.mean(), np.median(price), geometric)]
-        scores = pd.DataFrame([self.score(examples, {"price": each}) for each in constants])
+        scores = pd.DataFrame([self.compute_metrics(examples, {"price": each}) for each in constants])
         return {name: float(scores[name].agg(best, skipna=False)) for name, best in self.metrics.items()}
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -114,7 +114,7 @@ class HousePrices(Task):
         true, price = examples[TARGET].to_numpy(), answers["price"]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
 
-    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+    def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Write dates as clients send them."""
         dates = examples.select_dtypes("datetime").columns
         return examples.assign(**{name: examples[name].dt.strftime("%Y-%m-%d").fillna("") for name in dates})

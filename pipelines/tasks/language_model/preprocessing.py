@@ -17,7 +17,7 @@ from pydantic import Field
 
 from pipelines.data import row_hashes
 from pipelines.storage import write_whole
-from pipelines.task import Preprocessor, Tensors, spread
+from pipelines.task import Preprocessor, Tensors, evenly_spaced
 from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
 from pipelines.text.tokenizers import END, Algorithm, Level, VocabularySize, make_tokenizer
 
@@ -59,9 +59,9 @@ class TextPreprocessor(Preprocessor):
         self.token_folder = Path(token_folder or cache / "tokens")
 
     def adapt(self, train: pd.DataFrame) -> None:
-        """Learn the vocabulary; evenly spread stretches stand for a long text."""
+        """Learn the vocabulary; evenly evenly_spaced stretches stand for a long text."""
         tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
-        tokenizer.learn(map(str, spread(train, LEARNT_FROM)[TEXT]))
+        tokenizer.learn(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))
         self._take(tokenizer)
         self._train = train
 

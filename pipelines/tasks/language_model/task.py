@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.languages import parts_words
-from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
+from pipelines.task import Endpoint, Preprocessor, Task, Tensors, evenly_spaced
 from pipelines.tasks.language_model import sources
 from pipelines.tasks.language_model.batches import random_windows
 from pipelines.tasks.language_model.models import MODELS
@@ -25,14 +25,14 @@ from pipelines.text.sampling import (
     MOST_BEAMS,
     MOST_TEMPERATURE,
     MOST_TOKENS,
-    Choice,
     GenerativeModel,
+    SamplingParams,
     bounded,
     decoding,
 )
 
 MEASURED = 256  # stretches of a split, evenly spread: about a million characters
-COUNTED = 5_000_000  # tokens of train, evenly spread, whose shares are told
+COUNTED = 5_000_000  # tokens of train, evenly evenly_spaced, whose shares are told
 BEGINNING = 80  # characters of a stretch that tell which it is
 SHOWN = 5  # most probable next tokens
 PROMPT_WORDS = 8  # of an example, for the prompts that `run` shows
@@ -78,23 +78,23 @@ class LanguageModelTask(Task):
         "- Only as many tokens as its context holds are looked back on."
     )
 
-    def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
-        """Take stretches evenly spread over a long split."""
-        return spread(examples, MEASURED)
+    def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
+        """Take stretches evenly evenly_spaced over a long split."""
+        return evenly_spaced(examples, MEASURED)
 
-    def measure(
+    def validation_step(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, Tensors]:
         """Score texts window by window: a model that carries a state carries it from one to the next."""
         answers = _score(model, preprocessor, inputs["tokens"], labels, weights)
         return tf.reduce_sum(answers["nats"]) / tf.reduce_sum(answers["tokens"]), answers
 
-    def respond(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
+    def answer_raw(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
         """Score texts: sums over the tokens of each."""
         inputs, labels, weights = padded(preprocessor.example(raw, training=False))
-        return self.measure(model, preprocessor, inputs, labels, weights)[1]
+        return self.validation_step(model, preprocessor, inputs, labels, weights)[1]
 
-    def answer(
+    def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Continue texts as the config says, and give the most probable next tokens with their probabilities."""
@@ -112,7 +112,7 @@ class LanguageModelTask(Task):
 
         def generate(raw: Tensors) -> Tensors:
             asked = raw | {name: bounded(name, raw[name], *ends) for name, ends in LIMITS.items()}
-            choice = Choice(**{name: asked[name] for name in Choice._fields})
+            choice = SamplingParams(**{name: asked[name] for name in SamplingParams._fields})
             return write(model, preprocessor, tokens(raw), choice, asked["beams"], raw["stop"])
 
         def following(raw: Tensors) -> Tensors:
@@ -126,22 +126,24 @@ class LanguageModelTask(Task):
         whole = {**prompt, "max_tokens": tf.int32, "beams": tf.int32, **drawn, "stop": tf.string}
         stream = Stream(model, preprocessor.tokenizer)
         return {
-            "serve": Endpoint(lambda raw: self.answer(model, preprocessor, {"tokens": tokens(raw)}), spec(**prompt)),
+            "serve": Endpoint(
+                lambda raw: self.answer_inputs(model, preprocessor, {"tokens": tokens(raw)}), spec(**prompt)
+            ),
             "generate": Endpoint(generate, spec(**whole), TYPICAL),
             "stream_start": Endpoint(
                 lambda raw: stream.start(tokens(raw)), {"prompt": tf.TensorSpec([1], tf.string, "prompt")}
             ),
             "stream_step": Endpoint(stream.step, stream.kept),
             "next_token": Endpoint(following, spec(**prompt, top_k=tf.int32), {"top_k": SHOWN}),
-            "score": Endpoint(partial(self.respond, model, preprocessor), preprocessor.signature),
+            "score": Endpoint(partial(self.answer_raw, model, preprocessor), preprocessor.signature),
         }
 
-    def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+    def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Name each next token's probability."""
         pairs = zip(answer["next_tokens"], answer["probabilities"], strict=True)
         return {"completion": answer["completion"], "next_tokens": {token: round(share, 4) for token, share in pairs}}
 
-    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute the loss in nats a token, bits a character, perplexities and accuracies."""
         total = {name: float(np.sum(values, dtype=np.float64)) for name, values in answers.items()}
         texts = [str(text) for text in examples[TEXT]]
@@ -158,7 +160,7 @@ class LanguageModelTask(Task):
                 "top_5_accuracy": total["top_5"] / tokens,
             }
 
-    def trivial_scores(
+    def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Give every token its share of train, whatever came before it."""
@@ -174,7 +176,7 @@ class LanguageModelTask(Task):
             "top_5": places[labels] < 5,
             "characters": tokenizer.characters[labels],
         }
-        return self.score(examples, each)
+        return self.compute_metrics(examples, each)
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """List stretches of text, each by its beginning, with how well it was foretold."""
@@ -199,7 +201,7 @@ class LanguageModelTask(Task):
         """Draw the loss beside that of counts, the embeddings, and where attention looks."""
         return draw_pictures(model, preprocessor, examples, answers)
 
-    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+    def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Take the first words of examples for prompts."""
         return pd.DataFrame({"prompt": [" ".join(str(text).split(" ")[:PROMPT_WORDS]) for text in examples[TEXT]]})
 

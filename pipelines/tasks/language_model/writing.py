@@ -13,10 +13,10 @@ from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.text.beam_search import beam_search
 from pipelines.text.sampling import (
     AT_ONCE,
-    Choice,
     Decoding,
     GenerativeModel,
     Reader,
+    SamplingParams,
     choose,
     continue_tokens,
     draw_all,
@@ -30,7 +30,7 @@ def write(
     model: GenerativeModel,
     preprocessor: TextPreprocessor,
     prompts: tf.Tensor,
-    choice: Choice,
+    choice: SamplingParams,
     beams: tf.Tensor,
     stop: tf.Tensor,
 ) -> Tensors:
@@ -44,7 +44,7 @@ def write(
     def body(at: tf.Tensor, texts: tf.Tensor, logarithms: tf.Tensor) -> tuple:
         rows = tf.where(groups == at)[:, 0]  # those of as many beams, so that no answer depends on its neighbours
         given, until = tf.gather(prompts, rows), tf.gather(stop, rows)
-        own, wanted = tf.gather(lengths, rows), Choice(*(tf.gather(field, rows) for field in choice))
+        own, wanted = tf.gather(lengths, rows), SamplingParams(*(tf.gather(field, rows) for field in choice))
         text, logarithm = tf.cond(
             widths[at] > 1,
             lambda: _search(model, preprocessor.tokenizer, given, own, wanted.max_tokens, widths[at], until),
@@ -64,7 +64,7 @@ def _draw(
     tokenizer: Tokenizer,
     prompts: tf.Tensor,
     lengths: tf.Tensor,
-    choice: Choice,
+    choice: SamplingParams,
     stop: tf.Tensor,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     def ended(tokens: tf.Tensor, at: tf.Tensor) -> tf.Tensor:
@@ -157,9 +157,9 @@ class Stream:
         return {f"state_{at}": tf.convert_to_tensor(part) for at, part in enumerate(tf.nest.flatten(state))}
 
 
-def make_choice(wanted: Decoding, count: tf.Tensor | int) -> Choice:
+def make_choice(wanted: Decoding, count: tf.Tensor | int) -> SamplingParams:
     """Say for `count` texts what the config says."""
-    return Choice(*(tf.fill([count], getattr(wanted, name)) for name in Choice._fields))
+    return SamplingParams(*(tf.fill([count], getattr(wanted, name)) for name in SamplingParams._fields))
 
 
 def last_of(model: GenerativeModel, prompts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -14,15 +14,15 @@ from pipelines.text.sampling import State
 
 
 class Ends(keras.layers.Layer):
-    """Give what a recurrent encoder ended with: (B, S, D), real (B, S) -> (B, D)."""
+    """Give what a recurrent encoder ended with: (B, S, D), mask (B, S) -> (B, D)."""
 
     def __init__(self, bidirectional: bool):
         super().__init__()
         self.bidirectional = bidirectional
 
-    def call(self, x: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Take the last real step; of the half that reads backwards the first."""
-        last = ops.sum(ops.cast(real, "int32"), axis=1)[:, None, None] - 1
+        last = ops.sum(ops.cast(mask, "int32"), axis=1)[:, None, None] - 1
         forwards = ops.take_along_axis(x, last, axis=1)[:, 0]
         if not self.bidirectional:
             return forwards
@@ -40,34 +40,34 @@ class SourceAttention(keras.layers.Layer):
         self.project_source = keras.layers.Dense(units)
         self.score = keras.layers.Dense(1, use_bias=False)
 
-    def build(self, x_shape: tuple, source_shape: tuple, real_shape: tuple) -> None:
+    def build(self, x_shape: tuple, source_shape: tuple) -> None:
         """Build the projections."""
         self.project_in.build(x_shape)
         self.project_source.build(source_shape)
         self.score.build((None, self.units))
 
-    def call(self, x: keras.KerasTensor, source: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Attend to the whole source."""
-        return self.attend(x, self.remember(source), real)
+        return self.attend(x, self.remember(source), mask)
 
     def remember(self, source: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
         """Give the keys and values of a source."""
         return {"keys": self.project_source(source), "values": source}
 
-    def attend(self, x: keras.KerasTensor, source: dict, real: keras.KerasTensor) -> keras.KerasTensor:
+    def attend(self, x: keras.KerasTensor, source: dict, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Attend from target steps, of several beams (B K, n, D) too."""
-        weights = self.weigh(x, source, real)
+        weights = self.weigh(x, source, mask)
         read = ops.matmul(weights, source["values"])
         return ops.reshape(read, (*ops.shape(x)[:2], source["values"].shape[-1]))
 
-    def weigh(self, x: keras.KerasTensor, source: dict, real: keras.KerasTensor) -> keras.KerasTensor:
+    def weigh(self, x: keras.KerasTensor, source: dict, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Give the weight of each source step for each target step, beams side by side (B, K n, S)."""
-        queries = ops.reshape(self.project_in(x), (ops.shape(real)[0], -1, self.units))
+        queries = ops.reshape(self.project_in(x), (ops.shape(mask)[0], -1, self.units))
         if self.kind == "dot":
             fit = ops.matmul(queries, ops.transpose(source["keys"], (0, 2, 1))) * self.units**-0.5
         else:
             fit = self.score(ops.tanh(queries[:, :, None] + source["keys"][:, None]))[..., 0]
-        return ops.softmax(ops.where(real[:, None], fit, -1e9))
+        return ops.softmax(ops.where(mask[:, None], fit, -1e9))
 
 
 class RecurrentTranslator(Translator):
@@ -93,12 +93,12 @@ class RecurrentTranslator(Translator):
         source, target = (keras.Input((None,), dtype="int32", name=side) for side in ("source", "target"))
         source_embedding, embedding = make_embeddings(features, width, tied)
         drop, states = keras.layers.Dropout(dropout), 2 if cell == "lstm" else 1
-        real, x = IsToken()(source), drop(source_embedding(source))
+        mask, x = IsToken()(source), drop(source_embedding(source))
         for _ in range(encoder_layers):
-            x = drop(recur(x, real, cell, units, bidirectional=bidirectional))
-        end = Ends(bidirectional)(x, real)
+            x = drop(recur(x, mask, cell, units, bidirectional=bidirectional))
+        end = Ends(bidirectional)(x, mask)
         begin = [[keras.layers.Dense(units, "tanh")(end) for _ in range(states)] for _ in range(decoder_layers)]
-        encoder = keras.Model(source, {"steps": x, "real": real, "begin": begin}, name="encoder")
+        encoder = keras.Model(source, {"steps": x, "mask": mask, "begin": begin}, name="encoder")
 
         encoded = encoder(source)
         layers = [CELLS[cell](units, return_sequences=True, return_state=True) for _ in range(decoder_layers)]
@@ -109,7 +109,7 @@ class RecurrentTranslator(Translator):
         for at, (layer, state) in enumerate(zip(layers, encoded["begin"], strict=True)):
             x = drop(layer(x, initial_state=state)[0])
             if at == 0 and attend:
-                found = attend(x, encoded["steps"], encoded["real"])
+                found = attend(x, encoded["steps"], encoded["mask"])
             x = join([x, found]) if attend else x
         super().__init__({"source": source, "target": target}, drop(last(x)), name="seq2seq")
         self.embedding, self.encoder, self.layers_, self.attend = embedding, encoder, layers, attend
@@ -119,7 +119,7 @@ class RecurrentTranslator(Translator):
         """Read the source once; the decoder begins where the encoder ended."""
         encoded = self.encoder(given["source"])
         remembered = self.attend.remember(encoded["steps"]) if self.attend else {}
-        return {"source": {"real": encoded["real"], **remembered}, "cells": encoded["begin"]}
+        return {"source": {"mask": encoded["mask"], **remembered}, "cells": encoded["begin"]}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
         """Score what follows each of the next tokens (B, n)."""
@@ -128,7 +128,7 @@ class RecurrentTranslator(Translator):
             x, *own = layer(x, initial_state=own)
             cells.append(own)
             if at == 0 and self.attend:
-                found = self.attend.attend(x, source, source["real"])
+                found = self.attend.attend(x, source, source["mask"])
             x = self.join([x, found]) if self.attend else x
         return self.scores(self.last(x)), {"source": source, "cells": cells}
 
@@ -138,4 +138,4 @@ class RecurrentTranslator(Translator):
             return []
         encoded = self.encoder(source)
         x, *_ = self.layers_[0](self.embedding(target), initial_state=encoded["begin"][0])
-        return [self.attend.weigh(x, self.attend.remember(encoded["steps"]), encoded["real"])[:, None]]
+        return [self.attend.weigh(x, self.attend.remember(encoded["steps"]), encoded["mask"])[:, None]]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pipelines.data.batches import make_token_batches, padded
 from pipelines.data.files import read_texts
-from pipelines.task import Endpoint, Preprocessor, Task, Tensors, spread
+from pipelines.task import Endpoint, Preprocessor, Task, Tensors, evenly_spaced
 from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
@@ -23,7 +23,7 @@ from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, searching
 from pipelines.text.sampling import bounded
 
-MEASURED = 3072  # pairs of train and of validation, evenly spread
+MEASURED = 3072  # pairs of train and of validation, evenly evenly_spaced
 
 
 class TranslatorTask(Task):
@@ -44,11 +44,11 @@ class TranslatorTask(Task):
         "- Prejudices of its pairs, such as which professions are men's, are in what it writes."
     )
 
-    def measured(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
+    def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Take the whole of test, and of another large split pairs evenly spread."""
-        return examples if split == "test" else spread(examples, MEASURED)
+        return examples if split == "test" else evenly_spaced(examples, MEASURED)
 
-    def measure(
+    def validation_step(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, Tensors]:
         """Translate greedily, which is cheap, and weigh the right translations."""
@@ -56,12 +56,12 @@ class TranslatorTask(Task):
         answers = weighed | _best(preprocessor, search(model, preprocessor, inputs[SOURCE], beams=1))
         return tf.reduce_sum(weighed["nats"]) / tf.reduce_sum(weighed["tokens"]), answers
 
-    def respond(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
+    def answer_raw(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
         """Translate as a client's texts are, and weigh the right translations."""
         inputs, labels, weights = padded(preprocessor.example(raw, training=False))
-        return _weigh(model, inputs, labels, weights) | self.answer(model, preprocessor, inputs)
+        return _weigh(model, inputs, labels, weights) | self.answer_inputs(model, preprocessor, inputs)
 
-    def answer(
+    def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Give the best translation that is found, and its score."""
@@ -89,32 +89,32 @@ class TranslatorTask(Task):
         text = {SOURCE: preprocessor.signature[SOURCE]}
         count = tf.TensorSpec([None], tf.int32, name="count")
         return {
-            "serve": Endpoint(lambda raw: self.answer(model, preprocessor, {SOURCE: source(raw)}), text),
+            "serve": Endpoint(lambda raw: self.answer_inputs(model, preprocessor, {SOURCE: source(raw)}), text),
             "n_best": Endpoint(n_best, {**text, "count": count}, {"count": model.decoding.beams}),
             "score": Endpoint(weigh, preprocessor.signature),
             "attention": Endpoint(lambda raw: look(model, preprocessor, source(raw)), text),
         }
 
-    def signatures(self, examples: pd.DataFrame) -> dict[str, str]:
+    def metric_signatures(self, examples: pd.DataFrame) -> dict[str, str]:
         """Give sacrebleu's signatures."""
         return signatures(examples[TARGET].tolist())
 
-    def readable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+    def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Round the score."""
         return {**answer, "score": round(answer["score"], 4)}
 
-    def score(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute BLEU, chrF, the share of exact matches, and the perplexity of a token."""
         return score_translations(examples, answers)
 
-    def trivial_scores(
+    def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Give of each metric of translations the better of copying the source and of the most frequent target."""
         unknown = {"nats": np.zeros(len(examples)), "tokens": np.ones(len(examples))}
         guesses = [examples[SOURCE].tolist(), [train[TARGET].mode()[0]] * len(examples)]
         answers = [{"translation": [text.encode() for text in guess], **unknown} for guess in guesses]
-        scores = pd.DataFrame([self.score(examples, each) for each in answers]).max()
+        scores = pd.DataFrame([self.compute_metrics(examples, each) for each in answers]).max()
         return scores[[name for name, better in self.metrics.items() if better == "max"]].to_dict()
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -132,7 +132,7 @@ class TranslatorTask(Task):
         """Draw how good translations are by length, the samples and the worst, and what was looked at."""
         return draw_pictures(model, preprocessor, examples, answers)
 
-    def raw_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
+    def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Take the source texts."""
         return examples[[SOURCE]]
 

@@ -36,28 +36,28 @@ class TransformerTranslator(Translator):
 
         source, target = (keras.Input((None,), dtype="int32", name=side) for side in ("source", "target"))
         source_embedding, embedding = make_embeddings(features, width, tied)
-        real, x = IsToken()(source), Embed(source_embedding, places(), block["dropout"])(source)
+        mask, x = IsToken()(source), Embed(source_embedding, places(), block["dropout"])(source)
         for _ in range(layers[0]):
-            x = SourceBlock(width=width, **block)(x, real)
-        encoder = keras.Model(source, [norm()(x), real], name="encoder")
+            x = SourceBlock(width=width, **block)(x, mask)
+        encoder = keras.Model(source, [norm()(x), mask], name="encoder")
 
-        encoded, real = encoder(source)
+        encoded, mask = encoder(source)
         embed = Embed(embedding, places(), block["dropout"])
         blocks = [TargetBlock(width=width, **block) for _ in range(layers[1])]
         last = norm()
         x = embed(target)
         for each in blocks:
-            x = each(x, encoded, real)
+            x = each(x, encoded, mask)
         super().__init__({"source": source, "target": target}, last(x), name="transformer")
         self.embedding, self.encoder, self.embed, self.blocks, self.last = embedding, encoder, embed, blocks, last
 
     def start(self, given: dict, length: int) -> State:
         """Read the source once: keys and values for each block."""
-        encoded, real = self.encoder(given["source"])
+        encoded, mask = self.encoder(given["source"])
         batch = ops.shape(encoded)[0]
         remembered = [block.cross.remember(encoded) for block in self.blocks]
         caches = [block.attention.start(batch, length) for block in self.blocks]
-        source = {"real": real, "blocks": remembered}
+        source = {"mask": mask, "blocks": remembered}
         return {"source": source, "position": ops.zeros((batch,), "int32"), "caches": caches}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
@@ -65,15 +65,15 @@ class TransformerTranslator(Translator):
         position, source, caches = state["position"][0], state["source"], []
         x = self.embed(tokens, position=position)
         for block, remembered, cache in zip(self.blocks, source["blocks"], state["caches"], strict=True):
-            x, cache = block.step(x, cache, position, remembered, source["real"])
+            x, cache = block.step(x, cache, position, remembered, source["mask"])
             caches.append(cache)
         position = state["position"] + ops.shape(tokens)[1]
         return self.scores(self.last(x)), {"source": source, "position": position, "caches": caches}
 
     def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
         """Give how much each target token attends to each source token: (B, H, T, S) of each block."""
-        (encoded, real), x, weights = self.encoder(source), self.embed(target), []
+        (encoded, mask), x, weights = self.encoder(source), self.embed(target), []
         for block in self.blocks:
-            weights.append(block.attention_weights(x, encoded, real))
-            x = block(x, encoded, real)
+            weights.append(block.attention_weights(x, encoded, mask))
+            x = block(x, encoded, mask)
         return weights

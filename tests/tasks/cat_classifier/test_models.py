@@ -7,7 +7,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.preprocessing import Features
-from pipelines.training.pretrained import Thaw, load_start
+from pipelines.training.pretrained import Unfreeze, load_pretrained_weights
 
 RESNET = {
     "depth": 20,
@@ -131,9 +131,9 @@ def test_a_backbone_keeps_its_given_weights_for_the_frozen_epochs_only(tmp_path)
     source.save_weights(tmp_path / "backbone.weights.h5")
     settings = {**PRETRAINED, "weights": str(tmp_path / "backbone.weights.h5")}
     model = MODELS["pretrained"](features(outputs=1), **settings)
-    load_start(model)
-    kernel = next(layer for layer in model.given if isinstance(layer, keras.layers.Conv2D)).kernel
-    given = [weight for layer in model.given for weight in layer.weights]
+    load_pretrained_weights(model)
+    kernel = next(layer for layer in model.pretrained_layers if isinstance(layer, keras.layers.Conv2D)).kernel
+    given = [weight for layer in model.pretrained_layers for weight in layer.weights]
     assert all(np.array_equal(a, b) for a, b in zip(given, source.weights, strict=True))
     model.compile(keras.optimizers.SGD(0.1), "mse")
     model.optimizer.build(model.trainable_variables)
@@ -145,7 +145,7 @@ def test_a_backbone_keeps_its_given_weights_for_the_frozen_epochs_only(tmp_path)
             heads.append(self.model.layers[-1].bias.numpy())
 
     images, labels = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)), np.ones((8, 1))
-    model.fit({"image": images}, labels, epochs=2, verbose=0, callbacks=[Thaw(), Note()])
+    model.fit({"image": images}, labels, epochs=2, verbose=0, callbacks=[Unfreeze(), Note()])
     np.testing.assert_array_equal(kernels[0], kernels[1])
     assert not np.array_equal(kernels[1], kernels[2])
     assert not np.array_equal(heads[0], heads[1])
@@ -153,11 +153,13 @@ def test_a_backbone_keeps_its_given_weights_for_the_frozen_epochs_only(tmp_path)
 
 def test_weights_that_are_missing_or_of_another_network_are_explained(tmp_path):
     with pytest.raises(UserError, match=r"models.pretrained.weights: no such file: nowhere.h5"):
-        load_start(MODELS["pretrained"](features(), **{**PRETRAINED, "weights": "nowhere.h5"}))
+        load_pretrained_weights(MODELS["pretrained"](features(), **{**PRETRAINED, "weights": "nowhere.h5"}))
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     other.save_weights(tmp_path / "other.weights.h5")
     with pytest.raises(UserError, match="holds no weights of a headless mobilenet_v3_small"):
-        load_start(MODELS["pretrained"](features(), **{**PRETRAINED, "weights": str(tmp_path / "other.weights.h5")}))
+        load_pretrained_weights(
+            MODELS["pretrained"](features(), **{**PRETRAINED, "weights": str(tmp_path / "other.weights.h5")})
+        )
 
 
 @pytest.mark.parametrize("name", ["logistic_regression", "resnet"])

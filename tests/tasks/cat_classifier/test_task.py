@@ -181,7 +181,7 @@ def test_a_class_that_train_lacks_is_never_answered():
         "labels": np.tile([b"ant", b"owl"], (3, 1)),
         "probabilities": np.float32([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]),
     }
-    scores = TASK.score(pd.DataFrame({"label": ["ant", "owl", "bee"]}), answers)
+    scores = TASK.compute_metrics(pd.DataFrame({"label": ["ant", "owl", "bee"]}), answers)
     assert scores["accuracy"] == pytest.approx(2 / 3)
     assert scores["log_loss"] > 10 and np.isnan(scores["auc"])
 
@@ -214,7 +214,7 @@ def test_scores_are_those_of_the_reference_library(seed, binary):
         "labels": np.tile(classes.astype("S"), (40, 1)),
         "probabilities": probabilities,
     }
-    scores = TASK.score(pd.DataFrame({"label": true}), answers)
+    scores = TASK.compute_metrics(pd.DataFrame({"label": true}), answers)
     kind = {"pos_label": "cat"} if binary else {"average": "macro"}
     order = np.argsort(classes)
     assert scores["accuracy"] == metrics.accuracy_score(true, label)
@@ -265,7 +265,7 @@ def test_a_threshold_is_chosen_on_validation_and_kept_in_the_export(finished_cat
 def test_each_class_is_measured_as_by_a_reference_library():
     true, label = np.array(["a", "a", "b", "c"]), np.array([b"a", b"b", b"b", b"b"])
     answers = {"label": label, "labels": np.tile([b"a", b"b"], (4, 1))}
-    figures = TASK.by_class(pd.DataFrame({"label": true}), answers)
+    figures = TASK.metrics_by_class(pd.DataFrame({"label": true}), answers)
     assert figures.to_dict("index") == {
         "a": {"precision": 1, "recall": 0.5, "f1": pytest.approx(2 / 3), "count": 2},
         "b": {"precision": pytest.approx(1 / 3), "recall": 1, "f1": 0.5, "count": 1},

@@ -14,7 +14,7 @@ from pipelines.tasks.entity_tagger.layers import WordDropout
 from pipelines.tasks.entity_tagger.models import MODELS
 from pipelines.tasks.entity_tagger.preprocessing import UNKNOWN, SentencePreprocessor
 from pipelines.tasks.entity_tagger.task import TASK
-from pipelines.training.pretrained import StartedModel, load_start
+from pipelines.training.pretrained import PretrainedModel, load_pretrained_weights
 
 ROWS = pd.DataFrame(
     {
@@ -57,7 +57,7 @@ def test_a_padded_batch_gives_each_sentence_what_it_gets_alone(variant):
     def run(rows: pd.DataFrame):
         inputs, labels, weights = padded(preprocessor.example(tensors(rows), training=False))
         outputs = model(inputs, training=False)
-        answer = TASK.answer(model, preprocessor, inputs, outputs)
+        answer = TASK.answer_inputs(model, preprocessor, inputs, outputs)
         return float(loss(labels, outputs, weights)), answer["tags"].numpy(), answer["probabilities"].numpy()
 
     mean, tags, probabilities = run(ROWS)
@@ -74,8 +74,8 @@ def test_a_model_starts_from_the_vectors_of_a_file(tmp_path):
     (tmp_path / "v.txt").write_text("3 2\nann 1 2\nnever 3 4\nodd 5 6\n")
     preprocessor = prepared(vectors=str(tmp_path / "v.txt"))
     model = MODELS["lstm"](preprocessor.features, **{**CONFIG.models["lstm"], "word_width": 2})
-    assert isinstance(model, StartedModel)
-    load_start(model)
+    assert isinstance(model, PretrainedModel)
+    load_pretrained_weights(model)
     table = model.get_layer("word_embedding").get_weights()[0]
     ids = preprocessor.inputs({"tokens": tf.constant([["Ann", "Never", "other"]])})["words"].to_list()[0]
     np.testing.assert_array_equal(table[ids[:2]], [[1, 2], [3, 4]])
@@ -96,14 +96,14 @@ def test_vectors_that_do_not_fit_are_named(case, tmp_path):
     preprocessor = prepared(vectors=str(tmp_path / "v.txt"))
     model = MODELS["lstm"](preprocessor.features, **{**CONFIG.models["lstm"], "word_width": 2})
     with pytest.raises(UserError, match=message):
-        load_start(model)
+        load_pretrained_weights(model)
 
 
 def test_words_of_a_file_are_looked_up_as_tokens_are_and_may_hold_blanks(tmp_path):
     (tmp_path / "v.txt").write_text("\ufeff5 2\nAnn 1 2\nann 3 4\nOSLO 5 6\n1999 7 8\n. . . 9 10\n", encoding="utf-8")
     preprocessor = prepared(vectors=str(tmp_path / "v.txt"))
     model = MODELS["lstm"](preprocessor.features, **{**CONFIG.models["lstm"], "word_width": 2})
-    load_start(model)
+    load_pretrained_weights(model)
     table = model.get_layer("word_embedding").get_weights()[0]
     ids = preprocessor.inputs({"tokens": tf.constant([["ann", "Oslo", "1234"]])})["words"].to_list()[0]
     np.testing.assert_array_equal(table[ids], [[1, 2], [5, 6], [7, 8]])

@@ -8,13 +8,12 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from conftest import invoke, sets
+from taggers import CONFIG, overrides, write_conll
 
 from pipelines.config.load import load_config
 from pipelines.runs.run import Run
 from pipelines.tasks.entity_tagger.pictures import mistakes_page
 from pipelines.trained_model import load_trained_model
-
-from .conftest import CONFIG, overrides, write_conll
 
 TEXT = "Mr  Bob Lee lives in Oslo 7. Ms Ann lives in Rome 8."
 
@@ -113,6 +112,7 @@ def test_an_entity_is_as_probable_as_all_sequences_with_it(finished_tagger):
     np.testing.assert_allclose(decoded.entity_probabilities().to_list()[0], np.array(by_hand) / total, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_run_reads_sentences_of_a_file_and_shows_its_answers(conll, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "texts.txt").write_text("Mr Dan Ng lives in Rome 1 .\n\nMs Eve slept .\n")
@@ -128,6 +128,7 @@ def test_a_run_reads_sentences_of_a_file_and_shows_its_answers(conll, tmp_path, 
     assert (result.exit_code, "empty.txt: holds no text" in result.stderr) == (1, True)
 
 
+@pytest.mark.slow
 def test_interrupted_training_ends_with_the_same_metrics(conll, finished_tagger, tmp_path, monkeypatch):
     from pipelines.training.train import Keeper
 

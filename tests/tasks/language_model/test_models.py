@@ -11,8 +11,8 @@ from keras import ops
 from pipelines.tasks.language_model.models import MODELS
 from pipelines.tasks.language_model.networks import Mixture
 from pipelines.tasks.language_model.preprocessing import Features
-from pipelines.text.sampling import Choice, continue_tokens
-from pipelines.training.pretrained import load_start
+from pipelines.text.sampling import SamplingParams, continue_tokens
+from pipelines.training.pretrained import load_pretrained_weights
 
 
 def text():
@@ -55,7 +55,7 @@ def make(rung):
     keras.utils.set_random_seed(0)
     name, settings = RUNGS[rung]
     model = MODELS[name](FEATURES, **settings)
-    load_start(model)
+    load_pretrained_weights(model)
     for variable in model.trainable_variables:  # starts are so small that every model would answer alike
         variable.assign(variable + keras.random.normal(variable.shape, stddev=0.3))
     return model
@@ -92,7 +92,7 @@ def test_no_token_sees_a_later_one(rung):
 
 def choice(count, max_tokens, temperature=0.0, **more):
     each = {"max_tokens": max_tokens, "temperature": temperature, "top_k": 0, "top_p": 1.0, "seed": 0, **more}
-    return Choice(*(tf.fill([count], each[name]) for name in Choice._fields))
+    return SamplingParams(*(tf.fill([count], each[name]) for name in SamplingParams._fields))
 
 
 def uncached(model, prompt, count):

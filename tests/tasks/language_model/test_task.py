@@ -78,6 +78,7 @@ def test_the_report_tells_what_it_wrote_as_it_learnt_and_the_bits(finished):
     assert page.count("<tr><th>2</th>") == 2  # of two prompts
 
 
+@pytest.mark.slow
 def test_the_token_file_is_made_once(finished, text):
     (path,) = (text.parent / "tokens").iterdir()
     ids = np.load(path, mmap_mode="r")
@@ -139,6 +140,7 @@ def test_xla_compiles_the_writing_of_one_text(export):
     assert any(function.attr["_XlaMustCompile"].b for function in functions)
 
 
+@pytest.mark.slow
 def test_an_export_with_subwords_answers_without_keras(text, tmp_path):
     smallest = ["preprocessing.vocabulary=60", "preprocessing.context=16", "training.epochs=1"]
     more = ["preprocessing.level=subword", *smallest]
@@ -184,6 +186,7 @@ def test_a_server_streams_as_long_as_a_config_may_write():
     assert Settings.max_stream_steps >= MOST_TOKENS
 
 
+@pytest.mark.slow
 def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_path):
     (record,) = json.loads(invoke("predict", finished, "the 3 cats", "--json").stdout)
     server = Server(tmp_path / "log.jsonl", export)
@@ -197,9 +200,15 @@ def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_pat
         server.stop()
 
 
-@pytest.mark.parametrize("stop", ["", "on the"])
 @pytest.mark.parametrize(
-    ("level", "rung"), [("byte", "transformer"), ("subword", "transformer"), ("token", "gru"), ("word", "neural")]
+    ("level", "rung", "stop"),
+    [
+        ("byte", "transformer", "on the"),
+        ("token", "gru", ""),
+        ("word", "neural", "on the"),
+        pytest.param("subword", "transformer", "", marks=pytest.mark.slow),
+        pytest.param("subword", "transformer", "on the", marks=pytest.mark.slow),
+    ],
 )
 def test_pieces_join_to_the_text_whatever_a_token_is(level, rung, stop, text):
     settings = [f"preprocessing.level={level}", "preprocessing.vocabulary=40", "preprocessing.context=8"]
@@ -233,8 +242,8 @@ def test_bits_a_character_are_those_of_a_reference(text, tmp_path):
     preprocessor.adapt(dataset.train)
     model = build_model(config, TASK, preprocessor)
     model.load()
-    answers = Answerer(Endpoint(partial(TASK.respond, model, preprocessor), preprocessor.signature))
-    scores = TASK.score(dataset.test, answers.answer_table(dataset.test))
+    answers = Answerer(Endpoint(partial(TASK.answer_raw, model, preprocessor), preprocessor.signature))
+    scores = TASK.compute_metrics(dataset.test, answers.answer_table(dataset.test))
     levels = count_ngrams(np.asarray(preprocessor.ids(dataset.train)), 2, preprocessor.tokenizer.size)
     nats = characters = tokens = words = 0
     for stretch in map(str, dataset.test["text"]):

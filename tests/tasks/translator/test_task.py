@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TRACED_ONCE, invoke, sets
+from conftest import invoke, sets
+from tiny import TRACED_ONCE
 
 from pipelines.tasks.translator.pictures import draw_bleu_by_length
 from pipelines.tasks.translator.scores import about_tokens
@@ -168,8 +169,8 @@ def test_short_sentences_that_are_right_have_all_of_bleu():
 
 def test_all_of_test_is_measured_and_some_of_a_large_train():
     many = pd.DataFrame({"source": ["x"] * 10_000, "target": ["y"] * 10_000})
-    assert len(TASK.measured("test", many)) == 10_000
-    assert len(TASK.measured("train", many)) <= MEASURED
+    assert len(TASK.evaluation_examples("test", many)) == 10_000
+    assert len(TASK.evaluation_examples("train", many)) <= MEASURED
 
 
 @pytest.mark.parametrize(
@@ -185,9 +186,9 @@ def test_all_of_test_is_measured_and_some_of_a_large_train():
 def test_bleu_counts_what_is_a_token_in_the_target_s_script_and_says_so(text, tokens, packages, monkeypatch):
     monkeypatch.setattr("pipelines.tasks.translator.scores.find_spec", lambda name: None)  # no MeCab
     references = pd.DataFrame({"source": ["x"] * 5, "target": [text] * 5})
-    signatures = TASK.signatures(references)
+    signatures = TASK.metric_signatures(references)
     assert tokens in signatures["bleu"] and tokens in signatures["bleu_lower"]
     said = about_tokens(references["target"].tolist())
     assert packages in said["bleu"] if packages else not said
     almost = {"translation": np.array([text[:-6].encode()] * 5), "nats": np.ones(5), "tokens": np.ones(5)}
-    assert 30 < TASK.score(references, almost)["bleu"] < 100
+    assert 30 < TASK.compute_metrics(references, almost)["bleu"] < 100

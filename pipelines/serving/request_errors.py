@@ -27,7 +27,7 @@ class Kind(Enum):
         return self.value[1]
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """Say why a request is not answered; `reason` is meant for the client."""
 
     def __init__(self, kind: Kind, reason: str):
@@ -43,11 +43,11 @@ class Refusal(Exception):
         return {"WWW-Authenticate": "Bearer"} if self.kind is Kind.UNAUTHENTICATED else {}
 
 
-def invalid(reason: str) -> Refusal:
+def invalid(reason: str) -> RequestError:
     """Say what is wrong with a request."""
-    return Refusal(Kind.INVALID, reason)
+    return RequestError(Kind.INVALID, reason)
 
 
-def unknown(reason: str) -> Refusal:
+def unknown(reason: str) -> RequestError:
     """Say what a request asks for that is not there."""
-    return Refusal(Kind.NOT_FOUND, reason)
+    return RequestError(Kind.NOT_FOUND, reason)

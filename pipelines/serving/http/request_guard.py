@@ -13,9 +13,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pipelines.serving.http.bodies import refused
+from pipelines.serving.http.bodies import error_response
 from pipelines.serving.logs import log
-from pipelines.serving.refusals import Kind, Refusal, invalid
+from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.service import Service
 
 OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # what probes ask, without a token
@@ -25,7 +25,7 @@ RawHeaders = dict[bytes, bytes]  # by names in small letters
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
-class Edge:
+class RequestGuard:
     """Let requests through that carry the token and a bounded body; log, count and time all of them."""
 
     def __init__(self, app: ASGIApp, service: Service):
@@ -55,20 +55,20 @@ class Edge:
         except Exception:
             log("bug", 40, exc_info=True, request_id=request_id, path=scope["path"])
             if not status:
-                refusal = Refusal(Kind.FAILED, f"internal error; the log has it as {request_id}")
-                await refused(refusal)(scope, receive, send_on)
+                error = RequestError(Kind.FAILED, f"internal error; the log has it as {request_id}")
+                await error_response(error)(scope, receive, send_on)
         finally:
             self.service.gauges.under_way.dec()
             self._tell(scope, status or 500, time.monotonic() - began, request_id)
 
     async def _answer(self, scope: Scope, headers: RawHeaders, receive: Receive, send: Send) -> None:
-        held = Held(self)
+        held = BodyBudget(self)
         try:
             self._authenticate(scope, headers)
             body = await self._read(headers, receive, held)
             await self.app(scope, _replayed(body, receive), send)
-        except Refusal as refusal:
-            await refused(refusal)(scope, receive, send)
+        except RequestError as error:
+            await error_response(error)(scope, receive, send)
         finally:
             held.let_go()
 
@@ -84,10 +84,10 @@ class Edge:
         if not hmac.compare_digest(given.encode(), token.encode()):
             raise Unauthenticated(scope["path"])
 
-    async def _read(self, headers: RawHeaders, receive: Receive, held: "Held") -> bytes:
+    async def _read(self, headers: RawHeaders, receive: Receive, held: "BodyBudget") -> bytes:
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
         if encoding != "identity" and encoding not in _WINDOW_BITS:
-            raise Refusal(Kind.UNSUPPORTED, f"Content-Encoding '{encoding}' is not known; use gzip or deflate")
+            raise RequestError(Kind.UNSUPPORTED, f"Content-Encoding '{encoding}' is not known; use gzip or deflate")
         most, parts = self.settings.max_body_bytes, []
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > most:
@@ -105,7 +105,7 @@ class Edge:
                     if not message.get("more_body"):
                         break
         except TimeoutError:
-            raise Refusal(Kind.SLOW, f"the body took more than {self.settings.read_seconds:g} seconds") from None
+            raise RequestError(Kind.SLOW, f"the body took more than {self.settings.read_seconds:g} seconds") from None
         body = b"".join(parts)
         if encoding == "identity":
             return body
@@ -130,29 +130,29 @@ class Edge:
         )
 
 
-class Held:
+class BodyBudget:
     """Count one request's body against what all bodies may take."""
 
-    def __init__(self, edge: Edge):
-        self.edge, self.size = edge, 0
+    def __init__(self, guard: RequestGuard):
+        self.guard, self.size = guard, 0
 
     def take(self, size: int) -> None:
         """Take more.
 
         Raises:
-            Refusal: where all together would take too much.
+            RequestError: where all together would take too much.
         """
-        if self.edge.held + size > self.edge.settings.max_bodies_bytes:
-            raise Refusal(Kind.UNAVAILABLE, "too many large requests at a time; try again later")
+        if self.guard.held + size > self.guard.settings.max_bodies_bytes:
+            raise RequestError(Kind.UNAVAILABLE, "too many large requests at a time; try again later")
         self.size += size
-        self.edge.held += size
+        self.guard.held += size
 
     def let_go(self) -> None:
         """Give all of it back."""
-        self.edge.held -= self.size
+        self.guard.held -= self.size
 
 
-class Unauthenticated(Refusal):
+class Unauthenticated(RequestError):
     """Say that the token is missing or wrong; a browser's page may ask its user for it."""
 
     def __init__(self, path: str):
@@ -190,8 +190,8 @@ def _unpacked(body: bytes, encoding: str, most: int) -> bytes:
     return unpacked
 
 
-def _too_large(most: int) -> Refusal:
-    return Refusal(Kind.TOO_LARGE, f"the body is larger than {most:,} bytes")
+def _too_large(most: int) -> RequestError:
+    return RequestError(Kind.TOO_LARGE, f"the body is larger than {most:,} bytes")
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
@@ -207,7 +207,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-async def on_refusal(request: Request, refusal: Exception) -> Any:
-    """Answer a refusal that a handler raised."""
-    assert isinstance(refusal, Refusal)
-    return refused(refusal)
+async def on_request_error(request: Request, error: Exception) -> Any:
+    """Turn a request error that a handler raised into a response."""
+    assert isinstance(error, RequestError)
+    return error_response(error)

@@ -1,11 +1,10 @@
-"""Tagged sentences in a file, a small config on it, and one finished run that tests share."""
+"""Tagged sentences in a file, and a small config on it."""
 
 from pathlib import Path
 
-import pytest
-from conftest import TRACED_ONCE, invoke, sets
+from tiny import TRACED_ONCE
 
-CONFIG = Path(__file__).parents[3] / "configs" / "entity_tagger.yaml"
+CONFIG = Path(__file__).parents[1] / "configs" / "entity_tagger.yaml"
 
 
 def write_conll(path: Path, count: int = 90) -> Path:
@@ -34,24 +33,3 @@ def overrides(path: Path, *more: str) -> list[str]:
     small = [f"models.lstm.{size}" for size in sizes]
     sizes = ["batches.size=8", "batches.least_steps=1", "training.epochs=4", TRACED_ONCE]
     return [data, *small, *sizes, "optimizer.learning_rate=0.02", *more]
-
-
-@pytest.fixture(scope="session")
-def conll(tmp_path_factory) -> Path:
-    return write_conll(tmp_path_factory.mktemp("conll") / "names.conll")
-
-
-@pytest.fixture(scope="session")
-def finished_tagger(tmp_path_factory, conll) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "tagger"
-    result = invoke("train", CONFIG, *sets(overrides(conll)), "--run-dir", folder)
-    assert result.exit_code == 0, result.output
-    return folder
-
-
-@pytest.fixture(scope="session")
-def exported_tagger(tmp_path_factory, finished_tagger) -> Path:
-    folder = tmp_path_factory.mktemp("exports") / "tagger"
-    result = invoke("export", finished_tagger, "--to", folder)
-    assert result.exit_code == 0, result.output
-    return folder

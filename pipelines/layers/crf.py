@@ -25,9 +25,9 @@ class ConditionalRandomField(keras.layers.Layer):
         """Make one score for each tag after each other, and for each at the start."""
         self.transitions = self.add_weight(shape=self.allowed.shape, initializer="zeros", name="transitions")
 
-    def call(self, emissions: keras.KerasTensor, real: keras.KerasTensor) -> keras.KerasTensor:
+    def call(self, emissions: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Add what a tag scores after another."""
-        return potentials(emissions, real, self.transitions + forbidding(self.allowed))
+        return potentials(emissions, mask, self.transitions + forbidding(self.allowed))
 
 
 def forbidding(allowed: np.ndarray) -> np.ndarray:
@@ -36,15 +36,15 @@ def forbidding(allowed: np.ndarray) -> np.ndarray:
 
 
 def potentials(
-    emissions: keras.KerasTensor, real: keras.KerasTensor, transitions: keras.KerasTensor
+    emissions: keras.KerasTensor, mask: keras.KerasTensor, transitions: keras.KerasTensor
 ) -> keras.KerasTensor:
     """Join emissions (B, T, K), what is real (B, T) and transitions (K + 1, K) to potentials (B, T, K, K)."""
     tags = emissions.shape[-1]
-    first = ops.expand_dims(ops.equal(ops.cumsum(ops.ones_like(real, "int32"), axis=1), 1), -1)  # (B, T, 1)
+    first = ops.expand_dims(ops.equal(ops.cumsum(ops.ones_like(mask, "int32"), axis=1), 1), -1)  # (B, T, 1)
     first = ops.expand_dims(first, -1)
     scores = emissions[:, :, None, :] + ops.where(first, transitions[tags], transitions[:tags])
     stay = np.where(np.eye(tags), 0.0, FORBIDDEN).astype("float32")
-    return ops.where(real[:, :, None, None], scores, stay)
+    return ops.where(mask[:, :, None, None], scores, stay)
 
 
 def messages(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.layers.chain import best_path, forbidding, messages, negative_log_likelihood, potentials
+from pipelines.layers.crf import best_path, forbidding, messages, negative_log_likelihood, potentials
 from pipelines.layers.recurrent import CELLS, recur
 
 TAGS = 3
