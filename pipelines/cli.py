@@ -145,11 +145,10 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     from pipelines.commands.run import run as run_config
     from pipelines.config.load import load_config
 
-    for config in configs:  # a fault in the last is found before the first is trained
-        load_config(config, overrides)
-    for config in configs:
-        click.echo(f"{config}: training", err=True)
-        finished = run_config(config, overrides, print_summary)
+    checked = [load_config(config, overrides) for config in configs]  # all of them before the first is trained
+    for name, config in zip(configs, checked, strict=True):
+        click.echo(f"{name}: training", err=True)
+        finished = run_config(config, print_summary)
         print_metrics(finished.run.metrics())
         print_answers(finished.inputs, finished.targets, finished.answers)
         print_warnings(finished.run.warnings())
@@ -262,12 +261,13 @@ def predict(
 
     Example: {program} predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}' --allow-missing
     """
-    from pipelines.commands.predict import check_output, predict_named, write_answers
+    from pipelines.commands.predict import check_output, write_answers
+    from pipelines.commands.predict import predict as predict_inputs
     from pipelines.text.attention_maps import write_attention
 
     if output is not None:
         check_output(Path(output), inputs, file)
-    answers = predict_named(run_or_export, inputs, file, attention, allow_missing)
+    answers = predict_inputs(run_or_export, inputs, file, attention, allow_missing)
     if output is not None:
         write_answers(Path(output), answers)
     if as_json:

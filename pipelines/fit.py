@@ -18,23 +18,24 @@ from pipelines.report import write_report
 from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
-from pipelines.trained_model import TrainedModel, build_model, load_run_dataset
+from pipelines.trained_model import TrainedModel, build_model
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.pretrained import load_pretrained_weights
 from pipelines.training.train import train
 
 
-def fit(config: Config, run: Run, show: Callable[[Summary], None] = lambda summary: None) -> TrainedModel:
+def fit(
+    config: Config, run: Run, dataset: Dataset, show: Callable[[Summary], None] = lambda summary: None
+) -> TrainedModel:
     """Train the model that `config` describes, measure it on every split and write all of it to `run`.
 
-    An interrupted run is taken up at its last checkpoint, a finished one too where `config` has more epochs. `show` is
-    given the summary of the data before training.
+    An interrupted run goes on from its last checkpoint, and so does a finished one where `config` has more epochs.
+    `show` is called with the summary of the data before training.
 
     Raises:
         UserError: where the data cannot be used, training diverges, or another process trains in this folder.
     """
     with run.locked():
-        dataset = load_run_dataset(config)
         preprocessor = adapt_preprocessor(config, dataset)
         show(_summary(dataset, preprocessor))
         trained = train_model(config, run, dataset, preprocessor)

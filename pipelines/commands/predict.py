@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from pipelines.errors import UserError
-from pipelines.evaluation import Answerer, as_records
-from pipelines.export.load import LoadedExport
+from pipelines.evaluation import Answerer
+from pipelines.predictor import load_predictor
 from pipelines.runs.run import Run
 from pipelines.storage import as_json, write_text, write_whole
-from pipelines.tasks import load_task
 from pipelines.trained_model import load_trained_model
 
 INPUT = "input"  # the column of a file of answers that names what each is to
@@ -33,49 +32,26 @@ def predict(
     run_or_export: str | Path,
     inputs: Sequence[str] = (),
     file: str | Path | None = None,
-    allow_missing: bool = False,
-) -> list[dict[str, Any]]:
-    """Answer raw inputs given as text, and those in a file; one answer each, in that order.
-
-    `allow_missing` lets inputs leave out what training never saw missing.
-
-    Raises:
-        UserError: where the folder is neither a run nor an export, or an input cannot be read.
-    """
-    return predict_named(run_or_export, inputs, file, allow_missing=allow_missing).records
-
-
-def predict_attention(
-    run: str | Path, inputs: Sequence[str] = (), file: str | Path | None = None
-) -> list[dict[str, Any]]:
-    """Tell where a finished run's model looks as it answers raw inputs, one map each, in that order.
-
-    A map names the tokens that look (`queries`, T), those looked at (`keys`, S), and has `weights` (T, S), the mean of
-    all layers and heads.
-
-    Raises:
-        UserError: where the folder is no finished run, its model has no attention, or an input cannot be read.
-    """
-    return predict_named(run, inputs, file, attention=True).records
-
-
-def predict_named(
-    run_or_export: str | Path,
-    inputs: Sequence[str] = (),
-    file: str | Path | None = None,
     attention: bool = False,
     allow_missing: bool = False,
 ) -> Answers:
-    """Answer as `predict` does, or with `attention` as `predict_attention` does, and name what each answer is to.
+    """Answer raw inputs given as text, and those in a file, in that order, and name each.
+
+    `allow_missing` accepts rows without columns that training never saw missing. With `attention` the answers are maps
+    of where a finished run's model looks: tokens that look (`queries`, T), tokens looked at (`keys`, S), and `weights`
+    (T, S), the mean over layers and heads.
 
     Raises:
-        UserError: as they do.
+        UserError: where the folder is neither a run nor an export, an input cannot be used, or the model has no
+            attention.
     """
     _check_inputs(run_or_export, inputs, file)
     if attention:
         raw, records = _maps(run_or_export, inputs, file)
     else:
-        raw, records = _answers(run_or_export, inputs, file, allow_missing)
+        predictor = load_predictor(run_or_export)
+        raw = predictor.read(inputs, file, allow_missing)
+        records = predictor.records(raw)
     return Answers(_names(raw, inputs), records)
 
 
@@ -110,24 +86,6 @@ def write_answers(path: Path, answers: Answers) -> None:
         write_text(path, as_json(rows, indent=2, ensure_ascii=False) + "\n")
     else:
         write_text(path, "".join(as_json(row, ensure_ascii=False) + "\n" for row in rows))
-
-
-def _answers(
-    run_or_export: str | Path, inputs: Sequence[str], file: str | Path | None, allow_missing: bool
-) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
-    if Run(run_or_export).started:
-        trained = load_trained_model(Run.open(run_or_export))
-        answerer = Answerer(trained.endpoints["serve"])
-        task, signature, answer, reading = trained.task, answerer.signature, answerer.answer_table, trained.reading
-    else:
-        export = LoadedExport(run_or_export)
-        task, signature, answer = load_task(export.task), export.signature, export.answer_table
-        reading = export.reading
-    columns = {name: str if spec.dtype.name == "string" else float for name, spec in signature.items()}
-    raw = task.read_inputs(inputs, file, columns, {**reading, "allow_missing": allow_missing})
-    if raw.empty:
-        raise UserError(str(file), "holds nothing to answer")
-    return raw, as_records(task, answer(raw))
 
 
 def _maps(run: str | Path, inputs: Sequence[str], file: str | Path | None) -> tuple[pd.DataFrame, list[dict[str, Any]]]:

@@ -1,15 +1,17 @@
 """`run`: the main job, from a config to a trained, measured and exported model that has shown a few answers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.commands.train import train
+from pipelines.commands.train import find_run
+from pipelines.config.load import Config
 from pipelines.data.summary import Summary
 from pipelines.evaluation import as_records
 from pipelines.export.load import LoadedExport
 from pipelines.export.write import write_export
+from pipelines.fit import fit
 from pipelines.runs.run import Run
 from pipelines.trained_model import load_run_dataset
 
@@ -27,9 +29,7 @@ class Finished:
     answers: list[dict[str, Any]]  # the export's
 
 
-def run(
-    config: str | Path, overrides: Sequence[str] = (), show: Callable[[Summary], None] = lambda summary: None
-) -> Finished:
+def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) -> Finished:
     """Train, evaluate and export, then answer a few test examples from the export.
 
     `show` is given the summary of the data before training.
@@ -37,10 +37,11 @@ def run(
     Raises:
         UserError: as `train` and `export` do.
     """
-    trained, folder = train(config, overrides, show=show)
-    test = load_run_dataset(trained.config).test
-    version = write_export(trained, folder, Path("exports") / trained.config.task, test)
-    examples = test.head(SHOWN)
+    folder, _ = find_run(config)
+    dataset = load_run_dataset(config)
+    trained = fit(config, folder, dataset, show)
+    version = write_export(trained, folder, Path("exports") / config.task, dataset.test)
+    examples = dataset.test.head(SHOWN)
     raw = trained.task.client_inputs(examples)
     exported = LoadedExport(version)
     answers = as_records(trained.task, exported.answer_table(raw))

@@ -8,7 +8,7 @@ from pipelines.data.summary import Summary
 from pipelines.errors import UserError
 from pipelines.fit import fit
 from pipelines.runs.run import Run
-from pipelines.trained_model import TrainedModel, load_trained_model
+from pipelines.trained_model import TrainedModel, load_run_dataset, load_trained_model
 
 MAY_CHANGE = ("training.epochs", "training.patience")
 MAY = "training.epochs, to more, and training.patience"
@@ -29,17 +29,26 @@ def train(
         UserError: for a mistake in the config, the data or the run folder.
     """
     checked = load_config(config, overrides)
+    run, finished = find_run(checked, run_dir, resume)
+    if finished:
+        return load_trained_model(run), run
+    return fit(checked, run, load_run_dataset(checked), show), run
+
+
+def find_run(checked: Config, run_dir: str | Path | None = None, resume: bool = False) -> tuple[Run, bool]:
+    """Return the run to train in, and whether it is finished already.
+
+    Raises:
+        UserError: where `resume` finds no run, or one that cannot go on with this config.
+    """
     if not resume:
         run = Run.new(checked.task, run_dir)
     elif run_dir is not None:
         run = Run(run_dir)
     else:
         run = Run.newest_unfinished(checked.task)
-    if run.started:
-        longer = _goes_on(checked, load_config(run.config), run)
-        if run.finished and not longer:
-            return load_trained_model(run), run
-    return fit(checked, run, show), run
+    longer = run.started and _goes_on(checked, load_config(run.config), run)
+    return run, run.finished and not longer
 
 
 def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:

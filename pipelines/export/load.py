@@ -26,7 +26,7 @@ class LoadedExport:
         Raises:
             UserError: where there is none.
         """
-        version = _newest(Path(folder))
+        version = newest_version(Path(folder))
         try:
             about = json.loads(version.about.read_text())
             self.task: str = about["task"]
@@ -47,7 +47,7 @@ class LoadedExport:
         return answer_table(answer, examples[list(self.signature)])
 
 
-def _newest(folder: Path) -> ExportVersion:
+def newest_version(folder: Path) -> ExportVersion:
     """Return the version to load: `folder` itself, or the highest number in it."""
     if not ExportVersion(folder).saved_model.is_file() and folder.is_dir():
         folder = next(reversed(numbered(folder)), folder)

@@ -1,0 +1,284 @@
+"""The Python API: what the command line does, as functions.
+
+    import pipelines
+
+    run = pipelines.train("house_prices", model="mlp", **{"optimizer.learning_rate": 3e-4})
+    run.metrics["test"]
+    run.predict([{"area": 1500, "Overall_Qual": 7}], allow_missing=True)
+    run.export("exports/houses").serve()
+
+TensorFlow is imported by the first function that is called, not by `import pipelines`.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import UserError
+from pipelines.tensorflow_startup import import_tensorflow
+
+if TYPE_CHECKING:
+    import keras
+    import pandas as pd
+
+    from pipelines.data import Dataset
+    from pipelines.predictor import Predictor
+    from pipelines.runs.run import Run
+    from pipelines.trained_model import TrainedModel
+    from pipelines.tuning.search import Search
+
+    Inputs = pd.DataFrame | Mapping[str, Any] | str | Path | Iterable[Mapping[str, Any] | str | Path]
+
+
+class Answering:
+    """What a run and an export have in common: they answer raw inputs."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    @cached_property
+    def _predictor(self) -> "Predictor":
+        from pipelines.predictor import load_predictor
+
+        return load_predictor(self.folder)
+
+    def predict(self, inputs: "Inputs", allow_missing: bool = False) -> list[dict[str, Any]]:
+        """Answer raw inputs, one record each, in order.
+
+        `inputs` are rows (a DataFrame, or mappings of columns), or texts, or paths of images; one of them or several.
+        `allow_missing` accepts rows without columns that training never saw missing.
+
+        Raises:
+            UserError: naming the input that cannot be used.
+        """
+        predictor = self._predictor
+        return predictor.records(predictor.read(_as_texts(inputs, predictor.signature), allow_missing=allow_missing))
+
+
+class TrainedRun(Answering):
+    """A finished run: its metrics, its history, its report and its model."""
+
+    @cached_property
+    def _run(self) -> "Run":
+        from pipelines.runs.run import Run
+
+        return Run.open(self.folder)
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Metrics by split: `run.metrics["test"]["rmse"]`."""
+        return self._run.metrics()
+
+    @cached_property
+    def history(self) -> "pd.DataFrame":
+        """One row per epoch: loss and validation metrics."""
+        return self._run.history()
+
+    @property
+    def report(self) -> Path:
+        """The folder of figures and pages."""
+        return self._run.report
+
+    @property
+    def config(self) -> Path:
+        """The config as it was trained: train it again, or change it."""
+        return self._run.config
+
+    @cached_property
+    def trained(self) -> "TrainedModel":
+        """The model with its task, its preprocessor and its config."""
+        from pipelines.trained_model import load_trained_model
+
+        return load_trained_model(self._run)
+
+    @property
+    def model(self) -> "keras.Model":
+        """The Keras model."""
+        return self.trained.model
+
+    def evaluate(self, split: str = "test", threshold: str | None = None) -> dict[str, float]:
+        """Measure a split again, with another threshold if wanted: a number, or a rule such as `f1`."""
+        from pipelines.commands.evaluate import evaluate
+
+        return evaluate(self.folder, split, threshold).metrics
+
+    def attention(self, inputs: "Inputs") -> list[dict[str, Any]]:
+        """Return where the model looks as it answers each input: tokens that look, tokens looked at, and weights.
+
+        Raises:
+            UserError: where the model has no attention.
+        """
+        from pipelines.commands.predict import predict
+
+        return predict(self.folder, _as_texts(inputs, self._predictor.signature), attention=True).records
+
+    def export(
+        self, to: str | Path | None = None, formats: Sequence[str] = ("saved_model",), threshold: str | None = None
+    ) -> "ExportedModel":
+        """Write the model as the next version in `to`, by default `exports/TASK`.
+
+        Raises:
+            UserError: where `to` cannot be written, or the export does not answer as the run does.
+        """
+        from pipelines.commands.export import export
+
+        version, _ = export(self.folder, to, formats, threshold=threshold)
+        return ExportedModel(version)
+
+
+class ExportedModel(Answering):
+    """An export: a version's folder, or a folder of versions, of which the newest answers."""
+
+    def serve(self, **options: Any) -> None:
+        """Serve it over HTTP and gRPC until interrupted; `options` are those of `pipelines serve`, such as `port`.
+
+        Raises:
+            UserError: where a port is taken or a package is missing.
+        """
+        from pipelines.commands.serve import serve
+
+        folder = self.folder.resolve()
+        serve([str(folder.parent if folder.name.isdigit() else folder)], **options)
+
+
+class FinishedSearch:
+    """A search: its trials, and the config of the best one."""
+
+    def __init__(self, search: "Search"):
+        self.folder: Path = search.folder.folder
+        self.best: Path = search.folder.best
+        self.report: Path = search.folder.report
+        self._table: Path = search.folder.table
+
+    @cached_property
+    def trials(self) -> "pd.DataFrame":
+        """One row per trial: values and metrics."""
+        import pandas as pd
+
+        return pd.read_csv(self._table)
+
+    def train(self, run_dir: str | Path | None = None) -> TrainedRun:
+        """Train the best config."""
+        return train(self.best, run_dir=run_dir)
+
+
+def train(
+    config: str | Path,
+    *,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    show: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> TrainedRun:
+    """Train the model of a config and measure it on every split.
+
+    `config` is a YAML file, or the name of a task for the config that comes with it. `settings` override it by dotted
+    path: `model="mlp"`, `**{"optimizer.learning_rate": 3e-4}`. `show` is called with each line about the data.
+
+    Raises:
+        UserError: for a mistake in the config, the data or the run folder.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.commands.train import train as train_config
+
+    _, run = train_config(config, _overrides(settings), run_dir, resume, _shown(show))
+    return TrainedRun(run.folder)
+
+
+def tune(
+    config: str | Path,
+    *,
+    workers: int = 1,
+    ray: str | None = None,
+    search_dir: str | Path | None = None,
+    resume: bool = False,
+    show: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> FinishedSearch:
+    """Search for the best values of what a config marks with `tune`.
+
+    Raises:
+        UserError: for a mistake in the config, the data or the folder, and where too many trials in a row fail.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.commands.tune import tune as tune_config
+
+    say = show or (lambda line: None)
+    return FinishedSearch(tune_config(config, _overrides(settings), workers, ray, search_dir, resume, say=say))
+
+
+def load_data(config: str | Path, **settings: Any) -> "Dataset":
+    """Load the raw examples of a config, split as in training: `data.train`, `data.validation`, `data.test`.
+
+    Raises:
+        UserError: for a mistake in the config or the data.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.config.load import load_config
+    from pipelines.trained_model import load_run_dataset
+
+    return load_run_dataset(load_config(config, _overrides(settings)))
+
+
+def models(task: str) -> dict[str, dict[str, Any]]:
+    """List a task's models, simplest first: what each is, and what each of its hyperparameters means.
+
+    Raises:
+        UserError: for an unknown task.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.commands.tasks import models
+
+    return models(task)
+
+
+def load(folder: str | Path) -> TrainedRun | ExportedModel:
+    """Load a finished run, or an export.
+
+    Raises:
+        UserError: where the folder is neither.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.export.load import newest_version
+    from pipelines.runs.run import Run
+
+    if Run(folder).started:
+        return TrainedRun(Run.open(folder).folder)
+    newest_version(Path(folder))
+    return ExportedModel(folder)
+
+
+def _overrides(settings: Mapping[str, Any]) -> list[str]:
+    """Write settings as overrides: JSON is YAML."""
+    return [f"{path}={json.dumps(value, default=str)}" for path, value in settings.items()]
+
+
+def _shown(show: Callable[[str], None] | None) -> Callable[[Any], None]:
+    return lambda summary: [show(line) for line in summary.lines()] if show else None
+
+
+def _as_texts(inputs: "Inputs", signature: Mapping[str, Any]) -> list[str]:
+    """Write inputs as the command line takes them: texts, paths, or JSON objects of columns."""
+    import pandas as pd
+
+    from pipelines.storage import as_json
+
+    if isinstance(inputs, pd.DataFrame):
+        dates = inputs.select_dtypes(["datetime", "datetimetz"]).columns
+        inputs = inputs.assign(**{name: inputs[name].dt.strftime("%Y-%m-%d") for name in dates})
+        inputs = inputs.astype(object).where(inputs.notna(), None).to_dict("records")
+    if isinstance(inputs, Mapping | str | Path):
+        inputs = [inputs]
+    texts = []
+    for number, given in enumerate(inputs, 1):
+        if not isinstance(given, Mapping):
+            texts.append(str(given))
+        elif len(signature) > 1:
+            texts.append(as_json(given, ensure_ascii=False))
+        elif next(iter(signature)) in given:
+            texts.append(str(given[next(iter(signature))]))
+        else:
+            raise UserError(f"input {number}", f"has no '{next(iter(signature))}', only {', '.join(map(str, given))}")
+    return texts
