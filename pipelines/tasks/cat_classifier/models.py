@@ -174,7 +174,7 @@ def pretrained(
     return PretrainedModel(
         inputs,
         _head(x, features, l2),
-        given=network.layers,
+        pretrained_layers=network.layers,
         load=partial(load_backbone, network, backbone, weights, features.image_size),
         frozen_epochs=frozen_epochs if weights != "none" else 0,
         name="pretrained",

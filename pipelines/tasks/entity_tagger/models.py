@@ -215,7 +215,7 @@ def _model(
         return keras.Model(inputs, outputs, name=name)
     embedding = next(layer for layer in keras.Model(inputs, outputs).layers if layer.name == "word_embedding")
     load = partial(_load_vectors, embedding, features)
-    return PretrainedModel(inputs, outputs, given=[embedding], load=load, frozen_epochs=0, name=name)
+    return PretrainedModel(inputs, outputs, pretrained_layers=[embedding], load=load, frozen_epochs=0, name=name)
 
 
 def _load_vectors(embedding: keras.layers.Embedding, features: Features) -> None:

@@ -256,7 +256,9 @@ def test_bits_a_character_are_those_of_a_reference(text, tmp_path):
     assert scores["word_perplexity"] == pytest.approx(np.exp(nats / words), rel=1e-3)
 
 
-@pytest.mark.parametrize("level", ["byte", "word", "subword", "token"])
+@pytest.mark.parametrize(
+    "level", ["word", *(pytest.param(level, marks=pytest.mark.slow) for level in ("byte", "subword", "token"))]
+)
 def test_every_level_trains_and_is_explained(level, text, tmp_path):
     more = [
         f"preprocessing.level={level}",
@@ -271,6 +273,7 @@ def test_every_level_trains_and_is_explained(level, text, tmp_path):
     assert ("neighbours.html" in report) is (level != "byte")
 
 
+@pytest.mark.slow
 def test_a_transformer_shows_where_it_looks(text, tmp_path):
     sizes = [f"models.transformer.{size}" for size in ("width=8", "layers=2", "heads=2", "feed_forward_units=8")]
     small = ["model=transformer", *sizes, "preprocessing.level=word", "preprocessing.context=16", "training.epochs=1"]
@@ -279,6 +282,7 @@ def test_a_transformer_shows_where_it_looks(text, tmp_path):
     assert {"attention.png", "embeddings.png"} <= {path.name for path in (tmp_path / "run" / "report").iterdir()}
 
 
+@pytest.mark.slow
 def test_counts_are_a_model_like_any_other(text, tmp_path):
     result = invoke("train", CONFIG, *sets(overrides(text, "model=ngram")), "--run-dir", tmp_path / "run")
     assert result.exit_code == 0, result.output
