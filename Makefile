@@ -2,19 +2,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs clean
 
 demo: $(VENV)/installed
 	$(BIN)/python cli.py run configs/*.yaml
 	@echo "Every run's metrics, report and export lie in the folders named above; look at report/*.png first."
 
 # As many processes test as there are cores: more threads of scikit-learn would only wait for each other.
-test: lint
+test: lint docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --quiet
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .
@@ -28,4 +31,4 @@ $(VENV)/installed: requirements.txt pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	rm -rf site $(VENV) .pytest_cache .ruff_cache *.egg-info

@@ -84,7 +84,7 @@ def _peer(config: Path, overrides: list[str], fit: Callable, prepare: Callable, 
     x = prepare(dataset, loaded)
     y = {split: into(dataset[split]["price"].to_numpy()) for split in x}
     model = fit(x["train"], y["train"], x["validation"], y["validation"], loaded.seed)
-    score = load_task(loaded.task).score
+    score = load_task(loaded.task).compute_metrics
     answers = {split: {"price": back(np.asarray(model.predict(x[split])))} for split in ("validation", "test")}
     return {split: score(dataset[split], answer) for split, answer in answers.items()}
 

@@ -136,7 +136,7 @@ def _peer(base: list[str], texts_as: str, fit: Callable) -> dict:
     x = {split: whole.iloc[rows] for split, rows in parts.items()}
     y = {split: np.log(dataset[split]["price"].to_numpy()) for split in x}
     model = fit(x["train"], y["train"], (x["validation"], y["validation"]))
-    score = load_task(config.task).score
+    score = load_task(config.task).compute_metrics
     return {
         split: score(dataset[split], {"price": np.exp(np.asarray(model.predict(x[split])))})["rmsle"]
         for split in ("validation", "test")

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from pipelines.data.summary import Summary
 
 SHOWN_CHARACTERS = 160  # of an example's raw inputs
-TYPED_CHARACTERS = 2500  # of an input in a command to try
+TYPED_COLUMNS = 4  # of an input in a command to try
+TYPED_CHARACTERS = 500
 
 _SIGNS = (*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))
 CONTROLS = {sign: repr(chr(sign))[1:-1] for sign in _SIGNS}
@@ -92,16 +93,17 @@ def command_line(verb: str, *arguments: object) -> str:
 
 
 def as_arguments(raw: Mapping[str, Any]) -> list[str]:
-    """Write an example's raw inputs as arguments of `predict`: a text, a file, or an object of columns."""
+    """Write an example's raw inputs as arguments of `predict`: a text, a file, or an object of its first columns."""
     from pipelines.storage import as_json
 
-    values = list(raw.values())
-    if len(values) > 1:
-        text = as_json({name: None if value == "" else value for name, value in raw.items()}, ensure_ascii=False)
-        return [text] if len(text) <= TYPED_CHARACTERS else ["--file", "FILE"]
-    if isinstance(values[0], bytes):
+    if len(raw) > 1:
+        known = {name: value for name, value in raw.items() if value is not None and value == value and value != ""}
+        first = dict(list(known.items())[:TYPED_COLUMNS])
+        return [as_json(first, ensure_ascii=False), *(["--allow-missing"] if len(first) < len(raw) else [])]
+    (value,) = raw.values()
+    if isinstance(value, bytes):
         return ["FILE"]
-    text = str(values[0])[:TYPED_CHARACTERS]
+    text = str(value)[:TYPED_CHARACTERS]
     return ["--", text] if text.startswith("-") else [text]
 
 

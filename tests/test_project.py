@@ -7,6 +7,7 @@ from pathlib import Path
 from conftest import LONGEST
 from packaging.requirements import Requirement
 
+from pipelines.cli import main
 from pipelines.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
@@ -18,9 +19,11 @@ def test_every_dependency_is_pinned_within_its_range_and_has_a_reason():
     assert all(re.fullmatch(r"\S+==\S+ +# .+", line) for line in lines)
     pinned = (Requirement(line.split("#")[0]) for line in lines)
     pins = {requirement.name: str(requirement.specifier).removeprefix("==") for requirement in pinned}
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     wanted = [
         *project["dependencies"],
         *(name for extra in project["optional-dependencies"].values() for name in extra),
+        *(name for group in groups.values() for name in group if isinstance(name, str)),
     ]
     for requirement in map(Requirement, wanted):
         assert pins[requirement.name] in requirement.specifier
@@ -39,3 +42,13 @@ def test_every_task_has_the_same_files_a_config_and_a_line_in_the_readme():
 def test_the_files_that_begin_first_are_there():
     files = [str(path) for path in (ROOT / "tests").rglob("test_*.py")]
     assert all(any(path.endswith(each) for path in files) for each in LONGEST)
+
+
+def test_the_documentation_names_every_verb_task_and_metric():
+    pages = "\n".join(path.read_text() for path in (ROOT / "docs").rglob("*.md")) + (ROOT / "README.md").read_text()
+    assert all(f"pipelines {verb}" in pages for verb in main.commands)
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    for task in TASKS:
+        assert f"reference/config/{task}.md" in navigation and f"pipelines config {task} > my.yaml" in pages
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert all(page in navigation for page in pages)
