@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from conftest import invoke
 
 from pipelines.config.load import load_config
+from pipelines.errors import UserError
+from pipelines.export import parity
 from pipelines.trained_model import load_run_dataset
 
 ALONE = """
@@ -82,6 +85,32 @@ def test_a_drifting_export_is_refused_and_leaves_nothing(finished_run, tmp_path,
     assert result.exit_code == 1
     assert "answer 'price'" in result.stderr and "refused" in result.stderr
     assert list((tmp_path / "houses").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "drifts"),
+    [
+        ([b"a", b"b"], [b"a", b"b"], False),
+        ([b"a", b"b"], [b"a", b"c"], True),
+        ([1, 2], [1, 2], False),
+        ([1, 2], [1, 3], True),
+        ([1.0, 2.0], [1.0, 2.0 + 1e-6], False),
+        ([1.0, 2.0], [1.0, 2.0 + 1e-4], True),
+        ([1.0, float("nan")], [1.0, float("nan")], False),
+        ([1.0, 2.0], [1.0, float("nan")], True),
+    ],
+)
+def test_texts_and_whole_numbers_have_to_be_equal_and_numbers_nearly(own, other, drifts, tmp_path, monkeypatch):
+    def answers(values):
+        return {"answer": np.array(values, object if isinstance(values[0], bytes) else None)}
+
+    questions = parity.Questions(2, [("serve", {})], [answers(own)])
+    monkeypatch.setattr(parity, "_answers_of_a_fresh_process", lambda *_: ([answers(other)], {}))
+    if drifts:
+        with pytest.raises(UserError, match=r"answer 'answer'.*refused"):
+            parity.compare("saved_model", tmp_path, questions)
+    else:
+        parity.compare("saved_model", tmp_path, questions)
 
 
 def moved(run: Path, to: Path) -> Path:

@@ -5,6 +5,11 @@ import json
 
 import httpx
 import numpy as np
+import pytest
+
+from pipelines.serving.request_errors import RequestError
+from pipelines.serving.service import Address, Service
+from pipelines.serving.settings import Settings
 
 
 def pieces(server, prompt: str) -> list[dict]:
@@ -36,6 +41,26 @@ def test_who_leaves_early_leaves_nothing_behind(server):
             assert answer.status_code == 200
             next(answer.iter_lines())
     assert pieces(server, "ab")[-1]["finished"]
+
+
+def test_no_more_streams_run_at_a_time_than_allowed(toy_exports):
+    async def scenario():
+        settings = Settings(folders=(toy_exports / "speller",), max_streams=2)
+        service = Service(settings)
+        async with service.running():
+            while not service.ready:
+                await asyncio.sleep(0.05)
+            address = Address("speller")
+            read = lambda signature: {"prompt": np.array([b"abc"], object)}  # noqa: E731
+            first, second = [await service.stream(address, read) for _ in range(2)]
+            with pytest.raises(RequestError, match="too many streams"):
+                await service.stream(address, read)
+            assert "".join([piece.text async for piece in first]) == "abc"
+            third = await service.stream(address, read)  # the first has ended
+            assert "".join([piece.text async for piece in third]) == "abc"
+            await second.aclose()
+
+    asyncio.run(scenario())
 
 
 def test_only_one_row_is_streamed(server):

@@ -166,6 +166,18 @@ def test_a_failed_trial_is_recorded_and_the_search_goes_on(csv, tmp_path, monkey
     assert "the loss became nan" in (tmp_path / "s" / "trials.csv").read_text()
 
 
+def test_a_failed_trial_is_told_to_the_oracle_as_the_worst(csv, tmp_path, monkeypatch):
+    rule = TUNING["random"].replace("max_failures: 3", "max_failures: 8")
+    found = search(tmp_path / "s", csv, Failing(), rule, RATE, monkeypatch=monkeypatch)
+    told_to_oracle = [trial.score for trial in found.oracle.trials.values()]
+    scores = [trial.score for trial in found.trials]
+    assert None in scores and len({score for score in scores if score is not None}) > 1
+    for number, score in enumerate(scores):
+        before = [other for other in scores[:number] if other is not None]
+        if score is None and before:
+            assert told_to_oracle[number] == max(before)  # the objective is an error: the largest is the worst
+
+
 def test_too_many_failures_in_a_row_end_the_search_with_their_reasons(csv, tmp_path, monkeypatch):
     high = RATE.replace("1.0e-4", "2.0e-3").replace("default: 1.0e-3", "default: 3.0e-3")
     with pytest.raises(UserError, match=r"the last 3 trials failed.*trial 0: .*the loss became nan"):

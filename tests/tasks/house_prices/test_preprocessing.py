@@ -41,6 +41,11 @@ def test_numbers_are_normalised_and_gaps_are_zero_and_told(train):
     assert inputs["category"].numpy().tolist() == [[1, 0, 0, 0, 1], [0, 0, 1, 0, 1], [1, 0, 0, 1, 0], [0, 1, 0, 0, 1]]
 
 
+def test_numbers_far_off_are_clipped_on_both_sides(train):
+    raw = {"a": tf.constant([-1e6, 3.0, 1e6]), "b": tf.constant(["x"] * 3)}
+    assert adapted(train, numeric_limit=1.5).inputs(raw)["numeric"][:, 0].numpy().tolist() == [-1.5, 0, 1.5]
+
+
 def test_quantile_scaling_is_that_of_scikit_learn():
     random = np.random.default_rng(0)
     table = pd.DataFrame({"skewed": random.lognormal(size=3000), "ties": random.integers(0, 4, 3000).astype(float)})
