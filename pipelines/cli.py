@@ -43,15 +43,24 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
 
     `first` is called before TensorFlow is imported, which takes seconds.
     """
+    code = click.option(
+        "--code",
+        multiple=True,
+        metavar="FILE",
+        help="Load your own models or tasks from this Python file. Repeatable.",
+    )
 
     @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
+    @(code if keras else lambda wrapped: wrapped)
     @functools.wraps(function)
-    def wrapped(verbose: bool, **arguments: object) -> None:
+    def wrapped(verbose: bool, code: tuple[str, ...] = (), **arguments: object) -> None:
+        from pipelines.extensions import load_code
         from pipelines.tensorflow_startup import import_tensorflow, output_refused
 
         try:
             first()
             import_tensorflow(verbose, keras)
+            load_code(code)
             with warnings.catch_warnings():
                 warnings.simplefilter("always", DataWarning)
                 warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)

@@ -123,7 +123,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
     def save(temporary: Path) -> None:
         with temporary.open("wb") as file:  # given a name, numpy would append its own ending to it
-            np.savez(file, **arrays)
+            np.savez(file, allow_pickle=False, **arrays)
 
     write_whole(path, save)
 

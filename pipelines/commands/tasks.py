@@ -19,7 +19,7 @@ def models(task: str) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: for an unknown task.
     """
-    if task not in TASKS:
+    if task not in TASKS and "." not in task:
         raise UserError("tasks", f"unknown task '{task}'{did_you_mean(task, list(TASKS))}")
     return {
         name: {"about": inspect.getdoc(builder), "hyperparameters": _meanings(settings(builder))}

@@ -13,6 +13,7 @@ from pipelines.config.load import Config, read_config
 from pipelines.data import Dataset
 from pipelines.data.batches import holds_files
 from pipelines.errors import UserError
+from pipelines.extensions import loaded_code
 from pipelines.trained_model import load_run_dataset
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import LocalPool, Pool, RayPool
@@ -87,7 +88,7 @@ def _pool(workers: int, ray: str | None, folder: SearchFolder, dataset: Dataset 
         return RayPool(ray, workers)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = max(1, cores // workers) if workers > 1 else None
-    return LocalPool(partial(get_ready, folder.config, dataset, threads))
+    return LocalPool(partial(get_ready, folder.config, dataset, threads, loaded_code()))
 
 
 def _folder(task: str, search_dir: str | Path | None, resume: bool) -> SearchFolder:

@@ -20,6 +20,7 @@ from pipelines.config.searches import SEARCHES
 from pipelines.config.tune_nodes import TuneNode, allow_tune_nodes, is_tune_node
 from pipelines.data.splits import split
 from pipelines.errors import UserError, did_you_mean
+from pipelines.extensions import find_component
 from pipelines.task import Task
 from pipelines.tasks import TASKS, load_task
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
@@ -115,12 +116,12 @@ def check(unresolved: Unresolved) -> Config:
             section = section[key]
         section[path[-1]] = node.default
     name = document.get("task")
-    if not isinstance(name, str) or name not in TASKS:
+    if not isinstance(name, str) or (name not in TASKS and "." not in name):
         problem = f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}"
         raise UserError(places.of(["task"]), problem)
     task = load_task(name)
     _choose_metrics(document, task)
-    kind = config_type(name, task)
+    kind = config_type(name, task, _own_models(document))
     try:
         checked = kind.model_validate(_plain(document))
     except pydantic.ValidationError as error:
@@ -140,10 +141,17 @@ def _choose_metrics(document: CommentedMap, task: Task) -> None:
             values[key] = f"validation.{task.main_metric(_plain(preprocessing or {}))}"
 
 
+def _own_models(document: CommentedMap) -> tuple[str, ...]:
+    """List the models that a config takes from code of one's own: those with a dotted name."""
+    named = [document.get("model"), *(document.get("models") or {})]
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and "." in name))
+
+
 @cache
-def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
+def config_type(name: str, task: Task, own_models: tuple[str, ...] = ()) -> type[pydantic.BaseModel]:
     """Give the pydantic model of a task's whole config, made from the signatures that its sections call."""
-    rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in task.models.items()}
+    builders = {**task.models, **{model: find_component("model", model) for model in own_models}}
+    rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in builders.items()}
     models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
     auto = ("auto",) if task.main_metric is not None else ()
     metric = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics), *auto)]
@@ -169,7 +177,7 @@ def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
         split=(settings(split), Field(description="which examples train, validate and test")),
         preprocessing=(settings(task.preprocessor), Field(description="from raw examples to model inputs")),
         batches=(settings(task.batches), Field(description="how examples reach the model")),
-        model=(Literal[tuple(task.models)], Field(description="which of `models` is trained")),
+        model=(Literal[tuple(builders)], Field(description="which of `models` is trained")),
         models=(models, Field(description="the task's ladder of architectures")),
         loss=(choice(task.losses, "name"), Field(description="what training makes small")),
         optimizer=(choice(OPTIMIZERS, "name"), Field(description="how the weights move")),
@@ -233,13 +241,16 @@ def _override(document: CommentedMap, override: str) -> None:
         value = _yaml().load(text)
     except (YAMLError, ValueError):
         raise UserError(where, "the value is not valid YAML") from None
-    *parents, leaf = dotted.split(".")
-    node = document
-    for parent in parents:
+    node, parts = document, dotted.split(".")
+    while len(parts) > 1:
+        # A key may have dots of its own: the longest that is there.
+        known = (count for count in range(len(parts) - 1, 1, -1) if ".".join(parts[:count]) in node)
+        count = next(known, 1)
+        parent, parts = ".".join(parts[:count]), parts[count:]
         node = node.setdefault(parent, CommentedMap())
         if not isinstance(node, CommentedMap):
             raise UserError(where, f"'{parent}' is a value, not a section")
-    node[leaf] = value
+    node[parts[0]] = value
 
 
 def _tune_nodes(

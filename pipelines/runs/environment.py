@@ -6,6 +6,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from pipelines.extensions import fingerprints
+
 PACKAGES = (
     "tensorflow",
     "keras",
@@ -34,4 +36,5 @@ def describe_environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "packages": versions,
+        "code": fingerprints(),
     }

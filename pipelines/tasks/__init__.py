@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from pipelines.errors import UserError
+from pipelines.extensions import find_component
 from pipelines.task import Task
 
 TASKS = {  # a task's name, which is also its folder's: what it does
@@ -14,5 +16,14 @@ TASKS = {  # a task's name, which is also its folder's: what it does
 
 
 def load_task(name: str) -> Task:
-    """Import a task of `TASKS`; the others stay unimported."""
-    return import_module(f"pipelines.tasks.{name}.task").TASK
+    """Import a task of `TASKS`, or one's own by its dotted name, such as `sentiment.TASK`.
+
+    Raises:
+        UserError: where no such code is loaded.
+    """
+    if name in TASKS:
+        return import_module(f"pipelines.tasks.{name}.task").TASK
+    task = find_component("task", name)
+    if not isinstance(task, Task):
+        raise UserError(f"task {name}", "is no instance of pipelines.task.Task")
+    return task

@@ -11,6 +11,7 @@ from pipelines.build import build
 from pipelines.config.searches import SEARCHES
 from pipelines.data import Dataset
 from pipelines.errors import UserError
+from pipelines.extensions import loaded_code
 from pipelines.storage import write_text
 from pipelines.tasks import load_task
 from pipelines.tuning.journal import SearchFolder, Trial
@@ -139,7 +140,7 @@ class Search:
         run = self.folder.trial(trial.number)
         if trial.goes_on is not None and not run.started:
             self.folder.trial(self._origin(trial.goes_on)).copy_to(run)
-        arguments = (self.folder.trial_config(trial.number), run.folder, self.dataset, trial.until_epoch)
+        arguments = (self.folder.trial_config(trial.number), run.folder, self.dataset, trial.until_epoch, loaded_code())
         self.started[trial.number] = time.monotonic()
         self.running[trial.number] = pool.apply_async(run_trial, arguments)
         self.shown(self)

@@ -1,6 +1,7 @@
 """One trial, in a process that does nothing else."""
 
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, load_dataset
 from pipelines.errors import UserError
+from pipelines.extensions import load_code
 from pipelines.fit import adapt_preprocessor, train_model
 from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
@@ -26,11 +28,12 @@ class Outcome:
 ready: dict[str, tuple[Config, Preprocessor]] = {}  # what this process prepared before its trial was known
 
 
-def get_ready(config: Path, dataset: Dataset | None, threads: int | None) -> None:
+def get_ready(config: Path, dataset: Dataset | None, threads: int | None, code: Sequence[str] = ()) -> None:
     """Do what a trial does before its own values matter: wake TensorFlow, learn the preprocessing of the defaults.
 
     `threads`, where it is given, is how many this process may use. Without `dataset` each trial loads its own.
     """
+    load_code(code)
     if threads is not None:
         import tensorflow as tf
 
@@ -41,7 +44,9 @@ def get_ready(config: Path, dataset: Dataset | None, threads: int | None) -> Non
         ready["defaults"] = checked, adapt_preprocessor(checked, dataset)
 
 
-def run_trial(config: Path, folder: Path, dataset: Dataset | None, until_epoch: int | None) -> Outcome:
+def run_trial(
+    config: Path, folder: Path, dataset: Dataset | None, until_epoch: int | None, code: Sequence[str] = ()
+) -> Outcome:
     """Train a config in this process, which does nothing else, and give the figures of its best epoch.
 
     `dataset`, where it is given, is what the config's data section would load. Training ends at `until_epoch`, from
@@ -49,6 +54,7 @@ def run_trial(config: Path, folder: Path, dataset: Dataset | None, until_epoch: 
     """
     share_gpus()  # in a process of a Ray cluster nothing else has
     try:
+        load_code(code)
         checked = load_config(config)
         dataset = dataset or load_dataset(checked.data, checked.split, load_task(checked.task))
         run = Run(folder)

@@ -35,7 +35,7 @@ class MadeUp:
     def apply_async(self, function, arguments):
         if len(self.called) == self.ends_after:
             raise KeyboardInterrupt
-        config_path, folder, _, until_epoch = arguments
+        config_path, folder, _, until_epoch, _ = arguments
         config = load_config(config_path)
         self.called.append(folder.name)
         return Answer(self.outcome(config, folder, until_epoch))

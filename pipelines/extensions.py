@@ -1,0 +1,70 @@
+"""Models and tasks of one's own, from Python files named with `--code`; without it a config runs no code."""
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from pipelines.errors import UserError, did_you_mean
+
+_loaded: dict[str, tuple[Path, ModuleType]] = {}  # by the name of the module
+
+
+def load_code(paths: Iterable[str | Path]) -> None:
+    """Import Python files, or folders that are packages; their contents are then known by dotted names.
+
+    Raises:
+        UserError: where a path is no Python file or package, or its name is taken by another module.
+    """
+    for path in map(Path, paths):
+        name, file = path.stem, path / "__init__.py" if path.is_dir() else path
+        if name in _loaded and _loaded[name][0] == file.resolve():
+            continue
+        if file.suffix != ".py" or not file.is_file():
+            raise UserError(f"--code {path}", "no such Python file, or folder with an __init__.py")
+        if not name.isidentifier() or name in sys.modules or importlib.util.find_spec(name) is not None:
+            raise UserError(f"--code {path}", f"'{name}' cannot be its module's name, or is taken; rename the file")
+        spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=_inside(path))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]
+            raise
+        _loaded[name] = file.resolve(), module
+
+
+def loaded_code() -> list[str]:
+    """List the files whose code was loaded, for other processes to load too."""
+    return [str(file.parent if file.name == "__init__.py" else file) for file, _ in _loaded.values()]
+
+
+def fingerprints() -> dict[str, str]:
+    """Return the SHA-256 of each file whose code was loaded."""
+    return {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file, _ in _loaded.values()}
+
+
+def find_component(kind: str, dotted: str) -> Any:
+    """Return what a dotted name stands for, such as `my_models.densenet`.
+
+    Raises:
+        UserError: where no loaded code has it.
+    """
+    module, *names = dotted.split(".")
+    if module not in _loaded:
+        raise UserError(f"{kind} {dotted}", f"no code of this name is loaded; pass its file: --code {module}.py")
+    found: Any = _loaded[module][1]
+    for name in names:
+        if not hasattr(found, name):
+            known = [other for other in vars(found) if not other.startswith("_")]
+            raise UserError(f"{kind} {dotted}", f"there is no '{name}'{did_you_mean(name, known)}")
+        found = getattr(found, name)
+    return found
+
+
+def _inside(path: Path) -> list[str] | None:
+    return [str(path)] if path.is_dir() else None

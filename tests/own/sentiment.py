@@ -1,0 +1,122 @@
+"""A sixth task, in one file: the class of a text. Tests take it through the whole line."""
+
+from typing import Annotated, Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from pydantic import Field
+
+from pipelines.data import Source
+from pipelines.data.files import Root, read_texts
+from pipelines.losses import cross_entropy
+from pipelines.metrics.classification import classification_metrics, metrics_by_class
+from pipelines.task import Preprocessor, Task
+
+Width = Annotated[int, Field(ge=1, description="width of the embeddings")]
+
+
+def files(*, root: Root, path: str) -> Source:
+    """Read a CSV file with the columns text and label."""
+    table = pd.read_csv(f"{root}/{path}")
+    return Source({"all": table[["text", "label"]]}, {"file": path})
+
+
+class TextVectors(Preprocessor):
+    """Look words up, and classes."""
+
+    def __init__(self, *, vocabulary: Annotated[int, Field(ge=3, description="words looked up")]):
+        self.vocabulary = vocabulary
+
+    def adapt(self, train: pd.DataFrame) -> None:
+        """Learn words and classes."""
+        words = keras.layers.TextVectorization(self.vocabulary)
+        words.adapt(train["text"].to_numpy(str))
+        self.restore(
+            {"words": np.array(words.get_vocabulary()[2:]), "classes": np.unique(train["label"].to_numpy(str))}
+        )
+
+    def restore(self, state) -> None:
+        """Take over words and classes."""
+        self.state = dict(state)
+        self.classes = list(map(str, state["classes"]))
+        self.words = keras.layers.TextVectorization(
+            vocabulary=list(map(str, state["words"])), output_sequence_length=12
+        )
+        self.lookups = [self.words]
+
+    signature = property(lambda self: {"text": tf.TensorSpec([None], tf.string, name="text")})
+    features = property(lambda self: {"words": self.vocabulary + 2, "classes": len(self.classes)})
+
+    def inputs(self, raw):
+        """Turn texts (B,) into ids (B, 12)."""
+        return {"ids": self.words(raw["text"])}
+
+    def example(self, raw, training):
+        """Add labels (B, C) and weights (B,)."""
+        labels = tf.cast(raw["label"][:, None] == tf.constant(self.classes), tf.float32)
+        return self.inputs(raw), labels, tf.ones(tf.shape(labels)[0])
+
+
+def bag_of_words(features: Any, *, width: Width) -> keras.Model:
+    """Average the embeddings of words."""
+    ids = keras.Input((12,), dtype="int32", name="ids")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(features["words"], width)(ids))
+    return keras.Model({"ids": ids}, keras.layers.Dense(features["classes"])(x), name="bag_of_words")
+
+
+class Sentiment(Task):
+    """Tell the class of a text."""
+
+    sources = {"files": files}
+    preprocessor = TextVectors
+    models = {"bag_of_words": bag_of_words}
+    losses = {"cross_entropy": cross_entropy}
+    metrics = {"accuracy": "max"}
+    limits = "- It knows the words of its training texts.\n- It knows no irony.\n- It answers every text."
+
+    def answer_inputs(self, model, preprocessor, inputs, outputs=None):
+        """Name the most probable class."""
+        outputs = model(inputs, training=False) if outputs is None else outputs
+        probabilities = tf.nn.softmax(outputs)
+        return {
+            "label": tf.gather(preprocessor.classes, tf.argmax(probabilities, axis=1)),
+            "probabilities": probabilities,
+        }
+
+    def compute_metrics(self, examples, answers):
+        """Compare classes."""
+        return classification_metrics(*self._compared(examples, answers), answers["probabilities"], None)
+
+    def metrics_by_class(self, examples, answers):
+        """Compare each class."""
+        return metrics_by_class(*self._compared(examples, answers))
+
+    def _compared(self, examples, answers):
+        true = examples["label"].to_numpy(str)
+        return true, answers["label"].astype(str), np.unique(true)
+
+    def predictions(self, examples, answers):
+        """List texts with both classes."""
+        return examples.rename(columns={"label": "target"}).assign(answer=answers["label"].astype(str))
+
+    def pictures(self, model, preprocessor, examples, answers):
+        """Draw nothing."""
+        return {}
+
+    def read_inputs(self, inputs, file, columns, reading):
+        """Read texts."""
+        return read_texts("text", inputs, file)
+
+
+TASK = Sentiment()
+
+
+def wide_bag(
+    features: Any, *, width: Width, units: Annotated[int, Field(ge=1, description="hidden units")]
+) -> keras.Model:
+    """Put a hidden layer on a bag of words: a model of one's own for a task."""
+    bag = bag_of_words(features, width=width)
+    x = keras.layers.Dense(units, activation="relu")(bag.layers[-2].output)
+    return keras.Model(bag.input, keras.layers.Dense(features["classes"])(x), name="wide_bag")
