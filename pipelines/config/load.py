@@ -142,7 +142,7 @@ def _choose_metrics(document: CommentedMap, task: Task) -> None:
 
 @cache
 def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
-    """Return the pydantic model of a task's config, built from the signatures of the functions that its sections call."""
+    """Return the pydantic model of a task's config, built from the signatures of the functions it configures."""
     rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in task.models.items()}
     models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
     auto = ("auto",) if task.main_metric is not None else ()
@@ -150,9 +150,14 @@ def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
     training = pydantic.create_model(
         "training",
         __base__=settings(train),
-        monitor=(Annotated[metric, Field(description="metric for early stopping and for choosing the best epoch")], ...),
+        monitor=(
+            Annotated[metric, Field(description="metric for early stopping and for choosing the best epoch")],
+            ...,
+        ),
     )
-    objective = Annotated[metric, Field(description="metric that the search optimizes, at the best epoch of each trial")]
+    objective = Annotated[
+        metric, Field(description="metric that the search optimizes, at the best epoch of each trial")
+    ]
     searches = tuple(
         pydantic.create_model(oracle, __base__=settings(build, name=oracle), objective=(objective, ...))
         for oracle, build in SEARCHES.items()
@@ -167,7 +172,10 @@ def config_type(name: str, task: Task) -> type[pydantic.BaseModel]:
         seed=(Annotated[int, Field(ge=0)], Field(description="random seed of training")),
         data=(choice(task.sources, "source"), Field(description="source of the raw examples")),
         split=(settings(split), Field(description="how examples are split into train, validation and test")),
-        preprocessing=(settings(task.preprocessor), Field(description="how raw examples are converted to model inputs")),
+        preprocessing=(
+            settings(task.preprocessor),
+            Field(description="how raw examples are converted to model inputs"),
+        ),
         batches=(settings(task.batches), Field(description="how examples are batched for training")),
         model=(Literal[tuple(task.models)], Field(description="name of the model in `models` to train")),
         models=(models, Field(description="hyperparameters of each model of the task")),

@@ -31,7 +31,8 @@ def bayesian(
     *,
     max_trials: MaxTrials,
     initial_trials: Annotated[
-        int | None, Field(ge=1, description="number of random trials at the start; null: three per searched hyperparameter")
+        int | None,
+        Field(ge=1, description="number of random trials at the start; null: three per searched hyperparameter"),
     ],
     **search: Unpack[SearchSettings],
 ) -> Any:
@@ -43,7 +44,9 @@ def hyperband(
     oracle: Any,
     epochs: int,
     *,
-    factor: Annotated[int, Field(ge=2, description="one in this many trials continues, with this many times the epochs")],
+    factor: Annotated[
+        int, Field(ge=2, description="one in this many trials continues, with this many times the epochs")
+    ],
     iterations: Annotated[int, Field(ge=1, description="number of times to repeat the full Hyperband algorithm")],
     **search: Unpack[SearchSettings],
 ) -> Any:

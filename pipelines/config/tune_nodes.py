@@ -8,7 +8,7 @@ from pipelines.build import FORBID_UNKNOWN
 
 
 class Range(pydantic.BaseModel):
-    """An interval to search, in increments of `step` if it is set."""
+    """An interval to search. `step` is an increment, or a factor with log sampling."""
 
     model_config = FORBID_UNKNOWN
     min: int | float
