@@ -34,8 +34,8 @@ from pipelines.terminal import (
 if TYPE_CHECKING:
     pass
 
-PATH_CHARACTERS = 160  # printed of a path that is too long
-NAME_CHARACTERS = 60  # printed of an input text, in front of its prediction
+PATH_CHARACTERS = 160  # longer paths are cut in error messages
+NAME_CHARACTERS = 60  # longer input texts are cut in front of their prediction
 
 
 def verb(function: Callable, keras: bool = True, first: Callable[[], object] = lambda: None) -> Callable:

@@ -86,9 +86,8 @@ def learning_curves(history: pd.DataFrame, metrics: Sequence[str], trivial: Mapp
 
     `metrics` starts with the monitored metric, which decides the best epoch. `trivial` holds the baseline metrics.
     """
-    shown = [metric for metric in metrics if metric != "validation.loss"] or list(
-        metrics
-    )  # the first panel already shows the loss
+    # The first panel shows the loss, so it gets no second panel.
+    shown = [metric for metric in metrics if metric != "validation.loss"] or list(metrics)
     figure = Figure(figsize=(5.5 * (1 + len(shown)), 4), layout="constrained")
     panels = figure.subplots(1, 1 + len(shown))
     panels[0].plot(history["epoch"], history["loss"], label="train")

@@ -26,9 +26,7 @@ class Endpoint:
 
     answer: Callable[[Tensors], Tensors]
     signature: dict[str, "tf.TensorSpec"]
-    typical: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # a default for each input that is not a column of the examples
+    typical: Mapping[str, Any] = field(default_factory=dict)  # default values of inputs that examples lack
 
 
 @dataclass(frozen=True)
@@ -110,9 +108,7 @@ class Task(abc.ABC):
     models: Mapping[str, Callable[..., "keras.Model"]]  # simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which direction is better; `compute_metrics` may return more
-    main_metric: Callable[[Mapping[str, Any]], str] | None = (
-        None  # `preprocessing` section -> metric for `monitor: auto`
-    )
+    main_metric: Callable[[Mapping[str, Any]], str] | None = None  # `preprocessing` -> metric of `monitor: auto`
     batches: Callable[..., Batches] = staticmethod(make_batches)  # called with the `batches` section
     decoding: Callable[..., Any] | None = None  # called with the `decoding` section, for generated text
     samples: int = 0  # validation examples whose predictions are saved during training, for the report

@@ -14,7 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pipelines.data.summary import Summary
 
-SHOWN_CHARACTERS = 160  # printed of an example's raw inputs
+SHOWN_CHARACTERS = 160  # longer raw inputs are cut in the table of predictions
 TYPED_COLUMNS = 4  # columns of the input in a suggested command
 TYPED_CHARACTERS = 500
 

@@ -24,7 +24,7 @@ class Finished:
 
     run: Run
     export: Path
-    inputs: list[dict[str, Any]]  # of a few test examples
+    inputs: list[dict[str, Any]]  # raw inputs of a few test examples
     targets: list[dict[str, Any]]
     answers: list[dict[str, Any]]  # predictions of the export
 

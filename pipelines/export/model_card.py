@@ -13,7 +13,7 @@ from pipelines.operating_point import OperatingPoint
 from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel
 
-SHOWN_CHARACTERS = 300  # printed of a text about the data source, such as a citation
+SHOWN_CHARACTERS = 300  # longer texts of the data source, such as a citation, are cut
 NOT_STATED = "not stated by the source; find it out before you pass the model on"
 
 

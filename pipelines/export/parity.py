@@ -127,7 +127,7 @@ def _answers_of_a_fresh_process(name: str, folder: Path, questions: Questions) -
 
 
 def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, float]:
-    """Return the largest difference of floats, relative to the largest value, or the number of other rows that differ."""
+    """Return the largest relative difference of floats, or the number of differing rows for other dtypes."""
     if own.shape != other.shape:
         return ROWS_DIFFER, len(own)
     if own.dtype.kind != "f":

@@ -30,7 +30,10 @@ from pipelines.storage import (
 
 
 class Run:
-    """A run folder. A run is started when it has a config and finished when it has metrics."""
+    """A run folder, which is reserved before the data is read.
+
+    A run is started when it has a config and finished when it has metrics.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -180,7 +183,7 @@ class Run:
         return _read_json(self._environment)
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Read the metrics of each split. Missing values are NaN."""
+        """Read the metrics of each split. Values that are not finite are NaN."""
         return {split: numbers(scores) for split, scores in _read_json(self._metrics).items()}
 
     def trivial(self) -> dict[str, float]:

@@ -13,7 +13,10 @@ class Step(TypedDict):
     learning_rate: Annotated[float, Field(gt=0, description="peak learning rate of the schedule")]
     weight_decay: Annotated[
         float,
-        Field(ge=0, description="decoupled weight decay of the kernels, times the learning rate; not added to the loss"),
+        Field(
+            ge=0,
+            description="decoupled weight decay of the kernels, scaled by the learning rate; not added to the loss",
+        ),
     ]
     clip_norm: Annotated[
         float | None,
@@ -21,9 +24,7 @@ class Step(TypedDict):
     ]
     average_decay: Annotated[
         float | None,
-        Field(
-            gt=0, lt=1, description="decay of the exponential moving average of the weights; null: no averaging"
-        ),
+        Field(gt=0, lt=1, description="decay of the exponential moving average of the weights; null: no averaging"),
     ]
 
 
@@ -31,7 +32,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 def gradient_descent(**step: Unpack[Step]) -> keras.Optimizer:
-    """Stochastic gradient descent."""
+    """Return an SGD optimizer without momentum."""
     return _make(keras.optimizers.SGD, step)
 
 
@@ -40,26 +41,28 @@ def momentum(
     momentum: Annotated[Decay, Field(description="share of the previous update added to the next")] = 0.9,
     **step: Unpack[Step],
 ) -> keras.Optimizer:
-    """Stochastic gradient descent with momentum (Polyak 1964)."""
+    """Return an SGD optimizer with momentum (Polyak 1964)."""
     return _make(keras.optimizers.SGD, step, momentum=momentum)
 
 
 def rmsprop(
     *, rho: Annotated[Decay, Field(description="decay rate of the mean squared gradient")] = 0.9, **step: Unpack[Step]
 ) -> keras.Optimizer:
-    """RMSprop: divide each gradient by its root mean square (Tieleman & Hinton 2012, lecture 6.5)."""
+    """Return an RMSprop optimizer: gradients are divided by their RMS (Tieleman & Hinton 2012, lecture 6.5)."""
     return _make(keras.optimizers.RMSprop, step, rho=rho)
 
 
 def adam(**step: Unpack[Step]) -> keras.Optimizer:
-    """Adam: bias-corrected averages of the gradient and its square (Kingma & Ba 2015)."""
+    """Return an Adam optimizer: bias-corrected averages of the gradient and its square (Kingma & Ba 2015)."""
     return _make(keras.optimizers.Adam, step)
 
 
 def adamw(
-    *, beta_2: Annotated[Decay, Field(description="decay rate of the mean squared gradient")] = 0.999, **step: Unpack[Step]
+    *,
+    beta_2: Annotated[Decay, Field(description="decay rate of the mean squared gradient")] = 0.999,
+    **step: Unpack[Step],
 ) -> keras.Optimizer:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    """Return an Adam optimizer with decoupled weight decay (Loshchilov & Hutter 2019)."""
     return _make(keras.optimizers.AdamW, step, beta_2=beta_2)
 
 
@@ -82,7 +85,9 @@ def _make(kind: Callable[..., keras.Optimizer], step: Step, **own: float) -> ker
 
 
 Rate = keras.optimizers.schedules.LearningRateSchedule
-WarmupEpochs = Annotated[float, Field(ge=0, description="number of epochs in which the learning rate first rises from zero")]
+WarmupEpochs = Annotated[
+    float, Field(ge=0, description="number of epochs in which the learning rate first rises from zero")
+]
 
 
 class Falling(TypedDict):
@@ -90,7 +95,9 @@ class Falling(TypedDict):
 
     warmup_epochs: WarmupEpochs
     decay_rate: Annotated[float, Field(gt=0, description="decay rate of the learning rate")]
-    decay_epochs: Annotated[float, Field(gt=0, description="number of epochs after which decay_rate has been applied once")]
+    decay_epochs: Annotated[
+        float, Field(gt=0, description="number of epochs after which decay_rate has been applied once")
+    ]
 
 
 def constant(peak: float, steps_per_epoch: int, epochs: int, *, warmup_epochs: WarmupEpochs) -> Rate:
@@ -116,7 +123,8 @@ def step(
     *,
     warmup_epochs: WarmupEpochs,
     at_epochs: Annotated[
-        list[Annotated[float, Field(gt=0)]], Field(min_length=1, description="epochs at which the learning rate drops, in ascending order")
+        list[Annotated[float, Field(gt=0)]],
+        Field(min_length=1, description="epochs at which the learning rate drops, in ascending order"),
     ],
     share: Annotated[float, Field(gt=0, description="factor that the learning rate is multiplied by at each drop")],
 ) -> Rate:
@@ -148,7 +156,9 @@ def inverse_square_root(
     steps_per_epoch: int,
     epochs: int,
     *,
-    warmup_epochs: Annotated[float, Field(gt=0, description="number of epochs in which the learning rate rises from zero")],
+    warmup_epochs: Annotated[
+        float, Field(gt=0, description="number of epochs in which the learning rate rises from zero")
+    ],
 ) -> Rate:
     """Decay the learning rate by the inverse square root of the step (Vaswani et al. 2017, section 5.3)."""
     warmup = max(1.0, warmup_epochs * steps_per_epoch)

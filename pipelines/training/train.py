@@ -25,12 +25,13 @@ Patience = Annotated[
     Field(
         ge=1,
         description="number of epochs without a better `monitor`, or an equal one with a lower validation.loss, before"
-        " training stops; first epochs do not count while `monitor` stays at its first value, no better than the"
+        " training stops; epochs at the start do not count while `monitor` stays at its first value, no better than the"
         " baseline, and the training loss still falls; null: never stop early",
     ),
 ]
 HowExecuted = Annotated[
-    Execution | Literal["auto"], Field(description="XLA and steps per execution; auto: chosen by architecture, inputs and device")
+    Execution | Literal["auto"],
+    Field(description="XLA and steps per execution; auto: chosen by architecture, inputs and device"),
 ]
 AverageEpochs = Annotated[
     int,
@@ -89,7 +90,7 @@ def train(
                 epochs=last_epoch,
                 initial_epoch=first_epoch,
                 steps_per_epoch=batches.steps_per_epoch,
-                shuffle=False,  # the stream shuffles
+                shuffle=False,  # the stream already shuffles
                 verbose=0,
                 callbacks=[keeper, board, Progress(epochs, monitor, keeper.history), *thaw],
             )
@@ -195,7 +196,7 @@ class Keeper(keras.callbacks.Callback):
 
     @property
     def _unlearnt(self) -> int:
-        """The last epoch before which `monitor` kept its first value, no better than the baseline, as the loss fell."""
+        """Number of first epochs that patience ignores: `monitor` is stuck at a baseline value while the loss falls."""
         first = self.history[0][self.monitor]
         if self.evaluator.beats_trivial(self.monitor, first):
             return 0
@@ -217,7 +218,7 @@ class Keeper(keras.callbacks.Callback):
             raise UserError("optimizer.learning_rate", f"{problem}; a smaller one would help") from None
 
     def _check_monitor(self) -> None:
-        """Raise if `monitor` is not finite in the first epoch, because it will then never be."""
+        """Raise if `monitor` is not finite in the first epoch, because it will not become finite later."""
         value = self.history[0][self.monitor]
         if np.isfinite(value):
             return
