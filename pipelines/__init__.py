@@ -1,4 +1,4 @@
-"""Keras task pipelines: from a config file to a trained, measured, exported and served Keras model."""
+"""Keras task pipelines: train, evaluate, export and serve a Keras model from a config file."""
 
 from pipelines.api import ExportedModel, FinishedSearch, TrainedRun, load, load_data, models, train, tune
 from pipelines.errors import DataWarning, UserError
@@ -15,4 +15,4 @@ __all__ = [
     "train",
     "tune",
 ]
-__version__ = "0.1.0"  # the one place: packaging, `--version` and the server read it here
+__version__ = "0.1.0"  # the single source: packaging, `--version` and the server read it from here

@@ -1,4 +1,4 @@
-"""The command line: python -m pipelines run house_prices."""
+"""Run the command line with `python -m pipelines`."""
 
 from pipelines.cli import main
 

@@ -1,4 +1,4 @@
-"""One config section becomes one function call, checked against that function's signature."""
+"""Turn a config section into a function call, validated against the function's signature."""
 
 import functools
 import inspect
@@ -12,11 +12,11 @@ FORBID_UNKNOWN = pydantic.ConfigDict(extra="forbid", strict=True, protected_name
 
 @functools.cache
 def settings(function: Callable, **fixed: str) -> type[pydantic.BaseModel]:
-    """Turn a function's keyword-only parameters into a pydantic model that a section of the config must fit.
+    """Return a pydantic model of a function's keyword-only parameters, to validate a config section with.
 
-    Positional parameters are what the code gives (`build`'s `given`), so they are no settings. Settings that
-    several functions share stand once, in a TypedDict that each takes as `**shared: Unpack[Shared]` (PEP 692).
-    `fixed` adds keys that hold one value each, such as `name="adamw"`, by which a section picks its function.
+    Positional parameters are passed by the code (`given` in `build`), so they are not settings. Settings shared by
+    several functions are defined once, in a TypedDict that each function takes as `**shared: Unpack[Shared]` (PEP 692).
+    `fixed` adds keys with a single allowed value, such as `name="adamw"`. They select the function of a section.
     """
     fields: dict[str, Any] = {key: (Literal[value], ...) for key, value in fixed.items()}
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
@@ -31,14 +31,14 @@ def settings(function: Callable, **fixed: str) -> type[pydantic.BaseModel]:
 
 
 def choice(options: Mapping[str, Callable], key: str) -> Any:
-    """Give the type of a section whose `key` names one of `options` and whose other keys are its settings."""
+    """Return the type of a section whose `key` names one of `options` and whose other keys are its settings."""
     members = tuple(settings(function, **{key: name}) for name, function in options.items())
     if len(members) == 1:
         return members[0]
-    return Annotated[Union[members], pydantic.Field(discriminator=key)]  # noqa: UP007 - members are known at run time
+    return Annotated[Union[members], pydantic.Field(discriminator=key)]  # noqa: UP007 - members are only known at run time
 
 
 def build(section: Mapping[str, Any], options: Mapping[str, Callable], key: str, *given: Any) -> Any:
-    """Call the function that `section[key]` names, with what the code gives and the section's other settings."""
+    """Call the function named by `section[key]` with `given` and the section's other settings."""
     arguments = {name: value for name, value in section.items() if name != key}
     return options[section[key]](*given, **arguments)

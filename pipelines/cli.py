@@ -1,4 +1,4 @@
-"""The verbs of the command line: each parses, calls one function and prints."""
+"""The command-line interface: each command parses its arguments, calls one function and prints the result."""
 
 import errno
 import functools
@@ -7,7 +7,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -31,17 +30,14 @@ from pipelines.terminal import (
     visible,
 )
 
-if TYPE_CHECKING:
-    pass
-
-PATH_CHARACTERS = 160  # of a path that is too long
-NAME_CHARACTERS = 60  # of a text that was given, before the answer to it
+PATH_CHARACTERS = 160  # longer paths are cut in error messages
+NAME_CHARACTERS = 60  # longer input texts are cut in front of their prediction
 
 
 def verb(function: Callable, keras: bool = True, first: Callable[[], object] = lambda: None) -> Callable:
-    """Give a command `--verbose`, a quiet TensorFlow, and one line and exit 1 for the user's mistakes.
+    """Add `--verbose` to a command, silence TensorFlow, and exit with code 1 and a short message on a user error.
 
-    `first` is called before TensorFlow is imported, which takes seconds.
+    `first` is called before TensorFlow is imported, because that import takes seconds.
     """
     code = click.option(
         "--code",
@@ -50,7 +46,7 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
         help="Load your own models or tasks from this Python file. Repeatable.",
     )
 
-    @click.option("--verbose", is_flag=True, help="Let TensorFlow say what it says at its start.")
+    @click.option("--verbose", is_flag=True, help="Show TensorFlow's startup messages.")
     @(code if keras else lambda wrapped: wrapped)
     @functools.wraps(function)
     def wrapped(verbose: bool, code: tuple[str, ...] = (), **arguments: object) -> None:
@@ -99,16 +95,16 @@ def _start_trial_server() -> None:
 
 
 class Command(click.Command):
-    """A command whose help names the program as it was called."""
+    """A command whose help shows the program name that the user typed."""
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Put the program's name in place of `{program}`."""
+        """Replace `{program}` with the program's name."""
         self.help = self.help.replace("{program}", program())
         super().format_help_text(ctx, formatter)
 
 
 class Group(Command, click.Group):
-    """The verbs."""
+    """The group of all commands."""
 
     command_class = Command
 
@@ -116,7 +112,7 @@ class Group(Command, click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="keras-task-pipelines")
 def main() -> None:
-    """Take a task from a config file to a trained, measured, exported and served Keras model.
+    """Train, evaluate, export and serve a Keras model from a config file.
 
     Start with `{program} tasks`, then `{program} config house_prices > my.yaml` and `{program} run my.yaml`.
     """
@@ -135,9 +131,10 @@ SECONDS = click.FloatRange(0, min_open=True)
 threshold = click.option(
     "--threshold",
     metavar="NUMBER|RULE",
-    help="Probability from which the answer is yes, in place of the config's: a number, or how to choose it on"
-    " validation: f1 (the highest), recall=0.9 (at least; of those the highest precision), precision=0.9, or"
-    " cost=1:10 (of a false positive and of a false negative; the lowest).",
+    help="Probability threshold for the positive class, instead of the config's. A number, or a rule that chooses it"
+    " on the validation split: f1 (highest F1), recall=0.9 (highest precision with at least this recall), precision=0.9"
+    " (highest recall with at least this precision), or cost=1:10 (lowest total cost, with these costs of a false"
+    " positive and a false negative).",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -147,14 +144,14 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @overrides
 @verb
 def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
-    """Train, evaluate and export each CONFIG, and show a few answers: the main job.
+    """Train, evaluate and export the model of each CONFIG, then show a few predictions.
 
     Example: {program} run house_prices
     """
     from pipelines.commands.run import run as run_config
     from pipelines.config.load import load_config
 
-    checked = [load_config(config, overrides) for config in configs]  # all of them before the first is trained
+    checked = [load_config(config, overrides) for config in configs]  # check every config before the first training
     for name, config in zip(configs, checked, strict=True):
         click.echo(f"{name}: training", err=True)
         finished = run_config(config, print_summary)
@@ -169,11 +166,11 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("config")
 @overrides
-@click.option("--run-dir", metavar="DIR", help="Where the run goes; runs/TASK/TIME by default.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run: that of --run-dir, or the newest.")
+@click.option("--run-dir", metavar="DIR", help="Folder of the run. Default: runs/TASK/TIME.")
+@click.option("--resume", is_flag=True, help="Resume the run in --run-dir, or the newest unfinished run.")
 @verb
 def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
-    """Train the model of CONFIG and measure it on every split.
+    """Train the model of CONFIG and evaluate it on every split.
 
     Example: {program} train house_prices --set model=tabm --set optimizer.learning_rate=3.0e-4
     """
@@ -188,15 +185,15 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 @main.command()
 @click.argument("config")
 @overrides
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Trials that run at a time.")
-@click.option("--ray", metavar="ADDRESS", help="Run trials on the Ray cluster at this address, or `auto`.")
-@click.option("--search-dir", metavar="DIR", help="Where the search goes; searches/TASK/TIME by default.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted search: that of --search-dir, or the newest.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel trials.")
+@click.option("--ray", metavar="ADDRESS", help="Run the trials on the Ray cluster at this address, or `auto`.")
+@click.option("--search-dir", metavar="DIR", help="Folder of the search. Default: searches/TASK/TIME.")
+@click.option("--resume", is_flag=True, help="Resume the search in --search-dir, or the newest search.")
 @functools.partial(verb, first=_start_trial_server)
 def tune(
     config: str, overrides: tuple[str, ...], workers: int, ray: str | None, search_dir: str | None, resume: bool
 ) -> None:
-    """Search what CONFIG marks with `tune` for the values that give the best objective.
+    """Search the hyperparameters that CONFIG marks with `tune` for the best objective.
 
     Example: {program} tune house_prices --workers 2 --set tuning.max_trials=20
     """
@@ -222,7 +219,7 @@ def tune(
 @as_json
 @verb
 def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None:
-    """Measure a finished RUN again on one split, with the figures of each class where there are classes.
+    """Evaluate a finished RUN on one split, with metrics per class if the task has classes.
 
     Example: {program} evaluate runs/house_prices/2026-01-31T12-00-00 --split validation
     """
@@ -247,13 +244,13 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
 @main.command()
 @click.argument("run_or_export")
 @click.argument("inputs", nargs=-1, metavar="[INPUT...]")
-@click.option("--file", metavar="FILE", help="Answer what this file holds, such as the rows of a CSV file.")
-@click.option("--attention", is_flag=True, help="Show what a run's model looks at as it answers, where it can.")
+@click.option("--file", metavar="FILE", help="File with inputs to predict, such as the rows of a CSV file.")
+@click.option("--attention", is_flag=True, help="Print the attention weights of a run's model, if it has attention.")
 @click.option(
-    "--output", metavar="FILE", help="Write what each answer is to, and the answers, to a .csv, .json or .jsonl file."
+    "--output", metavar="FILE", help="Write the inputs' names and the predictions to a .csv, .json or .jsonl file."
 )
 @click.option(
-    "--allow-missing", is_flag=True, help="Take a column that is left out for not known, though training always had it."
+    "--allow-missing", is_flag=True, help="Treat a left-out column as a missing value, even if training always had it."
 )
 @as_json
 @verb
@@ -266,7 +263,7 @@ def predict(
     allow_missing: bool,
     as_json: bool,
 ) -> None:
-    """Answer raw inputs with a finished run or an export.
+    """Predict raw inputs with a finished run or an export.
 
     Example: {program} predict exports/house_prices '{"area": 1500, "Overall_Qual": 7}' --allow-missing
     """
@@ -286,7 +283,7 @@ def predict(
     elif output is None:
         for name, answer in zip(answers.names, answers.records, strict=True):
             said = "  ".join(f"{key} {short_value(value)}" for key, value in answer.items())
-            given = name in inputs and not os.path.exists(name)  # noqa: PTH110 - Path.exists raises for a long text
+            given = name in inputs and not os.path.exists(name)  # noqa: PTH110 - Path.exists raises on long strings
             click.echo(f"{visible(shortened(name, NAME_CHARACTERS) if given else name)}: {visible(said)}")
     else:
         click.echo(f"{len(answers.records):,} answers in {output}")
@@ -294,7 +291,7 @@ def predict(
 
 @main.command()
 @click.argument("run")
-@click.option("--to", metavar="DIR", help="Folder of versions to write into; exports/TASK by default.")
+@click.option("--to", metavar="DIR", help="Folder to write the new version to. Default: exports/TASK.")
 @click.option(
     "--format",
     "formats",
@@ -302,19 +299,19 @@ def predict(
     multiple=True,
     default=["saved_model"],
     show_default=True,
-    help="onnx and litert write model.onnx and model.tflite beside the SavedModel, where the task can do without texts"
-    " and files; numbers.json says what goes in. Repeatable.",
+    help="Format to write. onnx and litert add model.onnx and model.tflite to the SavedModel, if the task can work with"
+    " numeric inputs only; numbers.json describes these inputs. Repeatable.",
 )
 @click.option(
-    "--unchecked", is_flag=True, help="Compare no answers, where the run's data is gone; the model card says so."
+    "--unchecked", is_flag=True, help="Skip the parity check, such as when the data is gone. The model card notes it."
 )
 @threshold
 @verb
 def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, threshold: str | None) -> None:
     """Write a finished RUN's model as a versioned SavedModel, with a model card.
 
-    The export answers test examples in a process of its own, and is refused where it does not answer as the run does;
-    parity.json says what was compared.
+    The exported model predicts test examples in a separate process. If its predictions differ from the run's by
+    more than a tolerance, no export is written. parity.json records what was compared.
 
     Example: {program} export runs/house_prices/2026-01-31T12-00-00 --to exports/ames
     """
@@ -328,64 +325,90 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 
 @main.command()
 @click.argument("exports", nargs=-1, required=True, metavar="EXPORT_DIR...")
-@click.option("--host", default=Settings.host, show_default=True, help="Address to listen on; 0.0.0.0 for all.")
-@click.option("--port", type=PORT, default=Settings.port, show_default=True, help="Of HTTP.")
-@click.option("--grpc-port", type=PORT, default=Settings.grpc_port, show_default=True, help="Of gRPC.")
-@click.option("--token", envvar=TOKEN_VARIABLE, help=f"What clients have to send; better set as {TOKEN_VARIABLE}.")
-@click.option("--tls-cert", metavar="FILE", help="Certificate in PEM form; with --tls-key, for HTTP and gRPC.")
-@click.option("--tls-key", metavar="FILE", help="Its private key.")
-@click.option("--workers", type=POSITIVE, default=Settings.workers, show_default=True, help="Processes on one port.")
+@click.option(
+    "--host", default=Settings.host, show_default=True, help="Address to listen on. Use 0.0.0.0 for all interfaces."
+)
+@click.option("--port", type=PORT, default=Settings.port, show_default=True, help="HTTP port.")
+@click.option("--grpc-port", type=PORT, default=Settings.grpc_port, show_default=True, help="gRPC port.")
+@click.option("--token", envvar=TOKEN_VARIABLE, help=f"Token that clients must send. Prefer to set {TOKEN_VARIABLE}.")
+@click.option("--tls-cert", metavar="FILE", help="PEM certificate for HTTP and gRPC. Needs --tls-key.")
+@click.option("--tls-key", metavar="FILE", help="Private key of the certificate, in PEM format.")
+@click.option(
+    "--workers", type=POSITIVE, default=Settings.workers, show_default=True, help="Number of worker processes."
+)
 @click.option(
     "--max-batch-size",
     type=POSITIVE,
     default=Settings.max_batch_size,
     show_default=True,
-    help="Rows of several requests that run together.",
+    help="Maximum number of rows in a batch of several requests.",
 )
 @click.option(
     "--batch-timeout-ms",
     type=click.FloatRange(0),
     default=Settings.batch_timeout_ms,
     show_default=True,
-    help="How long a batch waits for more requests while none runs; under load batches fill without it.",
-)
-@click.option("--max-queue", type=POSITIVE, default=Settings.max_queue, show_default=True, help="Rows that may wait.")
-@click.option(
-    "--max-body-bytes", type=POSITIVE, default=Settings.max_body_bytes, show_default=True, help="Of one request."
+    help="How long an idle server waits for more requests to fill a batch. Under load, batches fill without waiting.",
 )
 @click.option(
-    "--max-image-pixels", type=POSITIVE, default=Settings.max_image_pixels, show_default=True, help="Of one request."
+    "--max-queue",
+    type=POSITIVE,
+    default=Settings.max_queue,
+    show_default=True,
+    help="Queue size in rows; more get HTTP 429.",
 )
 @click.option(
-    "--max-text-bytes", type=POSITIVE, default=Settings.max_text_bytes, show_default=True, help="Of one text."
+    "--max-body-bytes",
+    type=POSITIVE,
+    default=Settings.max_body_bytes,
+    show_default=True,
+    help="Maximum size of a request body.",
+)
+@click.option(
+    "--max-image-pixels",
+    type=POSITIVE,
+    default=Settings.max_image_pixels,
+    show_default=True,
+    help="Maximum pixels in a request.",
+)
+@click.option(
+    "--max-text-bytes",
+    type=POSITIVE,
+    default=Settings.max_text_bytes,
+    show_default=True,
+    help="Maximum size of one text.",
 )
 @click.option(
     "--read-seconds",
     type=SECONDS,
     default=Settings.read_seconds,
     show_default=True,
-    help="A client's time for its headers, and again for its body.",
+    help="Timeout for receiving a request's headers, and again for its body.",
 )
 @click.option(
     "--drain-seconds",
     type=SECONDS,
     default=Settings.drain_seconds,
     show_default=True,
-    help="After SIGTERM: how long /ready says no before connections are refused.",
+    help="How long /ready returns 503 after SIGTERM before the server refuses new connections.",
 )
 @click.option(
-    "--label", "labels", multiple=True, metavar="MODEL:LABEL=VERSION", help="Such as houses:stable=3. Repeatable."
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="MODEL:LABEL=VERSION",
+    help="Label of a version, such as houses:stable=3. Repeatable.",
 )
 @click.option(
     "--poll-seconds",
     type=SECONDS,
     default=Settings.poll_seconds,
     show_default=True,
-    help="Between looks for new versions.",
+    help="How often to check for new versions.",
 )
 @functools.partial(verb, keras=False)
 def serve(exports: tuple[str, ...], **options: object) -> None:
-    """Serve the models of folders of versions: REST, Open Inference Protocol, gRPC, and a page to try them.
+    """Serve exported models over REST, the Open Inference Protocol and gRPC, with a web page to try them.
 
     Example: {program} serve exports/house_prices exports/entity_tagger --port 8501
     """
@@ -398,7 +421,7 @@ def serve(exports: tuple[str, ...], **options: object) -> None:
 @click.argument("task", required=False)
 @verb
 def tasks(task: str | None) -> None:
-    """List the tasks, or one TASK's models and what each hyperparameter means.
+    """List the tasks, or the models of one TASK with their hyperparameters.
 
     Example: {program} tasks house_prices
     """
@@ -416,10 +439,10 @@ def tasks(task: str | None) -> None:
 
 @main.command()
 @click.argument("task_or_config", metavar="TASK|CONFIG")
-@click.option("--schema", is_flag=True, help="Print a JSON Schema instead, for editors to check configs with.")
+@click.option("--schema", is_flag=True, help="Print the JSON Schema of the config instead, for editors.")
 @verb
 def config(task_or_config: str, schema: bool) -> None:
-    """Print a TASK's commented config to start from, or check CONFIG and print it with its `tune` nodes resolved.
+    """Print a TASK's commented config, or check CONFIG and print it with its `tune` nodes resolved.
 
     Example: {program} config house_prices > my.yaml
     """

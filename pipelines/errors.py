@@ -1,8 +1,8 @@
-"""The one error type for mistakes that the user can mend, and the warning of what was taken as it is."""
+"""The error for mistakes that the user can fix, and the warning about unusual input."""
 
 
 class UserError(Exception):
-    """Say where a mistake is, what is wrong and what would work, each on one line."""
+    """An error that the user can fix: where it is, what is wrong and what would work, one problem per line."""
 
     def __init__(self, where: str, *problems: str):
         self.where = where
@@ -11,11 +11,11 @@ class UserError(Exception):
 
 
 class DataWarning(UserWarning):
-    """Say what is odd in the user's input, and what was done about it; the command line prints it as one line."""
+    """A warning about unusual input and how it was handled. The command line prints it on one line."""
 
 
 def did_you_mean(name: str, known: list[str]) -> str:
-    """Suggest the closest of `known`, or list them all: '; did you mean ...?' or '; choose one of ...'."""
+    """Return '; did you mean ...?' with the closest of `known`, or '; choose one of ...' with all of them."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1)

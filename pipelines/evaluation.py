@@ -1,4 +1,4 @@
-"""Answers to a split, and what they score."""
+"""Predict the examples of a split and compute its metrics."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -15,32 +15,32 @@ from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 
 
 class Answerer:
-    """Raw inputs in, readable answers out: an endpoint, traced once for all batches."""
+    """An endpoint compiled to a `tf.function`, traced once for all batches."""
 
     def __init__(self, endpoint: Endpoint):
         self.signature = endpoint.signature
         self.function = tf.function(endpoint.answer, input_signature=[endpoint.signature])
 
     def answer_table(self, examples: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Answer every row of a table of raw inputs."""
+        """Predict every row of a table of raw inputs."""
         return answer_table(partial(answer_with, self.signature, self.function), examples[list(self.signature)])
 
 
 def answer_table(answer: Callable[[Tensors], Tensors], raw: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Answer every row of a table of raw inputs, texts of about the same length together, so that little is padding."""
-    order = np.argsort(-_lengths(raw), kind="stable")  # the longest first: if memory does not do, that shows at once
+    """Predict every row of a table of raw inputs, batched by length to keep padding low."""
+    order = np.argsort(-_lengths(raw), kind="stable")  # longest first, so that out-of-memory errors show up at once
     answers = concatenate([answer(batch) for batch in raw_batches(raw.iloc[order])])
     back = np.argsort(order)
     return {name: values[back] for name, values in answers.items()}
 
 
 def answer_with(signature: Mapping[str, tf.TensorSpec], answer: Callable[[Tensors], Tensors], raw: Tensors) -> Tensors:
-    """Answer raw inputs, numbers cast to the types that a signature names."""
+    """Call `answer` with raw inputs cast to the dtypes of `signature`."""
     return answer({name: tf.cast(raw[name], spec.dtype) for name, spec in signature.items()})
 
 
 def _lengths(raw: pd.DataFrame) -> np.ndarray:
-    """Give how much text, or how many elements of lists, each row holds."""
+    """Return the total length of the texts and lists in each row, shape (N,)."""
     lengths = np.zeros(len(raw), int)
     for _, values in raw.items():
         if len(values) and isinstance(values.iloc[0], str | bytes | list):
@@ -49,7 +49,7 @@ def _lengths(raw: pd.DataFrame) -> np.ndarray:
 
 
 class NotFinite(ArithmeticError):
-    """Answers are NaN or infinite."""
+    """An error for predictions that are NaN or infinite."""
 
     def __init__(self, rows: np.ndarray, of: int):
         self.all = len(rows) == of
@@ -58,10 +58,10 @@ class NotFinite(ArithmeticError):
 
 
 def measure(task: Task, split: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Score the answers of a trained model to a split.
+    """Compute the metrics of a split from the predictions of a trained model.
 
     Raises:
-        UserError: where answers are NaN or infinite.
+        UserError: If predictions are NaN or infinite.
     """
     try:
         _check_finite(answers)
@@ -77,9 +77,10 @@ def result_warnings(
     trivial: Mapping[str, float],
     best_epoch: Mapping[str, float],
 ) -> list[str]:
-    """Say where a trained model is no better than a trivial answer on validation, and which metrics are no numbers.
+    """Return warnings about a model that does not beat the baseline on validation, and about non-finite metrics.
 
-    By `monitor`, or where the trivial answer has no such score by all that it has. `best_epoch` are its figures.
+    The comparison uses `monitor`, or all metrics of the baseline (`trivial`) if `monitor` is not one of them.
+    `best_epoch` is the history entry of the best epoch.
     """
     monitored = monitor.removeprefix("validation.")
     known = {name: score for name, score in trivial.items() if name in task.metrics and np.isfinite(score)}
@@ -110,7 +111,7 @@ def _check_finite(answers: Mapping[str, np.ndarray]) -> None:
 
 
 class Evaluator:
-    """Score a model on the validation split as it trains."""
+    """Evaluate a model on the validation split during training."""
 
     def __init__(
         self, task: Task, preprocessor: Preprocessor, train: pd.DataFrame, validation: pd.DataFrame, cache: Cache
@@ -122,19 +123,19 @@ class Evaluator:
         self._preprocessor, self._answerer = preprocessor, None
 
     def direction(self, metric: str) -> str:
-        """Say which way `validation.<metric>` is better: min or max."""
+        """Return `min` if a lower `validation.<metric>` is better, else `max`."""
         return self.task.metrics.get(metric.removeprefix("validation."), "min")
 
     @cached_property
     def trivial(self) -> dict[str, float]:
-        """Give what an answer scores that looks at no input, as far as the task has one."""
+        """Baseline metrics: the scores of predictions that ignore the input. Empty if the task has no baseline."""
         return self.task.baseline_metrics(self._preprocessor, self.train, self.examples)
 
     def check(self, monitor: str) -> None:
-        """Check that a metric can be a number on the validation split.
+        """Check that a metric can be finite on the validation split.
 
         Raises:
-            UserError: where it cannot, whatever a model answers.
+            UserError: If it is NaN or infinite whatever the model predicts.
         """
         score = self.trivial.get(monitor.removeprefix("validation."), 0.0)
         if not np.isfinite(score):
@@ -145,20 +146,20 @@ class Evaluator:
             )
 
     def beats_trivial(self, metric: str, value: float) -> bool:
-        """Say whether a value of `validation.<metric>` is better than that of the trivial answer, where it is known."""
+        """Return whether a value of `validation.<metric>` beats the baseline; False if there is no baseline for it."""
         sign = 1 if self.direction(metric) == "min" else -1
         return sign * value < sign * self.trivial.get(metric.removeprefix("validation."), np.nan)
 
     def odd_labels(self) -> np.ndarray:
-        """Give the rows of the validation split, from 0, whose labels are NaN or infinite."""
+        """Return the 0-based rows of the validation split whose labels are NaN or infinite."""
         labels = [np.asarray(labels).reshape(len(labels), -1) for _, labels, _ in self.batches]
         return np.flatnonzero(np.concatenate([~np.isfinite(each).all(axis=1) for each in labels]))
 
     def validate(self, model: keras.Model) -> dict[str, float]:
-        """Give the mean loss and the metrics of the validation split.
+        """Return the mean loss and the metrics of the validation split.
 
         Raises:
-            NotFinite: where answers are no numbers.
+            NotFinite: If predictions are NaN or infinite.
         """
         losses, shares, answers = [], [], []
         weighted = model.loss.reduction == "mean_with_sample_weight"
@@ -173,10 +174,10 @@ class Evaluator:
         return {"loss": float(np.average(losses, weights=shares)), **scores}
 
     def sample(self, model: keras.Model) -> list[dict[str, dict[str, Any]]]:
-        """Answer a few validation examples as an export would, where the task wants them kept."""
+        """Predict a few validation examples through the `serve` endpoint; return [] if the task keeps no samples."""
         if not self.task.samples:
             return []
-        if self._answerer is None:  # traced once, for all epochs
+        if self._answerer is None:  # traced once for all epochs
             self._answerer = Answerer(self.task.endpoints(model, self._preprocessor)["serve"])
         raw = self.task.client_inputs(self.examples.head(self.task.samples))
         answers = as_records(self.task, self._answerer.answer_table(raw))
@@ -184,7 +185,7 @@ class Evaluator:
 
 
 def concatenate(batches: list[Mapping[str, tf.Tensor]]) -> dict[str, np.ndarray]:
-    """Join the answers to several batches, those that vary in length filled up with zeros or empty texts."""
+    """Concatenate the predictions of several batches, padded to the same length with zeros or empty texts."""
     return {name: _join([batch[name].numpy() for batch in batches]) for name in batches[0]}
 
 
@@ -197,12 +198,12 @@ def _join(parts: list[np.ndarray]) -> np.ndarray:
 
 
 def decoded(texts: np.ndarray) -> np.ndarray:
-    """Turn an array of UTF-8 bytes, as TensorFlow gives texts, into an array of texts."""
+    """Decode an array of UTF-8 bytes, as TensorFlow returns texts, to an array of strings."""
     return np.char.decode(texts.astype("S"), "utf-8")
 
 
 def as_records(task: Task, answers: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Turn named arrays of answers into one plain record an example."""
+    """Convert arrays of predictions to one dictionary of plain Python values per example."""
     names = list(answers)
     rows = zip(*answers.values(), strict=True)
     return [task.printable(dict(zip(names, map(_plain, row), strict=True))) for row in rows]

@@ -1,4 +1,4 @@
-"""The whole flow on one screen: from a config to a trained model with its metrics in a run folder."""
+"""The training flow: from a config to a trained model and its metrics in a run folder."""
 
 import itertools
 import random
@@ -27,13 +27,13 @@ from pipelines.training.train import train
 def fit(
     config: Config, run: Run, dataset: Dataset, show: Callable[[Summary], None] = lambda summary: None
 ) -> TrainedModel:
-    """Train the model that `config` describes, measure it on every split and write all of it to `run`.
+    """Train the model of `config`, evaluate it on every split and write the results to `run`.
 
-    An interrupted run goes on from its last checkpoint, and so does a finished one where `config` has more epochs.
+    An interrupted run resumes from its last checkpoint. So does a finished run if `config` has more epochs.
     `show` is called with the summary of the data before training.
 
     Raises:
-        UserError: where the data cannot be used, training diverges, or another process trains in this folder.
+        UserError: If the data cannot be used, training diverges, or another process trains in this folder.
     """
     with run.locked():
         preprocessor = adapt_preprocessor(config, dataset)
@@ -54,7 +54,7 @@ def fit(
 
 
 def adapt_preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
-    """Learn from the training split what turns raw examples into tensors."""
+    """Create the preprocessor of `config` and adapt it to the training split."""
     _seed_everything(config.seed)
     preprocessor = load_task(config.task).preprocessor(**config.preprocessing)
     preprocessor.adapt(dataset.train)
@@ -64,12 +64,12 @@ def adapt_preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
 def train_model(
     config: Config, run: Run, dataset: Dataset, preprocessor: Preprocessor, until_epoch: int | None = None
 ) -> TrainedModel:
-    """Train the model that `config` describes, choosing by the validation split; the test split stays untouched.
+    """Train the model of `config` and keep the best epoch by the validation split; the test split is not used.
 
-    `until_epoch` ends training early, with all that it takes to go on.
+    `until_epoch` ends training early. Its checkpoint allows training to resume later.
 
     Raises:
-        UserError: where the data cannot be used or training diverges.
+        UserError: If the data cannot be used or training diverges.
     """
     task = load_task(config.task)
     _seed_weights(config.seed)
@@ -98,14 +98,15 @@ def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optim
 
 def _seed_everything(seed: int) -> None:
     keras.utils.set_random_seed(seed)
-    if tf.config.list_physical_devices("GPU"):  # a CPU's kernels repeat themselves as they are, and with XLA,
-        tf.config.experimental.enable_op_determinism()  # which Keras turns off where this is on
+    # CPU kernels are deterministic without this, even with XLA. Keras turns XLA off when op determinism is on.
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
 
 
 def _seed_weights(seed: int) -> None:
-    """Begin anew what Keras draws seeds from, so that it does not matter what was drawn before.
+    """Reset the generators that Keras draws seeds from, so that earlier draws have no effect.
 
-    TensorFlow is left alone: a second seed would throw away what its kernels hold, such as a subword model.
+    TensorFlow is not seeded again: a second seed would discard resources of its kernels, such as a subword model.
     """
     random.seed(seed)
     np.random.seed(seed)

@@ -1,4 +1,4 @@
-"""Losses of whole examples, for any task that tells classes apart."""
+"""Losses for classification tasks, one value per example."""
 
 from typing import Annotated
 
@@ -6,24 +6,29 @@ import keras
 from pydantic import Field
 
 Smoothing = Annotated[
-    float, Field(ge=0, lt=1, description="share of each label spread evenly over the classes (Szegedy et al. 2016)")
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="label smoothing: share of each label spread evenly over the classes (Szegedy et al. 2016)",
+    ),
 ]
 
 
 class CrossEntropy(keras.Loss):
-    """Minus the log-probability of the true class: sigmoid of one logit, softmax of several."""
+    """Cross-entropy from logits: sigmoid for one logit, softmax for several."""
 
     def __init__(self, label_smoothing: float):
         super().__init__()
         self.label_smoothing = label_smoothing
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Return one loss per example (B,) from labels and logits (B, O)."""
+        """Return the loss of each example (B,) from labels and logits (B, O)."""
         binary = y_pred.shape[-1] == 1
         loss = keras.losses.binary_crossentropy if binary else keras.losses.categorical_crossentropy
         return loss(y_true, y_pred, from_logits=True, label_smoothing=self.label_smoothing)
 
 
 def cross_entropy(*, label_smoothing: Smoothing) -> keras.Loss:
-    """Minus the log-probability of the true class."""
+    """Return the cross-entropy of the true class."""
     return CrossEntropy(label_smoothing)

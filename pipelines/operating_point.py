@@ -1,4 +1,4 @@
-"""The probability from which a model says yes, chosen on the validation split after training."""
+"""Choose the decision threshold of a binary model on the validation split, after training."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -16,14 +16,14 @@ WHERE = "--threshold"
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, the rule that chose it, and what it gives on the validation split."""
+    """A decision threshold, the rule that chose it, and its metrics on the validation split."""
 
     threshold: float
     rule: str
-    validation: dict[str, float]  # precision, recall, f1 and counts; empty where it was not measured
+    validation: dict[str, float]  # precision, recall, f1 and counts; empty if not measured
 
     def record(self) -> dict[str, Any]:
-        """Give what an export keeps."""
+        """Return the fields as a dictionary, as written to an export."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -32,10 +32,10 @@ class OperatingPoint:
 
 
 def fixed_threshold(rule: str) -> float | None:
-    """Read a rule that is a number; None where it is to be found on the validation split.
+    """Return the threshold of a numeric rule, or None if the rule chooses it on the validation split.
 
     Raises:
-        UserError: where it is neither.
+        UserError: If it is neither a number between 0 and 1 nor a known rule.
     """
     try:
         threshold = float(rule)
@@ -50,10 +50,10 @@ def fixed_threshold(rule: str) -> float | None:
 def set_threshold(
     trained: TrainedModel, rule: str, validation: pd.DataFrame | None
 ) -> tuple[TrainedModel, OperatingPoint]:
-    """Give a trained model the threshold that a rule chooses, without `validation` one that is a number.
+    """Set the threshold of a trained model by a rule; without `validation`, the rule must be a number.
 
     Raises:
-        UserError: where no threshold decides its answers, the rule is none, or none of the thresholds does.
+        UserError: If the task has no threshold, the rule is invalid, or no threshold satisfies it.
     """
     if trained.preprocessor.threshold is None:
         raise UserError(WHERE, f"no threshold decides what this {trained.config.task} answers")
@@ -66,14 +66,14 @@ def set_threshold(
     else:
         raise UserError(f"{WHERE} {rule}", "is chosen on the validation split, which is not at hand; give a number")
     trained.preprocessor.threshold = point.threshold
-    return replace(trained), point  # what it answers with is traced anew
+    return replace(trained), point  # a copy, because the cached `answerer` was traced with the old threshold
 
 
 def choose(rule: str, true: np.ndarray, probability: np.ndarray) -> OperatingPoint:
-    """Choose the threshold that a rule wants, from what is true (N,) and how probable it was answered to be (N,).
+    """Choose a threshold by a rule, from true labels (N,) and predicted probabilities (N,).
 
     Raises:
-        UserError: where the rule is none, or none of the thresholds does.
+        UserError: If the rule is invalid, the labels are all equal, or no threshold satisfies the rule.
     """
     fixed = fixed_threshold(rule)
     where = f"{WHERE} {rule}"
@@ -83,7 +83,7 @@ def choose(rule: str, true: np.ndarray, probability: np.ndarray) -> OperatingPoi
     if true.all() or not true.any():
         raise UserError(where, "the validation split holds a single class, so no threshold can be chosen on it")
     found = np.unique(probability)
-    # Halfway between two answers, so that an export whose answers differ in the last digit says the same.
+    # Halfway between two probabilities, so that rounding differences of an export do not change the decision.
     halfway = (np.concatenate([[0.0], found]) + np.concatenate([found, [1.0]])) / 2
     thresholds = np.unique(halfway.astype("float32"))
     thresholds = thresholds[(thresholds > 0) & (thresholds < 1)]
@@ -94,12 +94,12 @@ def choose(rule: str, true: np.ndarray, probability: np.ndarray) -> OperatingPoi
         raise UserError(
             where, f"no threshold gives that on validation; the highest {name} is {figures[name].max():.4g}"
         )
-    best = len(goodness) - 1 - int(np.argmax(goodness.to_numpy()[::-1]))  # of equal ones the highest
+    best = len(goodness) - 1 - int(np.argmax(goodness.to_numpy()[::-1]))  # ties: take the highest threshold
     return OperatingPoint(float(thresholds[best]), rule, figures.iloc[best].to_dict())
 
 
 def _objective(rule: str) -> Callable[[pd.DataFrame], pd.Series]:
-    """Turn a rule into what is to be largest: minus infinity where a threshold will not do."""
+    """Return the function that a rule maximizes; it returns minus infinity for thresholds that violate the rule."""
     name, _, given = rule.partition("=")
     try:
         numbers = [float(number) for number in given.split(":")] if given else []
@@ -116,7 +116,7 @@ def _objective(rule: str) -> Callable[[pd.DataFrame], pd.Series]:
 
 
 def _figures(thresholds: np.ndarray, true: np.ndarray, probability: np.ndarray) -> pd.DataFrame:
-    """Count and measure what each threshold (T,) gives: a row each."""
+    """Return the metrics and error counts of each threshold (T,), one row per threshold."""
     yes = {kind: np.sort(probability[which]) for kind, which in (("positive", true), ("negative", ~true))}
     right = len(yes["positive"]) - np.searchsorted(yes["positive"], thresholds)
     wrong = len(yes["negative"]) - np.searchsorted(yes["negative"], thresholds)

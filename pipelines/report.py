@@ -1,4 +1,4 @@
-"""The pictures of a run: learning curves for every task, and what the task draws of its answers."""
+"""Write the report of a run: learning curves and the task's own figures."""
 
 import re
 import warnings
@@ -20,20 +20,20 @@ from pipelines.storage import write_text, write_whole
 from pipelines.trained_model import TrainedModel
 
 DOTS_PER_INCH = 110
-# Scripts that Matplotlib's own font lacks are drawn in those of these that the machine has.
-# What Matplotlib says of a sign, and of a script whose signs it cannot join.
+# Matplotlib's warnings about a missing glyph and about a script that it cannot lay out.
 GLYPH = re.compile(r"Glyph \d+ \((.+?)\) missing|Matplotlib currently does not support (\w+)")
 SHOWN_SIGNS = 3
+# Fallback fonts for scripts that Matplotlib's own font lacks. Only those installed are used.
 MORE_FONTS = ("Noto Sans CJK JP", "WenQuanYi Micro Hei", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")
 
 
 def write_report(
     run: Run, trained: TrainedModel, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
 ) -> list[str]:
-    """Draw a run's learning curves and its task's pictures into `report/`; give what is wrong with them, in a line.
+    """Write the learning curves and the task's figures to `report/`; return a warning if glyphs are missing.
 
     Raises:
-        UserError: where one cannot be written.
+        UserError: If a file cannot be written.
     """
     curves = dict.fromkeys(
         [trained.config.training["monitor"], *(f"validation.{name}" for name in trained.task.curves)]
@@ -56,7 +56,7 @@ def write_pictures(folder: Path, pictures: Mapping[str, Figure | str]) -> None:
     """Write figures as PNG files and pages as HTML files, named by their keys.
 
     Raises:
-        UserError: where one cannot be written.
+        UserError: If a file cannot be written.
     """
     for name, picture in pictures.items():
         if isinstance(picture, str):
@@ -67,7 +67,7 @@ def write_pictures(folder: Path, pictures: Mapping[str, Figure | str]) -> None:
 
 @contextmanager
 def glyphs_missed() -> Iterator[set[str]]:
-    """Draw with every font that the machine has; collect the signs that none has, for which Matplotlib warns each."""
+    """Use all installed fallback fonts, and collect the glyphs that Matplotlib warns are missing."""
     families = ["sans-serif", *(each for each in MORE_FONTS if each in get_font_names())]
     missed: set[str] = set()
     with warnings.catch_warnings(record=True) as caught, matplotlib.rc_context({"font.family": families}):
@@ -82,11 +82,12 @@ def glyphs_missed() -> Iterator[set[str]]:
 
 
 def learning_curves(history: pd.DataFrame, metrics: Sequence[str], trivial: Mapping[str, float]) -> Figure:
-    """Draw the loss on train and validation, and metrics over epochs, the first being what the best epoch goes by.
+    """Plot the training and validation loss and the validation metrics over epochs.
 
-    `trivial` is what an answer that looks at no input scores.
+    `metrics` starts with the monitored metric, which decides the best epoch. `trivial` holds the baseline metrics.
     """
-    shown = [metric for metric in metrics if metric != "validation.loss"] or list(metrics)  # the loss is there anyway
+    # The first panel shows the loss, so it gets no second panel.
+    shown = [metric for metric in metrics if metric != "validation.loss"] or list(metrics)
     figure = Figure(figsize=(5.5 * (1 + len(shown)), 4), layout="constrained")
     panels = figure.subplots(1, 1 + len(shown))
     panels[0].plot(history["epoch"], history["loss"], label="train")
@@ -109,7 +110,7 @@ def learning_curves(history: pd.DataFrame, metrics: Sequence[str], trivial: Mapp
 
 
 def by_class_page(figures: pd.DataFrame) -> str:
-    """Write the figures of each class, as a page that stands alone."""
+    """Return the metrics of each class as a self-contained HTML page."""
     shown = figures.sort_values("count", ascending=False).to_html(float_format="{:.4g}".format, border=0)
     head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Classes</title><style>'
     style = "body { font: 15px/1.5 system-ui, sans-serif; margin: 2em } th, td { text-align: right; padding: 0 1em }"
@@ -117,7 +118,7 @@ def by_class_page(figures: pd.DataFrame) -> str:
 
 
 def samples_page(kept: Sequence[Mapping[str, Any]]) -> str:
-    """Write what the model answered after some epochs, as a page that stands alone."""
+    """Return the sample predictions of several epochs as a self-contained HTML page."""
     parts = []
     for number, first in enumerate(kept[0]["samples"]):
         rows = "".join(

@@ -1,4 +1,4 @@
-"""Files that a reader finds whole or not at all."""
+"""Read and write files atomically, with clear errors."""
 
 import errno
 import fcntl
@@ -15,8 +15,8 @@ import numpy as np
 
 from pipelines.errors import UserError
 
-BREAK = "\x1f"  # a control character that parts texts, and that no text needs
-# Why a disk does not take a file. Libraries in C++ raise errors of their own that only quote the system's words.
+BREAK = "\x1f"  # unit separator: a control character that texts do not contain
+# System messages for failed writes. C++ libraries raise their own error types that only quote these messages.
 REFUSALS = tuple(
     os.strerror(number)
     for number in (
@@ -26,10 +26,10 @@ REFUSALS = tuple(
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, where there is none.
+    """Create a folder if it does not exist.
 
     Raises:
-        UserError: where that is not possible.
+        UserError: If the folder cannot be created.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,10 +39,10 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def writing(path: Path, problem: str = "cannot be written") -> Iterator[None]:
-    """Say in one line that the disk does not take what is being written, whichever library writes it.
+    """Turn the write errors of any library into a one-line `UserError`.
 
     Raises:
-        UserError: where it does not.
+        UserError: If `path` cannot be written.
     """
     try:
         yield
@@ -50,7 +50,7 @@ def writing(path: Path, problem: str = "cannot be written") -> Iterator[None]:
         raise
     except OSError as error:
         raise UserError(str(path), f"{problem} ({error.strerror or error})") from None
-    except Exception as error:  # TensorFlow and HDF5 have no OSError; what is no refusal of the disk goes on as it is
+    except Exception as error:  # TensorFlow and HDF5 do not raise OSError; other errors are re-raised
         reason = next((reason for reason in REFUSALS if reason in str(error)), None)
         if reason is None:
             raise
@@ -59,10 +59,10 @@ def writing(path: Path, problem: str = "cannot be written") -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, problem: str) -> Iterator[None]:
-    """Hold the lock of the file `path`, which the system lets go of when this process ends, however it ends.
+    """Hold a lock on the file `path`. The system releases it when this process ends, even after a crash.
 
     Raises:
-        UserError: with `problem` where another process holds it; where it cannot be made or written to.
+        UserError: With `problem` if another process holds the lock, or if the file cannot be created.
     """
     make_folder(path.parent)
     try:
@@ -75,16 +75,16 @@ def locked(path: Path, problem: str) -> Iterator[None]:
             same = path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
         except BlockingIOError:
             same = False
-        if not same:  # held by another, or just given back and removed by one
+        if not same:  # held by another process, or just released and deleted by one
             raise UserError(str(path.parent), problem)
         yield
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write under a temporary name, which `write` is given, then rename.
+    """Write a file atomically: call `write` with a temporary path, then rename it to `path`.
 
     Raises:
-        UserError: where the disk does not take it.
+        UserError: If the file cannot be written.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
@@ -98,53 +98,56 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text."""
-    # A file name that is no UTF-8 is written as the bytes that it is.
+    """Write a text file in UTF-8."""
+    # File names that are not valid UTF-8 are written as their original bytes.
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="surrogateescape"))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write values as JSON, as `as_json` does."""
+    """Write values to a JSON file; see `as_json`."""
     write_text(path, as_json(content, indent=2) + "\n")
 
 
 def as_json(content: Any, **options: Any) -> str:
-    """Turn values into JSON: NaN and infinity, which it does not know, become null, and other values text."""
+    """Return values as JSON. NaN and infinity become null; values of other types become strings."""
     return json.dumps(_finite(content), allow_nan=False, default=str, **options)
 
 
 def numbers(values: Mapping[str, float | None]) -> dict[str, float]:
-    """Take named numbers from JSON, with NaN for null."""
+    """Convert numbers read from JSON; null becomes NaN."""
     return {name: math.nan if value is None else value for name, value in values.items()}
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays."""
+    """Write named arrays to an .npz file."""
 
     def save(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # given a name, numpy would append its own ending to it
+        with temporary.open("wb") as file:  # given a path, NumPy would append .npz to it
             np.savez(file, allow_pickle=False, **arrays)
 
     write_whole(path, save)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Read named arrays.
+    """Read the named arrays of an .npz file.
 
     Raises:
-        UserError: where the file is missing or damaged.
+        UserError: If the file is missing or damaged.
     """
     with readable(path), np.load(path, allow_pickle=False) as file:
         return dict(file)
 
 
 def pack_texts(texts: Iterable[str]) -> np.ndarray:
-    """Join texts, none with the byte 0x1f, in an array of bytes: in an array of texts all are as wide as the widest."""
+    """Join texts, none of which contains the byte 0x1f, to an array of bytes.
+
+    This is smaller than an array of strings, which NumPy pads to the longest string.
+    """
     return np.frombuffer(BREAK.join(texts).encode(), np.uint8)
 
 
 def unpack_texts(packed: np.ndarray) -> list[str]:
-    """Give the texts of `pack_texts`."""
+    """Return the texts packed by `pack_texts`."""
     return packed.tobytes().decode().split(BREAK) if len(packed) else []
 
 
@@ -160,7 +163,7 @@ def _finite(content: Any) -> Any:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Say in one line that a file which is being read is damaged."""
+    """Raise a one-line `UserError` if a file being read is missing or damaged."""
     try:
         yield
     except (OSError, ValueError, EOFError, BadZipFile, KeyError):

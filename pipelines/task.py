@@ -1,4 +1,4 @@
-"""Task and Preprocessor: the contract that a task fills in and the whole line relies on."""
+"""The interfaces that a task implements: `Task` and `Preprocessor`."""
 
 import abc
 from collections import Counter
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from matplotlib.figure import Figure
 
-Tensors = Mapping[str, "tf.Tensor"]  # name -> tensor with the batch first
+Tensors = Mapping[str, "tf.Tensor"]  # name -> tensor, batch dimension first
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One thing that a trained model answers: raw inputs, named and typed by `signature`, to readable answers."""
+    """A signature of an export: a function from raw inputs, described by `signature`, to readable outputs."""
 
     answer: Callable[[Tensors], Tensors]
     signature: dict[str, "tf.TensorSpec"]
-    typical: Mapping[str, Any] = field(default_factory=dict)  # a value for each input that examples do not hold
+    typical: Mapping[str, Any] = field(default_factory=dict)  # default values of inputs that examples lack
 
 
 @dataclass(frozen=True)
 class NumericEndpoint:
-    """What a trained model answers where neither texts nor files can go in: numbers to some of the answers of `serve`.
+    """An endpoint with numeric inputs and outputs only, for formats without strings; it has some of `serve`'s outputs.
 
-    `numbers` makes its inputs of the raw inputs of `serve`, as a client has to; `reading` tells clients how, as JSON.
+    `numbers` converts the raw inputs of `serve` to its inputs, as a client must do. `reading` describes this conversion
+    to clients, as JSON.
     """
 
     answer: Callable[[Tensors], Tensors]
@@ -43,94 +44,94 @@ class NumericEndpoint:
 
 
 class Preprocessor(abc.ABC):
-    """Learn from the training split, then turn raw examples into tensors, in graph.
+    """Adapt to the training split, then convert raw examples to tensors in the graph.
 
-    Keyword arguments of a subclass are the `preprocessing` section of the config. `state` holds all that `adapt`
-    learnt as plain arrays; a preprocessor with the same settings and the same state does the same.
+    The keyword arguments of a subclass are the `preprocessing` section of the config. `state` holds everything that
+    `adapt` computed, as plain arrays. Two preprocessors with the same settings and state behave the same.
     """
 
     state: dict[str, np.ndarray]
-    warnings: Sequence[str] = ()  # what `adapt` found odd in the training split
-    threshold: float | None = None  # probability from which the answer is yes, where one decides
-    lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, which an export has to carry along
+    warnings: Sequence[str] = ()  # set by `adapt`, about unusual training data
+    threshold: float | None = None  # decision threshold of a binary task, else None
+    lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, tracked by an export
 
     @abc.abstractmethod
     def adapt(self, train: pd.DataFrame) -> None:
-        """Learn `state` from the training split and nothing else."""
+        """Compute `state` from the training split only."""
 
     @abc.abstractmethod
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over the `state` of a preprocessor with the same settings."""
+        """Restore the `state` of a preprocessor with the same settings."""
 
     def split_warnings(self, split: str, examples: pd.DataFrame) -> list[str]:
-        """Say what of another split `adapt` could not know of: unless overridden, nothing."""
+        """Return warnings about values of another split that `adapt` has not seen. Default: none."""
         return []
 
     @property
     @abc.abstractmethod
     def signature(self) -> dict[str, "tf.TensorSpec"]:
-        """Name the raw inputs among an example's columns, with type and shape, the batch first."""
+        """Specs of the raw inputs by column name, batch dimension first."""
 
     @property
     @abc.abstractmethod
     def features(self) -> Any:
-        """Give what a model builder has to know of the inputs: sizes, vocabularies, bins."""
+        """What a model builder needs to know about the inputs: sizes, vocabularies, bins."""
 
     @abc.abstractmethod
     def inputs(self, raw: Tensors) -> Tensors:
-        """Turn raw inputs into model inputs, ragged where lengths differ: in training, evaluation and serving."""
+        """Convert raw inputs to model inputs in training, evaluation and serving; variable-length inputs are ragged."""
 
     @abc.abstractmethod
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:
-        """Turn raw examples into model inputs, labels and loss weights.
+        """Convert raw examples to model inputs, labels and sample weights.
 
-        `training` says whether the model learns from them: it may then see what a client's input never does.
+        With `training`, the inputs may include values that a client's input never has.
         """
 
     def augment(
         self, inputs: Tensors, labels: "tf.Tensor", weights: "tf.Tensor", *, seed: "tf.Tensor"
     ) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:
-        """Vary a training mini-batch, in graph, as `seed` (2,) draws it; unless overridden it stays as it is."""
+        """Augment a training mini-batch in the graph, with a stateless `seed` of shape (2,). Default: unchanged."""
         return inputs, labels, weights
 
 
 def evenly_spaced(examples: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Take up to `most` examples, evenly evenly_spaced over all."""
+    """Return up to `most` examples, evenly spaced over all rows."""
     return examples.iloc[:: -(-len(examples) // most)].reset_index(drop=True)
 
 
 class Task(abc.ABC):
-    """Answer what the line asks about one task; train nothing, hold no state."""
+    """The definition of a task. It has no state and does no training."""
 
-    sources: Mapping[str, Callable]  # `data.source` -> function that gives raw examples
+    sources: Mapping[str, Callable]  # `data.source` -> function that loads raw examples
     preprocessor: type[Preprocessor]
-    models: Mapping[str, Callable[..., "keras.Model"]]  # the ladder, simplest first
+    models: Mapping[str, Callable[..., "keras.Model"]]  # simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
-    metrics: Mapping[str, Literal["min", "max"]]  # name -> which way is better; `score` may give more
-    main_metric: Callable[[Mapping[str, Any]], str] | None = None  # of `preprocessing`: what `monitor: auto` stands for
-    batches: Callable[..., Batches] = staticmethod(make_batches)  # what the `batches` section calls
-    decoding: Callable[..., Any] | None = None  # what the `decoding` section calls, where answers are generated
-    samples: int = 0  # validation examples whose answers are kept as training goes on, for the report
-    curves: Sequence[str] = ()  # metrics whose course the report draws beside that of `training.monitor`
-    label: str | None = None  # the column of examples that their inputs decide: equal inputs with others contradict
-    remarks: Sequence[str] = ()  # columns of examples that say more of the label, and are neither inputs nor label
-    limits: str  # what whoever takes up a trained model should know before relying on it
+    metrics: Mapping[str, Literal["min", "max"]]  # name -> which direction is better; `compute_metrics` may return more
+    main_metric: Callable[[Mapping[str, Any]], str] | None = None  # `preprocessing` -> metric of `monitor: auto`
+    batches: Callable[..., Batches] = staticmethod(make_batches)  # called with the `batches` section
+    decoding: Callable[..., Any] | None = None  # called with the `decoding` section, for generated text
+    samples: int = 0  # validation examples whose predictions are saved during training, for the report
+    curves: Sequence[str] = ()  # metrics that the report plots besides `training.monitor`
+    label: str | None = None  # the label column, to find equal inputs with different labels
+    remarks: Sequence[str] = ()  # columns with details of the label, neither inputs nor label
+    limits: str  # known limits of a trained model, for the model card
 
     @abc.abstractmethod
     def answer_inputs(
         self, model: "keras.Model", preprocessor: Preprocessor, inputs: Tensors, outputs: "tf.Tensor | None" = None
     ) -> Tensors:
-        """Give the readable answers of a trained model for model inputs, in graph.
+        """Return the readable predictions of a trained model for model inputs, in the graph.
 
-        `outputs`, where the caller has them, are what the model gives for `inputs`: they save calling it again.
+        `outputs` are the model's outputs for `inputs`. Pass them to avoid a second call of the model.
         """
 
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
-        """Count the examples of each class in a split, for the summary of the data: unless overridden, none."""
+        """Count the examples of each class in a split, for the data summary. Default: none."""
         return Counter()
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
-        """Choose the examples of a split that are answered to measure it: unless overridden, all."""
+        """Return the examples of a split that are used to evaluate it. Default: all."""
         return examples
 
     def validation_step(
@@ -141,69 +142,70 @@ class Task(abc.ABC):
         labels: "tf.Tensor",
         weights: "tf.Tensor",
     ) -> tuple["tf.Tensor", Tensors]:
-        """Give a batch's loss and the answers to it, as training goes on, in graph."""
+        """Return the loss and the predictions of a validation batch during training, in the graph."""
         outputs = model(inputs, training=False)
         loss = model.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
         return loss, self.answer_inputs(model, preprocessor, inputs, outputs)
 
     def answer_raw(self, model: "keras.Model", preprocessor: Preprocessor, raw: Tensors) -> Tensors:
-        """Answer a batch of examples' raw inputs, in graph: what is measured."""
+        """Predict a batch of raw examples in the graph. The metrics are computed from these predictions."""
         return self.answer_inputs(model, preprocessor, padded(preprocessor.inputs(raw)))
 
     def metric_signatures(self, examples: pd.DataFrame) -> Mapping[str, str]:
-        """Say of metrics exactly how they are computed for such examples, where there is a name for that."""
+        """Return a standard signature per metric that states exactly how it is computed. Default: none."""
         return {}
 
     def endpoints(self, model: "keras.Model", preprocessor: Preprocessor) -> dict[str, Endpoint]:
-        """Name what an export answers: `serve`, which `predict` asks too, and any other.
+        """Return the endpoints of an export by name: `serve`, which `predict` also calls, and any others.
 
-        Unless overridden that is `respond`. `predict --attention` asks for `attention`: tokens that look (`queries`
-        (B, T)), tokens looked at (`keys` (B, S)), and how much (`weights` (B, layers, heads, T, S)).
-        A client's raw inputs may be others than an example's: see `raw_inputs`.
+        By default, `serve` calls `answer_raw`. `predict --attention` calls the endpoint `attention`, which returns the
+        query tokens (`queries` (B, T)), the key tokens (`keys` (B, S)) and the attention weights (`weights`
+        (B, layers, heads, T, S)). The raw inputs of a client may differ from those of an example: see `client_inputs`.
         """
         return {"serve": Endpoint(partial(self.answer_raw, model, preprocessor), preprocessor.signature)}
 
     def numeric_endpoint(self, model: "keras.Model", preprocessor: Preprocessor) -> NumericEndpoint | None:
-        """Answer numbers, for formats that know nothing else: unless overridden, the task cannot do without texts."""
+        """Return an endpoint for numeric-only formats. Default: None, because the task needs texts."""
         return None
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        """Give examples as a client would send them to `serve`: unless overridden, with the same columns."""
+        """Return the inputs that a client would send to `serve` for these examples. Default: the same columns."""
         return examples
 
     def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Give one answer of `serve`, as plain values, the form that is printed: unless overridden, as it is."""
+        """Return one prediction of `serve`, as plain values, in the form to print. Default: unchanged."""
         return dict(answer)
 
     @abc.abstractmethod
     def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compute `metrics`, and what else is of interest, from raw examples and the answers to them, in raw units."""
+        """Compute `metrics`, and optionally more, from raw examples and their predictions, in the original units."""
 
     def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """Measure each class: a row each, with precision, recall, f1 and count; unless overridden, none."""
+        """Return precision, recall, f1 and count per class, one row each. Default: an empty table."""
         return pd.DataFrame()
 
     def binary_outcomes(
         self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Give what `Preprocessor.threshold` decides: what is true (N,), and the probability answered for it (N,)."""
+        """Return the true binary labels (N,) and the predicted probabilities (N,) that the threshold applies to."""
         raise NotImplementedError
 
     def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
-        """Score answers to examples that look at no input, such as the mean of train: unless overridden, none.
+        """Return the metrics of a baseline that ignores the input, such as the training mean. Default: none.
 
-        A model that is no better has learnt nothing; what is no number here is none whatever a model answers.
+        A model that does not beat the baseline has learned nothing useful. A metric that is NaN or infinite here is so
+        for every model.
         """
         return {}
 
     @abc.abstractmethod
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """List examples and the answers to them, as `score` takes both, for people to read: one row each, in order.
+        """Return a readable table of examples and their predictions, one row each, in order.
 
-        The columns `target` and `answer`, or figures where answers are none to read, come after those that tell which
-        example it is.
+        The arguments are those of `compute_metrics`. Columns that identify the example come first, followed by `target`
+        and `answer`, or by numeric scores if the predictions are not readable.
         """
 
     @abc.abstractmethod
@@ -214,17 +216,17 @@ class Task(abc.ABC):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, "Figure | str"]:
-        """Draw what explains a model and its answers on a split: file name -> figure, or a page of HTML."""
+        """Return figures or HTML pages that explain a model and its predictions on a split, by file name."""
 
     @abc.abstractmethod
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read what a person gives on the command line as raw inputs, with the `reading` settings of the data.
+        """Read command-line inputs as raw inputs, with the `reading` settings of the data.
 
-        The index names each: its file, `FILE:line`, or the text that was given; plain numbers from 0 name none.
-        What was read in another way than it might seem is said in a `DataWarning`.
+        The index names each input: its file, `FILE:line`, or the given text. A plain range index means no names.
+        A `DataWarning` reports inputs that were read differently than they may appear.
 
         Raises:
-            UserError: naming the input and what would work.
+            UserError: If an input cannot be used; the message names it and what would work.
         """

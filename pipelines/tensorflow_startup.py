@@ -1,4 +1,4 @@
-"""Import TensorFlow without its start-up chatter."""
+"""Import TensorFlow without its startup messages."""
 
 import contextlib
 import errno
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 
 def import_tensorflow(verbose: bool, keras: bool = True) -> None:
-    """Import TensorFlow as Keras's backend, or without Keras; unless `verbose`, what it says of itself goes nowhere."""
+    """Import TensorFlow as the Keras backend, or without Keras; hide its startup messages unless `verbose`."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     share_gpus()
-    if not keras:  # TensorFlow imports Keras 3 at its own start, unless told to look for the package of Keras 2
+    if not keras:  # TensorFlow imports Keras 3 at startup, unless it is told to use the Keras 2 package
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
     if verbose:
         import tensorflow
@@ -25,32 +25,32 @@ def import_tensorflow(verbose: bool, keras: bool = True) -> None:
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
-    # The first token attends to itself alone, which is no mistake.
+    # With causal attention, the first token attends only to itself, so a softmax over one value is correct.
     warnings.filterwarnings("ignore", "You are using a softmax over axis", UserWarning)
 
 
 def share_gpus() -> None:
-    """Take memory of a GPU as it is needed, not all of it at the start, so that trials and servers can share one.
+    """Let GPU memory grow on demand instead of reserving all of it, so that trials and servers can share a GPU.
 
-    TensorFlow heeds this when it first uses a device. To ask here which GPUs there are would use them, and no process
-    could be forked off any more that does.
+    TensorFlow reads this variable when it first uses a device. Listing the GPUs here would initialize them, and forked
+    processes could then no longer use them.
     """
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def output_refused(error: OSError) -> bool:
-    """Say whether what is printed cannot be written, as to a file on a full disk; if so, print no more."""
+    """Return whether a write to stdout failed, such as on a full disk; if so, redirect stdout to /dev/null."""
     refused = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     if refused:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again as it ends, and says so at length
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python retries at exit and prints a traceback
     return refused
 
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Turn away what libraries write to the error stream's file descriptor, past Python and before log levels count.
+    """Hide what native libraries write directly to the stderr file descriptor, before log levels take effect.
 
-    Where an exception comes out, so does what was written.
+    If an exception is raised, the hidden output is printed.
     """
     sys.stderr.flush()
     kept = os.dup(2)

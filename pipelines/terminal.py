@@ -1,4 +1,4 @@
-"""What the command line prints: data is escaped, since Rich reads `[red]` in it as markup, a terminal escape codes."""
+"""Print to the terminal, with data escaped: Rich would read `[red]` as markup, and terminals read escape codes."""
 
 import shlex
 import sys
@@ -14,8 +14,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pipelines.data.summary import Summary
 
-SHOWN_CHARACTERS = 160  # of an example's raw inputs
-TYPED_COLUMNS = 4  # of an input in a command to try
+SHOWN_CHARACTERS = 160  # longer raw inputs are cut in the table of predictions
+TYPED_COLUMNS = 4  # columns of the input in a suggested command
 TYPED_CHARACTERS = 500
 
 _SIGNS = (*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))
@@ -23,7 +23,7 @@ CONTROLS = {sign: repr(chr(sign))[1:-1] for sign in _SIGNS}
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
-    """Make a table of texts."""
+    """Return a Rich table of plain texts."""
     made = Table(title=None if title is None else Text(visible(title)))
     for head in heads:
         made.add_column(Text(visible(head)))
@@ -33,44 +33,44 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None
 
 
 def visible(text: str) -> str:
-    """Write control characters as escapes, but for tabs and the ends of lines."""
+    """Escape control characters, except tabs and newlines."""
     return text.translate(CONTROLS)
 
 
 def shortened(text: str, most: int) -> str:
-    """Cut a text to a number of characters, on one line."""
+    """Put a text on one line and cut it to `most` characters."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 4].rstrip()} ..."
 
 
 def print_summary(summary: "Summary") -> None:
-    """Print a summary of the data on the error stream."""
+    """Print a summary of the data to stderr."""
     for line in summary.lines():
         click.echo(visible(line), err=True)
 
 
 def print_json(content: Any) -> None:
-    """Print JSON."""
+    """Print a value as JSON."""
     from pipelines.storage import as_json
 
     click.echo(as_json(content, ensure_ascii=False))
 
 
 def print_warnings(warnings: Sequence[str]) -> None:
-    """Print one line a warning on the error stream."""
+    """Print each warning to stderr, one per line."""
     for warning in warnings:
         click.echo(visible(f"warning: {warning}"), err=True)
 
 
 def print_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Print a table of metrics, one column a split."""
+    """Print a table of metrics, one column per split."""
     names = dict.fromkeys(name for values in metrics.values() for name in values)
     rows = [[name, *(short_value(values.get(name, float("nan"))) for values in metrics.values())] for name in names]
     Console().print(table(["metric", *metrics], rows))
 
 
 def print_answers(inputs: Sequence[dict], targets: Sequence[dict], answers: Sequence[dict]) -> None:
-    """Print a table of examples with targets and answers."""
+    """Print a table of examples with their targets and predictions."""
     rows = []
     for raw, target, answer in zip(inputs, targets, answers, strict=True):
         known = ", ".join(f"{name} {_plain(value)}" for name, value in raw.items() if value != "" and value == value)
@@ -88,12 +88,12 @@ def program() -> str:
 
 
 def command_line(verb: str, *arguments: object) -> str:
-    """Write a command for the shell, for this program as it was called."""
+    """Return a shell command for this program, with the name that the user typed."""
     return f"{program()} {shlex.join([verb, *map(str, arguments)])}"
 
 
 def as_arguments(raw: Mapping[str, Any]) -> list[str]:
-    """Write an example's raw inputs as arguments of `predict`: a text, a file, or an object of its first columns."""
+    """Return `predict` arguments for an example: a text, `FILE`, or a JSON object of its first columns."""
     from pipelines.storage import as_json
 
     if len(raw) > 1:
@@ -114,7 +114,7 @@ def _plain(value: object) -> str:
 
 
 def short_value(value: object) -> str:
-    """Write a value in a few characters: numbers to four digits."""
+    """Format a value briefly, with floats to four significant digits."""
     if isinstance(value, list):
         return f"[{', '.join(map(short_value, value))}]"
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A trained model with all that it takes to answer raw inputs, and how it is loaded again."""
+"""A trained model with everything needed to predict raw inputs, and how to load it from a run."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,29 +18,29 @@ from pipelines.tasks import load_task
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with its task, its preprocessor and its config."""
+    """A trained model with its task, preprocessor and config."""
 
     config: Config
     task: Task
     preprocessor: Preprocessor
     model: keras.Model
-    reading: Mapping[str, Any]  # how the source read its files: those given to `predict` are read so too
+    reading: Mapping[str, Any]  # how the source read its files; `predict` reads its files the same way
 
     @cached_property
     def answerer(self) -> Answerer:
-        """Answer examples, as measured."""
+        """Predict raw examples, as in evaluation."""
         return Answerer(
             Endpoint(partial(self.task.answer_raw, self.model, self.preprocessor), self.preprocessor.signature)
         )
 
     @property
     def endpoints(self) -> dict[str, Endpoint]:
-        """Name what an export answers."""
+        """Endpoints of an export by name."""
         return self.task.endpoints(self.model, self.preprocessor)
 
 
 def load_trained_model(run: Run) -> TrainedModel:
-    """Build the model of a finished run again, with its trained weights."""
+    """Load the model of a finished run with its trained weights."""
     config = load_config(run.config)
     task = load_task(config.task)
     preprocessor = task.preprocessor(**config.preprocessing)
@@ -51,12 +51,12 @@ def load_trained_model(run: Run) -> TrainedModel:
 
 
 def load_run_dataset(config: Config) -> Dataset:
-    """Load the raw examples of a config, split as in training."""
+    """Load the raw examples of a config, with the same splits as in training."""
     return load_dataset(config.data, config.split, load_task(config.task))
 
 
 def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:
-    """Call the builder of the rung that the config picks."""
+    """Build the model that the config selects."""
     builder = task.models[config.model] if config.model in task.models else find_component("model", config.model)
     model = builder(preprocessor.features, **config.models[config.model])
     if task.decoding is not None:

@@ -1,1 +1,1 @@
-"""The verbs: one file, one public function each."""
+"""The commands, each in its own module."""

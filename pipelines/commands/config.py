@@ -1,4 +1,4 @@
-"""`config`: a commented config to start from, or the JSON Schema that an editor checks one with."""
+"""The `config` command: return a commented config or its JSON Schema."""
 
 import json
 
@@ -7,10 +7,12 @@ from pipelines.tasks import TASKS
 
 
 def config(task_or_config: str, schema: bool = False) -> str:
-    """Give the commented config of a task, or of a file after checking it; with `schema` the task's JSON Schema.
+    """Return the commented config of a task, or a checked config file with its `tune` nodes resolved.
+
+    With `schema`, return the JSON Schema of the task's config instead.
 
     Raises:
-        UserError: for an unknown task, or a fault in the file.
+        UserError: If the task is unknown or the file is invalid.
     """
     path = shipped_config(task_or_config) if task_or_config in TASKS else task_or_config
     checked = load_config(path)

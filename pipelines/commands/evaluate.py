@@ -1,4 +1,4 @@
-"""`evaluate`: measure a finished run again on one split."""
+"""The `evaluate` command: evaluate a finished run on one split."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +13,24 @@ from pipelines.trained_model import load_run_dataset, load_trained_model
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The metrics of a split, those of each class where the task has any, and the threshold where one was chosen."""
+    """The metrics of a split, the metrics per class if the task has classes, and the threshold if one was chosen."""
 
     metrics: dict[str, float]
-    by_class: pd.DataFrame  # a row a class
+    by_class: pd.DataFrame  # one row per class
     point: OperatingPoint | None = None
 
 
 def evaluate(run: str | Path, split: str = "test", threshold: str | None = None) -> Evaluation:
-    """Answer a split anew, or what its task measures of a large one, and score the answers.
+    """Predict the evaluation examples of a split and compute the metrics.
 
-    `threshold` is a rule, such as `f1` or `recall=0.9`, that chooses on validation from which probability the answer is
-    yes, or a number.
+    `threshold` is the decision threshold: a number, or a rule such as `f1` or `recall=0.9` that chooses it on the
+    validation split.
 
     Raises:
-        UserError: where `run` is no finished run, its data is gone or changed, or no such threshold can be chosen.
+        UserError: If `run` is not a finished run, its data is missing or changed, or no such threshold can be chosen.
     """
     if threshold is not None:
-        fixed_threshold(threshold)  # a rule that is none is found before anything is read
+        fixed_threshold(threshold)  # reject an invalid rule before reading anything
     opened = Run.open(run)
     trained = load_trained_model(opened)
     dataset = load_run_dataset(trained.config)

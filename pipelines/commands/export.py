@@ -1,4 +1,4 @@
-"""`export`: from a finished run to a versioned SavedModel folder."""
+"""The `export` command: write a finished run as a versioned SavedModel."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,18 +17,18 @@ def export(
     unchecked: bool = False,
     threshold: str | None = None,
 ) -> tuple[Path, OperatingPoint | None]:
-    """Write the run's model as the next version in `to` (`exports/<task>` by default); give the version's folder.
+    """Write the run's model as the next version in `to` (`exports/<task>` by default); return the version's folder.
 
-    Its answers to test examples are compared with the run's; `unchecked` leaves that out, where the data is gone.
-    `threshold` is a number from which the answer is yes, or a rule, such as `f1`, that chooses it on validation; what
-    was chosen is given too.
+    The predictions of test examples are compared with the run's. `unchecked` skips this, for when the data is gone.
+    `threshold` is the decision threshold: a number, or a rule such as `f1` that chooses it on the validation split. The
+    chosen operating point is also returned, or None without `threshold`.
 
     Raises:
-        UserError: where `run` is no finished run, its data is gone or changed, `to` cannot be written, a form cannot
-            hold the model, answers drift, or no such threshold can be chosen.
+        UserError: If `run` is not a finished run, its data is missing or changed, `to` cannot be written, a format
+            does not support the model, predictions differ, or no such threshold can be chosen.
     """
     if threshold is not None:
-        fixed_threshold(threshold)  # a rule that is none is found before anything is read
+        fixed_threshold(threshold)  # reject an invalid rule before reading anything
     opened = Run.open(run)
     trained = load_trained_model(opened)
     validation = test = point = None

@@ -1,4 +1,4 @@
-"""`predict`: answers of a run or an export to raw inputs."""
+"""The `predict` command: predict raw inputs with a run or an export."""
 
 import os
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from pipelines.runs.run import Run
 from pipelines.storage import as_json, write_text, write_whole
 from pipelines.trained_model import load_trained_model
 
-INPUT = "input"  # the column of a file of answers that names what each is to
+INPUT = "input"  # the column of the output file that names the input
 ENDINGS = (".csv", ".json", ".jsonl")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """Answers and what each is to: a file, `FILE:line`, or the text that was given."""
+    """Predictions, and the name of each input: a file, `FILE:line`, or the given text."""
 
     names: list[str]
     records: list[dict[str, Any]]
@@ -35,14 +35,14 @@ def predict(
     attention: bool = False,
     allow_missing: bool = False,
 ) -> Answers:
-    """Answer raw inputs given as text, and those in a file, in that order, and name each.
+    """Predict raw inputs given as text, then those in a file, and name each input.
 
-    `allow_missing` accepts rows without columns that training never saw missing. With `attention` the answers are maps
-    of where a finished run's model looks: tokens that look (`queries`, T), tokens looked at (`keys`, S), and `weights`
-    (T, S), the mean over layers and heads.
+    `allow_missing` accepts rows without columns that were never missing in training. With `attention`, each record is
+    an attention map of a finished run's model: query tokens (`queries`, T), key tokens (`keys`, S), and `weights`
+    (T, S), averaged over layers and heads.
 
     Raises:
-        UserError: where the folder is neither a run nor an export, an input cannot be used, or the model has no
+        UserError: If the folder is neither a run nor an export, an input cannot be used, or the model has no
             attention.
     """
     _check_inputs(run_or_export, inputs, file)
@@ -56,10 +56,10 @@ def predict(
 
 
 def check_output(path: Path, inputs: Sequence[str], file: str | Path | None) -> None:
-    """Check, before anything is answered, that answers can be written to a file.
+    """Check before prediction that the output path is valid.
 
     Raises:
-        UserError: where its ending is none of ours, it is a folder, or it is what is to be answered.
+        UserError: If its file extension is not supported, it is a folder, or it is one of the inputs.
     """
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"--output {path}", f"should end in {', '.join(ENDINGS)}")
@@ -70,12 +70,12 @@ def check_output(path: Path, inputs: Sequence[str], file: str | Path | None) -> 
 
 
 def write_answers(path: Path, answers: Answers) -> None:
-    """Write answers with what each is to as CSV, JSON or JSON lines, by the ending of `path`: the whole, or nothing.
+    """Write predictions and input names as CSV, JSON or JSON lines, by the extension of `path`, atomically.
 
     In CSV, lists and objects are written as JSON.
 
     Raises:
-        UserError: where it cannot be written.
+        UserError: If the file cannot be written.
     """
     rows = [{INPUT: name, **record} for name, record in zip(answers.names, answers.records, strict=True)]
     kind = path.suffix.lower()
@@ -125,12 +125,12 @@ def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | 
 
 
 def _files(inputs: Sequence[str], file: str | Path | None) -> list[str | Path]:
-    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110 - Path.exists raises for a long text
+    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110 - Path.exists raises on long strings
     return paths if file is None else [*paths, file]
 
 
 def _names(raw: pd.DataFrame, inputs: Sequence[str]) -> list[str]:
-    """Name inputs by the index of their table, or where it has no names by what was given, or count them."""
+    """Return the names in the table's index; without any, the given inputs, or numbers from 1."""
     if not isinstance(raw.index, pd.RangeIndex):
         return list(map(str, raw.index))
     return list(inputs) if len(raw) == len(inputs) else [str(number) for number in range(1, len(raw) + 1)]

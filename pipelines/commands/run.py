@@ -1,4 +1,4 @@
-"""`run`: the main job, from a config to a trained, measured and exported model that has shown a few answers."""
+"""The `run` command: train, evaluate and export a model, then show a few predictions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,22 +20,22 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Finished:
-    """What the main job leaves behind."""
+    """The results of the `run` command."""
 
     run: Run
     export: Path
-    inputs: list[dict[str, Any]]  # of a few test examples
+    inputs: list[dict[str, Any]]  # raw inputs of a few test examples
     targets: list[dict[str, Any]]
-    answers: list[dict[str, Any]]  # the export's
+    answers: list[dict[str, Any]]  # predictions of the export
 
 
 def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) -> Finished:
-    """Train, evaluate and export, then answer a few test examples from the export.
+    """Train, evaluate and export a model, then predict a few test examples with the export.
 
-    `show` is given the summary of the data before training.
+    `show` is called with the summary of the data before training.
 
     Raises:
-        UserError: as `train` and `export` do.
+        UserError: For the same reasons as `train` and `export`.
     """
     folder, _ = find_run(config)
     dataset = load_run_dataset(config)
@@ -45,8 +45,8 @@ def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) 
     raw = trained.task.client_inputs(examples)
     exported = LoadedExport(version)
     answers = as_records(trained.task, exported.answer_table(raw))
-    asked = [name for name in raw if name in exported.signature]  # in the order of the data
-    # What a client sends may be made of an example's columns, such as a prompt of a text: none of these is a target.
+    asked = [name for name in raw if name in exported.signature]  # in the column order of the data
+    # A client input may be derived from example columns, such as a prompt from a text. Such columns are not targets.
     given = asked if set(asked) <= set(examples) else list(trained.preprocessor.signature)
     targets = examples.drop(columns=given).to_dict("records")
     return Finished(folder, version, raw[asked].to_dict("records"), targets, answers)

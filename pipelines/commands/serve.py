@@ -1,4 +1,4 @@
-"""`serve`: exports answer over HTTP and gRPC."""
+"""The `serve` command: serve exports over HTTP and gRPC."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,13 +14,13 @@ def serve(
     tls_key: str | None = None,
     **options: Any,
 ) -> None:
-    """Serve every model in the folders of versions until a signal ends it; `options` are those of `Settings`.
+    """Serve all exported models until a signal stops the server; `options` are fields of `Settings`.
 
     Raises:
-        UserError: where a folder holds no version, a label or port cannot be used, or a package is missing.
+        UserError: If a folder has no version, a label or port cannot be used, or a package is missing.
     """
     try:
-        import pipelines.serving.http.app  # noqa: F401 - all that it needs is to be there before a port is taken
+        import pipelines.serving.http.app  # noqa: F401 - find missing packages before opening a port
         from pipelines.serving.models.catalogue import checked_folders
         from pipelines.serving.server import serve as serve_until_stopped
         from pipelines.serving.settings import Settings
@@ -42,10 +42,10 @@ def serve(
 
 
 def read_labels(labels: Sequence[str], models: set[str]) -> dict[str, dict[str, int]]:
-    """Read labels such as `houses:stable=3`.
+    """Parse labels such as `houses:stable=3` to {model: {label: version}}.
 
     Raises:
-        UserError: naming the label and what is wrong.
+        UserError: If a label is malformed or names an unknown model.
     """
     read: dict[str, dict[str, int]] = {}
     for text in labels:

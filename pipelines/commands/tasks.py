@@ -1,4 +1,4 @@
-"""`tasks`: which tasks there are, their models, and what each hyperparameter means."""
+"""The `tasks` command: list the tasks, their models and hyperparameters."""
 
 import inspect
 from typing import Any
@@ -9,15 +9,15 @@ from pipelines.tasks import TASKS, load_task
 
 
 def tasks() -> dict[str, str]:
-    """Give each task's name and what it does."""
+    """Return the description of each task by name."""
     return dict(TASKS)
 
 
 def models(task: str) -> dict[str, dict[str, Any]]:
-    """Give a task's models, simplest first: what each is, and what each of its hyperparameters means.
+    """Return the models of a task, simplest first, with a description of each model and its hyperparameters.
 
     Raises:
-        UserError: for an unknown task.
+        UserError: If the task is unknown.
     """
     if task not in TASKS and "." not in task:
         raise UserError("tasks", f"unknown task '{task}'{did_you_mean(task, list(TASKS))}")
@@ -33,7 +33,7 @@ def _meanings(kind: Any) -> dict[str, dict[str, str]]:
 
 
 def _takes(leaf: dict[str, Any]) -> str:
-    """Put a JSON Schema's leaf in a few words: 'a number, 0 to below 1'."""
+    """Describe the values that a JSON Schema leaf allows, such as 'number >= 0 and < 1'."""
     if "anyOf" in leaf:
         return " or ".join(map(_takes, leaf["anyOf"]))
     if "enum" in leaf:

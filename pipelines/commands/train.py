@@ -1,4 +1,4 @@
-"""`train`: from a config to a run folder."""
+"""The `train` command: train the model of a config in a run folder."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,12 +21,12 @@ def train(
     resume: bool = False,
     show: Callable[[Summary], None] = lambda summary: None,
 ) -> tuple[TrainedModel, Run]:
-    """Train the model of a config, or with `resume` go on with a run of it: interrupted, or finished, to more epochs.
+    """Train the model of a config; with `resume`, continue an interrupted run, or train a finished run for more epochs.
 
-    `show` is given the summary of the data before training.
+    `show` is called with the summary of the data before training.
 
     Raises:
-        UserError: for a mistake in the config, the data or the run folder.
+        UserError: If the config, the data or the run folder cannot be used.
     """
     checked = load_config(config, overrides)
     run, finished = find_run(checked, run_dir, resume)
@@ -36,10 +36,10 @@ def train(
 
 
 def find_run(checked: Config, run_dir: str | Path | None = None, resume: bool = False) -> tuple[Run, bool]:
-    """Return the run to train in, and whether it is finished already.
+    """Return the run to train in, and whether it is already finished.
 
     Raises:
-        UserError: where `resume` finds no run, or one that cannot go on with this config.
+        UserError: If `resume` finds no run, or the run cannot be resumed with this config.
     """
     if not resume:
         run = Run.new(checked.task, run_dir)
@@ -52,10 +52,10 @@ def find_run(checked: Config, run_dir: str | Path | None = None, resume: bool = 
 
 
 def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
-    """Say whether a run goes on beyond what it was to be: to more epochs, or with another patience.
+    """Return whether the config of a resumed run has changed, to more epochs or to another patience.
 
     Raises:
-        UserError: where anything else differs, or nothing is left to go on from.
+        UserError: If anything else differs, the epochs are fewer, or a finished run has no checkpoint left.
     """
     differing = _differences(wanted.whole, begun.whole)
     fewer = wanted.training["epochs"] < begun.training["epochs"]

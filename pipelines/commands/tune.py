@@ -1,4 +1,4 @@
-"""`tune`: a search for the best values of what a config marks with `tune`."""
+"""The `tune` command: search the hyperparameters that a config marks with `tune`."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -33,13 +33,14 @@ def tune(
     shown: Callable[[Search], None] = lambda search: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Search:
-    """Search what a config marks with `tune`, or with `resume` go on with a search of the same config, or more trials.
+    """Search the hyperparameters of a config; with `resume`, continue a search, optionally with more trials.
 
-    `workers` trials run at a time, on this machine or on the Ray cluster at the address `ray`. `shown` is called
-    whenever something may have changed, `say` with each line on the data and on what changes, before the first trial.
+    `workers` trials run in parallel, on this machine or on the Ray cluster at the address `ray`. `shown` is called
+    whenever the search may have changed. `say` is called before the first trial, with each line about the data and
+    about changes to the resumed search.
 
     Raises:
-        UserError: for a mistake in the config, the data or the folder, and where too many trials in a row fail.
+        UserError: If the config, the data or the folder cannot be used, or too many trials fail in a row.
     """
     space = Space.of(read_config(config, overrides))
     base = space.config({})
@@ -72,7 +73,7 @@ def _check_rule(base: Config, space: Space) -> None:
 
 
 def _with_absolute_paths(dataset: Dataset) -> Dataset:
-    """Name files so that a process with another working directory finds them."""
+    """Make file paths absolute, so that processes with another working directory find the files."""
 
     def absolute(table: pd.DataFrame) -> pd.DataFrame:
         files = {name: table[name].map(Path.resolve) for name in table if holds_files(table[name])}
@@ -83,7 +84,7 @@ def _with_absolute_paths(dataset: Dataset) -> Dataset:
 
 
 def _pool(workers: int, ray: str | None, folder: SearchFolder, dataset: Dataset | None) -> Pool:
-    """Give the pool; where several trials share this machine, each may use its share of the threads."""
+    """Return the worker pool; with several local workers, the cores are divided among them."""
     if ray is not None:
         return RayPool(ray, workers)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

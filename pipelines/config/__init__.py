@@ -1,1 +1,1 @@
-"""From a YAML file and overrides to checked settings."""
+"""Load a YAML config, apply overrides and validate it."""

@@ -1,4 +1,4 @@
-"""The faults of a config in words, each with its line in the file and its dotted path."""
+"""Turn the validation errors of a config into messages with file, line and dotted path."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from pipelines.errors import did_you_mean
 
 @dataclass(frozen=True)
 class Places:
-    """Where each setting of a config stands: in which line of its file, or in which override."""
+    """The locations of a config's settings: a line of the file or an override."""
 
     document: CommentedMap
     file: str
     overridden: Collection[str]  # dotted paths
 
     def of(self, path: list) -> str:
-        """Give '<file>:<line>: <dotted path>', or '--set <dotted path>' where an override put it there."""
+        """Return '<file>:<line>: <dotted path>', or '--set <dotted path>' if an override set the value."""
         dotted = ".".join(map(str, path))
         for override in self.overridden:
             if f"{dotted}.".startswith(f"{override}.") or f"{override}.".startswith(f"{dotted}."):
@@ -28,14 +28,14 @@ class Places:
 
 
 def faults_in_words(error: pydantic.ValidationError, kind: type[pydantic.BaseModel], places: Places) -> Iterator[str]:
-    """Put each fault of a config, checked against `kind`, in one line: its place and what is wrong."""
+    """Yield one line per validation error: its location and what is wrong. `kind` is the model that raised it."""
     for fault in error.errors():
         path = _document_path(places.document, list(fault["loc"]), fault["type"])
         yield f"{places.of(path)}: {_in_words(fault, kind, path)}"
 
 
 def _document_path(document: CommentedMap, loc: list, kind: str) -> list:
-    """Drop from pydantic's location the names of union members, which the document does not hold."""
+    """Remove the names of union members from pydantic's location, since the document has no such keys."""
     path, node = [], document
     for index, key in enumerate(loc):
         last = index == len(loc) - 1
@@ -70,12 +70,12 @@ def _in_words(fault: dict, config: type[pydantic.BaseModel], path: list) -> str:
 
 
 def _siblings(loc: tuple, config: type[pydantic.BaseModel]) -> list[str]:
-    """List the settings that the section at `loc` could have held."""
+    """Return the names of the settings that the section at `loc` allows."""
     kind: Any = config
     for key in loc[:-1]:
         if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
             kind = kind.model_fields[key].annotation
-        else:  # a discriminated union: the key is the tag of the member
+        else:  # in a discriminated union, the key is the tag of the member
             kind = next(m for m in kind.__args__ if any(_tag(f.annotation) == key for f in m.model_fields.values()))
     return list(kind.model_fields) if hasattr(kind, "model_fields") else []
 
@@ -85,7 +85,7 @@ def _tag(annotation: Any) -> Any:
 
 
 def _line(document: Any, path: list) -> str:
-    """Give ':<line>' of the deepest part of `path` that the file holds, or nothing."""
+    """Return ':<line>' of the deepest part of `path` that exists in the file, or an empty string."""
     line, node = None, document
     for key in path:
         try:

@@ -1,4 +1,4 @@
-"""Load a config, override it by dotted path, resolve its `tune` nodes, and check all of it before any work."""
+"""Load a config, apply overrides, resolve its `tune` nodes and validate it."""
 
 import io
 import os
@@ -28,12 +28,12 @@ from pipelines.training.train import train
 
 
 class Config:
-    """A checked config: every section is an attribute, `document` is the YAML with its comments."""
+    """A validated config: each section is an attribute, and `document` is the YAML with its comments."""
 
     def __init__(self, document: CommentedMap, checked: pydantic.BaseModel):
         self.document = document
         self.values = checked.model_dump(exclude_unset=True)
-        self.whole = checked.model_dump()  # with a default for all that is left out: what two configs are compared by
+        self.whole = checked.model_dump()  # including defaults of omitted settings, to compare two configs
         self.task: str = self.values["task"]
         self.seed: int = self.values["seed"]
         self.data: dict = self.values["data"]
@@ -50,13 +50,13 @@ class Config:
         self.tuning: dict | None = self.values.get("tuning")
 
     def to_yaml(self) -> str:
-        """Write the config as it was resolved, with its comments."""
+        """Return the resolved config as YAML, with its comments."""
         return _written(self.document)
 
 
 @dataclass(frozen=True)
 class Unresolved:
-    """A config as it was written, overrides applied: some of its leaves may be `tune` nodes."""
+    """A config with overrides applied, but with its `tune` nodes not yet resolved."""
 
     document: CommentedMap
     path: str
@@ -64,36 +64,36 @@ class Unresolved:
 
     @property
     def places(self) -> Places:
-        """Say where each setting stands."""
+        """Location of each setting."""
         return Places(self.document, self.path, self.overridden)
 
     def to_yaml(self) -> str:
-        """Write the config with its `tune` nodes and its comments."""
+        """Return the config as YAML, with its `tune` nodes and comments."""
         return _written(self.document)
 
     def tune_nodes(self) -> dict[str, TuneNode]:
-        """Give the `tune` nodes by dotted path.
+        """Return the `tune` nodes by dotted path.
 
         Raises:
-            UserError: naming a node that is none.
+            UserError: If a `tune` node is invalid.
         """
         return {".".join(path): node for path, node in _tune_nodes(self.document, self.places)}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file, apply `dotted.path=value` overrides, resolve `tune` nodes and check the whole.
+    """Read a YAML file, apply `dotted.path=value` overrides, resolve `tune` nodes and validate the config.
 
     Raises:
-        UserError: naming the file, the line and the dotted path of every fault found.
+        UserError: If the config is invalid; the message has the file, line and dotted path of every error.
     """
     return check(read_config(path, overrides))
 
 
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
-    """Read a YAML file, or the config that comes with a task of this name, and apply `dotted.path=value` overrides.
+    """Read a YAML file, or the shipped config of a task name, and apply `dotted.path=value` overrides.
 
     Raises:
-        UserError: where the file is no YAML or an override cannot be applied.
+        UserError: If the file is not valid YAML or an override cannot be applied.
     """
     if str(path) in TASKS and not Path(path).exists():
         path = shipped_config(str(path))
@@ -104,10 +104,10 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
 
 
 def check(unresolved: Unresolved) -> Config:
-    """Put its default in place of each `tune` node, and check the whole.
+    """Replace each `tune` node by its default and validate the config.
 
     Raises:
-        UserError: naming the file, the line and the dotted path of every fault found.
+        UserError: If the config is invalid; the message has the file, line and dotted path of every error.
     """
     document, places = unresolved.document, unresolved.places
     for path, node in list(_tune_nodes(document, places)):
@@ -133,7 +133,7 @@ def check(unresolved: Unresolved) -> Config:
 
 
 def _choose_metrics(document: CommentedMap, task: Task) -> None:
-    """Put the metric that suits the preprocessing in place of `auto`."""
+    """Replace `auto` by the main metric of the task, which may depend on the preprocessing."""
     preprocessing = document.get("preprocessing")
     for section, key in (("training", "monitor"), ("tuning", "objective")):
         values = document.get(section)
@@ -149,7 +149,7 @@ def _own_models(document: CommentedMap) -> tuple[str, ...]:
 
 @cache
 def config_type(name: str, task: Task, own_models: tuple[str, ...] = ()) -> type[pydantic.BaseModel]:
-    """Give the pydantic model of a task's whole config, made from the signatures that its sections call."""
+    """Return the pydantic model of a task's config, built from the signatures of the functions it configures."""
     builders = {**task.models, **{model: find_component("model", model) for model in own_models}}
     rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in builders.items()}
     models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
@@ -158,52 +158,60 @@ def config_type(name: str, task: Task, own_models: tuple[str, ...] = ()) -> type
     training = pydantic.create_model(
         "training",
         __base__=settings(train),
-        monitor=(Annotated[metric, Field(description="what early stopping and the best epoch go by")], ...),
+        monitor=(
+            Annotated[metric, Field(description="metric for early stopping and for choosing the best epoch")],
+            ...,
+        ),
     )
-    objective = Annotated[metric, Field(description="what a search makes best, at each trial's best epoch")]
+    objective = Annotated[
+        metric, Field(description="metric that the search optimizes, at the best epoch of each trial")
+    ]
     searches = tuple(
         pydantic.create_model(oracle, __base__=settings(build, name=oracle), objective=(objective, ...))
         for oracle, build in SEARCHES.items()
     )
-    tuning = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - made at run time
-    about_decoding = Field(description="how answers are generated where a client does not say")
+    tuning = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - members are only known at run time
+    about_decoding = Field(description="default settings for text generation, if a client sends none")
     decoding = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
     return pydantic.create_model(
         name,
         __config__=FORBID_UNKNOWN,
-        task=(Literal[name], Field(description="which task this config is for")),
-        seed=(Annotated[int, Field(ge=0)], Field(description="seed of all that training draws at random")),
-        data=(choice(task.sources, "source"), Field(description="where raw examples come from")),
-        split=(settings(split), Field(description="which examples train, validate and test")),
-        preprocessing=(settings(task.preprocessor), Field(description="from raw examples to model inputs")),
-        batches=(settings(task.batches), Field(description="how examples reach the model")),
-        model=(Literal[tuple(builders)], Field(description="which of `models` is trained")),
-        models=(models, Field(description="the task's ladder of architectures")),
-        loss=(choice(task.losses, "name"), Field(description="what training makes small")),
-        optimizer=(choice(OPTIMIZERS, "name"), Field(description="how the weights move")),
-        schedule=(choice(SCHEDULES, "name"), Field(description="how the learning rate moves")),
-        training=(training, Field(description="how long and how fast")),
+        task=(Literal[name], Field(description="task of this config")),
+        seed=(Annotated[int, Field(ge=0)], Field(description="random seed of training")),
+        data=(choice(task.sources, "source"), Field(description="source of the raw examples")),
+        split=(settings(split), Field(description="how examples are split into train, validation and test")),
+        preprocessing=(
+            settings(task.preprocessor),
+            Field(description="how raw examples are converted to model inputs"),
+        ),
+        batches=(settings(task.batches), Field(description="how examples are batched for training")),
+        model=(Literal[tuple(builders)], Field(description="name of the model in `models` to train")),
+        models=(models, Field(description="hyperparameters of each model of the task")),
+        loss=(choice(task.losses, "name"), Field(description="loss function to minimize")),
+        optimizer=(choice(OPTIMIZERS, "name"), Field(description="optimizer of the weights")),
+        schedule=(choice(SCHEDULES, "name"), Field(description="learning-rate schedule")),
+        training=(training, Field(description="epochs, early stopping and execution of training")),
         **decoding,
-        tuning=(tuning, Field(default=None, description="how `tune` searches what is marked with `tune`")),
+        tuning=(tuning, Field(default=None, description="settings of the hyperparameter search by `tune`")),
     )
 
 
 def config_schema(name: str) -> dict[str, Any]:
-    """Give the JSON Schema of a task's config, in which every leaf may be a `tune` node."""
+    """Return the JSON Schema of a task's config, in which every leaf may be a `tune` node."""
     schema = config_type(name, load_task(name)).model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **allow_tune_nodes(schema)}
 
 
 def shipped_config(task: str) -> Path:
-    """Give the path of the config that comes with a task."""
+    """Return the path of a task's shipped config."""
     beside_the_package = Path(__file__).parents[2] / "configs"
-    inside_the_package = Path(__file__).parents[1] / "configs"  # where the wheel puts them
+    inside_the_package = Path(__file__).parents[1] / "configs"  # its location in an installed wheel
     folder = inside_the_package if inside_the_package.exists() else beside_the_package
     return folder / f"{task}.yaml"
 
 
 def _yaml() -> YAML:
-    yaml = YAML()  # the round-trip loader: comments and line numbers survive, no tag constructs an object
+    yaml = YAML()  # the round-trip loader keeps comments and line numbers, and no tag can construct an object
     yaml.width = 120
     yaml.preserve_quotes = True
     return yaml
@@ -222,7 +230,7 @@ def _read(path: str | Path) -> CommentedMap:
         raise UserError(str(path), f"cannot read this config ({os.strerror(error.errno)})") from None
     except UnicodeDecodeError:
         raise UserError(str(path), "this config is not UTF-8 text") from None
-    except (YAMLError, ValueError) as error:  # the latter for a date that no calendar has
+    except (YAMLError, ValueError) as error:  # ValueError: an impossible date
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
@@ -269,7 +277,7 @@ def _tune_nodes(
 
 
 def _plain(node: Any) -> Any:
-    """Turn ruamel's commented nodes into the plain values that pydantic's strict mode knows."""
+    """Convert ruamel.yaml nodes to plain Python values, as pydantic's strict mode requires."""
     if isinstance(node, dict):
         return {str(key): _plain(value) for key, value in node.items()}
     if isinstance(node, list):

@@ -1,4 +1,4 @@
-"""The `tune` node: a leaf of the config that a search may vary, and that stands for its default elsewhere."""
+"""The `tune` node: a config value that a search varies and that otherwise has a default."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,7 @@ from pipelines.build import FORBID_UNKNOWN
 
 
 class Range(pydantic.BaseModel):
-    """An interval to search in, by `step` where one is given."""
+    """An interval to search. `step` is an increment, or a factor with log sampling."""
 
     model_config = FORBID_UNKNOWN
     min: int | float
@@ -28,7 +28,7 @@ class Range(pydantic.BaseModel):
 
 
 class TuneNode(pydantic.BaseModel):
-    """A list of choices or a range, and the value that stands for it outside a search."""
+    """A list of choices or a range, and the default to use outside a search."""
 
     model_config = FORBID_UNKNOWN
     tune: list[Any] | Range
@@ -36,7 +36,7 @@ class TuneNode(pydantic.BaseModel):
 
     @property
     def whole(self) -> bool:
-        """Say whether a range holds whole numbers only."""
+        """Whether this is a range of integers."""
         return isinstance(self.tune, Range) and all(
             isinstance(end, int) for end in (self.tune.min, self.tune.max, self.default)
         )
@@ -56,12 +56,12 @@ class TuneNode(pydantic.BaseModel):
 
 
 def is_tune_node(node: Any) -> bool:
-    """Say whether a node of a config is meant as a `tune` node."""
+    """Return whether a config node is a `tune` node."""
     return isinstance(node, dict) and "tune" in node
 
 
 def allow_tune_nodes(schema: dict[str, Any]) -> dict[str, Any]:
-    """Let every leaf of a JSON Schema be a `tune` node as well."""
+    """Allow a `tune` node in place of every leaf of a JSON Schema."""
     tune = TuneNode.model_json_schema(ref_template="#/$defs/{model}")
     definitions = schema.setdefault("$defs", {})
     for definition in [schema, *definitions.values()]:

@@ -1,1 +1,1 @@
-"""Export a trained model: write, compare with the run, describe."""
+"""Export a trained model, compare it with its run and describe it."""

@@ -1,4 +1,4 @@
-"""What the converters to other formats share."""
+"""Helpers shared by the converters to other formats."""
 
 import logging
 import re
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from pipelines.task import NumericEndpoint
     from pipelines.trained_model import TrainedModel
 
-NAMED = 8  # operations that an error lists
+NAMED = 8  # number of operations that an error lists
 
 
 def numeric_endpoint(trained: "TrainedModel", format_name: str) -> "NumericEndpoint":
-    """Return the endpoint of a model that takes and answers numbers only.
+    """Return the endpoint of a model with numeric inputs and outputs only.
 
     Raises:
-        UserError: where the model needs texts, naming the operations that handle them.
+        UserError: If the model needs texts; the message names the operations that handle them.
     """
     import tensorflow as tf
 
@@ -40,7 +40,7 @@ def numeric_endpoint(trained: "TrainedModel", format_name: str) -> "NumericEndpo
 
 @contextmanager
 def quiet(*names: str) -> Iterator[None]:
-    """Silence loggers."""
+    """Silence the named loggers."""
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -53,14 +53,14 @@ def quiet(*names: str) -> Iterator[None]:
 
 
 def listed_operations(operations: set[str]) -> str:
-    """List the first few operations by name."""
+    """Return the names of the first few operations, in alphabetical order."""
     names = sorted(operations)
     more = f" and {len(names) - NAMED} more operations" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _handles_texts(node: "tf.Operation") -> bool:
-    """Return whether an operation reads or writes texts, rather than passing them on as it would numbers."""
+    """Return whether an operation processes texts, rather than only passing them on."""
     import tensorflow as tf
 
     about_texts = re.search("String|Regex|Lookup|Unicode|Substr|Sentencepiece", node.type)

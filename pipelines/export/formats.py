@@ -1,4 +1,4 @@
-"""The formats of an export by name: how each is written, how it is loaded, and what it needs."""
+"""Export formats by name: how to write and load each, and what it requires."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from pipelines.trained_model import TrainedModel
 
 Arrays = dict[str, "np.ndarray"]
-Answer = Callable[[str, Arrays], Arrays]  # a signature's name and its inputs to its answers
+Answer = Callable[[str, Arrays], Arrays]  # (signature name, inputs) -> outputs
 
 
 @dataclass(frozen=True)
 class Format:
-    """One format of an export; its functions import their libraries when they are called."""
+    """An export format. Its functions import their libraries when called."""
 
     load: Callable[[Path], Answer]
-    packages: tuple[str, ...]  # distributions that load it; `parity.json` has their versions
-    tolerance: float  # how far a number may lie from the model's, as a share of the largest of that answer
-    modules: tuple[str, ...] = ()  # that have to be installed to write and load it
-    # Writes a model that answers numbers into a version's folder; every version holds a SavedModel, written apart.
+    packages: tuple[str, ...]  # distributions needed to load it; `parity.json` records their versions
+    tolerance: float  # allowed difference, relative to the largest value of the output
+    modules: tuple[str, ...] = ()  # modules needed to write and load it
+    # Write a numeric model to a version's folder; None for the SavedModel, which every version has.
     write: "Callable[[TrainedModel, NumericEndpoint, Path], None] | None" = None
 
 
 FORMATS = {
-    # A SavedModel runs the kernels that the model ran; other libraries add up in another order, in 32 bits.
+    # A SavedModel runs the model's own kernels. Other libraries sum float32 values in a different order.
     "saved_model": Format(saved_model.load, ("tensorflow", "tensorflow-text"), 1e-5),
     "onnx": Format(onnx.load, ("onnxruntime",), 1e-4, ("tf2onnx", "onnx", "onnxruntime"), onnx.write),
     "litert": Format(litert.load, ("ai-edge-litert",), 1e-4, ("ai_edge_litert",), litert.write),
@@ -40,10 +40,10 @@ FORMATS = {
 
 
 def check_installed(formats: Iterable[str]) -> None:
-    """Check that what writes and loads these formats is installed.
+    """Check that the modules needed for these formats are installed.
 
     Raises:
-        UserError: naming what to install.
+        UserError: If a module is missing; the message says how to install it.
     """
     for name in formats:
         for module in FORMATS[name].modules:

@@ -1,4 +1,4 @@
-"""LiteRT: `model.tflite`, for models that answer numbers with numbers."""
+"""The LiteRT format: `model.tflite`, for models with numeric inputs and outputs."""
 
 import re
 import tempfile
@@ -17,10 +17,10 @@ FILE = "model.tflite"
 
 
 def write(trained: "TrainedModel", endpoint: "NumericEndpoint", folder: Path) -> None:
-    """Write a model, of operations that every build of LiteRT has.
+    """Write a model that only uses LiteRT's built-in operations.
 
     Raises:
-        UserError: naming the operations that LiteRT has no counterpart for.
+        UserError: If LiteRT does not support an operation; the message names it.
     """
     import keras
     import tensorflow as tf
@@ -43,7 +43,7 @@ def write(trained: "TrainedModel", endpoint: "NumericEndpoint", folder: Path) ->
 
 
 def load(folder: Path) -> "Answer":
-    """Load it with the LiteRT interpreter."""
+    """Load `model.tflite` with the LiteRT interpreter."""
     from ai_edge_litert.interpreter import Interpreter
 
     runner = Interpreter(str(folder / FILE)).get_signature_runner()

@@ -1,4 +1,4 @@
-"""Load an export to answer raw inputs, in this process."""
+"""Load an export to predict raw inputs in this process."""
 
 import json
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from pipelines.tensorflow_startup import silenced
 
 
 class LoadedExport:
-    """A loaded export: it needs none of the code that made it."""
+    """A loaded export, which needs none of the code that created it."""
 
     def __init__(self, folder: str | Path):
         """Load a version's folder, or the newest version in a folder of versions.
 
         Raises:
-            UserError: where there is none.
+            UserError: If there is no version.
         """
         version = newest_version(Path(folder))
         try:
@@ -33,22 +33,22 @@ class LoadedExport:
             self.reading: dict[str, Any] = about["reading"]
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(str(version.about), "missing or damaged: this is not what export wrote") from None
-        with silenced():  # SentencePiece says that there is no normalisation
+        with silenced():  # SentencePiece reports that the model has no normalizer
             self._function = load_saved_model(version.folder).signatures["serving_default"]
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Name the raw inputs of a client."""
+        """Specs of the raw inputs of a client, by name."""
         return self._function.structured_input_signature[1]
 
     def answer_table(self, examples: pd.DataFrame) -> Mapping[str, np.ndarray]:
-        """Answer every row of a table of raw inputs."""
+        """Predict every row of a table of raw inputs."""
         answer = partial(answer_with, self.signature, lambda raw: self._function(**raw))
         return answer_table(answer, examples[list(self.signature)])
 
 
 def newest_version(folder: Path) -> ExportVersion:
-    """Return the version to load: `folder` itself, or the highest number in it."""
+    """Return the version to load: `folder` itself, or the highest version in it."""
     if not ExportVersion(folder).saved_model.is_file() and folder.is_dir():
         folder = next(reversed(numbered(folder)), folder)
     if not ExportVersion(folder).about.is_file():

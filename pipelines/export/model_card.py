@@ -1,6 +1,6 @@
-"""The model card of an export: what it answers, what it learnt from, how well it does, where it fails, how it was made.
+"""Write the model card of an export: its use, data, metrics, limits and training.
 
-After Mitchell et al., Model Cards for Model Reporting (2019).
+Follows Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
 import inspect
@@ -13,14 +13,14 @@ from pipelines.operating_point import OperatingPoint
 from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel
 
-SHOWN_CHARACTERS = 300  # of what a source says of itself, such as a citation
+SHOWN_CHARACTERS = 300  # longer texts of the data source, such as a citation, are cut
 NOT_STATED = "not stated by the source; find it out before you pass the model on"
 
 
 def model_card(trained: TrainedModel, run: Run, parity: Mapping[str, Any], point: OperatingPoint | None = None) -> str:
-    """Write a card in Markdown from a finished run's folder and what its export was compared on.
+    """Return a model card in Markdown, from a finished run and the parity result of its export.
 
-    `point` is the export's threshold, where it is not the run's.
+    `point` is the export's operating point, if it differs from the run's.
     """
     sections = {
         "What it does": _task(trained),

@@ -1,4 +1,4 @@
-"""ONNX: `model.onnx`, for models that answer numbers with numbers."""
+"""The ONNX format: `model.onnx`, for models with numeric inputs and outputs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from pipelines.trained_model import TrainedModel
 
 FILE = "model.onnx"
-OPSET = 17  # what ONNX runtimes have known since 2022
+OPSET = 17  # supported by ONNX runtimes since 2022
 
 
 def write(trained: "TrainedModel", endpoint: "NumericEndpoint", folder: Path) -> None:
-    """Write a model.
+    """Write a model to `model.onnx`.
 
     Raises:
-        UserError: naming the operations that ONNX has no counterpart for.
+        UserError: If ONNX does not support an operation; the message names it.
     """
     import onnx
     import tensorflow as tf
     import tf2onnx
 
     function = tf.function(endpoint.answer, input_signature=[endpoint.signature])
-    with quiet("tf2onnx", "tensorflow"):  # operations that it cannot convert are found and reported below
+    with quiet("tf2onnx", "tensorflow"):  # operations that cannot be converted are reported below
         model, _ = tf2onnx.convert.from_function(
             function, [endpoint.signature], opset=OPSET, custom_op_handlers={"Log1p": (_log1p, [])}
         )
@@ -37,7 +37,7 @@ def write(trained: "TrainedModel", endpoint: "NumericEndpoint", folder: Path) ->
 
 
 def load(folder: Path) -> "Answer":
-    """Load it with ONNX Runtime."""
+    """Load `model.onnx` with ONNX Runtime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / FILE, providers=["CPUExecutionProvider"])
@@ -46,7 +46,7 @@ def load(folder: Path) -> "Answer":
 
 
 def _log1p(graph: Any, node: Any, name: str, _: Any) -> None:
-    """Write log(1 + x) in two operations, since ONNX has no single one."""
+    """Convert log(1 + x) to two operations, since ONNX has no Log1p."""
     import numpy as np
 
     one = graph.make_const(f"{name}_one", np.float32(1))

@@ -1,4 +1,4 @@
-"""Whether an export answers as the model does that was measured: held-out raw inputs through both."""
+"""Check that an export and the evaluated model make the same predictions on held-out inputs."""
 
 import os
 import pickle
@@ -22,8 +22,8 @@ from pipelines.storage import writing
 from pipelines.task import Endpoint, NumericEndpoint, evenly_spaced
 from pipelines.trained_model import TrainedModel
 
-DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # what an export calls the endpoint `serve`
-COMPARED = 256  # test examples, evenly evenly_spaced over the split
+DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # the signature name of the endpoint `serve`
+COMPARED = 256  # test examples, evenly spaced over the split
 
 NUMBERS_APART, ROWS_DIFFER = "largest_difference", "differing_rows"
 REFUSED = (
@@ -34,16 +34,16 @@ REFUSED = (
 
 @dataclass(frozen=True)
 class Questions:
-    """Held-out raw inputs as clients would send them, and the model's answers to them."""
+    """Held-out raw inputs as clients would send them, and the model's predictions."""
 
     examples: int
-    requests: list[tuple[str, Arrays]] = field(default_factory=list)  # signature and inputs
+    requests: list[tuple[str, Arrays]] = field(default_factory=list)  # (signature, inputs)
     answers: list[Arrays] = field(default_factory=list)
-    left_out: dict[str, str] = field(default_factory=dict)  # signature -> why no example can be sent to it
+    left_out: dict[str, str] = field(default_factory=dict)  # signature -> why it could not be compared
 
 
 def ask(trained: TrainedModel, test: pd.DataFrame) -> Questions:
-    """Send examples of the test split to each endpoint of a model, in this process."""
+    """Predict test examples with each endpoint of a model, in this process."""
     examples = evenly_spaced(trained.task.evaluation_examples("test", test), COMPARED)
     sent = trained.task.client_inputs(examples)
     columns = sent.join(examples[[name for name in examples if name not in sent]])
@@ -62,7 +62,7 @@ def ask(trained: TrainedModel, test: pd.DataFrame) -> Questions:
 
 
 def ask_in_numbers(questions: Questions, endpoint: NumericEndpoint) -> Questions:
-    """Put what was sent to `serve` in numbers, for formats that know nothing else; the model's answers stay."""
+    """Convert the requests to `serve` to numeric inputs, for numeric-only formats; keep the model's predictions."""
     numbers = Questions(questions.examples, left_out={"all but serve": "this format has a single signature"})
     for (signature, inputs), answers in zip(questions.requests, questions.answers, strict=True):
         if signature == DEFAULT:
@@ -73,12 +73,12 @@ def ask_in_numbers(questions: Questions, endpoint: NumericEndpoint) -> Questions
 
 
 def compare(format_name: str, folder: Path, questions: Questions) -> dict[str, Any]:
-    """Answer the same raw inputs from a format of an export in a fresh process; return what was compared.
+    """Predict the same raw inputs with an export format in a new process, and return the comparison.
 
-    Numbers may lie apart by the format's tolerance; texts and whole numbers must be equal.
+    Floats may differ by the format's tolerance. Texts and integers must be equal.
 
     Raises:
-        UserError: where answers drift.
+        UserError: If predictions differ.
     """
     answers, versions = _answers_of_a_fresh_process(format_name, folder, questions)
     tolerance = FORMATS[format_name].tolerance
@@ -100,7 +100,7 @@ def _inputs(endpoint: Endpoint, columns: pd.DataFrame) -> Iterator[dict[str, tf.
     known = [name for name in endpoint.signature if name in columns]
     sizes = (size for spec in endpoint.signature.values() for size in spec.shape[:1] if size)
     most = min(sizes, default=len(columns))
-    for batch in raw_batches(columns[known].head(most)):  # a signature may be for so many rows and no more
+    for batch in raw_batches(columns[known].head(most)):  # a signature may have a fixed batch size
         rows = len(next(iter(batch.values())))
         typical = {name: tf.fill([rows], value) for name, value in endpoint.typical.items()}
         whole = {**typical, **batch}
@@ -113,7 +113,7 @@ def _arrays(tensors: Any) -> Arrays:
 
 def _answers_of_a_fresh_process(name: str, folder: Path, questions: Questions) -> tuple[list[Arrays], dict[str, str]]:
     root = Path(__file__).parents[2]
-    # Without the second variable TensorFlow imports Keras at its start.
+    # Without TF_USE_LEGACY_KERAS, TensorFlow imports Keras at startup.
     environment = {**os.environ, "PYTHONPATH": str(root), "TF_USE_LEGACY_KERAS": "1"}
     with writing(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as exchange:
         requests, answers = Path(exchange) / "requests", Path(exchange) / "answers"
@@ -127,13 +127,13 @@ def _answers_of_a_fresh_process(name: str, folder: Path, questions: Questions) -
 
 
 def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, float]:
-    """Give how far numbers lie apart, as a share of the largest, or how many rows of texts and whole numbers differ."""
+    """Return the largest relative difference of floats, or the number of differing rows for other dtypes."""
     if own.shape != other.shape:
         return ROWS_DIFFER, len(own)
     if own.dtype.kind != "f":
         return ROWS_DIFFER, int((own != other).reshape(len(own), -1).any(axis=1).sum())
     same = (own == other) | (np.isnan(own) & np.isnan(other))
-    with np.errstate(invalid="ignore"):  # infinity less infinity
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
         apart = np.where(same, 0.0, np.abs(own.astype("float64") - other))
     scale = np.abs(own[np.isfinite(own)]).max(initial=0.0) or 1.0
     return NUMBERS_APART, float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0) / scale)

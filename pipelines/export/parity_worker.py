@@ -1,4 +1,4 @@
-"""Answer recorded requests from one format of an export, in a process that has that format's library and no more."""
+"""Run recorded requests with one export format, in a process that only imports the library of that format."""
 
 import pickle
 import sys
@@ -9,7 +9,7 @@ from pipelines.export.formats import FORMATS
 
 
 def answer_requests(format_name: str, folder: Path, requests: Path, answers: Path) -> None:
-    """Read requests, [(signature, inputs)], and write their answers with the versions of the libraries."""
+    """Read requests, a list of (signature, inputs), and write the predictions and library versions."""
     chosen = FORMATS[format_name]
     answer = chosen.load(folder)
     found = [answer(signature, inputs) for signature, inputs in pickle.loads(requests.read_bytes())]

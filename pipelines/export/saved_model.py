@@ -1,4 +1,4 @@
-"""SavedModels loaded with TensorFlow alone: no Keras, and none of the code that made them."""
+"""Load SavedModels with TensorFlow only, without Keras or the code that created them."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def load(folder: Path) -> "Answer":
-    """Load a SavedModel and return a function that asks its signatures."""
+    """Load a SavedModel and return a function that calls its signatures."""
     import tensorflow as tf
 
-    loaded = load_saved_model(folder)  # its signatures stop working once it is garbage-collected
+    loaded = load_saved_model(folder)  # keep a reference: its signatures stop working once it is garbage-collected
 
     def answer(signature: str, inputs: "Arrays") -> "Arrays":
         outputs = loaded.signatures[signature](**{name: tf.constant(array) for name, array in inputs.items()})
@@ -27,7 +27,7 @@ def load(folder: Path) -> "Answer":
 
 
 def load_saved_model(folder: Path) -> Any:
-    """Load a SavedModel, with the operations of tensorflow-text where its graph has any."""
+    """Load a SavedModel, and the operations of tensorflow-text if its graph uses them."""
     import tensorflow as tf
     from tensorflow.python.framework import op_def_registry
 
@@ -50,11 +50,11 @@ def _operations(graph: "meta_graph_pb2.MetaGraphDef") -> Iterator[str]:
 
 
 def _load_text_operations() -> None:
-    """Load tensorflow-text's operations as libraries: importing its package would import Keras."""
+    """Load the operation libraries of tensorflow-text directly, since importing the package would import Keras."""
     import tensorflow as tf
 
     package = find_spec("tensorflow_text")
     if package is None or package.origin is None:
-        return  # TensorFlow then names the operation that it lacks
+        return  # TensorFlow will report the missing operation
     for library in sorted((Path(package.origin).parent / "python" / "ops").glob("*.so")):
         tf.load_op_library(str(library))

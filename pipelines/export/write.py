@@ -1,4 +1,4 @@
-"""A SavedModel with named raw inputs and named readable answers, in a folder of numbered versions."""
+"""Write an export: a SavedModel from raw inputs to readable outputs, in a folder of numbered versions."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ from pipelines.runs.run import Run
 from pipelines.storage import as_json, writing
 from pipelines.trained_model import TrainedModel
 
-WARMUP_ROWS = (1, 8)  # of the requests that a server answers before it takes over
+WARMUP_ROWS = (1, 8)  # batch sizes of the requests that a server runs for warmup
 
 
 def write_export(
@@ -33,14 +33,14 @@ def write_export(
     formats: Sequence[str] = ("saved_model",),
     point: OperatingPoint | None = None,
 ) -> Path:
-    """Write the next version below `folder` and give its path; a half-written or drifting one is never to be seen.
+    """Write the next version to `folder` and return its path. An incomplete or differing version never appears there.
 
-    Every version holds a SavedModel; `formats` may name others to write beside it. Each format answers examples of
-    the split `test` in a fresh process, and must answer as the model does; without `test` nothing is compared.
-    `point` is the threshold of `trained` where it is not the run's.
+    Every version has a SavedModel; `formats` may name additional formats. Each format must make the same predictions
+    as the model on examples of the split `test`, in a new process. Without `test`, nothing is compared.
+    `point` is the operating point of `trained`, if it differs from the run's.
 
     Raises:
-        UserError: where `folder` cannot be written, a format cannot hold the model, or answers drift.
+        UserError: If `folder` cannot be written, a format does not support the model, or predictions differ.
     """
     check_installed(formats)
     others = {name: numeric_endpoint(trained, name) for name in formats if FORMATS[name].write is not None}
@@ -67,7 +67,7 @@ def write_export(
 
 
 def _as_next_version(temporary: Path, folder: Path) -> Path:
-    """Give a finished export its number, the next where another process was faster."""
+    """Rename a finished export to the next free version number; retry if another process took it."""
     number = max((int(path.name) for path in numbered(folder)), default=0) + 1
     try:
         return temporary.replace(folder / str(number))
@@ -79,7 +79,7 @@ def _as_next_version(temporary: Path, folder: Path) -> Path:
 
 def _write_saved_model(trained: TrainedModel, version: ExportVersion, point: OperatingPoint | None) -> None:
     archive = keras.export.ExportArchive()
-    trained.answerer.function.get_concrete_function()  # a lookup can be tracked only once it was called
+    trained.answerer.function.get_concrete_function()  # a lookup can be tracked only after its first call
     for resource in (trained.model, *trained.preprocessor.lookups):
         archive.track(resource)
     for name, endpoint in trained.endpoints.items():
@@ -92,7 +92,7 @@ def _write_saved_model(trained: TrainedModel, version: ExportVersion, point: Ope
 
 
 def _parity(run: Run, folder: Path, asked: Mapping[str, Questions]) -> dict[str, Any]:
-    """Compare each format with the model, and record what was compared."""
+    """Compare each format with the model and return the record."""
     return {
         "compared": True,
         "split": "test",
@@ -103,8 +103,8 @@ def _parity(run: Run, folder: Path, asked: Mapping[str, Questions]) -> dict[str,
 
 
 def _write_warmup(path: Path, model: str, questions: Questions) -> None:
-    """Record a few of the requests that were compared, for TensorFlow Serving and our own server to answer at first."""
-    asked = dict(reversed(questions.requests))  # the first request to each signature
+    """Record a few of the compared requests, as warmup for TensorFlow Serving and the built-in server."""
+    asked = dict(reversed(questions.requests))  # keeps the first request to each signature
     with tf.io.TFRecordWriter(str(path)) as file:
         for signature, inputs in asked.items():
             for rows in WARMUP_ROWS:

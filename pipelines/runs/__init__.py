@@ -1,1 +1,1 @@
-"""What a training leaves on disk: its folder, its checkpoints, its environment."""
+"""Run folders on disk: files, checkpoints and environment."""

@@ -1,4 +1,4 @@
-"""What a run depends on besides its config and its data."""
+"""Describe the environment of a run."""
 
 import os
 import platform
@@ -23,7 +23,7 @@ PACKAGES = (
 
 
 def describe_environment() -> dict[str, Any]:
-    """Name the command, the platform, and the versions of packages; null where one is not installed."""
+    """Return the command, the platform and package versions; the version is None if a package is not installed."""
     versions = {}
     for package in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""Run: one training's folder, and the only code that knows its file names."""
+"""The folder layout of a training run; no other module knows its file names."""
 
 import json
 import shutil
@@ -30,7 +30,10 @@ from pipelines.storage import (
 
 
 class Run:
-    """A run folder: reserved before the data is read, started with the first epoch, finished with its metrics."""
+    """A run folder, which is reserved before the data is read.
+
+    A run is started when it has a config and finished when it has metrics.
+    """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -55,10 +58,10 @@ class Run:
 
     @classmethod
     def new(cls, task: str, folder: str | Path | None = None) -> "Run":
-        """Choose the folder of a run that has not started: `folder`, or `runs/<task>/<time>`, which is made.
+        """Return a new run in `folder`, or in a new folder `runs/<task>/<time>`, which is created.
 
         Raises:
-            UserError: where `folder` already holds something, or none can be made.
+            UserError: If `folder` exists and is not empty, or no folder can be created.
         """
         if folder is not None:
             run = cls(folder)
@@ -69,16 +72,16 @@ class Run:
         make_folder(base.parent)
         for path in _numbered(base):
             with writing(path, "this folder cannot be made"), suppress(FileExistsError):
-                path.mkdir()  # of two processes, one succeeds
+                path.mkdir()  # if two processes try, only one succeeds
                 return cls(path)
         raise AssertionError("numbers end")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder while it is trained in; take it away again where training does not start.
+        """Lock the folder during training, and remove it afterwards if training did not start.
 
         Raises:
-            UserError: where it cannot be made or written to, or another process holds it.
+            UserError: If it cannot be created or written to, or another process holds the lock.
         """
         with locked(self._lock, "another process is training here; wait for it, or choose another --run-dir"):
             try:
@@ -86,7 +89,7 @@ class Run:
             finally:
                 self._lock.unlink(missing_ok=True)
                 if not self.started:
-                    with suppress(OSError):  # something else lies in it
+                    with suppress(OSError):  # the folder is not empty
                         self.folder.rmdir()
 
     @classmethod
@@ -94,7 +97,7 @@ class Run:
         """Open a finished run.
 
         Raises:
-            UserError: where there is no such folder, it is no run, or it is not finished.
+            UserError: If the folder does not exist, is not a run, or the run is not finished.
         """
         run = cls(folder)
         if not run.started:
@@ -106,10 +109,10 @@ class Run:
 
     @classmethod
     def newest_unfinished(cls, task: str) -> "Run":
-        """Find the latest interrupted run of a task below `runs/`.
+        """Return the newest unfinished run of a task in `runs/<task>`.
 
         Raises:
-            UserError: where there is none.
+            UserError: If there is none.
         """
         folders = sorted((Path("runs") / task).glob("*"), reverse=True)
         for run in map(cls, folders):
@@ -119,12 +122,12 @@ class Run:
 
     @property
     def started(self) -> bool:
-        """Say whether the run has its config."""
+        """Whether the run has a config file."""
         return self._config.is_file()
 
     @property
     def finished(self) -> bool:
-        """Say whether the run has its metrics, which are written last."""
+        """Whether the run has metrics, which are written at the end."""
         return self._metrics.is_file()
 
     @property
@@ -133,25 +136,25 @@ class Run:
 
     @property
     def going_on(self) -> str:
-        """Give the command that goes on with this run."""
+        """The command that resumes this run."""
         return f"train {self.config} --run-dir {self.folder} --resume"
 
     @property
     def config(self) -> Path:
-        """Give the path of the run's config."""
+        """Path of the run's config."""
         return self._config
 
     def start(self, config: str, data: Mapping[str, Any], summary: Sequence[str], trivial: Mapping[str, float]) -> None:
-        """Make the folder with what is needed to repeat the run, or check that it goes on with the same data.
+        """Write what is needed to reproduce the run, or check that a resumed run has the same data.
 
-        `summary` are lines on the data; `trivial` is what an answer that looks at no input scores on validation.
+        `summary` holds lines about the data. `trivial` holds the baseline metrics on the validation split.
 
         Raises:
-            UserError: where the folder was started with other data.
+            UserError: If the run was started with other data.
         """
         if self.started:
             self.check_data(data)
-            if not self.finished:  # else the config stays that of the metrics, until others take their place
+            if not self.finished:  # a finished run keeps the config of its metrics until new ones are written
                 write_text(self._config, config)
             return
         for folder in (self.folder, self.report, self.logs, self.checkpoints):
@@ -163,54 +166,54 @@ class Run:
         write_text(self._config, config)
 
     def check_data(self, data: Mapping[str, Any]) -> None:
-        """Check that `data`, a dataset's record, is of the examples that this run began with.
+        """Check that `data`, the record of a dataset, has the same fingerprint as this run's data.
 
         Raises:
-            UserError: where it is not.
+            UserError: If the fingerprints differ.
         """
         if self.data()["fingerprint"] != data["fingerprint"]:
             raise UserError(str(self.folder), "the data is not what this run began with; train a new run on it")
 
     def data(self) -> dict[str, Any]:
-        """Read where the run's examples came from."""
+        """Read the record of the run's data: its source, splits and fingerprint."""
         return _read_json(self._data)
 
     def environment(self) -> dict[str, Any]:
-        """Read what the run depends on besides its config and its data."""
+        """Read the environment of the run: command, platform and package versions."""
         return _read_json(self._environment)
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """Read the metrics of each split; NaN where one is no number."""
+        """Read the metrics of each split. Values that are not finite are NaN."""
         return {split: numbers(scores) for split, scores in _read_json(self._metrics).items()}
 
     def trivial(self) -> dict[str, float]:
-        """Read what an answer that looks at no input scores on validation, where that was measured."""
+        """Read the baseline metrics on the validation split; empty if they were not computed."""
         return numbers(_read_json(self._trivial, {"validation": {}})["validation"])
 
     def warnings(self) -> list[str]:
-        """Read what the run's user should know of its result."""
+        """Read the warnings about the run's result."""
         return _read_json(self._warnings, [])
 
     def history(self) -> pd.DataFrame:
-        """Read the figures of each epoch."""
+        """Read the training history, one row per epoch."""
         return pd.read_csv(self._history)
 
     def add_samples(self, epoch: int, samples: list[dict[str, Any]]) -> None:
-        """Write what the model answered at the end of an epoch; a run taken up again may repeat one."""
+        """Add the sample predictions of an epoch; a resumed run may overwrite those of a repeated epoch."""
         earlier = [each for each in self.samples() if each["epoch"] < epoch]
         write_json(self._samples, [*earlier, {"epoch": epoch, "samples": samples}])
 
     def samples(self) -> list[dict[str, Any]]:
-        """Read what the model answered at the end of some epochs, as far as the task keeps any."""
+        """Read the sample predictions of some epochs; empty if the task keeps none."""
         return _read_json(self._samples, [])
 
     def best_epoch(self) -> dict[str, float]:
-        """Read the figures of the best epoch."""
+        """Read the history entry of the best epoch."""
         history = self.history()
         return history.set_index("epoch").loc[history["best_epoch"].iloc[-1]].to_dict()
 
     def copy_to(self, other: "Run") -> None:
-        """Copy all that training needs to go on to the folder of a run that has not started: the whole, or nothing."""
+        """Copy this run's folder to a run that has not started, atomically, so that training can continue there."""
         temporary = other.folder.with_name(f".{other.folder.name}")
         for half_done in (temporary, other.folder):
             shutil.rmtree(half_done, ignore_errors=True)
@@ -218,20 +221,20 @@ class Run:
         temporary.replace(other.folder)
 
     def drop_weights(self) -> None:
-        """Give back the disk space of what a run's figures can do without."""
+        """Delete the weights, preprocessor, checkpoints and logs to free disk space; keep the metrics."""
         for path in (self._weights, self._preprocessor):
             path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.logs):
             shutil.rmtree(folder, ignore_errors=True)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint, and its history for people to read."""
-        # The history first: training goes on from the checkpoint, and writes anew what the history has beyond it.
+        """Write a checkpoint, and its history as CSV."""
+        # Write the history first: training resumes from the checkpoint and rewrites later history entries.
         write_text(self._history, pd.DataFrame(checkpoint.history).to_csv(index=False))
         write_arrays(self._last, checkpoint.arrays())
 
     def load_checkpoint(self) -> Checkpoint | None:
-        """Read the last checkpoint; None where there is none."""
+        """Read the last checkpoint, or return None if there is none."""
         return Checkpoint.of(read_arrays(self._last)) if self._last.is_file() else None
 
     def save_best(self, weights: Weights) -> None:
@@ -243,22 +246,22 @@ class Run:
         return listed("weights", read_arrays(self._best))
 
     def save_model(self, model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
-        """Write the trained weights and what the preprocessor learnt."""
+        """Write the trained weights and the preprocessor state."""
         write_arrays(self._preprocessor, state)
         write_whole(self._weights, model.save_weights)
 
     def save_predictions(self, predictions: pd.DataFrame) -> None:
-        """Write the answers to the test split, each with its row in the split, from 1."""
+        """Write the predictions of the test split, each with its 1-based row in the split."""
         rows = pd.Series(range(1, len(predictions) + 1), name="row")
         write_text(self._predictions, pd.concat([rows, predictions], axis=1).to_csv(index=False))
 
     def load_weights(self, model: keras.Model) -> None:
-        """Give a model of the same build the trained weights."""
+        """Load the trained weights into a model of the same architecture."""
         with readable(self._weights):
             model.load_weights(self._weights)
 
     def preprocessor_state(self) -> dict[str, np.ndarray]:
-        """Read what the preprocessor learnt."""
+        """Read the preprocessor state."""
         return read_arrays(self._preprocessor)
 
     def finish(
@@ -268,9 +271,9 @@ class Run:
         warnings: Sequence[str],
         config: str,
     ) -> None:
-        """Write the metrics, which end the run, how they are computed, and what its user should know.
+        """Finish the run: write the metrics, their signatures, the warnings and the config.
 
-        `config` is that of the whole training, which may have more epochs than the run began with.
+        `config` covers the whole training, which may have more epochs than the run started with.
         """
         if signatures:
             write_json(self._signatures, signatures)
@@ -280,7 +283,7 @@ class Run:
 
 
 def _read_json(path: Path, missing: Any = None) -> Any:
-    """Read a file; of one that older versions did not write take `missing`, where it is given."""
+    """Read a JSON file; if it does not exist, return `missing` if given (older versions did not write all files)."""
     if missing is not None and not path.is_file():
         return missing
     with readable(path):

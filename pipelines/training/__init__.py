@@ -1,1 +1,1 @@
-"""Train a model by Keras's own `fit`: optimizers, execution, progress, pretrained weights."""
+"""Train a model with Keras `fit`: optimizers, execution, progress and pretrained weights."""

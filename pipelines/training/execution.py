@@ -1,14 +1,14 @@
-"""How a model's training step is executed: XLA and steps per execution, by a rule and not by a race."""
+"""Choose XLA compilation and steps per execution by a fixed rule, not by timing."""
 
 from typing import Annotated, Literal
 
 import keras
 import tensorflow as tf
 from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic needs Python 3.12 for the standard one
 
-MOST_STEPS = 128  # per execution: the progress display stands still in between
-WITHOUT_XLA = (  # on a CPU: it draws random numbers and convolves at more cost than its fusion saves
+MOST_STEPS = 128  # per execution, because the progress display only updates in between
+WITHOUT_XLA = (  # layers that make XLA slower on a CPU: its random numbers and convolutions cost more than fusion saves
     keras.layers.Dropout,
     keras.layers.Conv2D,
     keras.layers.DepthwiseConv2D,
@@ -16,21 +16,21 @@ WITHOUT_XLA = (  # on a CPU: it draws random numbers and convolves at more cost 
 
 
 class Execution(TypedDict):
-    """The two settings of a compiled training step."""
+    """Execution settings of a compiled training step."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     jit_compile: Annotated[bool, Field(description="compile the training step with XLA")]
-    steps_per_execution: Annotated[int, Field(ge=1, description="training steps in one call from Python")]
+    steps_per_execution: Annotated[int, Field(ge=1, description="number of training steps per call from Python")]
 
 
 def resolve_execution(
     execution: Execution | Literal["auto"], model: keras.Model, steps_per_epoch: int, varying: bool
 ) -> Execution:
-    """Decide `auto`; `benchmarks/results/*_speed.md` hold the figures behind the rule.
+    """Resolve `auto` to concrete settings; `benchmarks/results/*_speed.md` has the measurements behind the rule.
 
-    XLA is on, but for a model with dropout or convolutions on a CPU, and for inputs that vary in length, as it
-    would compile the step anew for each length: `varying`.
-    Steps per execution are the most that divide an epoch, so that an epoch stays one.
+    `auto` turns XLA on, with two exceptions: a model with dropout or convolutions on a CPU, and inputs of varying
+    length (`varying`), for which XLA would compile the step again for each length.
+    Steps per execution is reduced to a divisor of `steps_per_epoch`, so that an epoch keeps its number of steps.
     """
     if execution == "auto":
         hindered = any(map(_hinders, model._flatten_layers()))
@@ -41,7 +41,7 @@ def resolve_execution(
 
 
 def _hinders(layer: keras.Layer) -> bool:
-    """Say whether a layer, be it within another, keeps XLA from paying; a dropout of nothing does not."""
+    """Return whether a layer makes XLA slower on a CPU; dropout with rate 0 does not."""
     return isinstance(layer, WITHOUT_XLA) and getattr(layer, "rate", True) != 0
 
 

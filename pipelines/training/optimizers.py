@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by name."""
+"""Optimizers and learning-rate schedules by name."""
 
 from collections.abc import Callable
 from typing import Annotated, TypedDict, Unpack
@@ -8,22 +8,23 @@ from pydantic import Field
 
 
 class Step(TypedDict):
-    """What every optimiser's step has."""
+    """Settings shared by all optimizers."""
 
-    learning_rate: Annotated[float, Field(gt=0, description="size of a step at the height of the schedule")]
+    learning_rate: Annotated[float, Field(gt=0, description="peak learning rate of the schedule")]
     weight_decay: Annotated[
         float,
-        Field(ge=0, description="share of each kernel taken off per step, times the learning rate; not in the loss"),
+        Field(
+            ge=0,
+            description="decoupled weight decay of the kernels, scaled by the learning rate; not added to the loss",
+        ),
     ]
     clip_norm: Annotated[
         float | None,
-        Field(gt=0, description="longer gradients, all taken together, are cut to this length; null: never"),
+        Field(gt=0, description="maximum global norm of the gradients; null: no clipping"),
     ]
     average_decay: Annotated[
         float | None,
-        Field(
-            gt=0, lt=1, description="answer with an exponentially weighted average of the weights; null: with the last"
-        ),
+        Field(gt=0, lt=1, description="decay of the exponential moving average of the weights; null: no averaging"),
     ]
 
 
@@ -31,35 +32,37 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 def gradient_descent(**step: Unpack[Step]) -> keras.Optimizer:
-    """Step down the gradient of the mini-batch."""
+    """Return an SGD optimizer without momentum."""
     return _make(keras.optimizers.SGD, step)
 
 
 def momentum(
     *,
-    momentum: Annotated[Decay, Field(description="share of the last step that goes into the next")] = 0.9,
+    momentum: Annotated[Decay, Field(description="share of the previous update added to the next")] = 0.9,
     **step: Unpack[Step],
 ) -> keras.Optimizer:
-    """Step along a decaying sum of gradients (Polyak 1964)."""
+    """Return an SGD optimizer with momentum (Polyak 1964)."""
     return _make(keras.optimizers.SGD, step, momentum=momentum)
 
 
 def rmsprop(
-    *, rho: Annotated[Decay, Field(description="decay of the mean squared gradient")] = 0.9, **step: Unpack[Step]
+    *, rho: Annotated[Decay, Field(description="decay rate of the mean squared gradient")] = 0.9, **step: Unpack[Step]
 ) -> keras.Optimizer:
-    """Divide each gradient by its root mean square (Tieleman & Hinton 2012, lecture 6.5)."""
+    """Return an RMSprop optimizer: gradients are divided by their RMS (Tieleman & Hinton 2012, lecture 6.5)."""
     return _make(keras.optimizers.RMSprop, step, rho=rho)
 
 
 def adam(**step: Unpack[Step]) -> keras.Optimizer:
-    """Average the gradient and its square, each corrected for its start (Kingma & Ba 2015)."""
+    """Return an Adam optimizer: bias-corrected averages of the gradient and its square (Kingma & Ba 2015)."""
     return _make(keras.optimizers.Adam, step)
 
 
 def adamw(
-    *, beta_2: Annotated[Decay, Field(description="decay of the mean squared gradient")] = 0.999, **step: Unpack[Step]
+    *,
+    beta_2: Annotated[Decay, Field(description="decay rate of the mean squared gradient")] = 0.999,
+    **step: Unpack[Step],
 ) -> keras.Optimizer:
-    """Run Adam with its weight decay apart from the gradient (Loshchilov & Hutter 2019)."""
+    """Return an Adam optimizer with decoupled weight decay (Loshchilov & Hutter 2019)."""
     return _make(keras.optimizers.AdamW, step, beta_2=beta_2)
 
 
@@ -82,19 +85,23 @@ def _make(kind: Callable[..., keras.Optimizer], step: Step, **own: float) -> ker
 
 
 Rate = keras.optimizers.schedules.LearningRateSchedule
-WarmupEpochs = Annotated[float, Field(ge=0, description="epochs over which the learning rate first rises from zero")]
+WarmupEpochs = Annotated[
+    float, Field(ge=0, description="number of epochs in which the learning rate first rises from zero")
+]
 
 
 class Falling(TypedDict):
-    """A learning rate that falls by the same rule for ever."""
+    """Settings of schedules that decay without end."""
 
     warmup_epochs: WarmupEpochs
-    decay_rate: Annotated[float, Field(gt=0, description="how fast the learning rate falls")]
-    decay_epochs: Annotated[float, Field(gt=0, description="epochs in which decay_rate applies once")]
+    decay_rate: Annotated[float, Field(gt=0, description="decay rate of the learning rate")]
+    decay_epochs: Annotated[
+        float, Field(gt=0, description="number of epochs after which decay_rate has been applied once")
+    ]
 
 
 def constant(peak: float, steps_per_epoch: int, epochs: int, *, warmup_epochs: WarmupEpochs) -> Rate:
-    """Keep the learning rate."""
+    """Keep the learning rate constant after the warm-up."""
     flat = keras.optimizers.schedules.PolynomialDecay(peak, 1, end_learning_rate=peak)
     return WarmUp(flat, warmup_epochs * steps_per_epoch)
 
@@ -116,11 +123,12 @@ def step(
     *,
     warmup_epochs: WarmupEpochs,
     at_epochs: Annotated[
-        list[Annotated[float, Field(gt=0)]], Field(min_length=1, description="when the learning rate falls, rising")
+        list[Annotated[float, Field(gt=0)]],
+        Field(min_length=1, description="epochs at which the learning rate drops, in ascending order"),
     ],
-    share: Annotated[float, Field(gt=0, description="what it is multiplied by each time")],
+    share: Annotated[float, Field(gt=0, description="factor that the learning rate is multiplied by at each drop")],
 ) -> Rate:
-    """Multiply the learning rate by `share` at given epochs (He et al. 2016, section 4.2)."""
+    """Multiply the learning rate by `share` at the given epochs (He et al. 2016, section 4.2)."""
     boundaries = [int((at - warmup_epochs) * steps_per_epoch) for at in at_epochs]
     values = [peak * share**falls for falls in range(len(boundaries) + 1)]
     return WarmUp(
@@ -134,9 +142,9 @@ def cosine(
     epochs: int,
     *,
     warmup_epochs: WarmupEpochs,
-    final_share: Annotated[float, Field(ge=0, le=1, description="share of the learning rate left at the last epoch")],
+    final_share: Annotated[float, Field(ge=0, le=1, description="final learning rate, as a share of the peak")],
 ) -> Rate:
-    """Let the learning rate fall along half a cosine to the last epoch (Loshchilov & Hutter 2017)."""
+    """Decay the learning rate along half a cosine until the last epoch (Loshchilov & Hutter 2017)."""
     steps = max(1.0, (epochs - warmup_epochs) * steps_per_epoch)
     return WarmUp(
         keras.optimizers.schedules.CosineDecay(peak, steps, alpha=final_share), warmup_epochs * steps_per_epoch
@@ -148,9 +156,11 @@ def inverse_square_root(
     steps_per_epoch: int,
     epochs: int,
     *,
-    warmup_epochs: Annotated[float, Field(gt=0, description="epochs over which the learning rate rises from zero")],
+    warmup_epochs: Annotated[
+        float, Field(gt=0, description="number of epochs in which the learning rate rises from zero")
+    ],
 ) -> Rate:
-    """Divide the learning rate by the root of the steps from the warm-up on (Vaswani et al. 2017, section 5.3)."""
+    """Decay the learning rate by the inverse square root of the step (Vaswani et al. 2017, section 5.3)."""
     warmup = max(1.0, warmup_epochs * steps_per_epoch)
     return WarmUp(InverseSquareRoot(peak, warmup), warmup)
 
@@ -171,34 +181,34 @@ SCHEDULES = {
 
 
 class WarmUp(Rate):
-    """Raise the learning rate linearly over `steps`, then follow `after` from its start."""
+    """A linear warm-up over `steps`, followed by the schedule `after`."""
 
     def __init__(self, after: Rate, steps: float):
         self.after = after
         self.steps = steps
 
     def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
-        """Give the learning rate of a step, counted from zero."""
+        """Return the learning rate of a step, counted from zero."""
         step = keras.ops.cast(step, "float32")
         rise = keras.ops.minimum(1.0, (step + 1) / max(1.0, self.steps))
         return rise * self.after(keras.ops.maximum(0.0, step - self.steps))
 
     def get_config(self) -> dict:
-        """Give the arguments of this schedule."""
+        """Return the constructor arguments of this schedule."""
         return {"after": self.after, "steps": self.steps}
 
 
 class InverseSquareRoot(Rate):
-    """Let the learning rate fall as one over the root of (1 + step / scale)."""
+    """A learning rate of `peak / sqrt(1 + step / scale)`."""
 
     def __init__(self, peak: float, scale: float):
         self.peak = peak
         self.scale = scale
 
     def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
-        """Give the learning rate of a step, counted from zero."""
+        """Return the learning rate of a step, counted from zero."""
         return self.peak * keras.ops.rsqrt(1.0 + keras.ops.cast(step, "float32") / self.scale)
 
     def get_config(self) -> dict:
-        """Give the arguments of this schedule."""
+        """Return the constructor arguments of this schedule."""
         return {"peak": self.peak, "scale": self.scale}

@@ -1,4 +1,4 @@
-"""Models that start from weights learnt elsewhere."""
+"""Models that start from pretrained weights."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,10 +6,10 @@ import keras
 
 
 class PretrainedModel(keras.Model):
-    """A model some of whose layers take given weights before training, and keep them for its first epochs.
+    """A model with pretrained layers that stay frozen for the first epochs.
 
-    `load` gives those layers their weights. It is called before training only: a model that is built again for the
-    weights of its run needs no file and no network.
+    `load` loads the pretrained weights. It is only called before training: a model that is rebuilt to load the weights
+    of a run needs no weights file and no network.
     """
 
     def __init__(
@@ -27,16 +27,16 @@ class PretrainedModel(keras.Model):
 
 
 def load_pretrained_weights(model: keras.Model) -> None:
-    """Load the weights that a model starts from, where it has a `load` for them."""
+    """Load the pretrained weights of a model, if it has any."""
     if hasattr(model, "load"):
         model.load()
 
 
 class Unfreeze(keras.callbacks.Callback):
-    """Hold the given layers of a `PretrainedModel` still for its first epochs, then let them learn too."""
+    """Freeze the pretrained layers of a `PretrainedModel` for its first epochs, then unfreeze them."""
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
-        """Trace the training step again where what learns has changed."""
+        """Set the layers' `trainable` flag, and retrace the training step if it changes."""
         learns = epoch >= self.model.frozen_epochs
         if any(layer.trainable != learns for layer in self.model.pretrained_layers):
             for layer in self.model.pretrained_layers:

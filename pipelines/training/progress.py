@@ -1,4 +1,4 @@
-"""The live progress display of a training: one moving line on a terminal, a line now and then in a log file."""
+"""Show training progress: a live line on a terminal, occasional lines in a log file."""
 
 import time
 
@@ -7,16 +7,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-LOG_SECONDS = 5.0  # at least this long between two lines where nobody watches
+LOG_SECONDS = 5.0  # minimum time between two lines if stderr is not a terminal
 
 
 def say(line: str) -> None:
-    """Print a line for whoever watches a training."""
+    """Print a line to stderr."""
     Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 class Progress(keras.callbacks.Callback):
-    """Show each epoch's figures, the best so far and the time left."""
+    """Show the metrics of each epoch, the best value so far and the remaining time."""
 
     def __init__(self, epochs: int, monitor: str, history: list[dict[str, float]], console: Console | None = None):
         super().__init__()
@@ -33,14 +33,14 @@ class Progress(keras.callbacks.Callback):
         self.last_line = -LOG_SECONDS
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Start the line where somebody watches."""
+        """Start the live line if stderr is a terminal."""
         self.started = time.monotonic()
         if self.console.is_terminal:
             self.bar.start()
             self.line = self.bar.add_task("", total=self.epochs, figures="compiling")
 
     def on_epoch_end(self, epoch: int, logs: dict) -> None:
-        """Show the figures of the epoch."""
+        """Show the metrics of the epoch."""
         best = self.history[logs["best_epoch"] - 1][self.monitor]
         names = dict.fromkeys(["loss", "validation.loss", self.monitor])
         figures = "  ".join(f"{name} {logs[name]:,.4g}" for name in names)
@@ -58,6 +58,6 @@ class Progress(keras.callbacks.Callback):
             )
 
     def on_train_end(self, logs: dict | None = None) -> None:
-        """Take the line away."""
+        """Remove the live line."""
         if self.console.is_terminal:
             self.bar.stop()

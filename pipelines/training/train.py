@@ -1,4 +1,4 @@
-"""Train a model by Keras's own `fit`: validate, keep the best, checkpoint, stop early, go on after an interruption."""
+"""Train a model with Keras `fit`, with validation, checkpoints, early stopping and resuming."""
 
 import time
 from collections.abc import Sequence
@@ -19,25 +19,26 @@ from pipelines.training.execution import Execution, resolve_execution
 from pipelines.training.pretrained import PretrainedModel, Unfreeze
 from pipelines.training.progress import Progress, say
 
-Epochs = Annotated[int, Field(ge=1, description="how often each training example is used at the most")]
+Epochs = Annotated[int, Field(ge=1, description="maximum number of passes over the training examples")]
 Patience = Annotated[
     int | None,
     Field(
         ge=1,
-        description="epochs without a better `monitor`, or an equal one with a lower validation.loss, before training"
-        " stops; those at the start do not count in which it stands still at its first value, no better than a"
-        " trivial answer's, while the loss still falls; null: never stop early",
+        description="number of epochs without a better `monitor`, or an equal one with a lower validation.loss, before"
+        " training stops; epochs at the start do not count while `monitor` stays at its first value, no better than the"
+        " baseline, and the training loss still falls; null: never stop early",
     ),
 ]
 HowExecuted = Annotated[
-    Execution | Literal["auto"], Field(description="XLA and steps per execution; auto decides by architecture")
+    Execution | Literal["auto"],
+    Field(description="XLA and steps per execution; auto: chosen by architecture, inputs and device"),
 ]
 AverageEpochs = Annotated[
     int,
     Field(
         ge=1,
-        description="answer with the mean of the weights after so many last epochs (Vaswani et al. 2017, section 6.1);"
-        " 1: with the last",
+        description="number of last epochs whose weights are averaged (Vaswani et al. 2017, section 6.1); 1: no"
+        " averaging",
     ),
 ]
 
@@ -57,13 +58,13 @@ def train(
     execution: HowExecuted,
     average_epochs: AverageEpochs = 1,
 ) -> None:
-    """Fit `model` and leave it with the weights of its best epoch by `monitor`.
+    """Train `model` and restore the weights of its best epoch by `monitor`.
 
-    `optimizer` is called with (epochs, steps_per_epoch). The run's last checkpoint, where it has one, is taken up.
-    `until_epoch` ends training there, though the schedule of the learning rate goes on to `epochs`.
+    `optimizer` is called with (epochs, steps_per_epoch). Training resumes from the run's last checkpoint, if any.
+    `until_epoch` ends training after that epoch, while the learning-rate schedule still spans `epochs`.
 
     Raises:
-        UserError: where the loss, the answers or `monitor` are NaN or infinite, or a file cannot be written.
+        UserError: If the loss, the predictions or `monitor` are NaN or infinite, or a file cannot be written.
     """
     execution = resolve_execution(execution, model, batches.steps_per_epoch, batches.varying)
     model.compile(
@@ -76,20 +77,20 @@ def train(
     first_epoch, last_epoch = len(keeper.history), min(epochs, until_epoch or epochs)
     for note in keeper.notes(last_epoch):
         say(note)
-    if not model.trainable_variables:  # nothing to learn by steps: one epoch of none
+    if not model.trainable_variables:  # no gradient steps are needed: record one epoch without training
         if not keeper.history:
             keeper.on_train_begin()
             keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
     elif not keeper.finished and first_epoch < last_epoch:
         board = keras.callbacks.TensorBoard(run.logs, write_graph=False)
         thaw = [Unfreeze()] if isinstance(model, PretrainedModel) else []
-        with writing(run.logs):  # the other callbacks say themselves what they cannot write
+        with writing(run.logs):  # the other callbacks report their own write errors
             model.fit(
                 batches.stream(first_epoch * batches.steps_per_epoch),
                 epochs=last_epoch,
                 initial_epoch=first_epoch,
                 steps_per_epoch=batches.steps_per_epoch,
-                shuffle=False,  # the stream shuffles
+                shuffle=False,  # the stream already shuffles
                 verbose=0,
                 callbacks=[keeper, board, Progress(epochs, monitor, keeper.history), *thaw],
             )
@@ -97,10 +98,10 @@ def train(
 
 
 class Keeper(keras.callbacks.Callback):
-    """At the end of each epoch: validate, remember the best weights, write a checkpoint, stop when nothing improves.
+    """Validate, keep the best weights, write a checkpoint and stop early, at the end of each epoch.
 
-    One callback instead of Keras's EarlyStopping, ModelCheckpoint, BackupAndRestore and SwapEMAWeights, because none
-    of them saves what the others remember, so that a run taken up again would stop at another epoch.
+    This callback replaces Keras's EarlyStopping, ModelCheckpoint, BackupAndRestore and SwapEMAWeights. None of these
+    saves the state of the others, so a resumed run would stop at a different epoch.
     """
 
     def __init__(self, run: Run, evaluator: Evaluator, monitor: str, patience: int | None, average_epochs: int):
@@ -109,29 +110,29 @@ class Keeper(keras.callbacks.Callback):
         self.average_epochs = average_epochs
         self.sign = 1 if evaluator.direction(monitor) == "min" else -1
         self.history: list[dict[str, float]] = []
-        self.earlier: list[Weights] = []  # after the epochs that the next one is averaged with
+        self.earlier: list[Weights] = []  # weights of previous epochs, to average with the next
         self.best_weights: Weights = []
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        """Start the clock, or go on with that of the run taken up."""
+        """Start the clock, or continue it for a resumed run."""
         self.started = time.perf_counter() - (self.history[-1]["seconds"] if self.history else 0.0)
 
     @property
     def best_epoch(self) -> int:
-        """Give the epoch, counted from 1, with the best `monitor`, of equals with the least validation.loss."""
+        """The 1-based epoch with the best `monitor`; ties are broken by the lowest validation.loss."""
         *earlier, last = self.history
         best = earlier[int(earlier[-1]["best_epoch"]) - 1] if earlier else last
         return last["epoch"] if self._rank(last) < self._rank(best) else best["epoch"]
 
     @property
     def finished(self) -> bool:
-        """Say whether patience is used up."""
+        """Whether patience is used up."""
         if self.patience is None or not self.history:
             return False
         return len(self.history) - max(self.history[-1]["best_epoch"], self._unlearnt) >= self.patience
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Validate with averaged weights where they are averaged, then checkpoint."""
+        """Validate, with averaged weights if averaging is on, then write a checkpoint."""
         rate = float(self.model.optimizer.learning_rate)
         if not np.isfinite(logs["loss"]):
             problem = f"the loss became {logs['loss']} in epoch {epoch + 1}, at a rate of {rate:.3g}"
@@ -144,7 +145,7 @@ class Keeper(keras.callbacks.Callback):
             self._assign([_mean(values) for values in zip(*recent, strict=True)])
             self.earlier = recent[1 - self.average_epochs :]
         logs |= {f"validation.{name}": value for name, value in self._validate(epoch + 1, rate).items()}
-        if (epoch + 1) & epoch == 0:  # after 1, 2, 4, 8 ... epochs: models change fast at first
+        if (epoch + 1) & epoch == 0:  # after 1, 2, 4, 8, ... epochs, because models change fastest at the start
             self.keep_samples(epoch + 1)
         logs["learning_rate"] = rate
         seconds = round(time.perf_counter() - self.started, 2)
@@ -161,12 +162,12 @@ class Keeper(keras.callbacks.Callback):
         self.run.save_checkpoint(Checkpoint(last, optimizer, self.earlier, self.history))
 
     def keep_samples(self, epoch: int) -> None:
-        """Write what the model answers now, where the task wants that kept."""
+        """Write sample predictions of the current model, if the task keeps any."""
         if samples := self.evaluator.sample(self.model):
             self.run.add_samples(epoch, samples)
 
     def take_up(self) -> None:
-        """Restore what the last checkpoint holds, or do nothing where there is none."""
+        """Restore the last checkpoint, or do nothing if there is none."""
         checkpoint = self.run.load_checkpoint()
         if checkpoint is None:
             return
@@ -177,7 +178,7 @@ class Keeper(keras.callbacks.Callback):
         self.best_weights = self.run.load_best()
 
     def notes(self, last_epoch: int) -> list[str]:
-        """Say what a training that goes on to `last_epoch` owes to the epochs that it was to have before."""
+        """Return notes for a run resumed with more epochs: patience is used up, or the learning rate jumps."""
         if not self.history or len(self.history) >= last_epoch:
             return []
         if self.finished:
@@ -190,12 +191,12 @@ class Keeper(keras.callbacks.Callback):
         return [f"the learning rate goes on at {now:.3g} in epoch {len(self.history) + 1}: {spans}"]
 
     def restore_best(self) -> None:
-        """Give the model the weights of its best epoch."""
+        """Load the weights of the best epoch into the model."""
         self._assign(self.best_weights)
 
     @property
     def _unlearnt(self) -> int:
-        """Give the last epoch up to which `monitor` stood at its first, trivial value while the loss still fell."""
+        """Number of first epochs that patience ignores: `monitor` is stuck at a baseline value while the loss falls."""
         first = self.history[0][self.monitor]
         if self.evaluator.beats_trivial(self.monitor, first):
             return 0
@@ -203,7 +204,7 @@ class Keeper(keras.callbacks.Callback):
         return 1 + int(np.argmin([epoch["loss"] for epoch in still]))
 
     def _rank(self, epoch: dict[str, float]) -> tuple[float, ...]:
-        """Give what is less for a better epoch; what is no number comes last."""
+        """Return a sort key: lower is better, and values that are not finite come last."""
         values = (self.sign * epoch[self.monitor], epoch["validation.loss"])
         return tuple(value if np.isfinite(value) else np.inf for value in values)
 
@@ -217,7 +218,7 @@ class Keeper(keras.callbacks.Callback):
             raise UserError("optimizer.learning_rate", f"{problem}; a smaller one would help") from None
 
     def _check_monitor(self) -> None:
-        """Stop where no epoch can be the best: a monitor that is no number at first never becomes one."""
+        """Raise if `monitor` is not finite in the first epoch, because it will not become finite later."""
         value = self.history[0][self.monitor]
         if np.isfinite(value):
             return
@@ -236,5 +237,5 @@ class Keeper(keras.callbacks.Callback):
 
 
 def _mean(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Average a variable; of what is no number to be averaged, such as the state of a generator, take the last."""
+    """Average a float variable; return the last value of others, such as the state of a random generator."""
     return np.mean(values, axis=0) if np.issubdtype(values[-1].dtype, np.floating) else values[-1]
