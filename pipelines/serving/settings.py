@@ -21,8 +21,8 @@ class Settings:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     workers: int = 1
-    max_batch_size: int = 64  # rows per batch
-    batch_timeout_ms: float = 0.0  # how long a partial batch waits for more rows when nothing is running
+    max_batch_size: int = 64  # rows per batch; a larger request runs alone
+    batch_timeout_ms: float = 0.0  # how long a partial batch waits for more rows
     max_queue: int = 1024  # rows in the queue, per signature
     labels: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # model -> label -> version
     poll_seconds: float = 5.0
