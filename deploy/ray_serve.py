@@ -1,4 +1,4 @@
-"""The model server's HTTP application on Ray Serve.
+"""The HTTP application of the model server on Ray Serve.
 
 EXPORTS=exports/house_prices,exports/entity_tagger REPLICAS=2 serve run deploy.ray_serve:app
 """
@@ -11,13 +11,13 @@ from starlette.types import ASGIApp
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.tensorflow_startup import import_tensorflow
 
-WAIT_SECONDS = 1.0  # for requests that end, when a replica is to stop
+WAIT_SECONDS = 1.0  # interval of the checks for open requests when a replica stops
 
 
 def application(settings: Settings, replicas: int) -> serve.Application:
-    """Give the application with as many replicas, each with all models."""
+    """Return the Ray Serve application with `replicas` replicas, each with all models."""
 
-    def build() -> ASGIApp:  # Ray calls it in each replica, and takes nothing but a plain function for that
+    def build() -> ASGIApp:  # called by Ray in each replica; it must be a plain function
         import_tensorflow(verbose=False, keras=False)
         from pipelines.serving.http.app import create_app
         from pipelines.serving.logs import configure_logs
@@ -45,7 +45,7 @@ def _from_environment() -> serve.Application:
 
 
 def __getattr__(name: str) -> serve.Application:
-    """Make `app` when `serve run` asks for it, and not where this module is imported for `application`."""
+    """Create `app` only when `serve run` asks for it, so that importing `application` needs no environment."""
     if name != "app":
         raise AttributeError(name)
     return _from_environment()

@@ -1,1 +1,1 @@
-"""Layers that more than one task uses, or that are of no task in particular."""
+"""Keras layers that are shared between tasks."""

@@ -1,20 +1,20 @@
-"""Linear chains of tags: conditional random fields, and the most probable legal sequence (Lafferty et al. 2001).
+"""Linear-chain conditional random fields (Lafferty et al. 2001): layer, loss and Viterbi decoding.
 
-Shapes: B sentences, T tokens, K tags. The potential (B, T, K, K) scores tag j at a token after tag i at the one
-before. Before a sentence's first token stands tag 0, and after its last one the tag stays as it is, at no cost.
+Shapes: B sentences, T tokens, K tags. The potential [b, t, i, j] of (B, T, K, K) scores tag j at token t if token
+t - 1 has tag i. Tag 0 precedes the first token. On padding, the last tag is repeated at no cost.
 """
 
 import keras
 import numpy as np
 from keras import ops
 
-FORBIDDEN = -1e4  # a score no sum of others makes up for, and far from overflow
+FORBIDDEN = -1e4  # low enough that no sum of other scores outweighs it, and far from overflow
 
 
 class ConditionalRandomField(keras.layers.Layer):
-    """Score each tag at each token together with its neighbour: (B, T, K) and what is real (B, T) -> (B, T, K, K).
+    """Compute CRF potentials: emissions (B, T, K) and mask (B, T) -> (B, T, K, K).
 
-    `allowed` (K + 1, K) says which tag may follow which; its last row says which may come first.
+    `allowed` (K + 1, K) is true where the column's tag may follow the row's tag. Its last row is for the first token.
     """
 
     def __init__(self, allowed: np.ndarray, **kwargs):
@@ -22,23 +22,23 @@ class ConditionalRandomField(keras.layers.Layer):
         self.allowed = np.asarray(allowed, "bool")
 
     def build(self, input_shape: tuple[int | None, ...], *_: tuple[int | None, ...]) -> None:
-        """Make one score for each tag after each other, and for each at the start."""
+        """Create the transition scores (K + 1, K); the last row is for the first token."""
         self.transitions = self.add_weight(shape=self.allowed.shape, initializer="zeros", name="transitions")
 
     def call(self, emissions: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Add what a tag scores after another."""
+        """Add the transition scores to the emissions."""
         return potentials(emissions, mask, self.transitions + forbidding(self.allowed))
 
 
 def forbidding(allowed: np.ndarray) -> np.ndarray:
-    """Turn what is allowed (K + 1, K) into scores of transitions: zero, or never."""
+    """Return transition scores (K + 1, K): 0 where `allowed` is true, otherwise `FORBIDDEN`."""
     return np.where(allowed, 0.0, FORBIDDEN).astype("float32")
 
 
 def potentials(
     emissions: keras.KerasTensor, mask: keras.KerasTensor, transitions: keras.KerasTensor
 ) -> keras.KerasTensor:
-    """Join emissions (B, T, K), what is real (B, T) and transitions (K + 1, K) to potentials (B, T, K, K)."""
+    """Combine emissions (B, T, K), mask (B, T) and transitions (K + 1, K) into potentials (B, T, K, K)."""
     tags = emissions.shape[-1]
     first = ops.expand_dims(ops.equal(ops.cumsum(ops.ones_like(mask, "int32"), axis=1), 1), -1)  # (B, T, 1)
     first = ops.expand_dims(first, -1)
@@ -48,10 +48,10 @@ def potentials(
 
 
 def messages(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-    """Weigh each tag by all ways to it from the left, and from the right: two (T, B, K), in logarithms.
+    """Return the forward and the backward messages as log weights, (T, B, K) each.
 
-    The forward and the backward recursion of Rabiner (1989, section III.A) run side by side in one loop. The weights
-    of a token add up to 1, so that they stay exact however long the sentence.
+    Both recursions of Rabiner (1989, section III.A) run in one loop. Each step normalizes its weights to a sum of 1,
+    which keeps them accurate in long sentences.
     """
     forwards = ops.transpose(potentials, (1, 0, 2, 3))  # (T, B, K, K)
     backwards = ops.flip(ops.transpose(potentials, (1, 0, 3, 2)), 0)
@@ -67,10 +67,10 @@ def messages(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.Ke
 
 
 def negative_log_likelihood(potentials: keras.KerasTensor, tags: keras.KerasTensor) -> keras.KerasTensor:
-    """Give minus the log-probability of each tag sequence (B, T), padded with its last tag: (B,).
+    """Return the negative log-likelihood (B,) of tag sequences (B, T), each padded with its last tag.
 
-    Its gradient, the expected less the actual count of each pair of tags, comes with the same recursion, so that none
-    has to be taken through the loop.
+    The gradient is the expected minus the actual count of each tag pair. The same recursion yields it, so there is no
+    backpropagation through the loop.
     """
 
     @ops.custom_gradient
@@ -79,7 +79,7 @@ def negative_log_likelihood(potentials: keras.KerasTensor, tags: keras.KerasTens
         before = ops.concatenate([_only_first(left[:1]), left[:-1]])
         pairs = ops.transpose(before, (1, 0, 2))[..., None] + potentials  # (B, T, K, K)
         actual = path_pairs(tags, potentials.shape[-1])
-        # What each token adds to all ways, less what it adds to the actual one: only small numbers are added up.
+        # Subtract per token, before the sum over tokens, so that only small numbers are added up.
         each = ops.logsumexp(pairs, axis=(2, 3)) - ops.sum(potentials * actual, axis=(2, 3))
 
         def gradient(*arguments: keras.KerasTensor, upstream: keras.KerasTensor | None = None) -> keras.KerasTensor:
@@ -94,14 +94,14 @@ def negative_log_likelihood(potentials: keras.KerasTensor, tags: keras.KerasTens
 
 
 def path_pairs(tags: keras.KerasTensor, count: int) -> keras.KerasTensor:
-    """Mark the pair of tags at each token of sequences (B, T), tag 0 standing before the first: (B, T, K, K)."""
+    """One-hot encode the (previous tag, tag) pairs of (B, T) as (B, T, K, K); tag 0 precedes the first token."""
     before = ops.concatenate([ops.zeros_like(tags[:, :1]), tags[:, :-1]], axis=1)
     shape = (*ops.shape(tags), count, count)
     return ops.reshape(ops.one_hot(before * count + tags, count * count), shape)
 
 
 def best_path(potentials: keras.KerasTensor) -> keras.KerasTensor:
-    """Find the tag sequence of the highest score (B, T) (Viterbi 1967)."""
+    """Return the tag sequence with the highest score (B, T), found by the Viterbi algorithm (Viterbi 1967)."""
     scores = ops.transpose(potentials, (1, 0, 2, 3))
     start = _only_first(scores[:1, :, 0])[0]
 
@@ -122,5 +122,5 @@ def best_path(potentials: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _only_first(like: keras.KerasTensor) -> keras.KerasTensor:
-    """Give the message of a certain tag 0, in the shape of `like` (..., K)."""
+    """Return the message for a known tag 0, in the shape of `like` (..., K)."""
     return ops.zeros_like(like) + np.where(np.arange(like.shape[-1]) == 0, 0.0, FORBIDDEN).astype("float32")

@@ -1,8 +1,8 @@
-"""Recurrent layers on padded sequences that need no mask in their loop.
+"""Recurrent layers for padded sequences, without a mask in the loop.
 
-Shapes: B sequences, T steps, D features. Padding stands behind what is real, so a layer that reads forwards meets it
-last, where it does no harm; one that reads backwards gets each sequence turned round within its own length. On a CPU
-that is a fifth faster than a mask in every step.
+Shapes: B sequences, T steps, D features. Padding is at the end, so a forward layer reads it last, where it does no
+harm. A backward layer gets each sequence reversed within its own length. On a CPU this is a fifth faster than a mask
+in every step.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,10 @@ CELLS: dict[str, Callable[..., keras.layers.Layer]] = {
 
 
 class Reverse(keras.layers.Layer):
-    """Turn each sequence round within its length: (B, T, D) and what is real (B, T) -> (B, T, D)."""
+    """Reverse each sequence within its length: (B, T, D) and mask (B, T) -> (B, T, D)."""
 
     def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Put the last real step first; padding stays where it is."""
+        """Reverse the unmasked steps; padding stays at the end."""
         lengths = ops.sum(ops.cast(mask, "int32"), axis=1, keepdims=True)
         place = ops.cumsum(ops.ones_like(mask, "int32"), axis=1) - 1
         order = ops.where(mask, lengths - 1 - place, place)
@@ -37,10 +37,9 @@ def recur(
     bidirectional: bool,
     kernel_regularizer: keras.Regularizer | None = None,
 ) -> keras.KerasTensor:
-    """Run a recurrent layer over (B, T, D): (B, T, units), or twice that with one in each direction.
+    """Apply a recurrent layer: (B, T, D) -> (B, T, units), or (B, T, 2 * units) if bidirectional.
 
-    Reading both ways is from Schuster & Paliwal (1997).
-    `mask` (B, T) is false where a step is padding.
+    Bidirectional layers are from Schuster & Paliwal (1997). `mask` (B, T) is false for padding.
     """
 
     def layer() -> keras.layers.Layer:

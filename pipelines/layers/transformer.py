@@ -1,4 +1,4 @@
-"""Transformer layers (Vaswani et al. 2017), normalised before each part (Xiong et al. 2020).
+"""Transformer layers (Vaswani et al. 2017) with pre-layer normalization (Xiong et al. 2020).
 
 Shapes: B sequences, T steps, D features.
 """
@@ -11,26 +11,26 @@ from keras import ops
 
 
 class Positions(keras.layers.Layer):
-    """Add something that depends on the position; a decoder's part that carries no state."""
+    """Base class of position encodings, usable as a decoder part without state."""
 
     def start(self, batch: int, length: int) -> tuple:
-        """Give no state."""
+        """Return an empty state."""
         return ()
 
     def step(self, x: keras.KerasTensor, state: tuple, position: Any) -> tuple[keras.KerasTensor, tuple]:
-        """Go on at `position`."""
+        """Encode the steps from `position` on and return the unchanged state."""
         return self(x, position), state
 
 
 class SinusoidalPositions(Positions):
-    """Add sines and cosines of each position: (B, T, D) -> (B, T, D) (Vaswani et al. 2017, section 3.5)."""
+    """Add sinusoidal position encodings (Vaswani et al. 2017, section 3.5): (B, T, D) -> (B, T, D)."""
 
     def call(self, x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
-        """Add them, whatever the length; `position` is that of the first step."""
+        """Add the encodings; `position` is the position of the first step."""
         width = x.shape[-1]
         place = ops.cumsum(ops.ones_like(x[:1, :, :1]), axis=1) - 1.0 + ops.cast(position, x.dtype)
         rates = 10000.0 ** (-2 * (np.arange(width) // 2) / width)
-        phases = np.where(np.arange(width) % 2, np.pi / 2, 0.0)  # a cosine is a sine a quarter further
+        phases = np.where(np.arange(width) % 2, np.pi / 2, 0.0)  # cosine is sine shifted by a quarter period
         return x + ops.sin(place * rates.astype("float32") + phases.astype("float32"))
 
 
@@ -43,7 +43,7 @@ def encoder_block(
     dropout: float,
     kernel_regularizer: keras.Regularizer | None = None,
 ) -> keras.KerasTensor:
-    """Let each step attend to all real ones, then map each on its own: (B, T, D), real (B, T) -> (B, T, D)."""
+    """Apply self-attention and a feed-forward network: (B, T, D), mask (B, T) -> (B, T, D)."""
     width = x.shape[-1]
     attend = keras.layers.MultiHeadAttention(
         heads, max(1, width // heads), dropout=dropout, kernel_regularizer=kernel_regularizer
@@ -58,23 +58,23 @@ def encoder_block(
 
 
 class LearnedPositions(Positions):
-    """Add a learnt vector to each of `count` positions: (B, T, D) -> (B, T, D) (Gehring et al. 2017, section 3.1)."""
+    """Add learned embeddings of `count` positions (Gehring et al. 2017, section 3.1): (B, T, D) -> (B, T, D)."""
 
     def __init__(self, count: int, initializer: keras.Initializer):
         super().__init__()
         self.count, self.initializer = count, initializer
 
     def build(self, shape: tuple) -> None:
-        """Make a vector for each position."""
+        """Create the position embeddings (count, D)."""
         self.vectors = self.add_weight((self.count, shape[-1]), self.initializer, name="embeddings")
 
     def call(self, x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
-        """Add them; `position` is that of the first step."""
+        """Add the embeddings; `position` is the position of the first step."""
         return x + ops.take(self.vectors, position + ops.arange(ops.shape(x)[1]), axis=0)
 
 
 def rotate(x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
-    """Turn pairs of features by angles that grow with the position (Su et al. 2021): (B, H, T, D) -> (B, H, T, D)."""
+    """Apply rotary position embeddings (Su et al. 2021): (B, H, T, D) -> (B, H, T, D)."""
     half = x.shape[-1] // 2
     rates = ops.convert_to_tensor((10000.0 ** (-np.arange(half) / half)).astype("float32"))
     angles = ops.cast(position + ops.arange(ops.shape(x)[2]), "float32")[:, None] * rates
@@ -83,21 +83,24 @@ def rotate(x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
 
 
 def attention_weights(queries: keras.KerasTensor, keys: keras.KerasTensor, seen: Any) -> keras.KerasTensor:
-    """Weigh keys (B, H, S, D) for queries (B, H, T, D), those that are `seen`, any shape like (T, S): (B, H, T, S)."""
+    """Return attention weights (B, H, T, S) of queries (B, H, T, D) over keys (B, H, S, D).
+
+    `seen` is a mask that broadcasts to (B, H, T, S); keys where it is false get no weight.
+    """
     scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * queries.shape[-1] ** -0.5
     return ops.softmax(ops.where(seen, scores, -1e9))
 
 
 def _causal(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Say that each step of (B, T, D) sees itself and those before: (T, T)."""
+    """Return the causal mask (T, T) of (B, T, D)."""
     steps = ops.arange(ops.shape(x)[1])
     return steps[:, None] >= steps
 
 
 class CausalAttention(keras.layers.Layer):
-    """Let each step attend to itself and those before: (B, T, D) -> (B, T, D), by H heads.
+    """Causal multi-head self-attention with H heads: (B, T, D) -> (B, T, D).
 
-    `step` gives the same for steps that come one after the other, from a cache of keys and values.
+    `step` computes the same incrementally, with a cache of keys and values.
     """
 
     def __init__(
@@ -118,27 +121,27 @@ class CausalAttention(keras.layers.Layer):
         self.drop = keras.layers.Dropout(dropout) if dropout else None
 
     def build(self, shape: tuple) -> None:
-        """Build both projections."""
+        """Build the input and output projections."""
         self.project_in.build(shape)
         self.project_out.build(shape)
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Attend within the whole sequence."""
+        """Attend within the whole sequence at once."""
         queries, keys, values = self._split(x, 0)
         return self._attend(queries, keys, values, _causal(x))
 
     def weigh(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Give how much each step attends to each: (B, H, T, T), each row's sum being 1."""
+        """Return the attention weights (B, H, T, T); each row sums to 1."""
         queries, keys, _ = self._split(x, 0)
         return attention_weights(queries, keys, _causal(x))
 
     def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
-        """Give an empty cache for `length` steps."""
+        """Return an empty cache for `length` steps."""
         shape = (batch, self.heads, length, self.width // self.heads)
         return {"keys": ops.zeros(shape), "values": ops.zeros(shape)}
 
     def step(self, x: keras.KerasTensor, cache: dict, position: Any) -> tuple[keras.KerasTensor, dict]:
-        """Attend from steps that begin at `position` to those in the cache and to themselves; give the fuller cache."""
+        """Attend from the steps at `position` to themselves and the cached steps; return the updated cache too."""
         queries, keys, values = self._split(x, position)
         keys = ops.slice_update(cache["keys"], (0, 0, position, 0), keys)
         values = ops.slice_update(cache["values"], (0, 0, position, 0), values)
@@ -158,7 +161,7 @@ class CausalAttention(keras.layers.Layer):
 
 
 class DecoderBlock(keras.layers.Layer):
-    """Attend to what came before, then map each step on its own: (B, T, D) -> (B, T, D)."""
+    """Causal self-attention and a feed-forward network: (B, T, D) -> (B, T, D)."""
 
     def __init__(
         self,
@@ -173,7 +176,7 @@ class DecoderBlock(keras.layers.Layer):
     ):
         super().__init__()
         normal = keras.initializers.RandomNormal(stddev=0.02)  # Radford et al. 2018, section 4.1
-        # What goes into the residual stream starts smaller the more layers add to it: Radford et al. 2019, section 2.3.
+        # Projections into the residual stream start smaller in deeper models: Radford et al. 2019, section 2.3.
         output = keras.initializers.RandomNormal(stddev=0.02 / (2 * layers) ** 0.5)
         self.attention = CausalAttention(
             width,
@@ -190,25 +193,25 @@ class DecoderBlock(keras.layers.Layer):
         self.drop = keras.layers.Dropout(dropout) if dropout else (lambda x: x)
 
     def build(self, shape: tuple) -> None:
-        """Build all parts."""
+        """Build all sublayers."""
         for part in (self.attention, *self.norms, self.up):
             part.build(shape)
         self.down.build((*shape[:-1], self.up.units))
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Run over the whole sequence."""
+        """Process the whole sequence at once."""
         return self._add(x, self.attention(self.norms[0](x)))
 
     def attention_weights(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Give how much each step attends to each: (B, H, T, T)."""
+        """Return the attention weights (B, H, T, T)."""
         return self.attention.weigh(self.norms[0](x))
 
     def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
-        """Give the attention's empty cache."""
+        """Return an empty attention cache for `length` steps."""
         return self.attention.start(batch, length)
 
     def step(self, x: keras.KerasTensor, cache: dict, position: Any) -> tuple[keras.KerasTensor, dict]:
-        """Run over the next steps, with the attention's cache."""
+        """Process the steps at `position`; return the updated cache too."""
         attended, cache = self.attention.step(self.norms[0](x), cache, position)
         return self._add(x, attended), cache
 

@@ -1,7 +1,7 @@
-"""What a Transformer that translates adds to one that writes: attention to a source (Vaswani et al. 2017).
+"""Encoder-decoder Transformer layers for translation (Vaswani et al. 2017).
 
-KerasHub's decoder is not used: its caches have one batch for source and target, so that a source's keys would be held
-and moved about once for each beam, and a step copies them whole.
+KerasHub's decoder is not used. Its caches have the same batch for source and target, so each beam would hold and move
+its own copy of the source keys. Each step would also copy the whole cache.
 
 Shapes: B sequences, S source steps, T target steps, K beams of each sequence, D features, H heads.
 """
@@ -14,7 +14,7 @@ from keras import ops
 from pipelines.layers.transformer import CausalAttention, attention_weights
 
 Norm = Literal["pre", "post"]
-ATTENTION = {  # Vaswani et al. 2017 drop what an attention gives, section 5.4, and not its weights
+ATTENTION = {  # Vaswani et al. 2017, section 5.4, apply dropout to the attention output, not its weights
     "rotary": False,
     "dropout": 0.0,
     "use_bias": True,
@@ -24,17 +24,17 @@ ATTENTION = {  # Vaswani et al. 2017 drop what an attention gives, section 5.4, 
 
 
 class GrowingAttention(CausalAttention):
-    """Attend as `CausalAttention` does, from a cache that grows by each step.
+    """Causal attention with a cache that grows by each step.
 
-    So no step reads what is not yet written, and a batch that becomes smaller needs no new program of XLA's.
+    The cache has no unused slots that a step would have to read. A batch that shrinks needs no new XLA compilation.
     """
 
     def start(self, batch: int, length: int) -> dict[str, keras.KerasTensor]:
-        """Give a cache of no steps, of which a graph does not know that there are none: it will grow."""
+        """Return an empty cache whose time dimension is unknown to the graph."""
         return super().start(batch, 0 * length)
 
     def step(self, x: keras.KerasTensor, cache: dict, position: Any) -> tuple[keras.KerasTensor, dict]:
-        """Attend from the next steps to those in the cache and to themselves."""
+        """Attend from the next steps to themselves and the cached steps; return the longer cache too."""
         queries, keys, values = self._split(x, position)
         keys, values = (ops.concatenate([cache[name], own], 2) for name, own in (("keys", keys), ("values", values)))
         seen = (ops.shape(cache["keys"])[2] + ops.arange(ops.shape(x)[1]))[:, None] >= ops.arange(ops.shape(keys)[2])
@@ -42,17 +42,17 @@ class GrowingAttention(CausalAttention):
 
 
 class SelfAttention(CausalAttention):
-    """Let each step attend to all real ones: (B, S, D) and what is real (B, S) -> (B, S, D)."""
+    """Self-attention over the unmasked steps: (B, S, D), mask (B, S) -> (B, S, D)."""
 
     def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Attend within the whole sequence."""
+        """Attend within the whole sequence at once."""
         return self._attend(*self._split(x, 0), mask[:, None, None, :])
 
 
 class CrossAttention(CausalAttention):
-    """Let each target step attend to all real source steps: (B, T, D), (B, S, D), mask (B, S) -> (B, T, D).
+    """Attention from target to source: target (B, T, D), source (B, S, D), source mask (B, S) -> (B, T, D).
 
-    `remember` projects a source once; `attend` may be asked for several beams of each source, (B K, T, D).
+    `remember` projects the source once. `attend` also takes K beams per source, (B K, T, D).
     """
 
     def __init__(self, width: int, heads: int, **settings: Any):
@@ -61,16 +61,16 @@ class CrossAttention(CausalAttention):
         self.project_source = keras.layers.Dense(2 * width, kernel_initializer="glorot_uniform")
 
     def build(self, shape: tuple, *_: tuple) -> None:
-        """Build all projections."""
+        """Build the query, source and output projections."""
         super().build(shape)
         self.project_source.build((None, None, self.width))
 
     def call(self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Attend to the whole source."""
+        """Project the source and attend to it."""
         return self.attend(x, self.remember(source), mask)
 
     def remember(self, source: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
-        """Give the keys and values of a source, (B, H, S, D / H) each."""
+        """Return the keys and values of a source, (B, H, S, D / H) each."""
         parts = ops.reshape(
             self.project_source(source), (-1, ops.shape(source)[1], 2, self.heads, self.width // self.heads)
         )
@@ -78,23 +78,23 @@ class CrossAttention(CausalAttention):
         return {"keys": keys, "values": values}
 
     def attend(self, x: keras.KerasTensor, source: dict, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Attend from target steps to what was remembered."""
+        """Attend from target steps to the keys and values that `remember` returned."""
         read = self._attend(self._queries(x, mask), source["keys"], source["values"], mask[:, None, None, :])
         return ops.reshape(read, ops.shape(x))
 
     def weigh(self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Give how much each target step attends to each source step: (B, H, T, S), each row's sum being 1."""
+        """Return the attention weights (B, H, T, S); each row sums to 1."""
         keys = self.remember(source)["keys"]
         return attention_weights(self._queries(x, mask), keys, mask[:, None, None, :])
 
     def _queries(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Project target steps, those of all beams of a source side by side."""
+        """Project target steps (B K, T, D) to queries (B, H, K T, D / H), with all beams of a source in one row."""
         shape = (ops.shape(mask)[0], -1, self.heads, self.width // self.heads)
         return ops.transpose(ops.reshape(self.project_in(x), shape), (0, 2, 1, 3))
 
 
 class Residual(keras.layers.Layer):
-    """Blocks whose parts are added to what they are given, normalised before (Xiong et al. 2020) or after."""
+    """Base class of residual blocks with layer normalization before (Xiong et al. 2020) or after each sublayer."""
 
     def __init__(self, attentions: int, *, width: int, feed_forward_units: int, norm: Norm, dropout: float):
         super().__init__()
@@ -105,47 +105,47 @@ class Residual(keras.layers.Layer):
         self.drop = keras.layers.Dropout(dropout)
 
     def build(self, shape: tuple, *_: tuple) -> None:
-        """Build what all blocks have."""
+        """Build the normalization and feed-forward layers."""
         for norm in self.norms:
             norm.build(shape)
         self.up.build(shape)
         self.down.build((*shape[:-1], self.up.units))
 
     def before(self, at: int, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Give what a part sees."""
+        """Return the input of sublayer `at`, normalized if `norm` is "pre"."""
         return self.norms[at](x) if self.norm == "pre" else x
 
     def after(self, at: int, x: keras.KerasTensor, y: keras.KerasTensor) -> keras.KerasTensor:
-        """Add what a part gives."""
+        """Add the output `y` of sublayer `at` to its input, and normalize if `norm` is "post"."""
         x = x + self.drop(y)
         return self.norms[at](x) if self.norm == "post" else x
 
     def feed_forward(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Map each step on its own."""
+        """Apply the feed-forward sublayer."""
         at = len(self.norms) - 1
         return self.after(at, x, self.down(self.up(self.before(at, x))))
 
 
 class SourceBlock(Residual):
-    """Attend within the source, then map each step: (B, S, D), mask (B, S) -> (B, S, D)."""
+    """Encoder block, self-attention and feed-forward: (B, S, D), mask (B, S) -> (B, S, D)."""
 
     def __init__(self, *, heads: int, **block: Any):
         super().__init__(1, **block)
         self.attention = SelfAttention(block["width"], heads, **ATTENTION)
 
     def build(self, shape: tuple, *_: tuple) -> None:
-        """Build all parts."""
+        """Build all sublayers."""
         super().build(shape)
         self.attention.build(shape)
 
     def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Run over the whole source."""
+        """Process the whole source at once."""
         x = self.after(0, x, self.attention(self.before(0, x), mask))
         return self.feed_forward(x)
 
 
 class TargetBlock(Residual):
-    """Attend to what came before, then to the source, then map each step: (B, T, D) -> (B, T, D)."""
+    """Decoder block, causal attention, attention to the source and feed-forward: (B, T, D) -> (B, T, D)."""
 
     def __init__(self, *, heads: int, **block: Any):
         super().__init__(2, **block)
@@ -153,13 +153,13 @@ class TargetBlock(Residual):
         self.cross = CrossAttention(block["width"], heads, **ATTENTION)
 
     def build(self, shape: tuple, *_: tuple) -> None:
-        """Build all parts."""
+        """Build all sublayers."""
         super().build(shape)
         self.attention.build(shape)
         self.cross.build(shape)
 
     def call(self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Run over the whole target."""
+        """Process the whole target at once."""
         x = self.after(0, x, self.attention(self.before(0, x)))
         x = self.after(1, x, self.cross(self.before(1, x), source, mask))
         return self.feed_forward(x)
@@ -167,14 +167,14 @@ class TargetBlock(Residual):
     def attention_weights(
         self, x: keras.KerasTensor, source: keras.KerasTensor, mask: keras.KerasTensor
     ) -> keras.KerasTensor:
-        """Give how much each target step attends to each source step: (B, H, T, S)."""
+        """Return the weights of the attention to the source (B, H, T, S)."""
         x = self.after(0, x, self.attention(self.before(0, x)))
         return self.cross.weigh(self.before(1, x), source, mask)
 
     def step(
         self, x: keras.KerasTensor, cache: dict, position: Any, source: dict, mask: keras.KerasTensor
     ) -> tuple[keras.KerasTensor, dict]:
-        """Run over the next steps, with the attention's cache and what was remembered of the source."""
+        """Process the next steps; `source` holds the keys and values from `remember`. Return the updated cache too."""
         attended, cache = self.attention.step(self.before(0, x), cache, position)
         x = self.after(0, x, attended)
         x = self.after(1, x, self.cross.attend(self.before(1, x), source, mask))
@@ -182,7 +182,10 @@ class TargetBlock(Residual):
 
 
 class Embed(keras.layers.Layer):
-    """Embed ids of a side, scaled by the root of the width (Vaswani et al. 2017, section 3.4), and their places."""
+    """Embed token ids, scale by the square root of the width, and add positions: (B, T) -> (B, T, D).
+
+    Vaswani et al. 2017, section 3.4.
+    """
 
     def __init__(self, embedding: keras.Layer, positions: keras.Layer, dropout: float):
         super().__init__()
@@ -190,11 +193,11 @@ class Embed(keras.layers.Layer):
         self.drop = keras.layers.Dropout(dropout)
 
     def build(self, shape: tuple) -> None:
-        """Build the positions; the embedding may be shared."""
+        """Build the positions, and the embedding unless another layer that shares it already has."""
         if not self.embedding.built:
             self.embedding.build(shape)
         self.positions.build((*shape, self.embedding.output_dim))
 
     def call(self, ids: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
-        """Embed ids that begin at `position`."""
+        """Embed ids; `position` is the position of the first one."""
         return self.drop(self.positions(self.embedding(ids) * self.embedding.output_dim**0.5, position=position))

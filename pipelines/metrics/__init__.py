@@ -1,1 +1,1 @@
-"""Metrics that more than one task may use."""
+"""Metrics that are shared between tasks."""

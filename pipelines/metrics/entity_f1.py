@@ -1,6 +1,6 @@
-"""Precision, recall and F1 of whole entities: an entity counts where its type and both its ends are right.
+"""Precision, recall and F1 of whole entities; an entity is correct if its type and both boundaries are.
 
-The figures are those of `seqeval` and, for legal tags, of the CoNLL-2003 script (Tjong Kim Sang & De Meulder 2003).
+The results equal those of `seqeval` and, for legal tags, of the CoNLL-2003 script (Tjong Kim Sang & De Meulder 2003).
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, order=True)
 class Entity:
-    """Tokens `start` to `stop`, exclusive, that name something of a type."""
+    """An entity of a type at tokens `start` to `stop`, exclusive."""
 
     start: int
     stop: int
@@ -18,7 +18,7 @@ class Entity:
 
 
 def entities(tags: Sequence[str]) -> list[Entity]:
-    """Read the entities off a BIO sequence; an I- that goes on from nothing of its type begins one."""
+    """Return the entities of a BIO tag sequence; an I- tag without an open entity of its type starts a new one."""
     found: list[Entity] = []
     begun: tuple[int, str] | None = None
     for place, tag in enumerate([*tags, "O"]):
@@ -32,7 +32,7 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 
 
 def entity_scores(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Give precision, recall and f1 of all entities together, then of each type as `<type>.f1`; 0 where undefined."""
+    """Return precision, recall and f1 over all entities, and per type as `<type>.<metric>`; 0 if undefined."""
     right: Counter[str] = Counter()
     wanted: Counter[str] = Counter()
     given: Counter[str] = Counter()

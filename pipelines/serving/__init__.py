@@ -1,1 +1,1 @@
-"""The model server: exports answer over TensorFlow Serving's and the Open Inference protocols."""
+"""A model server for exports that speaks TensorFlow Serving's protocols and the Open Inference Protocol."""

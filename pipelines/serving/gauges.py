@@ -1,4 +1,4 @@
-"""What the server counts and times, for Prometheus."""
+"""Prometheus metrics of the model server."""
 
 import os
 
@@ -10,7 +10,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Gauges:
-    """The figures of one server process; with several workers they are added up over all of them."""
+    """The metrics of one server process; with several workers, `written` returns them for all workers together."""
 
     def __init__(self):
         self.registry = CollectorRegistry()
@@ -27,7 +27,7 @@ class Gauges:
         self.loaded = Gauge("versions_loaded", "Versions in memory.", ["model"], multiprocess_mode="max", **given)
 
     def answered(self, protocol: str, model: str, code: str, seconds: float) -> None:
-        """Count a request."""
+        """Record a finished request and its duration in seconds."""
         key = (protocol, model, code)
         if key not in self._labelled:
             self._labelled[key] = self.requests.labels(*key), self.seconds.labels(protocol, model)
@@ -36,7 +36,7 @@ class Gauges:
         times.observe(seconds)
 
     def written(self) -> tuple[bytes, str]:
-        """Give the figures in Prometheus's form, with its content type."""
+        """Return the metrics in the Prometheus text format, and their content type."""
         registry = self.registry
         if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
             registry = CollectorRegistry()

@@ -1,10 +1,10 @@
-"""Why a request is not answered, in words for the client and as each protocol's status."""
+"""Request errors with a message for the client and a status for each protocol."""
 
 from enum import Enum
 
 
 class Kind(Enum):
-    """A reason's HTTP status and the name of its gRPC code."""
+    """A kind of error: its HTTP status and the name of its gRPC code."""
 
     INVALID = (400, "INVALID_ARGUMENT")
     UNAUTHENTICATED = (401, "UNAUTHENTICATED")
@@ -18,17 +18,17 @@ class Kind(Enum):
 
     @property
     def http(self) -> int:
-        """Give the HTTP status."""
+        """Return the HTTP status."""
         return self.value[0]
 
     @property
     def grpc(self) -> str:
-        """Give the gRPC code's name."""
+        """Return the name of the gRPC code."""
         return self.value[1]
 
 
 class RequestError(Exception):
-    """Say why a request is not answered; `reason` is meant for the client."""
+    """A request that fails; `reason` is the message for the client."""
 
     def __init__(self, kind: Kind, reason: str):
         self.kind = kind
@@ -37,17 +37,17 @@ class RequestError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Give the headers that belong to the HTTP status."""
+        """Return the response headers that belong to the HTTP status."""
         if self.kind in (Kind.BUSY, Kind.UNAVAILABLE):
             return {"Retry-After": "1"}
         return {"WWW-Authenticate": "Bearer"} if self.kind is Kind.UNAUTHENTICATED else {}
 
 
 def invalid(reason: str) -> RequestError:
-    """Say what is wrong with a request."""
+    """Return the error for an invalid request."""
     return RequestError(Kind.INVALID, reason)
 
 
 def unknown(reason: str) -> RequestError:
-    """Say what a request asks for that is not there."""
+    """Return the error for something that does not exist."""
     return RequestError(Kind.NOT_FOUND, reason)

@@ -1,4 +1,4 @@
-"""The process that serves: sockets, workers, signals."""
+"""The server process: sockets, workers and signals."""
 
 import asyncio
 import contextlib
@@ -23,18 +23,18 @@ from pipelines.tensorflow_startup import import_tensorflow
 
 BACKLOG = 2048
 TOO_MANY_HEADERS = b"HTTP/1.1 431 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-CLOSING_SECONDS = 0.05  # between looks at whether the last connection is closed
+CLOSING_SECONDS = 0.05  # interval of the checks for open connections
 
 
 def serve(settings: Settings) -> None:
-    """Serve until a signal ends it; answers under way are finished.
+    """Serve until a signal stops the server; requests in progress are finished first.
 
     Raises:
-        UserError: where a port is taken, or certificate and key do not work.
+        UserError: If a port is in use, or the certificate and key do not work.
     """
     _check_tls(settings)
     listening = _listen(settings.host, settings.port)
-    _listen(settings.host, settings.grpc_port, "--grpc-port").close()  # each worker binds it by itself
+    _listen(settings.host, settings.grpc_port, "--grpc-port").close()  # only a check: each worker binds the port itself
     config = _config(settings)
     configure_logs()
     log(
@@ -44,23 +44,26 @@ def serve(settings: Settings) -> None:
         workers=settings.workers,
     )
     if settings.workers == 1:
-        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again at the end, which has gone well
+        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn re-raises it after a clean shutdown
         with contextlib.suppress(KeyboardInterrupt):
             Draining(config).run([listening])
         return
-    with tempfile.TemporaryDirectory() as figures:  # by which the workers' figures are added up
+    with tempfile.TemporaryDirectory() as figures:  # where the workers share their metrics
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
         Workers(config, [listening]).run()
 
 
 class Draining(uvicorn.Server):
-    """End in steps that cut off nobody: be not ready, take no more connections, close each after its next answer."""
+    """A uvicorn server with graceful shutdown.
+
+    It first reports not ready, then refuses new connections, then closes each connection after its next response.
+    """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let clients go before their connections are closed."""
+        """Shut down in stages, so that no client is cut off."""
         service = self.lifespan.state["service"]
         service.stopping = True
-        await asyncio.sleep(service.settings.drain_seconds)  # for whoever sends requests here by looking at /ready
+        await asyncio.sleep(service.settings.drain_seconds)  # for load balancers that poll /ready
         for server in self.servers:
             server.close()
         service.closing = True
@@ -72,26 +75,26 @@ class Draining(uvicorn.Server):
 
 
 class Worker(Process):
-    """One of several processes on the same socket."""
+    """One of several server processes that share a socket."""
 
     @property
     def server(self) -> uvicorn.Server:
-        """Give the server that this process runs."""
+        """Return the server that this process runs."""
         if self._server is None:
             self._server = Draining(self.config)
         return self._server
 
 
 class Workers(Multiprocess):
-    """The processes, each replaced where it dies."""
+    """The worker processes; a worker that dies is replaced."""
 
     def init_processes(self) -> None:
-        """Start them."""
+        """Start all workers."""
         for _ in range(self.processes_num):
             self.processes.append(self._started())
 
     def keep_subprocess_alive(self) -> None:
-        """Replace those that died."""
+        """Replace the workers that died."""
         for number, process in enumerate(self.processes):
             if not self.should_exit.is_set() and not process.process.is_alive():
                 process.join()
@@ -105,17 +108,23 @@ class Workers(Multiprocess):
 
 
 class HeaderTimeout(HttpToolsProtocol):
-    """Give a client `read_seconds` for its headers, from the connection's or request's beginning, and bound them."""
+    """An HTTP protocol that limits the headers of a request in time and size.
+
+    They must arrive within `read_seconds` from the start of the connection or request.
+    """
 
     _header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Begin to count."""
+        """Start the header timeout of the first request."""
         super().connection_made(transport)
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes, as long as the headers among them do not become too many: the parser would keep them all."""
+        """Parse received bytes; if the headers are too large, respond with 431 and close.
+
+        Without this limit, the parser would keep headers of any size in memory.
+        """
         super().data_received(data)
         self._header_bytes = 0 if self._headers_due.cancelled() else self._header_bytes + len(data)
         if self._header_bytes > self.config.app.args[0].max_header_bytes:
@@ -123,17 +132,17 @@ class HeaderTimeout(HttpToolsProtocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """Begin to count for a further request."""
+        """Restart the header timeout for the next request."""
         super().on_message_begin()
         self._await_headers()
 
     def on_headers_complete(self) -> None:
-        """Stop counting."""
+        """Cancel the header timeout."""
         self._headers_due.cancel()
         super().on_headers_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop counting."""
+        """Cancel the header timeout."""
         self._headers_due.cancel()
         super().connection_lost(exc)
 
@@ -145,7 +154,7 @@ class HeaderTimeout(HttpToolsProtocol):
 
 
 def _app(settings: Settings) -> ASGIApp:
-    import_tensorflow(verbose=False, keras=False)  # a worker is a fresh process
+    import_tensorflow(verbose=False, keras=False)  # each worker is a new process
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
@@ -168,11 +177,11 @@ def _config(settings: Settings) -> uvicorn.Config:
         workers=settings.workers,
         log_config=None,
         access_log=False,
-        proxy_headers=False,  # the log names who connects, not who a header says
+        proxy_headers=False,  # log the connected peer, not an address from a header
         server_header=False,
         limit_concurrency=settings.max_connections,
         backlog=BACKLOG,
-        timeout_keep_alive=75,  # longer than what load balancers keep idle connections for
+        timeout_keep_alive=75,  # longer than the idle timeout of load balancers
         timeout_graceful_shutdown=int(settings.stop_seconds),
         **tls,
     )

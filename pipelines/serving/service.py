@@ -1,4 +1,4 @@
-"""From a request, whatever protocol it came by, to its answer."""
+"""Protocol-independent request handling: from a request to its answer."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ from pipelines.serving.settings import Settings
 
 @dataclass(frozen=True)
 class Address:
-    """What a request asks for: a model, and perhaps a version or a label of it."""
+    """The target of a request: a model, optionally with a version or label."""
 
     model: str
     version: int | None = None
@@ -31,7 +31,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model answered, and which version of it."""
+    """The outputs of a model, with the version and signature that computed them."""
 
     version: int
     signature: Signature
@@ -39,28 +39,28 @@ class Answer:
 
 
 class Service:
-    """The models with their batches and limits: what every protocol calls."""
+    """The served models with batching and limits; all protocols call this."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
         self.gauges = Gauges()
         self.catalogue = Catalogue(settings.folders, settings.labels, self._count_versions)
-        self.stopping = False  # no longer ready
-        self.closing = False  # and each connection ends with its next answer
+        self.stopping = False  # True once shutdown begins: not ready any more
+        self.closing = False  # True from the next stage on: each connection closes after its next response
         self.streams = 0
-        # Streams must not keep batches from running, so that there is a thread for either.
+        # Streams have their own threads, so that they cannot block batches.
         self._executor = ThreadPoolExecutor(settings.runners * max(1, len(settings.folders)), "batches")
         self._stream_executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "streams")
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
 
     @property
     def ready(self) -> bool:
-        """Say whether requests should be sent here."""
+        """Return whether the server is ready for requests."""
         return self.catalogue.ready and not self.stopping
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the models' folders for as long as the server runs."""
+        """Watch the model folders while the server runs."""
         watching = asyncio.create_task(self.catalogue.watch(self.settings.poll_seconds))
         watching.add_done_callback(_tell_failure)
         try:
@@ -71,10 +71,10 @@ class Service:
             self._stream_executor.shutdown(wait=False)
 
     def find(self, address: Address) -> Version:
-        """Find the version that a request asks for.
+        """Return the version at an address.
 
         Raises:
-            RequestError: where it is not served.
+            RequestError: If it is not served.
         """
         return self.catalogue.model(address.model).find(address.version, address.label)
 
@@ -86,10 +86,10 @@ class Service:
         wanted: Collection[str] = (),
         method: str | None = None,
     ) -> Answer:
-        """Answer with one signature; `read` gives the inputs for it, `wanted` the outputs if not all of them.
+        """Run one signature; `read` returns its inputs, and `wanted` selects outputs (all if empty).
 
         Raises:
-            RequestError: where the request cannot be answered.
+            RequestError: If the request is invalid or fails.
         """
         version = self.find(address)
         signature = find_signature(version, signature_name, method)
@@ -104,10 +104,10 @@ class Service:
         return Answer(version.number, signature, outputs)
 
     async def stream(self, address: Address, read: Callable[[Signature], Arrays]) -> AsyncIterator[Piece]:
-        """Start a stream of a text; the first piece is there when this returns.
+        """Start streaming a text; the first piece is already computed when this returns.
 
         Raises:
-            RequestError: where the request cannot be answered.
+            RequestError: If the request is invalid or fails.
         """
         version = self.find(address)
         start = find_signature(version, START)
@@ -138,7 +138,7 @@ class Service:
             self.streams -= 1
 
     def _check(self, inputs: Arrays) -> int:
-        """Check a request's size; give the pixels of its images."""
+        """Check the size of a request; return the total number of pixels of its images."""
         settings, counted = self.settings, 0
         for name, array in inputs.items():
             rows = len(array) if array.ndim else 1
@@ -171,7 +171,7 @@ class Service:
     def _batcher(self, model: str, version: Version, signature: Signature) -> Batcher:
         key = (model, version.number, signature.name)
         batcher = self._batchers.get(key)
-        if batcher is None or batcher.signature is not signature:  # a version's folder may have been written anew
+        if batcher is None or batcher.signature is not signature:  # the version may have been loaded again
             rows, queue = self.gauges.batches.labels(model), self.gauges.queue.labels(model)
 
             def observe(running: int, waiting: int) -> None:
@@ -189,10 +189,10 @@ class Service:
 
 
 def find_signature(version: Version, name: str, method: str | None = None) -> Signature:
-    """Find a signature by name; the default one where that is empty.
+    """Return a signature by name, or the default signature if the name is empty.
 
     Raises:
-        RequestError: where there is none, or it is not made for `method`.
+        RequestError: If there is no such signature, or its method is not `method`.
     """
     name = name or DEFAULT
     if name not in version.signatures:

@@ -1,1 +1,1 @@
-"""Text in and out of models: tokenizers, sampling, beam search, and where attention looks."""
+"""Text input and output: tokenizers, sampling, beam search and attention maps."""

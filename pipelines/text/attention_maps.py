@@ -1,4 +1,4 @@
-"""Pictures of what attends to what, for any task with attention."""
+"""Plots of attention weights, for any task with attention."""
 
 from collections.abc import Sequence
 
@@ -7,13 +7,14 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 PANEL_INCHES = 3.4
-LABELLED = 48  # tokens, at the most, that are named beside a map
+LABELLED = 48  # maximum number of tokens per axis that get tick labels
 
 
 def draw_attention(weights: Sequence[np.ndarray], queries: Sequence[str], keys: Sequence[str]) -> Figure:
-    """Draw a map for each layer, downwards, and head: `weights` holds (H, T, S) a layer, its tokens named.
+    """Draw a grid of attention maps, one row per layer and one column per head.
 
-    Each row shows where one token looks: white is nothing, dark is all.
+    `weights` holds one array (H, T, S) per layer. `queries` and `keys` are the texts of the T and S tokens. In a map,
+    each row is a query token; white is weight 0 and dark is weight 1.
     """
     heads = weights[0].shape[0]
     figure = Figure(figsize=(PANEL_INCHES * heads, PANEL_INCHES * len(weights)), layout="constrained")
@@ -38,14 +39,14 @@ def _name(axis, names: Sequence[str]) -> None:
 
 
 def _visible(name: str) -> str:
-    """Show what would not be seen: a blank as its sign, an end of line as its own."""
-    for blank in " \u00a0\u202f":  # French numbers are full of the last two, which do not break
+    """Replace spaces and line ends with visible symbols."""
+    for blank in " \u00a0\u202f":  # the last two are no-break spaces, which are common in French numbers
         name = name.replace(blank, "\u2423")
     return name.replace("\n", "\u21b5")
 
 
 def write_attention(weights: ArrayLike, queries: Sequence[str], keys: Sequence[str]) -> str:
-    """Write a map (T, S) in signs, for a terminal: each row shows where one token looks, the darker the more."""
+    """Return an attention map (T, S) as text for a terminal; darker block characters mean more weight."""
     names, heads = [_visible(name) for name in queries], [_visible(name) for name in keys]
     wide = max(map(len, names), default=0)
     rows = [

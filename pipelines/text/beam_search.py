@@ -1,6 +1,6 @@
-"""Beam search, in graph, over any model that can go on from a state; with one beam it is greedy search.
+"""In-graph beam search for any `GenerativeModel`; with one beam it is greedy search.
 
-Shapes: B sequences, A of them still searched, K beams of each, T tokens, V token ids.
+Shapes: B sequences, A sequences still active, K beams per sequence, T tokens, V token ids.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from pydantic import Field
 from pipelines.text.sampling import MOST_BEAMS, MOST_TOKENS, NEVER, GenerativeModel, Reader, State
 from pipelines.text.tokenizers import END
 
-BLOCK = 32  # scores among which only the highest is looked at first
+BLOCK = 32  # scores per block in `top_k`, which compares the blocks' maxima first
 
 
 class BeamParams(NamedTuple):
-    """What a config's `decoding` section says where answers are searched for."""
+    """The `decoding` section of a config whose task uses beam search."""
 
     beams: int
     length_penalty: float
@@ -24,49 +24,47 @@ class BeamParams(NamedTuple):
     extra_tokens: int
 
     def most_tokens(self, source: tf.Tensor) -> tf.Tensor:
-        """Give how long answers to sources of given lengths (B,) may become."""
+        """Return the maximum output lengths (B,) for source lengths (B,), in tokens."""
         return tf.cast(self.length_ratio * tf.cast(source, tf.float32), tf.int32) + self.extra_tokens
 
 
 def searching(
     *,
-    beams: Annotated[
-        int, Field(ge=1, le=MOST_BEAMS, description="how many beginnings are followed at once; 1: greedy")
-    ],
+    beams: Annotated[int, Field(ge=1, le=MOST_BEAMS, description="number of beams; 1: greedy search")],
     length_penalty: Annotated[
         float,
         Field(
             ge=0,
-            description="log-probabilities are divided by ((5 + tokens) / 6) to this power (Wu et al. 2016, section 7);"
-            " 0: not",
+            description="exponent of the length penalty: log-probabilities are divided by ((5 + tokens) / 6) to this"
+            " power (Wu et al. 2016, section 7); 0: no penalty",
         ),
     ],
-    length_ratio: Annotated[
-        float, Field(ge=0, le=100, description="tokens of an answer at the most, for each of the source")
+    length_ratio: Annotated[float, Field(ge=0, le=100, description="maximum output tokens per source token")],
+    extra_tokens: Annotated[
+        int, Field(ge=1, le=MOST_TOKENS, description="output tokens added to the maximum from length_ratio")
     ],
-    extra_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS, description="and this many more")],
 ) -> BeamParams:
-    """Say how answers are searched for where a client does not."""
+    """Set the beam search defaults for requests that do not set their own."""
     return BeamParams(beams, length_penalty, length_ratio, extra_tokens)
 
 
 class Found(NamedTuple):
-    """The ended sequences of each row, the best first."""
+    """The finished sequences of each row, best first."""
 
-    tokens: tf.Tensor  # (B, K, T): the prompt first, zeros last
-    scores: tf.Tensor  # (B, K): log-probabilities with the length penalty; `NEVER` where there are fewer than K
+    tokens: tf.Tensor  # (B, K, T): the prompt, then the continuation, padded with zeros
+    scores: tf.Tensor  # (B, K): log-probabilities with the length penalty; `NEVER` in unused slots
     log_probabilities: tf.Tensor  # (B, K)
 
 
 class Beams(NamedTuple):
-    """What is still searched."""
+    """The state of the search loop: the active rows and the results so far."""
 
-    at: tf.Tensor  # (): the next token's place
-    rows: tf.Tensor  # (A,): which sequences
+    at: tf.Tensor  # (): position of the next token
+    rows: tf.Tensor  # (A,): indices of the active sequences
     tokens: tf.Tensor  # (A, K, T)
     logarithms: tf.Tensor  # (A, K)
-    origin: tf.Tensor  # (A, K): the beam that the last token was put behind
-    state: State  # after the last token, (A K, ...), but for what beams share, (A, ...)
+    origin: tf.Tensor  # (A, K): the beam that the last token extended
+    state: State  # model state: (A K, ...), or (A, ...) for the parts that beams share
     found: Found
 
 
@@ -79,12 +77,12 @@ def beam_search(
     beams: tf.Tensor | int,
     length_penalty: tf.Tensor | float,
 ) -> Found:
-    """Find the most probable continuations of prompts (B, P) of given lengths (B,), of `max_tokens` (B,) at the most.
+    """Find the most probable continuations of prompts (B, P) of lengths (B,), up to `max_tokens` (B,) new tokens.
 
-    `given` is what the model starts from. At each token the K best beginnings of a row go on. The row ends once K of
-    its continuations have ended, each among the K best of its time, or at its length; it then leaves the batch, so
-    that only what is still searched costs time. A prompt that is shorter than another is continued while the others
-    are still read.
+    `given` is the input of the model's `start`. Each step keeps the K best beams of a row. A candidate finishes if it
+    ends while it is among the K best of its step. A row is done when it has K finished sequences or reaches its
+    maximum length. It then leaves the batch, so that only active rows cost time. Short prompts are continued while
+    longer ones are still read.
     """
     stops = lengths + max_tokens
     least, total = tf.reduce_min(lengths), tf.reduce_max(stops)
@@ -93,7 +91,7 @@ def beam_search(
     begun = _begin(model, state, prompts, least, total, beams)
 
     def choose(now: Beams, scores: tf.Tensor) -> Beams:
-        """Choose the next token of each beam by its scores (A K, V)."""
+        """Choose the next token of each beam from scores (A K, V)."""
         read = tf.gather(lengths, now.rows)
         given, last = (now.at < read)[:, None], (now.at + 1 >= tf.gather(stops, now.rows))[:, None]
         best, ids, origin = _candidates(scores, now.logarithms, beams)
@@ -122,13 +120,13 @@ def beam_search(
 
 
 def _open(tensor: tf.Tensor) -> tf.TensorShape:
-    """Leave all of a shape open but the width: batches become smaller, caches longer."""
+    """Return a shape with only the last dimension fixed, because batches shrink and caches grow."""
     rank = tensor.shape.rank
     return tf.TensorShape([*[None] * (rank - 1), tensor.shape[-1] if rank > 1 else None] if rank else [])
 
 
 def _begin(model: GenerativeModel, state: State, prompts: tf.Tensor, at: Any, total: Any, beams: Any) -> Beams:
-    """Give each row one beam that counts, and others for what comes after it."""
+    """Start each row with one beam of probability 1; the other beams are placeholders with score `NEVER`."""
     batch, length = tf.unstack(tf.shape(prompts))
     tokens = tf.repeat(tf.pad(prompts, [[0, 0], [0, total - length]])[:, None], beams, axis=1)
     nothing = tf.fill([batch, beams], NEVER)
@@ -139,9 +137,10 @@ def _begin(model: GenerativeModel, state: State, prompts: tf.Tensor, at: Any, to
 
 
 def _candidates(scores: tf.Tensor, logarithms: tf.Tensor, beams: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Give the 2 K best next tokens of each row, from scores (A K, V): log-probabilities, ids, beams (A, 2 K).
+    """Return the 2 K best next tokens of each row: log-probabilities, ids and source beams, (A, 2 K) each.
 
-    So many, because K of them may be `END`. What is no text is no answer.
+    `scores` is (A K, V). K tokens would not be enough, because K of the 2 K may be `END`. The special tokens before
+    `END` are never chosen.
     """
     most = tf.minimum(2 * beams + END, tf.shape(scores)[1])
     best, ids = top_k(scores, most)
@@ -153,16 +152,16 @@ def _candidates(scores: tf.Tensor, logarithms: tf.Tensor, beams: Any) -> tuple[t
 
 
 def top_k(scores: tf.Tensor, count: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Give the `count` highest scores (A, V) of each row and their places, as `tf.math.top_k` does.
+    """Return the `count` highest scores of each row (A, V) and their indices, like `tf.math.top_k`.
 
-    They lie in the `count` blocks whose highest scores are highest. To find those takes a fraction of the time that
-    `tf.math.top_k` takes over thousands of scores.
+    They are in the `count` blocks with the highest maxima. Finding these blocks first takes a fraction of the time of
+    `tf.math.top_k` over thousands of scores.
     """
     rows, width = tf.unstack(tf.shape(scores))
     blocks = tf.pad(scores, [[0, 0], [0, -width % BLOCK]], constant_values=scores.dtype.min)
     blocks = tf.reshape(blocks, [rows, -1, BLOCK])
     _, high = tf.math.top_k(tf.reduce_max(blocks, axis=2), tf.minimum(count, tf.shape(blocks)[1]))
-    high = tf.sort(high)  # so that of equal scores the first come first
+    high = tf.sort(high)  # keeps ties in index order, like `tf.math.top_k`
     best, place = tf.math.top_k(tf.reshape(tf.gather(blocks, high, batch_dims=1), [rows, -1]), count)
     return best, tf.gather(high, place // BLOCK, batch_dims=1) * BLOCK + place % BLOCK
 
@@ -174,7 +173,7 @@ def _penalty(tokens: tf.Tensor, power: tf.Tensor | float) -> tf.Tensor:
 def _merge(
     found: Found, rows: tf.Tensor, tokens: tf.Tensor, scores: tf.Tensor, logarithms: tf.Tensor, beams: Any
 ) -> Found:
-    """Keep the K best of what some rows have found and of their K best candidates, where those have ended."""
+    """Merge the K best candidates of `rows`, if finished, into their results; keep the K best of each row."""
     new = Found(tokens[:, :beams], scores[:, :beams], logarithms[:, :beams])
     both = [tf.concat([tf.gather(old, rows), own], axis=1) for old, own in zip(found, new, strict=True)]
     _, place = tf.math.top_k(both[1], beams)
@@ -185,7 +184,7 @@ def _merge(
 def _survivors(
     now: Beams, given: tf.Tensor, tokens: tf.Tensor, logarithms: tf.Tensor, origin: tf.Tensor, beams: Any
 ) -> Beams:
-    """Let the K best of the candidates go on; where the next token is given, all beams as they are."""
+    """Keep the K best candidates of each row; if the prompt gives the next token, keep the beams unchanged."""
     best, place = tf.math.top_k(logarithms, beams)
     tokens, origin = (tf.gather(each, place, batch_dims=1) for each in (tokens, origin))
     return now._replace(
@@ -197,7 +196,7 @@ def _survivors(
 
 
 def _leave(model: GenerativeModel, now: Beams, left: tf.Tensor, beams: Any) -> Beams:
-    """Go on with some of the rows, the state of each beam being that of its origin."""
+    """Keep only the rows `left`, and give each beam the model state of its origin."""
     rows, tokens, logarithms, origin = (
         tf.gather(each, left) for each in (now.rows, now.tokens, now.logarithms, now.origin)
     )
@@ -213,7 +212,7 @@ def _leave(model: GenerativeModel, now: Beams, left: tf.Tensor, beams: Any) -> B
 
 
 def _map(model: GenerativeModel, state: State, own: Callable, shared: Callable = lambda part: part) -> State:
-    """Apply one function to what each beam has of a state, another to what beams share."""
+    """Apply `own` to the parts of a state that each beam has, and `shared` to those that beams share."""
     if not model.shared:
         return tf.nest.map_structure(own, state)
     return {name: tf.nest.map_structure(shared if name in model.shared else own, part) for name, part in state.items()}

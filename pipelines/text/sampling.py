@@ -1,4 +1,4 @@
-"""Continue sequences of tokens, in graph, over any model that can go on from a state; by sampling; `beams` searches.
+"""In-graph text generation by sampling, for any `GenerativeModel`; `beam_search` has the beam search.
 
 Shapes: B sequences, T tokens, V token ids.
 """
@@ -14,44 +14,43 @@ from pydantic import Field
 
 from pipelines.text.tokenizers import END, PAD
 
-State = Any  # any nest of tensors with the batch first
-NEVER = -1e9  # a score that nothing chosen has
-MOST_TOKENS, MOST_BEAMS, MOST_TEMPERATURE = 10_000, 100, 100.0  # that a config, or a client, may ask for
-AT_ONCE = 32  # tokens that are written between two looks at the whole text
+State = Any  # any nested structure of tensors with the batch dimension first
+NEVER = -1e9  # score of a token that must not be chosen
+MOST_TOKENS, MOST_BEAMS, MOST_TEMPERATURE = 10_000, 100, 100.0  # upper limits for configs and clients
+AT_ONCE = 32  # tokens generated between two checks of the whole text
 
 
 class GenerativeModel(keras.Model):
-    """A model that scores the next token, and can go on from where it stopped."""
+    """A model that scores the next token and can continue from a saved state."""
 
-    context: int | None = None  # tokens that it can look back on; None: it carries a state, however long the text
-    one_shape: bool = False  # its state has one shape, however long the text, so that XLA may compile its steps
-    shared: Sequence[str] = ()  # keys of its state that tokens do not change, so that beams can share what they hold
+    context: int | None = None  # context length in tokens; None: the state covers a text of any length
+    one_shape: bool = False  # True if the state's shape does not depend on the text length, so XLA can compile steps
+    shared: Sequence[str] = ()  # keys of the state that tokens do not change, so that beams can share them
 
     @abc.abstractmethod
     def start(self, given: Any, length: int) -> State:
-        """Give the state before the first token, with room for `length` tokens.
+        """Return the state before the first token, with room for `length` tokens.
 
-        `given` is what the text depends on: model inputs, such as a sentence to translate, or where there are none the
-        number of texts.
+        `given` holds the model inputs, such as sentences to translate. If there are none, it is the number of texts.
         """
 
     @abc.abstractmethod
     def step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """Score what follows each of the next tokens (B, n): (B, n, V), and the state after them."""
+        """Read the next tokens (B, n); return the scores after each of them (B, n, V) and the new state."""
 
 
 class SamplingParams(NamedTuple):
-    """How each of B texts is continued; every field is (B,)."""
+    """Sampling parameters of B texts; every field is (B,)."""
 
-    max_tokens: tf.Tensor  # new tokens, at the most
-    temperature: tf.Tensor  # scores are divided by it; 0: always the most probable token
-    top_k: tf.Tensor  # only this many of the most probable tokens; 0: all
-    top_p: tf.Tensor  # only the most probable tokens that have this probability together
-    seed: tf.Tensor  # of the draws: a text's continuation does not depend on what is answered beside it
+    max_tokens: tf.Tensor  # maximum number of new tokens
+    temperature: tf.Tensor  # divides the scores; 0: greedy
+    top_k: tf.Tensor  # sample from this many of the most probable tokens; 0: all
+    top_p: tf.Tensor  # sample from the most probable tokens whose probabilities sum to this
+    seed: tf.Tensor  # per text, so that an output does not depend on the rest of the batch
 
 
 class Decoding(NamedTuple):
-    """What a config's `decoding` section says: the defaults of a model's answers."""
+    """The `decoding` section of a config: the generation defaults of a model."""
 
     max_tokens: int
     temperature: float
@@ -64,61 +63,61 @@ class Decoding(NamedTuple):
 
 def decoding(
     *,
-    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS, description="new tokens, at the most")],
+    max_tokens: Annotated[int, Field(ge=1, le=MOST_TOKENS, description="maximum number of new tokens")],
     temperature: Annotated[
         float,
         Field(
             ge=0,
             le=MOST_TEMPERATURE,
-            description="below 1 the probable becomes more probable; 0: always the most probable",
+            description="sampling temperature: below 1 favors probable tokens; 0: greedy",
         ),
     ],
-    top_k: Annotated[int, Field(ge=0, description="draw among this many of the most probable tokens; 0: among all")],
+    top_k: Annotated[int, Field(ge=0, description="sample from this many of the most probable tokens; 0: all")],
     top_p: Annotated[
         float,
-        Field(gt=0, le=1, description="draw among the most probable tokens that have this probability together"),
+        Field(gt=0, le=1, description="sample from the most probable tokens whose probabilities sum to this"),
     ],
-    seed: Annotated[int, Field(ge=0, description="of the draws")],
+    seed: Annotated[int, Field(ge=0, description="random seed of the sampling")],
     beams: Annotated[
         int,
         Field(
             ge=1,
             le=MOST_BEAMS,
-            description="above 1: search for the most probable text, with so many beginnings followed at once, rather"
-            " than draw one",
+            description="number of beams; above 1: find the most probable text by beam search instead of sampling",
         ),
     ],
-    stop: Annotated[str, Field(description="text at which an answer ends, itself left out; empty: none")],
+    stop: Annotated[str, Field(description="stop string, not part of the output; empty: none")],
 ) -> Decoding:
-    """Say how texts are continued where a client does not."""
+    """Set the generation defaults for requests that do not set their own."""
     return Decoding(max_tokens, temperature, top_k, top_p, seed, beams, stop)
 
 
 def bounded(name: str, values: tf.Tensor, least: float, most: float) -> tf.Tensor:
-    """Give what clients ask for; the graph stops where one of the values is below `least`, above `most`, or NaN."""
+    """Return `values`; the graph raises an error if one is below `least`, above `most` or NaN."""
     possible = tf.reduce_all((values >= least) & (values <= most))
     with tf.control_dependencies([tf.debugging.Assert(possible, [f"{name} must be from {least} to {most}"])]):
         return tf.identity(values)
 
 
 class Reader:
-    """Feed a model tokens and keep its state; where its context is full, read the last half of it again.
+    """Feed tokens to a model and track its state; when the context is full, read its last half again.
 
-    So the cost of a token does not grow with the length of the text, and no position is one that training never saw.
+    This way the cost of a token does not grow with the length of the text, and the model never sees a position that
+    training did not have.
     """
 
     def __init__(self, model: GenerativeModel, given: Any, most: tf.Tensor):
         self.model, self.room = model, model.context or most
-        self.behind = (model.context or 2) // 2  # tokens, the last ones, that going on may need
+        self.behind = (model.context or 2) // 2  # number of last tokens that `go_on` may need
         self.state = model.start(given, self.room)
 
     def read(self, tokens: tf.Tensor) -> tuple[tf.Tensor, State]:
-        """Read the first tokens (B, n), no more than there is room for; give the scores of the next one (B, V)."""
+        """Read the first tokens (B, n), at most `room`; return the scores of the next token (B, V) and the state."""
         scores, state = self.model.step(tokens, self.state)
         return scores[:, -1], state
 
     def go_on(self, tokens: tf.Tensor, at: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
-        """Read `tokens[:, at]`, all before it being read: scores of the next one (B, V), and the state."""
+        """Read `tokens[:, at]` after all tokens before it; return the scores of the next one (B, V) and the state."""
         one = lambda: self._step(tokens[:, at : at + 1], state)  # noqa: E731
         if self.model.context is None:
             return one()
@@ -141,11 +140,11 @@ def continue_tokens(
     ended: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     at_once: tf.Tensor | int = AT_ONCE,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Continue prompts (B, P) of given lengths (B,): tokens (B, T), prompt first and `PAD` last, and log-probabilities.
+    """Continue prompts (B, P) of lengths (B,); return tokens (B, T) and log-probabilities (B,).
 
-    A prompt that is shorter than another is continued while the others are still read. `ended(tokens, at)` (B,) says
-    where a text is to end for another reason than `END` or its length; it is asked each time that `at_once` tokens,
-    `AT_ONCE` at the most, are written.
+    The tokens are the prompt, the continuation and `PAD`. Short prompts are continued while longer ones are still
+    read. `ended(tokens, at)` returns (B,), true for texts that have to end for a reason other than `END` or length. It
+    is called after every `at_once` tokens, which is at most `AT_ONCE`.
     """
     batch, stops = tf.shape(prompts)[0], lengths + choice.max_tokens
     total, least = tf.reduce_max(stops), tf.reduce_min(lengths)
@@ -176,27 +175,27 @@ def continue_tokens(
 
 
 class Given(NamedTuple):
-    """What is known of the next tokens of each text."""
+    """Known inputs for the next `AT_ONCE` tokens of each text."""
 
-    tokens: tf.Tensor  # (B, AT_ONCE): those of prompts that are still read
-    read: tf.Tensor  # (B,): how many of them there are
-    left: tf.Tensor  # (B,): where the text has to end
-    draws: tf.Tensor  # (B, AT_ONCE)
+    tokens: tf.Tensor  # (B, AT_ONCE): tokens of the prompts that are not read yet
+    read: tf.Tensor  # (B,): number of these prompt tokens
+    left: tf.Tensor  # (B,): number of tokens until the text has to end
+    draws: tf.Tensor  # (B, AT_ONCE): random numbers in [0, 1)
 
 
 class Last(NamedTuple):
-    """Where writing stands."""
+    """The state of generation after the last token."""
 
-    scores: tf.Tensor  # (B, V) of the next token
+    scores: tf.Tensor  # (B, V): scores of the next token
     state: State
-    done: tf.Tensor  # (B,)
+    done: tf.Tensor  # (B,): True for finished texts
 
 
 def _advance(reader: Reader) -> Callable[..., tuple]:
-    """Make a function that writes the next tokens of each text; XLA compiles it for one text, where it may.
+    """Return a function that generates the next tokens; for a batch of one text it is XLA-compiled if possible.
 
-    Every shape in it is the same for each text, so that it is compiled once. A batch of another size would need
-    a compilation of its own: those go without.
+    With one text all shapes are constant, so that it is compiled once. Every other batch size would need its own
+    compilation, so these run uncompiled.
     """
 
     def several(recent: tf.Tensor, given: Given, choice: SamplingParams, last: Last, most: tf.Tensor) -> tuple:
@@ -229,16 +228,19 @@ def _advance(reader: Reader) -> Callable[..., tuple]:
 
 
 def any_batch(tensor: tf.Tensor) -> tf.TensorShape:
-    """Leave the batch open, which branches that go on from a state and from none tell each other differently."""
+    """Return the shape of a tensor with the batch dimension open.
+
+    The branches that continue from a state and from a new one infer different static batch sizes.
+    """
     return tf.TensorShape([None, *tensor.shape[1:]] if tensor.shape.rank else [])
 
 
 def choose(scores: tf.Tensor, choice: SamplingParams, draw: tf.Tensor) -> tf.Tensor:
-    """Choose a token for each row of scores (B, V): the most probable, or as `draw` (B,) in [0, 1) falls.
+    """Choose a token for each row of scores (B, V), greedily or with random numbers `draw` (B,) in [0, 1).
 
     Top-k is from Fan et al. (2018), top-p from Holtzman et al. (2020).
     """
-    scores = tf.where(tf.range(tf.shape(scores)[1]) < END, NEVER, scores)  # what is no text is no answer
+    scores = tf.where(tf.range(tf.shape(scores)[1]) < END, NEVER, scores)  # `END` is the only special token allowed
     heated = scores / tf.maximum(choice.temperature, 1e-6)[:, None]
     logits, order = tf.math.top_k(heated, k=tf.shape(scores)[1])
     probabilities = tf.nn.softmax(logits)
@@ -253,7 +255,7 @@ def choose(scores: tf.Tensor, choice: SamplingParams, draw: tf.Tensor) -> tf.Ten
 
 
 def draw_all(seeds: tf.Tensor, prompts: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    """Draw from [0, 1) for each row by its own seed and prompt: (B, count)."""
+    """Return uniform random numbers in [0, 1) (B, count); each row depends only on its seed and prompt."""
     texts = tf.strings.reduce_join(tf.where(prompts == PAD, "", tf.strings.as_string(prompts) + ","), axis=1)
     own = tf.cast(tf.strings.to_hash_bucket_fast(texts, (1 << 31) - 1), tf.int32)
     pairs = tf.stack([tf.cast(seeds, tf.int32), own], axis=1)

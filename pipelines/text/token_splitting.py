@@ -1,4 +1,4 @@
-"""Splitting of tokens in training, so that a model learns what they are made of.
+"""Random token splitting in training, so that a model learns the characters of its tokens.
 
 Shapes: B texts, T tokens.
 """
@@ -9,18 +9,18 @@ import tensorflow as tf
 
 from pipelines.text.tokenizers import END
 
-ROUNDS = 4  # in which a half may be split again
+ROUNDS = 4  # a half can be split again in a later round
 
 
 class TokenSplitter:
-    """Split tokens in two that are tokens too, at random (Sims et al. 2025, StochasTok).
+    """Randomly split tokens into two tokens of the vocabulary (StochasTok, Sims et al. 2025).
 
-    Unlike BPE-dropout (Provilkov et al. 2020) it goes by the vocabulary alone, however that was learnt, so that it
-    works in graph on ids and a seed decides what is drawn.
+    Unlike BPE-dropout (Provilkov et al. 2020), it needs only the vocabulary, whatever algorithm learned it. So it
+    works in graph on ids, and a seed makes it reproducible.
     """
 
     def __init__(self, pieces: Sequence[str], share: float):
-        self.share = share  # splits that are tried, for each token of a text, about
+        self.share = share  # approximate number of split attempts per token
         ids = {piece: at for at, piece in enumerate(pieces) if at > END}
         ways = [
             [
@@ -35,7 +35,7 @@ class TokenSplitter:
         self._halves = tf.constant([(0, 0), *(halves for own in ways for halves in own)])
 
     def split(self, ids: tf.RaggedTensor, seed: tf.Tensor) -> tf.RaggedTensor:
-        """Split tokens of texts (B, T) as `seed` (2,) draws it: what they say stays as it is."""
+        """Randomly split tokens of texts (B, T) with `seed` (2,); the decoded texts do not change."""
         for turn in range(ROUNDS):
             ids = self._split_some(ids, tf.random.experimental.stateless_fold_in(seed, turn))
         return ids

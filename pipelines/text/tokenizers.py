@@ -1,4 +1,4 @@
-"""Between text and token ids, in graph: bytes, characters, words, subwords or given tokens, learnt from training text.
+"""In-graph tokenizers for bytes, characters, words, subwords and pre-tokenized text, learned from training text.
 
 Shapes: B texts, T tokens.
 """
@@ -23,121 +23,121 @@ from pipelines.storage import pack_texts, unpack_texts
 from pipelines.tensorflow_startup import silenced
 
 PAD, UNKNOWN, START, END = range(4)  # the first ids of every vocabulary
-SPLIT_AT_ONCE = 1000  # texts: one by one, a call for each is nearly all of the time
-SPECIAL = ("", "\ufffd", "<start>", "<end>")  # how they are listed
-SPLIT_UNKNOWN, LINE_END = "<unk>", "\n"  # in texts that were split into tokens before
+SPLIT_AT_ONCE = 1000  # texts per call; with one text per call, the call overhead takes nearly all of the time
+SPECIAL = ("", "\ufffd", "<start>", "<end>")  # their names in `pieces`
+SPLIT_UNKNOWN, LINE_END = "<unk>", "\n"  # in pre-tokenized texts
 BLANKS = r"[ \t\r\f\v]+"
-# What SentencePiece takes for something of its own, and Unicode noncharacters, which no text has, to stand for it.
+# Characters that SentencePiece reserves, and the Unicode noncharacters that replace them, which texts do not contain.
 RESERVED = {"\u2581": "\ufdd0", "\u2585": "\ufdd1", "\x1f": "\ufdd2", "\0": "\ufdd3"}
-WORDS = r" ?[\pL\pM]+| ?\pN+| ?[^\s\pL\pM\pN]+|\s"  # a blank belongs to the word after it, so that no text is lost
+WORDS = r" ?[\pL\pM]+| ?\pN+| ?[^\s\pL\pM\pN]+|\s"  # a space belongs to the word after it, so that no text is lost
 
 Level = Annotated[
     Literal["byte", "character", "word", "subword", "token"],
     Field(
-        description="what a token is: a byte, a character, a word with the blank before it, a piece of a word, or"
-        " (token) what stands between blanks, for text that was split into tokens before: there a line's end is a"
-        " token too, and <unk> is the unknown one"
+        description="unit of a token: byte, character, word (with the space before it), subword, or token for"
+        " pre-tokenized text, which is split at spaces; there a line end is a token too, and <unk> is the unknown"
+        " token"
     ),
 ]
 VocabularySize = Annotated[
     int,
     Field(
         ge=8,
-        description="tokens of the vocabulary at the most, the most frequent first, 4 special ones included (at level"
-        " token only the unknown one); of bytes it is always 260",
+        description="maximum vocabulary size, most frequent tokens first; includes 4 special tokens (at level token"
+        " only the unknown token); ignored at level byte, where it is always 260",
     ),
 ]
 Algorithm = Annotated[
     Literal["unigram", "bpe"],
-    Field(description="how subwords are learnt: a unigram model (Kudo 2018) or merged pairs (Sennrich et al. 2016)"),
+    Field(description="subword algorithm: unigram (Kudo 2018) or byte-pair encoding, bpe (Sennrich et al. 2016)"),
 ]
 
 
 class Tokenizer(abc.ABC):
-    """Turn texts into token ids and back. `state` holds all that `learn` found, as plain arrays."""
+    """Convert texts to token ids and back; `state` holds everything that `learn` found, as NumPy arrays."""
 
     state: dict[str, np.ndarray]
-    pieces: list[str]  # the text of each id, for people to read
-    lookups: list[tf.Module] = []  # what an export has to carry along
+    pieces: list[str]  # human-readable text of each id
+    lookups: list[tf.Module] = []  # modules and layers that an export has to include
 
     @property
     def size(self) -> int:
-        """Count the ids."""
+        """Return the number of ids."""
         return len(self.pieces)
 
     @property
     def characters(self) -> np.ndarray:
-        """Count the characters that each id stands for, (size,) float32."""
+        """Return the number of characters that each id stands for, (size,) float32."""
         return np.array([0, 1, 0, 0, *(len(piece) for piece in self.pieces[4:])], np.float32)
 
     @abc.abstractmethod
     def learn(self, texts: Iterable[str]) -> None:
-        """Learn the vocabulary."""
+        """Learn the vocabulary from texts."""
 
     @abc.abstractmethod
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over the `state` of a tokenizer with the same settings."""
+        """Load the `state` of a tokenizer with the same settings."""
 
     @abc.abstractmethod
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Turn texts (B,) into ids (B, T) int32, without `START` and `END`."""
+        """Convert texts (B,) to ids (B, T) int32, without `START` and `END`."""
 
     @abc.abstractmethod
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
-        """Turn ids (B, T), padded with `PAD` anywhere, into texts (B,)."""
+        """Convert ids (B, T) to texts (B,); `PAD` is ignored at any position."""
 
 
 class Bytes(Tokenizer):
-    """Take every byte of the UTF-8 form for a token."""
+    """Tokenizer whose tokens are the bytes of UTF-8."""
 
     pieces = [*SPECIAL, *(chr(byte) if 32 <= byte < 127 else f"<{byte:02x}>" for byte in range(256))]
     state: dict[str, np.ndarray] = {}
 
     @property
     def characters(self) -> np.ndarray:
-        """Count a character at its first byte."""
+        """Return 1 for each first byte of a character and 0 for continuation bytes, (size,) float32."""
         return np.array([0, 1, 0, 0, *(byte & 0xC0 != 0x80 for byte in range(256))], np.float32)
 
     def learn(self, texts: Iterable[str]) -> None:
-        """Learn nothing: there are 256 bytes."""
+        """Do nothing: the vocabulary is fixed."""
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over nothing."""
+        """Do nothing: there is no state."""
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Give bytes their numbers, from 4 on."""
+        """Convert each byte to its value plus 4, the number of special tokens."""
         parts = tf.strings.bytes_split(texts)
-        values = tf.reshape(tf.io.decode_raw(parts.flat_values, tf.uint8), [-1])  # an empty text has none
+        values = tf.reshape(tf.io.decode_raw(parts.flat_values, tf.uint8), [-1])  # flat, even if there are no bytes
         return parts.with_flat_values(tf.cast(values, tf.int32) + len(SPECIAL))
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
-        """Join bytes; what then is no UTF-8 becomes a replacement character."""
+        """Join the bytes; invalid UTF-8 becomes replacement characters."""
         table = tf.constant([b"", "\ufffd".encode(), b"", b"", *(bytes([byte]) for byte in range(256))])
         joined = tf.strings.reduce_join(tf.gather(table, ids), axis=-1)
         return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8")
 
 
 class Vocabulary(Tokenizer):
-    """Split texts and look each part up in a list of the most frequent ones."""
+    """Tokenizer that splits texts and looks up each part in a list of the most frequent ones."""
 
-    unknown = SPECIAL[UNKNOWN]  # what a part that is not in the list becomes
+    unknown = SPECIAL[UNKNOWN]  # token of parts that are not in the list
 
     def __init__(self, split: Callable[[tf.Tensor], tf.RaggedTensor], size: int):
         self.split, self.most = split, size
 
     def learn(self, texts: Iterable[str]) -> None:
-        """Count the parts of the texts."""
+        """Count the parts of the texts and keep the most frequent ones."""
         counts: Counter[bytes] = Counter()
         rest = iter(texts)
         while some := list(itertools.islice(rest, SPLIT_AT_ONCE)):
             counts.update(self.split(tf.constant(some)).flat_values.numpy().tolist())
         parts = (part.decode() for part, _ in counts.most_common())
-        # Keras cannot look up a text that ends in a zero byte, nor the state hold one with the byte that joins texts.
+        # Keras cannot look up a string that ends in a zero byte. \x1f separates the strings in the state.
         kept = [part for part in parts if not (part.endswith("\0") or "\x1f" in part or part == self.unknown)]
         self.restore({"vocabulary": pack_texts(kept[: self.most - len(SPECIAL)])})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over the list."""
+        """Load the list."""
         self.state = {"vocabulary": state["vocabulary"]}
         words = unpack_texts(state["vocabulary"])
         self.pieces = [SPECIAL[PAD], self.unknown, *SPECIAL[2:], *words]
@@ -147,47 +147,47 @@ class Vocabulary(Tokenizer):
         self.lookups = [self._ids]
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Split and look up."""
+        """Split the texts and look up the parts."""
         parts = self.split(texts)
         return parts.with_flat_values(tf.cast(self._ids(parts.flat_values), tf.int32))
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
-        """Join the parts: with every part known, this is the text that was encoded."""
+        """Join the parts; if all of them are known, the result is exactly the encoded text."""
         return _joined(["", self.unknown, "", "", *self.pieces[4:]], ids)
 
 
 class GivenTokens(Vocabulary):
-    """Take for tokens what stands between blanks, and each line's end: a text that was split into tokens before."""
+    """Tokenizer for pre-tokenized text; the tokens are separated by spaces, and each line end is a token."""
 
     unknown = SPLIT_UNKNOWN
 
     def __init__(self, size: int):
-        # Only the unknown token counts as one: a vocabulary of 10,000 is the text's own, as published figures have it.
+        # Published vocabulary sizes such as 10,000 include the unknown token but no other special token.
         super().__init__(split_at_blanks, size + len(SPECIAL) - 1)
 
     @property
     def characters(self) -> np.ndarray:
-        """Count the characters that each id stands for, and the blank that follows all but a line's end."""
+        """Return the number of characters per id, plus one for the space that separates tokens, (size,) float32."""
         lengths = [0 if piece == LINE_END else len(piece) for piece in self.pieces]
         return np.array([0, lengths[UNKNOWN] + 1, 0, 0, *(length + 1 for length in lengths[4:])], np.float32)
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
-        """Write a blank before each token but at the beginning of a line."""
+        """Join the tokens with a space before each, except at the beginning of a line."""
         words = [piece if piece == LINE_END else f" {piece}" for piece in self.pieces]
         return tf.strings.regex_replace(_joined(["", words[UNKNOWN], "", "", *words[4:]], ids), "\n ", "\n")
 
 
 class Subwords(Tokenizer):
-    """Cut texts into pieces by SentencePiece (Kudo & Richardson 2018), which keeps blanks and lines as they are."""
+    """Subword tokenizer by SentencePiece (Kudo & Richardson 2018), configured to preserve spaces and line ends."""
 
     def __init__(self, size: int, algorithm: str, split_digits: bool):
         self.most, self.algorithm, self.split_digits = size, algorithm, split_digits
 
     def learn(self, texts: Iterable[str]) -> None:
-        """Train on texts.
+        """Train SentencePiece on texts.
 
         Raises:
-            UserError: where there is too little text for so many pieces.
+            UserError: If SentencePiece cannot train, for example because there is too little text.
         """
         import sentencepiece
 
@@ -199,7 +199,7 @@ class Subwords(Tokenizer):
                 vocab_size=self.most,
                 model_type=self.algorithm,
                 **{"pad_id": PAD, "unk_id": UNKNOWN, "bos_id": START, "eos_id": END},
-                # Were they called <pad>, <unk>, <s> and </s>, as usual, a text could not hold these.
+                # With the usual names <pad>, <unk>, <s> and </s>, a text could not contain these strings.
                 **{"pad_piece": "\ufdd4", "unk_piece": "\ufdd5", "bos_piece": "\ufdd6", "eos_piece": "\ufdd7"},
                 **{"normalization_rule_name": "identity", "add_dummy_prefix": False},
                 **{"remove_extra_whitespaces": False, "user_defined_symbols": ["\n"]},
@@ -208,15 +208,15 @@ class Subwords(Tokenizer):
                 hard_vocab_limit=False,
             )
         except RuntimeError as error:
-            reason = str(error).splitlines()[-1].rpartition("] ")[2]  # after the place in its code
+            reason = str(error).splitlines()[-1].rpartition("] ")[2]  # after the source location
             raise UserError("preprocessing.vocabulary", f"SentencePiece cannot learn {self.most}: {reason}") from None
         self.restore({"sentencepiece": np.frombuffer(model.getvalue(), np.uint8)})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Load SentencePiece's model."""
+        """Load the SentencePiece model."""
         self.state = {"sentencepiece": state["sentencepiece"]}
         model = state["sentencepiece"].tobytes()
-        with silenced():  # it says that there is no normalisation, as was asked for
+        with silenced():  # it warns that there is no normalization, which is intended
             self._tokenizer = tf_text.SentencepieceTokenizer(model=model, out_type=tf.int32)
         self.lookups = [self._tokenizer]
         size = int(self._tokenizer.vocab_size())
@@ -224,13 +224,13 @@ class Subwords(Tokenizer):
         self.pieces = [*SPECIAL, *(_put_back(piece.replace("\u2581", " ")) for piece in learnt)]
 
     def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Cut into the most probable pieces, or by the learnt merges."""
+        """Split texts into the most probable pieces, or by the learned merges (BPE)."""
         for sign, stand_in in RESERVED.items():
             texts = tf.strings.regex_replace(texts, re.escape(sign), stand_in)
         return self._tokenizer.tokenize(texts).with_row_splits_dtype(tf.int64)
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
-        """Join pieces; characters that training had none of are replacement characters, those side by side one."""
+        """Join the pieces; each run of characters that training did not have becomes one replacement character."""
         return _joined(["", SPECIAL[UNKNOWN], "", "", *self.pieces[4:]], ids)
 
 
@@ -243,14 +243,14 @@ def _put_back(piece: str) -> str:
 
 
 def _joined(table: list[str], ids: tf.Tensor) -> tf.Tensor:
-    """Join what ids (B, T) stand for: (B,)."""
+    """Look up ids (B, T) in `table` and join them to texts (B,)."""
     return tf.strings.reduce_join(tf.gather(tf.constant(table), ids), axis=-1)
 
 
 def make_tokenizer(level: str, size: int, algorithm: str, split_digits: bool = False) -> Tokenizer:
-    """Make the tokenizer of a level, yet to learn or to be restored.
+    """Return a new tokenizer for a level; call `learn` or `restore` before use.
 
-    `split_digits` keeps digits apart in subwords, so that no number is a token of its own.
+    `split_digits` makes each digit a separate subword, so that no token spans several digits.
     """
     if level == "byte":
         return Bytes()
@@ -263,10 +263,10 @@ def make_tokenizer(level: str, size: int, algorithm: str, split_digits: bool = F
 
 
 def split_words(texts: tf.Tensor) -> tf.RaggedTensor:
-    """Cut texts (B,) into words, numbers, signs and blanks (B, T), of which nothing is lost."""
+    """Split texts (B,) into words, numbers, punctuation and whitespace (B, T), without losing any character."""
     return tf_text.regex_split(texts, delim_regex_pattern=WORDS, keep_delim_regex_pattern=WORDS)
 
 
 def split_at_blanks(texts: tf.Tensor) -> tf.RaggedTensor:
-    """Cut texts (B,) into what stands between blanks, and the ends of lines (B, T)."""
+    """Split texts (B,) at spaces and line ends (B, T); the line ends are kept as tokens."""
     return tf_text.regex_split(texts, delim_regex_pattern=f"{BLANKS}|{LINE_END}", keep_delim_regex_pattern=LINE_END)

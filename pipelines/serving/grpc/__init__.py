@@ -1,1 +1,1 @@
-"""The server's protocols over gRPC."""
+"""The gRPC protocols of the model server."""

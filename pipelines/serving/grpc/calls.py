@@ -1,4 +1,4 @@
-"""What every gRPC call passes: the token, the log, the figures, the last `except`."""
+"""Common handling of all gRPC calls: authentication, logging, metrics and unexpected errors."""
 
 import hmac
 import logging
@@ -16,7 +16,7 @@ from pipelines.serving.service import Address, Service
 
 
 class Calls:
-    """Answer calls by what a method says, or end them with the reason."""
+    """Wrapper of gRPC handlers that converts exceptions to gRPC errors."""
 
     def __init__(self, service: Service):
         self.service = service
@@ -24,7 +24,7 @@ class Calls:
     async def answer(
         self, method: str, model: str, context: grpc.aio.ServicerContext, answer: Callable[[], Awaitable[Message]]
     ) -> Message:
-        """Answer a call, or end it with the reason."""
+        """Run `answer` and return its message, or abort the call with a status and reason."""
         began, code, request_id = time.monotonic(), "OK", f"{random.getrandbits(128):032x}"
         self.service.gauges.under_way.inc()
         try:
@@ -70,10 +70,10 @@ class Calls:
 
 
 def address_of(spec: model_pb2.ModelSpec) -> Address:
-    """Say which model and version a call asks for.
+    """Return the model and version that a call names.
 
     Raises:
-        RequestError: where it names no model.
+        RequestError: If it names no model.
     """
     if not spec.name:
         raise invalid("Missing ModelSpec name")

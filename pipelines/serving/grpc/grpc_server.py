@@ -1,4 +1,4 @@
-"""TensorFlow Serving's gRPC services, and gRPC's own health check.
+"""The gRPC server: the services of TensorFlow Serving and the standard gRPC health check.
 
 https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
 """
@@ -24,15 +24,15 @@ from pipelines.serving.grpc.prediction_service import PredictionService
 from pipelines.serving.request_errors import invalid, unknown
 from pipelines.serving.service import Service
 
-HEALTH_SECONDS = 0.5  # between looks at whether the models are ready
+HEALTH_SECONDS = 0.5  # interval of the readiness checks
 
 
 @contextlib.asynccontextmanager
 async def serve_grpc(service: Service) -> AsyncIterator[None]:
-    """Answer gRPC until left, then let answers under way finish.
+    """Serve gRPC until the context exits, then let calls in progress finish.
 
     Raises:
-        UserError: where the port is taken.
+        UserError: If the server cannot listen on the port.
     """
     settings = service.settings
     server = grpc.aio.server(
@@ -76,13 +76,13 @@ async def _tell_health(service: Service, states: health.aio.HealthServicer) -> N
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
-    """States of models, and their labels."""
+    """TensorFlow Serving's ModelService: the states and labels of model versions."""
 
     def __init__(self, calls: Calls):
         self.calls, self.service = calls, calls.service
 
     async def GetModelStatus(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
-        """Say what became of a model's versions."""
+        """Return the states of the versions of a model."""
 
         async def answer() -> Message:
             address = address_of(request.model_spec)
@@ -103,7 +103,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return await self.calls.answer("GetModelStatus", request.model_spec.name, context, answer)
 
     async def HandleReloadConfigRequest(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
-        """Set the labels of models that are served; which folders are, the server's owner alone decides."""
+        """Set the labels of the served models; clients cannot change which folders are served."""
 
         async def answer() -> Message:
             configs = {config.name: config for config in request.config.model_config_list.config}

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's PredictionService over gRPC: answers of models.
+"""TensorFlow Serving's PredictionService over gRPC.
 
 https://github.com/tensorflow/serving/blob/master/tensorflow_serving/apis/prediction_service.proto
 """
@@ -27,13 +27,13 @@ from pipelines.serving.service import Answer
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
-    """Answers of models."""
+    """The inference methods of TensorFlow Serving and the metadata of models."""
 
     def __init__(self, calls: Calls):
         self.calls, self.service = calls, calls.service
 
     async def Predict(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
-        """Answer tensors."""
+        """Run a signature on tensors and return its outputs."""
 
         async def answer() -> Message:
             spec = request.model_spec
@@ -51,7 +51,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await self.calls.answer("Predict", request.model_spec.name, context, answer)
 
     async def Classify(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
-        """Give examples' classes with their scores."""
+        """Return the classes and scores of examples."""
 
         async def answer() -> Message:
             answered = await self._examples(request.model_spec, request.input, CLASSIFY)
@@ -63,7 +63,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await self.calls.answer("Classify", request.model_spec.name, context, answer)
 
     async def Regress(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
-        """Give examples' values."""
+        """Return the regression values of examples."""
 
         async def answer() -> Message:
             answered = await self._examples(request.model_spec, request.input, REGRESS)
@@ -94,7 +94,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return await self.calls.answer("MultiInference", name, context, answer)
 
     async def GetModelMetadata(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
-        """Say what a model takes and answers."""
+        """Return the signatures of a model."""
 
         async def answer() -> Message:
             if list(request.metadata_field) != ["signature_def"]:

@@ -1,1 +1,1 @@
-"""The server's protocols and pages over HTTP."""
+"""The HTTP protocols and pages of the model server."""

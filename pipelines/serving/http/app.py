@@ -1,4 +1,4 @@
-"""The HTTP application: protocols, probes, figures, pages."""
+"""The HTTP application: inference protocols, probes, metrics and pages."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -26,7 +26,7 @@ ABOUT = (
 
 
 def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
-    """Make the application; the models are loaded while it runs."""
+    """Return the application; it loads the models after it starts."""
     service = Service(settings)
 
     @contextlib.asynccontextmanager
@@ -46,7 +46,7 @@ def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
     add_playground(app, service)
-    return RequestGuard(Shortcuts(app, service), service)  # before FastAPI's own middleware, which load need not pass
+    return RequestGuard(Shortcuts(app, service), service)  # outside FastAPI, so most requests skip its middleware
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:

@@ -1,4 +1,4 @@
-"""JSON in and out, for every protocol over HTTP."""
+"""JSON parsing and responses for all HTTP protocols."""
 
 from typing import Any
 
@@ -11,10 +11,10 @@ JSON = "application/json"
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """Read a request's body as a JSON object; NaN and Infinity are numbers too, as in TensorFlow Serving.
+    """Read the request body as a JSON object; NaN and Infinity are valid numbers, as in TensorFlow Serving.
 
     Raises:
-        RequestError: where it is something else.
+        RequestError: If the body is not a JSON object.
     """
     return parsed_object(await request.body())
 
@@ -23,7 +23,7 @@ def parsed_object(content: bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        RequestError: where it is something else.
+        RequestError: If `content` is not a JSON object.
     """
     try:
         body = pydantic_core.from_json(content)
@@ -35,20 +35,20 @@ def parsed_object(content: bytes) -> dict[str, Any]:
 
 
 def written(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Write a response."""
+    """Return `body` as a JSON response."""
     return Response(pydantic_core.to_json(body, inf_nan_mode="constants"), status, headers, JSON)
 
 
 def error_response(error: RequestError) -> Response:
-    """Write why a request is not answered, in the form that both protocols over HTTP share."""
+    """Return a JSON error response in the format that both HTTP protocols share."""
     return written({"error": error.reason}, error.kind.http, error.headers)
 
 
 def text_of(body: dict[str, Any], name: str) -> str:
-    """Give a text of a JSON object, empty where it is left out.
+    """Return a string field of a JSON object, or an empty string if it is missing.
 
     Raises:
-        RequestError: where it is no text.
+        RequestError: If the value is not a string.
     """
     value = body.get(name, "")
     if not isinstance(value, str):

@@ -1,4 +1,7 @@
-"""What OpenAPI says of bodies that are read without FastAPI's help, for speed and each protocol's form of errors."""
+"""OpenAPI schemas of the request bodies.
+
+The bodies are parsed without FastAPI, which is faster and keeps the error format of each protocol.
+"""
 
 from typing import Any
 
@@ -59,6 +62,6 @@ _ERROR = {"application/json": {"schema": _object(["error"], error={"type": "stri
 
 
 def answers(with_token: bool) -> dict[int | str, dict[str, Any]]:
-    """Describe the error responses of any request."""
+    """Return the OpenAPI error responses that any request can have."""
     kinds = [kind for kind in Kind if with_token or kind is not Kind.UNAUTHENTICATED]
     return {kind.http: {"description": kind.name.lower().replace("_", " "), "content": _ERROR} for kind in kinds}

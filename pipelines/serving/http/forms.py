@@ -1,4 +1,4 @@
-"""Forms for models, made of what their signatures take and answer."""
+"""Web forms for models, generated from their signatures."""
 
 import base64
 import html
@@ -21,26 +21,26 @@ from pipelines.serving.request_errors import RequestError
 from pipelines.serving.service import Address, Service
 
 IMAGE = "image"
-STARTS, STOPS, KINDS = "start", "stop", "type"  # outputs that mark parts of a text, by their characters
+STARTS, STOPS, KINDS = "start", "stop", "type"  # outputs that mark parts of a text by character offsets
 FIELDS_IN_A_ROW = 4
-FIELDS_ABOVE = 12  # at the most stand above the answer
+FIELDS_ABOVE = 12  # with more fields, the answer is shown above them
 MOST_BARS = 10
 SPACES = str.maketrans({" ": "(space)", "\n": "(new line)", "\t": "(tab)"})
 IMAGE_FIELD = {"sources": ["upload", "clipboard"], "height": 320, "interactive": True}
-HEADLINE = 60  # characters
+HEADLINE = 60  # characters; longer texts are not bold
 STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal}"
 
 
 @dataclass(frozen=True)
 class Shown:
-    """One way to show outputs: the component, and what to give it for an answer and its instance."""
+    """A way to display outputs: a component, and a function from outputs and instance to its value."""
 
     component: Callable[[], Any]
     value: Callable[[Arrays, dict[str, Any]], Any]
 
 
 def mount(app: FastAPI, service: Service, place: str) -> None:
-    """Add the page of forms; it is made anew whenever it is opened, so that it shows the versions of the moment."""
+    """Add the page of forms; it is rendered on each page load, so that it shows the current versions."""
     with gr.Blocks(title="Models", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown("# Models\nTry what is served here. The API is described [here](/docs).")
 
@@ -84,7 +84,7 @@ def _form(service: Service, name: str, version: Version | None) -> None:
         button = gr.Button("Ask", variant="primary")
         streamed = gr.Button("Complete, piece by piece") if START in version.signatures else None
     results = [way.component() for way in shown]
-    if many:  # the answer would be far below them
+    if many:  # below many fields, the answer would be off screen
         fields = _fields(signature, _example(version))
     button.click(partial(_ask, service, name, signature, shown), fields, results, api_visibility="private")
     if streamed is not None:
@@ -116,7 +116,7 @@ def _field(spec: Spec, example: Any, only: bool) -> Any:
 
 
 def ways_to_show(signature: Signature) -> list[Shown]:
-    """Choose how to show a signature's outputs: marks in a text, bars of probabilities, plain values for the rest."""
+    """Return the displays for the outputs of a signature: highlighted text, probability bars, or plain values."""
     outputs, left = signature.outputs, set(signature.outputs)
     text = next((name for name, spec in signature.inputs.items() if spec.is_text), None)
     shown = []
@@ -140,14 +140,14 @@ def ways_to_show(signature: Signature) -> list[Shown]:
 
 
 def marked(text: str, outputs: Arrays, instance: dict[str, Any]) -> dict[str, Any]:
-    """Mark the parts of a text that an answer names."""
+    """Return the value of a highlighted text: the input text and its entities."""
     found = zip(outputs[STARTS][0].tolist(), outputs[STOPS][0].tolist(), outputs[KINDS][0].tolist(), strict=True)
     entities = [{"entity": kind.decode(), "start": start, "end": stop} for start, stop, kind in found if kind]
     return {"text": instance[text], "entities": entities}
 
 
 def bars(names: str, weights: str, outputs: Arrays, instance: dict[str, Any]) -> dict[str, float]:
-    """Pair each name of an answer with its probability."""
+    """Return the probability of each name in the outputs."""
     pairs = zip(to_json(outputs[names][0], names), outputs[weights][0].tolist(), strict=True)
     return {_visible(str(name)): weight for name, weight in pairs}
 
@@ -157,13 +157,13 @@ def _visible(name: str) -> str:
 
 
 def plain(names: list[str], outputs: Arrays, instance: dict[str, Any]) -> str:
-    """Write values with their names."""
+    """Return the outputs and their names as HTML."""
     values = {name: to_json(outputs[name][:1], name)[0] for name in names}
     return "<br>".join(f"{html.escape(name)}: {_tagged(_written(value))}" for name, value in values.items())
 
 
 def _tagged(text: str) -> str:
-    kind = ' class="text"' if len(text) > HEADLINE else ""  # a whole text in bold is hard to read
+    kind = ' class="text"' if len(text) > HEADLINE else ""  # long texts in bold are hard to read
     return f"<b{kind}>{html.escape(text)}</b>"
 
 
@@ -216,7 +216,7 @@ def _value(spec: Spec, value: Any) -> Any:
 
 
 def _example(version: Version) -> dict[str, Any]:
-    """Take what fills the form at first from a recorded request; an image is left to who looks at the page."""
+    """Return the initial field values from a recorded request, without images."""
     recorded = {name: array[0] for name, array in version.examples.get(DEFAULT, {}).items() if array.ndim == 1}
     return {
         name: value.decode(errors="replace") if isinstance(value, bytes) else None if value != value else value.item()

@@ -1,6 +1,6 @@
-"""The Open Inference Protocol, version 2, over REST, with tensors as JSON or as bytes behind it.
+"""REST API of the Open Inference Protocol v2, with tensors as JSON or as binary data after the JSON.
 
-https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol; the binary tensors are
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol; for binary tensors see
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
@@ -33,7 +33,7 @@ Number = Annotated[int, Path(ge=0, description="a version")]
 
 
 def router(service: Service, version: str) -> APIRouter:
-    """Give the routes."""
+    """Return the routes of the protocol."""
     errors = answers(service.settings.token is not None)
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=errors)
 
@@ -114,7 +114,7 @@ def _described(spec: Spec) -> dict[str, Any]:
 
 
 async def infer_tensors(service: Service, request: Request, address: Address) -> Response:
-    """Answer tensors, in JSON or in bytes."""
+    """Run inference on the tensors of a request, in JSON or binary form."""
     content = await request.body()
     length = request.headers.get(HEADER_LENGTH, str(len(content)))
     if not length.isascii() or not length.isdigit() or int(length) > len(content):
@@ -129,10 +129,10 @@ async def infer_tensors(service: Service, request: Request, address: Address) ->
 
 
 def read_tensors(body: dict[str, Any], binary: bytes, signature: Signature) -> Arrays:
-    """Read the tensors of a request, in JSON or in the bytes behind it.
+    """Read the input tensors of a request from its JSON or from the binary data after it.
 
     Raises:
-        RequestError: naming the tensor.
+        RequestError: If a tensor is invalid; it names the tensor.
     """
     given = body.get("inputs")
     if not isinstance(given, list) or not all(isinstance(tensor, dict) for tensor in given):
@@ -169,7 +169,7 @@ def _shape(tensor: dict[str, Any], name: str) -> list[int]:
 def _from_data(data: Any, shape: list[int], spec: Spec) -> np.ndarray:
     flat = []
     pending = [data] if isinstance(data, list) else []
-    while pending:  # nested as the shape says, or flat: the protocol allows either
+    while pending:  # the protocol allows both nested and flat data
         part = pending.pop()
         if isinstance(part, list):
             pending.extend(reversed(part))
@@ -226,7 +226,7 @@ def _answered(
 
 
 def _wanted(body: dict[str, Any]) -> dict[str, bool | None]:
-    """Name the outputs that a request wants, and whether as bytes; None where it says nothing of that."""
+    """Return the requested outputs, each with whether it is binary; None if the request does not specify it."""
     given = body.get("outputs", [])
     if not isinstance(given, list) or not all(isinstance(output, dict) for output in given):
         raise invalid("'outputs' takes a list of objects with a name")

@@ -1,4 +1,4 @@
-"""The page to try the models on, with a form for each that its signature suggests."""
+"""The playground: a page to try the models, with a form for each signature."""
 
 import os
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model s
 
 
 def add_playground(app: FastAPI, service: Service) -> None:
-    """Add the page, or one that says how to get it."""
+    """Add the playground, or a page with install instructions if Gradio is missing."""
     there = find_spec("gradio") is not None
 
     @app.get("/", include_in_schema=False)
@@ -27,7 +27,7 @@ def add_playground(app: FastAPI, service: Service) -> None:
         return RedirectResponse(f"{PLACE}/") if there else HTMLResponse(MISSING)
 
     if there:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # it would call home as it is imported
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio sends analytics on import
         from pipelines.serving.http.forms import mount
 
         mount(app, service, PLACE)

@@ -1,4 +1,4 @@
-"""What every HTTP request passes before and after its handler: identity, limits, log, figures, the last `except`."""
+"""ASGI middleware for all HTTP requests: authentication, limits, logging, metrics and unexpected errors."""
 
 import asyncio
 import base64
@@ -18,22 +18,22 @@ from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.service import Service
 
-OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # what probes ask, without a token
+OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # probes need no token
 _MODEL = re.compile(r"/v[12]/models/([^/:]+)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-RawHeaders = dict[bytes, bytes]  # by names in small letters
+RawHeaders = dict[bytes, bytes]  # keys are lowercase header names
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 class RequestGuard:
-    """Let requests through that carry the token and a bounded body; log, count and time all of them."""
+    """Middleware that checks the token and the body size of each request, and logs, counts and times it."""
 
     def __init__(self, app: ASGIApp, service: Service):
         self.app, self.service, self.settings = app, service, service.settings
-        self.held = 0  # bytes of bodies
+        self.held = 0  # bytes of all bodies in memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -78,7 +78,7 @@ class RequestGuard:
             return
         kind, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if kind.lower() == "basic" and not scope["path"].startswith(("/v1/", "/v2")):
-            given = _password(given)  # a browser can ask its user for it
+            given = _password(given)  # browsers prompt for Basic credentials
         elif kind.lower() != "bearer":
             given = ""
         if not hmac.compare_digest(given.encode(), token.encode()):
@@ -131,16 +131,16 @@ class RequestGuard:
 
 
 class BodyBudget:
-    """Count one request's body against what all bodies may take."""
+    """The part of `max_bodies_bytes` that the body of one request uses."""
 
     def __init__(self, guard: RequestGuard):
         self.guard, self.size = guard, 0
 
     def take(self, size: int) -> None:
-        """Take more.
+        """Reserve `size` more bytes.
 
         Raises:
-            RequestError: where all together would take too much.
+            RequestError: If all bodies together would exceed `max_bodies_bytes`.
         """
         if self.guard.held + size > self.guard.settings.max_bodies_bytes:
             raise RequestError(Kind.UNAVAILABLE, "too many large requests at a time; try again later")
@@ -148,12 +148,12 @@ class BodyBudget:
         self.guard.held += size
 
     def let_go(self) -> None:
-        """Give all of it back."""
+        """Release all reserved bytes."""
         self.guard.held -= self.size
 
 
 class Unauthenticated(RequestError):
-    """Say that the token is missing or wrong; a browser's page may ask its user for it."""
+    """The error for a missing or wrong token; on pages, the browser prompts for the token."""
 
     def __init__(self, path: str):
         super().__init__(Kind.UNAUTHENTICATED, "the token is missing or wrong; send 'Authorization: Bearer TOKEN'")
@@ -161,7 +161,7 @@ class Unauthenticated(RequestError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Give the header that asks for the token."""
+        """Return the WWW-Authenticate header."""
         return {"WWW-Authenticate": self._challenge}
 
 
@@ -208,6 +208,6 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 async def on_request_error(request: Request, error: Exception) -> Any:
-    """Turn a request error that a handler raised into a response."""
+    """Convert a `RequestError` of a handler to a response."""
     assert isinstance(error, RequestError)
     return error_response(error)

@@ -1,4 +1,4 @@
-"""The requests that load consists of, past FastAPI's routing, which took a fifth of the time of each."""
+"""Fast paths for the most frequent requests; they skip FastAPI's routing, a fifth of the time of a request."""
 
 import re
 
@@ -15,16 +15,16 @@ PLACES = {
 
 
 class Shortcuts:
-    """Answer requests to a model's newest version at once; the description still comes from the routes."""
+    """Middleware that handles inference requests without a version; OpenAPI still describes them by the routes."""
 
     def __init__(self, app: ASGIApp, service: Service):
         self.app, self.service = app, service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request.
+        """Handle one request.
 
         Raises:
-            RequestError: where it cannot be answered; `RequestGuard` writes it.
+            RequestError: If the request fails; `RequestGuard` converts it to a response.
         """
         for place, handle in PLACES.items() if scope["type"] == "http" and scope["method"] == "POST" else ():
             found = place.fullmatch(scope["path"])

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API, version 1, and the streams that it lacks.
+"""TensorFlow Serving's REST API v1, with streaming as an extension.
 
 https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -30,7 +30,7 @@ ROOT = "/v1/models/{name}"
 
 
 def router(service: Service) -> APIRouter:
-    """Give the routes."""
+    """Return the routes of the API."""
     routes = APIRouter(tags=["TensorFlow Serving REST API"], responses=answers(service.settings.token is not None))
     for verb, handle in {"predict": predict, "classify": classify, "regress": regress, "stream": stream}.items():
         _add(routes, "POST", f":{verb}", partial(handle, service), f"{verb} with a model", BODIES[verb])
@@ -64,7 +64,7 @@ def _add(routes: APIRouter, method: str, end: str, handle: Any, summary: str, bo
 
 
 async def predict(service: Service, request: Request, address: Address) -> Response:
-    """Answer rows ("instances") or columns ("inputs")."""
+    """Run inference on rows ("instances") or columns ("inputs")."""
     body = await read_object(request)
     if ("instances" in body) == ("inputs" in body):
         raise invalid("a request has either 'instances', a list of rows, or 'inputs', columns")
@@ -81,19 +81,19 @@ async def predict(service: Service, request: Request, address: Address) -> Respo
 
 
 async def classify(service: Service, request: Request, address: Address) -> Response:
-    """Give each example's classes with their scores."""
+    """Return the classes and scores of each example."""
     outputs = await _answer_examples(service, request, address, CLASSIFY)
     return written({"results": examples.classes(outputs)})
 
 
 async def regress(service: Service, request: Request, address: Address) -> Response:
-    """Give each example's value."""
+    """Return the regression value of each example."""
     outputs = await _answer_examples(service, request, address, REGRESS)
     return written({"results": examples.values(outputs)})
 
 
 async def stream(service: Service, request: Request, address: Address) -> Response:
-    """Send a text piece by piece as server-sent events."""
+    """Stream generated text as server-sent events."""
     body = await read_object(request)
     if "inputs" not in body:
         raise invalid("a stream is asked for with 'inputs'")
@@ -103,7 +103,7 @@ async def stream(service: Service, request: Request, address: Address) -> Respon
 
 
 async def status(service: Service, request: Request, address: Address) -> Response:
-    """Say what became of a model's versions."""
+    """Return the states of the versions of a model."""
     states = service.catalogue.model(address.model).states
     if address.version is not None or address.label is not None:
         number = address.version if address.label is None else service.find(address).number
@@ -122,7 +122,7 @@ async def status(service: Service, request: Request, address: Address) -> Respon
 
 
 async def metadata(service: Service, request: Request, address: Address) -> Response:
-    """Say what a model takes and answers."""
+    """Return the signatures of a model."""
     version = service.find(address)
     signatures = get_model_metadata_pb2.SignatureDefMap(signature_def=version.definitions)
     described = json_format.MessageToDict(
@@ -137,10 +137,10 @@ async def metadata(service: Service, request: Request, address: Address) -> Resp
 
 
 def rows(instances: Any, signature: Signature) -> Arrays:
-    """Read a list of rows: objects with a value for each input, or bare values for the only input.
+    """Read "instances": a list of objects with a value per input, or of plain values for a single input.
 
     Raises:
-        RequestError: naming the row.
+        RequestError: If a row is invalid; it names the row or the input.
     """
     if not isinstance(instances, list) or not instances:
         raise invalid("'instances' takes a list of rows that is not empty")
@@ -160,10 +160,10 @@ def rows(instances: Any, signature: Signature) -> Arrays:
 
 
 def columns(inputs: Any, signature: Signature) -> Arrays:
-    """Read an object with a tensor for each input, or a bare tensor for the only input.
+    """Read "inputs": an object with a tensor per input, or a plain tensor for a single input.
 
     Raises:
-        RequestError: naming the input.
+        RequestError: If an input is invalid; it names the input.
     """
     if not isinstance(inputs, dict) or (set(inputs) == {"b64"} and "b64" not in signature.inputs):
         if len(signature.inputs) != 1:

@@ -1,1 +1,1 @@
-"""Loaded models: versions, signatures, tensors, and the batching of requests."""
+"""Loaded models: versions, signatures, tensors and request batching."""

@@ -1,4 +1,4 @@
-"""Requests to one signature that run together."""
+"""Dynamic batching of the requests to one signature."""
 
 import asyncio
 import math
@@ -13,12 +13,12 @@ from pipelines.serving.models.tensors import MOST_ELEMENTS
 from pipelines.serving.request_errors import Kind, RequestError
 from pipelines.serving.settings import Settings
 
-SIDE_BY_SIDE = 16  # rows: with fewer, what a batch costs beside its rows is more than a further core saves
+SIDE_BY_SIDE = 16  # rows; below this, the fixed cost of a parallel batch exceeds what another core saves
 
 
 @dataclass
 class Job:
-    """One request that waits."""
+    """A queued request."""
 
     inputs: Arrays
     rows: int
@@ -33,7 +33,7 @@ class Job:
 
 
 class Batch:
-    """Requests that are to run together."""
+    """Requests that will run together."""
 
     def __init__(self, signature: Signature, settings: Settings):
         self.signature, self.settings = signature, settings
@@ -41,7 +41,7 @@ class Batch:
         self.rows = self.pixels = self.longest = 0
 
     def take(self, job: Job) -> bool:
-        """Take a request where it fits; the first one always does."""
+        """Add a request if it fits, and return whether it did; the first one always fits."""
         rows, pixels = self.rows + job.rows, self.pixels + job.pixels
         longest = max(self.longest, job.row_elements)
         fits = (
@@ -58,28 +58,28 @@ class Batch:
 
 
 class Batcher:
-    """Gather requests while others run, up to `max_batch_size` rows, and run them together.
+    """Collect requests into batches of up to `max_batch_size` rows and run them.
 
-    With nothing running a batch starts at once, or after `batch_timeout_ms`; under load batches fill while the one
-    before them runs, so that no request waits for company that does not come.
+    If no batch is running, a batch starts immediately, or after `batch_timeout_ms` unless it is full before. Under
+    load, a batch fills while the previous one runs, so no request waits for others that may never come.
     """
 
     def __init__(
         self, signature: Signature, executor: Executor, settings: Settings, observe: Callable[[int, int], None]
     ):
         self.signature, self.executor, self.settings = signature, executor, settings
-        self.observe = observe  # is told the rows of each batch that starts, and those that still wait
+        self.observe = observe  # called with the rows of each batch that starts and the rows still queued
         self.queue: deque[Job] = deque()
         self.waiting = 0  # rows
         self.running = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task] = set()  # the loop itself holds tasks weakly
+        self._tasks: set[asyncio.Task] = set()  # the event loop keeps only weak references to tasks
 
     async def answer(self, inputs: Arrays, pixels: int = 0) -> Arrays:
-        """Answer one request.
+        """Queue one request and return its outputs.
 
         Raises:
-            RequestError: where too many wait, or the model refuses the inputs.
+            RequestError: If the queue is full or the model rejects the inputs.
         """
         rows = min((len(array) for array in inputs.values() if array.ndim), default=1)
         if self.waiting and self.waiting + rows > self.settings.max_queue:
@@ -103,11 +103,11 @@ class Batcher:
             task.add_done_callback(self._tasks.discard)
 
     def _too_few(self) -> bool:
-        """Say whether what waits is too little for a batch beside another, whose end brings more company."""
+        """Return whether the queue is too short to start a batch parallel to a running one."""
         return self.running > 0 and self.signature.batchable and self.waiting < SIDE_BY_SIDE
 
     def _next(self) -> list[Job]:
-        """Take the requests that run next; none where it is better to wait."""
+        """Remove the requests of the next batch from the queue; return none if it is better to wait."""
         loop, settings = asyncio.get_running_loop(), self.settings
         batch, left = Batch(self.signature, settings), deque()
         for job in self.queue:
@@ -150,7 +150,7 @@ class Batcher:
 
 
 def run_together(signature: Signature, requests: list[Arrays], rows: list[int]) -> list[Arrays | Exception]:
-    """Answer several requests at once; where that fails, one by one, so that a bad one harms no other."""
+    """Run several requests as one batch; if it fails, run them one by one, so that only the bad ones fail."""
     if not signature.batchable:
         return [_attempt(signature, inputs) for inputs in requests]
     try:

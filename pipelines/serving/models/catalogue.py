@@ -1,4 +1,4 @@
-"""The models that are served: their versions, their labels, and how they follow their folders."""
+"""The served models: their versions and labels, kept in sync with the model folders."""
 
 import asyncio
 import json
@@ -15,25 +15,25 @@ from pipelines.serving.logs import log
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError, invalid, unknown
 
-LABELS = "labels.json"  # in a model's folder: {"stable": 1, "canary": 2}
-STABLE = "stable"  # the label that requests without version and label go to, where it is set
+LABELS = "labels.json"  # file in a model's folder, such as {"stable": 1, "canary": 2}
+STABLE = "stable"  # if this label is set, requests without version and label go to it
 
 Fingerprint = tuple[int, int, int]
 
 
 @dataclass
 class State:
-    """What became of a version, in TensorFlow Serving's words."""
+    """The state of a version, with the state names of TensorFlow Serving."""
 
     name: str  # LOADING, AVAILABLE, UNLOADING or END
     error: str = ""
 
 
 class ServedModel:
-    """One folder of numbered versions.
+    """A served model: one folder of numbered versions.
 
-    Served are the newest version and those that carry a label. A version that cannot be loaded or warmed up is left
-    out until its files change; what was served before goes on.
+    The newest version and all labeled versions are served. A version that fails to load or warm up is skipped until
+    its files change; the versions served before stay up.
     """
 
     def __init__(self, folder: Path, labels: Mapping[str, int], changed: Callable[[], None]):
@@ -47,10 +47,10 @@ class ServedModel:
         self._refreshing = asyncio.Lock()
 
     def find(self, version: int | None = None, label: str | None = None) -> Version:
-        """Find the version that a request asks for, or the one that requests without version and label go to.
+        """Return the version with a number or label, or the default version.
 
         Raises:
-            RequestError: where it is not served.
+            RequestError: If the version is not served.
         """
         if label is not None:
             if label not in self.labels:
@@ -66,10 +66,10 @@ class ServedModel:
         return self.versions[version]
 
     def set_labels(self, labels: Mapping[str, int]) -> None:
-        """Set labels from now on; those of the file in the folder go before them.
+        """Set the labels; those in the `labels.json` of the folder take precedence.
 
         Raises:
-            RequestError: where a label is to name a version that is not served.
+            RequestError: If a label names a version that is not served.
         """
         missing = {number for number in labels.values() if number not in self.versions}
         if missing:
@@ -77,7 +77,7 @@ class ServedModel:
         self._given = dict(labels)
 
     async def refresh(self) -> None:
-        """Load what is new in the folder, then let go of what is no longer wanted."""
+        """Load new versions from the folder, then unload the versions that are no longer needed."""
         async with self._refreshing:
             await self._refresh()
 
@@ -87,7 +87,7 @@ class ServedModel:
         labelled = [number for number in wanted_labels.values() if number in there]
         for number in sorted({*sorted(there)[-1:], *labelled}):
             await self._load(number, there[number])
-        if not self.versions:  # the newest is broken at the start: an older one is better than none
+        if not self.versions:  # at startup with a broken newest version, an older version is better than none
             for number in sorted(set(there) - set(self._broken), reverse=True):
                 await self._load(number, there[number])
                 if self.versions:
@@ -110,7 +110,7 @@ class ServedModel:
         began = time.monotonic()
         try:
             version = await asyncio.to_thread(_loaded, folder)
-        except Exception as error:  # whatever is wrong with files that others wrote must not end the server
+        except Exception as error:  # no error in a version's files must stop the server
             self._broken[number] = fingerprint
             reason = next(iter(str(error).splitlines()), "")[:500]
             self.states[number] = State("END", f"{type(error).__name__}: {reason}")
@@ -150,28 +150,28 @@ class ServedModel:
 
 
 class Catalogue:
-    """All models that are served, by name."""
+    """All served models, by name."""
 
     def __init__(self, folders: tuple[Path, ...], labels: Mapping[str, Mapping[str, int]], changed: Callable[[], None]):
         self.models = {folder.name: ServedModel(folder, labels.get(folder.name, {}), changed) for folder in folders}
 
     @property
     def ready(self) -> bool:
-        """Say whether every model has a version that is warm."""
+        """Return whether every model has a loaded and warmed-up version."""
         return all(model.versions for model in self.models.values())
 
     def model(self, name: str) -> ServedModel:
-        """Find a model.
+        """Return a model by name.
 
         Raises:
-            RequestError: where there is none of that name.
+            RequestError: If there is no model of that name.
         """
         if name not in self.models:
             raise unknown(f"Servable not found for request: Latest({name})")
         return self.models[name]
 
     async def watch(self, seconds: float) -> None:
-        """Follow the folders until cancelled."""
+        """Refresh all models every `seconds` seconds until cancelled."""
         while True:
             for model in self.models.values():
                 try:
@@ -182,10 +182,10 @@ class Catalogue:
 
 
 def checked_folders(folders: tuple[str, ...]) -> tuple[Path, ...]:
-    """Check that each folder holds versions, and that no two have the same name.
+    """Return the resolved folders after checking that each holds versions and that their names are unique.
 
     Raises:
-        UserError: naming the folder and what would work.
+        UserError: If a folder is not usable; it names the folder and a fix.
     """
     paths = tuple(Path(folder).resolve() for folder in folders)
     for given, path in zip(folders, paths, strict=True):
@@ -203,17 +203,17 @@ def checked_folders(folders: tuple[str, ...]) -> tuple[Path, ...]:
 
 
 def checked_labels(labels: Any) -> dict[str, int]:
-    """Check labels that were read from JSON.
+    """Return labels read from JSON after checking them.
 
     Raises:
-        ValueError: where they are not names with version numbers.
+        ValueError: If they do not map names to version numbers.
     """
     if not isinstance(labels, dict) or not all(type(number) is int for number in labels.values()):
         raise ValueError('labels are written as {"stable": 1, "canary": 2}')
     return labels
 
 
-_TASKS: set[asyncio.Task] = set()  # the loop itself holds tasks weakly
+_TASKS: set[asyncio.Task] = set()  # the event loop keeps only weak references to tasks
 
 
 def _loaded(folder: Path) -> Version:

@@ -1,4 +1,4 @@
-"""Classification and regression: signatures that take serialized tf.Examples, in any protocol."""
+"""Classification and regression with serialized tf.Examples, for every protocol."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ CLASSES, SCORES, OUTPUTS = "classes", "scores", "outputs"
 
 
 def from_features(features: Any, context: Any) -> bytes:
-    """Turn a JSON object of features, and those that all examples share, into a serialized tf.Example.
+    """Convert JSON features to a serialized tf.Example; `context` holds features that all examples share.
 
     Raises:
-        RequestError: naming the feature and what is wrong with it.
+        RequestError: If a feature is invalid; it names the feature and the problem.
     """
     if not isinstance(features, dict) or not isinstance(context, dict):
         raise invalid("an example, and 'context', is an object of features")
@@ -27,10 +27,10 @@ def from_features(features: Any, context: Any) -> bytes:
 
 
 def from_input(request: Any) -> list[bytes]:
-    """Give the serialized examples of a gRPC request's Input.
+    """Return the serialized examples of the Input message of a gRPC request.
 
     Raises:
-        RequestError: where it holds none.
+        RequestError: If it holds no examples.
     """
     kind = request.WhichOneof("kind")
     if kind is None:
@@ -50,10 +50,10 @@ def from_input(request: Any) -> list[bytes]:
 
 
 def as_inputs(signature: Signature, examples: list[bytes]) -> Arrays:
-    """Give examples to the one input that takes them.
+    """Return the examples as the only input of a signature.
 
     Raises:
-        RequestError: where the signature has no such input.
+        RequestError: If the signature does not have exactly one string input.
     """
     if len(signature.inputs) != 1 or not next(iter(signature.inputs.values())).is_text:
         raise invalid(f"signature '{signature.name}' does not take tf.Examples")
@@ -61,7 +61,7 @@ def as_inputs(signature: Signature, examples: list[bytes]) -> Arrays:
 
 
 def classes(outputs: Arrays) -> list[list[tuple[str, float]]]:
-    """Pair each example's labels with their scores; what the signature leaves out is empty or 0."""
+    """Return the (label, score) pairs of each example; a missing output is filled with empty labels or 0."""
     labels, scores = outputs.get(CLASSES), outputs.get(SCORES)
     given = labels if labels is not None else scores
     if given is None or given.ndim != 2:
@@ -75,7 +75,7 @@ def classes(outputs: Arrays) -> list[list[tuple[str, float]]]:
 
 
 def values(outputs: Arrays) -> list[float]:
-    """Give each example's one value."""
+    """Return the value of each example."""
     array = outputs.get(OUTPUTS)
     if array is None or array.size != len(array):
         raise invalid(f"this signature gives no '{OUTPUTS}' with one value for each example")

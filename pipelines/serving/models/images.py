@@ -1,4 +1,4 @@
-"""The size of encoded images, read from their headers before anything decodes them."""
+"""Read the size of encoded images from their headers, before decoding."""
 
 import io
 import warnings
@@ -7,12 +7,12 @@ from PIL import Image
 
 from pipelines.serving.request_errors import invalid
 
-_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF87a", b"GIF89a")  # what tf.io.decode_image tells images by
-_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # sizes; "BM" alone may begin a text
+_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF87a", b"GIF89a")  # the signatures that tf.io.decode_image checks
+_BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)  # header sizes in bytes; a text may start with "BM" too
 
 
 def looks_encoded(content: bytes) -> bool:
-    """Say whether a string is an encoded image rather than a text."""
+    """Return whether a string is an encoded image."""
     if content.startswith(_STARTS):
         return True
     if content.startswith(b"RIFF"):
@@ -20,22 +20,22 @@ def looks_encoded(content: bytes) -> bool:
     return content.startswith(b"BM") and int.from_bytes(content[14:18], "little") in _BMP_HEADERS
 
 
-# Pillow warns of a larger limit of its own; once for all threads, since what is caught is not of a thread alone.
+# Pillow warns at its own, larger limit. The filter is set once, because warning filters are shared by all threads.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def pixels(content: bytes) -> int:
-    """Count the pixels that an encoded image says it has.
+    """Return the number of pixels that the header of an encoded image declares.
 
     Raises:
-        RequestError: where its header cannot be read.
+        RequestError: If the header cannot be read.
     """
     if content[8:16] == b"WEBPVP8X" and content[20:21] and content[20] & 2:
-        raise invalid("image: an animated WebP is not read")  # TensorFlow 2.21 writes beyond its first frame, and dies
+        raise invalid("image: an animated WebP is not read")  # TensorFlow 2.21 writes past the first frame and crashes
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as image:
             return image.width * image.height
     except Image.DecompressionBombError as error:
         raise invalid(f"image: {error}") from None
-    except Exception as error:  # Pillow's parsers raise many types for headers that are damaged
+    except Exception as error:  # Pillow raises many exception types for damaged headers
         raise invalid(f"image: its header cannot be read ({type(error).__name__})") from None

@@ -1,4 +1,4 @@
-"""TensorProtos, in which TensorFlow Serving's gRPC carries tensors, as arrays that fit a signature."""
+"""Conversion of TensorProtos, the tensor format of TensorFlow Serving's gRPC API, to arrays."""
 
 import math
 from typing import Any
@@ -10,7 +10,7 @@ from tensorflow.core.framework.types_pb2 import DT_FLOAT, DT_STRING
 from pipelines.serving.models.tensors import Spec, check_shape, written_shape
 from pipelines.serving.request_errors import invalid
 
-REPEATED_UP_TO = 1 << 20  # a single value in a TensorProto stands for all of its shape
+REPEATED_UP_TO = 1 << 20  # elements; a TensorProto with a single value means a tensor filled with it
 _VALUES = (
     *("half_val", "float_val", "double_val", "int_val", "string_val", "int64_val", "bool_val"),
     *("uint32_val", "uint64_val"),
@@ -18,10 +18,10 @@ _VALUES = (
 
 
 def from_proto(proto: Any, spec: Spec) -> np.ndarray:
-    """Turn a TensorProto into an array.
+    """Convert a TensorProto to an array.
 
     Raises:
-        RequestError: where it does not fit, or says that it is larger than what it holds.
+        RequestError: If it does not fit `spec`, or its shape needs more values than it holds.
     """
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     values = _listed(proto, shape)
@@ -39,7 +39,7 @@ def from_proto(proto: Any, spec: Spec) -> np.ndarray:
 
 
 def _listed(proto: Any, shape: list[int]) -> np.ndarray | None:
-    """Read a list of texts or of 32-bit floats with all its values, as the columns of a table come."""
+    """Read a complete 1-D tensor of strings or float32, as columns of a table have it; otherwise return None."""
     if len(shape) != 1 or proto.dtype not in (DT_FLOAT, DT_STRING):
         return None
     if proto.dtype == DT_FLOAT:

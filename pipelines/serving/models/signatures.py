@@ -1,4 +1,4 @@
-"""What one signature of an export takes and answers, and whether requests to it may run together."""
+"""A signature of an export: its inputs and outputs, and the rules for batching its requests."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,18 +21,18 @@ Arrays = dict[str, np.ndarray]
 class Signature:
     """One function of an export.
 
-    Requests run together where that cannot change their answers:
+    Requests are batched only if that cannot change their outputs:
 
-    - Inputs and outputs all have the batch first, of any size.
-    - Where all other dimensions of the outputs are fixed, inputs whose lengths may vary are filled up with empty
-      texts and zeros to the longest of the batch, which is what such dimensions mean in raw inputs.
-    - Where the outputs' second dimension varies, answers come filled up to the longest of the batch, and a request is
-      given its own back by cutting the columns at the end that are empty in all its rows and all its outputs. An empty
-      text marks such a column; a 0 could be an answer, so one of these outputs has to hold texts. Only requests with
-      inputs of the same shape run together then, since what such outputs count may be the places of the inputs.
-      The cut is made to every answer, run together or not, so that no answer depends on its neighbours. Outputs whose
-      second dimensions differ do not vary together: then nothing is cut and each request runs by itself.
-    - All else runs request by request.
+    - The first dimension of all inputs and outputs must be a batch dimension of variable size.
+    - If all other dimensions of the outputs are fixed, inputs of variable length are padded with empty strings and
+      zeros to the longest in the batch. Raw inputs give padding this meaning.
+    - If the second dimension of outputs varies, the outputs are padded to the longest in the batch. Each request gets
+      its part without the trailing columns that are empty in all its rows and in all these outputs. Empty strings mark
+      empty columns. Because 0 can be a real output, at least one of these outputs must hold strings. Only requests
+      with equal input shapes are batched, because such outputs may count positions in the inputs. Unbatched outputs
+      are trimmed too, so that no output depends on the rest of the batch. If the second dimensions of these outputs
+      differ, nothing is trimmed and each request runs alone.
+    - All other requests run one by one.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Signature:
 
     @staticmethod
     def read(name: str, definition: meta_graph_pb2.SignatureDef, function: Callable[..., Any]) -> "Signature":
-        """Read what a SavedModel says of one of its functions."""
+        """Create a signature from the definition of a function in a SavedModel."""
         inputs, outputs = (
             {key: _spec(key, tensor) for key, tensor in sorted(tensors.items())}
             for tensors in (definition.inputs, definition.outputs)
@@ -51,10 +51,10 @@ class Signature:
         return Signature(name, definition.method_name, inputs, outputs, function)
 
     def call(self, inputs: Arrays) -> Arrays:
-        """Run the function, on the calling thread.
+        """Run the function on the calling thread.
 
         Raises:
-            RequestError: with what TensorFlow says against the inputs.
+            RequestError: If TensorFlow rejects the inputs or runs out of memory; it carries the message of TensorFlow.
         """
         tensors = {name: tf.constant(array, self.inputs[name].dtype) for name, array in inputs.items()}
         try:
@@ -67,12 +67,12 @@ class Signature:
 
     @property
     def varying(self) -> list[str]:
-        """Name the outputs whose second dimension varies."""
+        """Return the names of the outputs whose second dimension varies."""
         return [name for name, spec in self.outputs.items() if spec.shape and None in spec.shape[1:2]]
 
     @property
     def batchable(self) -> bool:
-        """Say whether requests may run together."""
+        """Return whether requests can be batched."""
         shapes = [spec.shape for spec in (*self.inputs.values(), *self.outputs.values())]
         if not self.inputs or any(not shape or shape[0] is not None for shape in shapes):
             return False
@@ -81,15 +81,15 @@ class Signature:
         return not self.varying or any(self.outputs[name].is_text for name in self.varying)
 
     def group(self, inputs: Arrays) -> Any:
-        """Give what requests that run together have in common."""
+        """Return the batching key of a request; only requests with equal keys are batched together."""
         return tuple(array.shape[1:] for array in inputs.values()) if self.varying else None
 
     def merge(self, requests: list[Arrays]) -> Arrays:
-        """Join the inputs of several requests."""
+        """Concatenate the inputs of several requests, padded to the longest."""
         return {name: merge([inputs[name] for inputs in requests], spec.empty) for name, spec in self.inputs.items()}
 
     def split(self, outputs: Arrays, rows: list[int]) -> list[Arrays] | None:
-        """Part the outputs of a batch by its requests' rows; None where they are not what the rule above takes."""
+        """Split the outputs of a batch by request; return None if they do not follow the batching rules."""
         if any(len(array) != sum(rows) for array in outputs.values()):
             return None
         if len({outputs[name].shape[1] for name in self.varying}) > 1:

@@ -1,7 +1,7 @@
-"""Answers that come piece by piece: `stream_start` once, then `stream_step` until it says that it has finished.
+"""Streaming of generated text: one call of `stream_start`, then calls of `stream_step` until it is finished.
 
-Outputs whose names are inputs of `stream_step` are fed back into it. Of each call, `text` (1,) is sent at once;
-`finished` (1,) ends the stream.
+Outputs with the name of a `stream_step` input are passed to the next step. The `text` (1,) of each call is sent
+immediately, and `finished` (1,) ends the stream.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ TEXT, FINISHED = "text", "finished"
 
 
 def check_streams(start: Signature, step: Signature) -> None:
-    """Check that two signatures make a stream.
+    """Check that two signatures can be used for streaming.
 
     Raises:
-        RequestError: naming what is missing.
+        RequestError: If an output is missing; it names the output.
     """
     for signature in (start, step):
         for output in (TEXT, FINISHED):
@@ -35,7 +35,7 @@ def check_streams(start: Signature, step: Signature) -> None:
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a text, and whether it is the last one."""
+    """A chunk of generated text, and whether it is the last one."""
 
     text: str
     finished: bool
@@ -44,8 +44,8 @@ class Piece:
 async def pieces(
     first: Arrays, step: Signature, executor: Executor, most_steps: int, held: contextlib.ExitStack
 ) -> AsyncIterator[Piece]:
-    """Give the text of each call; `held` is let go at the end, also where nobody listens any more."""
-    decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may come in two pieces
+    """Yield the text of each call; `held` is closed at the end, even if the client disconnects."""
+    decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may be split between two pieces
     with held:
         outputs = first
         for number in range(most_steps):

@@ -1,4 +1,4 @@
-"""From what clients send to arrays that fit a signature, and from arrays to plain JSON values."""
+"""Conversion of request values to arrays that match a signature, and of arrays to JSON values."""
 
 import base64
 import binascii
@@ -13,14 +13,14 @@ import tensorflow as tf
 
 from pipelines.serving.request_errors import invalid
 
-MOST_DIMENSIONS = 32  # numpy refuses more
-MOST_ELEMENTS = 1 << 24  # that filling up rows may make of a request: a long row beside many short ones costs memory
-LONGEST = 1 << 31  # a dimension; without it a size of 0 would let the others be anything
+MOST_DIMENSIONS = 32  # the limit of NumPy
+MOST_ELEMENTS = 1 << 24  # limit of a padded request: padding many short rows to a long one costs memory
+LONGEST = 1 << 31  # limit per dimension; the element limit alone allows any size next to a dimension of 0
 
 
 @dataclass(frozen=True)
 class Spec:
-    """What a signature says of one tensor; a dimension that may vary is None, and so is a shape of unknown rank."""
+    """The specification of one tensor in a signature; None is a variable dimension, or a shape of unknown rank."""
 
     name: str
     dtype: tf.DType
@@ -28,29 +28,29 @@ class Spec:
 
     @cached_property
     def is_text(self) -> bool:
-        """Say whether it holds strings."""
+        """Return whether the tensor holds strings."""
         return self.dtype == tf.string
 
     @cached_property
     def is_float(self) -> bool:
-        """Say whether it holds floats."""
+        """Return whether the tensor holds floats."""
         return self.dtype.is_floating
 
     @cached_property
     def numpy_type(self) -> Any:
-        """Give numpy's name for its type."""
+        """Return the NumPy type."""
         return self.dtype.as_numpy_dtype
 
     @property
     def empty(self) -> Any:
-        """Give what fills a row up to the length of a longer one."""
+        """Return the padding value."""
         return b"" if self.is_text else 0
 
     def check(self, array: np.ndarray) -> np.ndarray:
-        """Give `array` back where it fits.
+        """Return `array` unchanged if its type and shape fit.
 
         Raises:
-            RequestError: naming the tensor and what it should be.
+            RequestError: If they do not; it names the tensor and the expected type or shape.
         """
         given = array.dtype
         if given != self.numpy_type and not (self.is_text and given.kind == "O"):
@@ -63,12 +63,12 @@ class Spec:
 
 
 def from_json(values: Any, spec: Spec) -> np.ndarray:
-    """Turn nested lists into an array; rows of unequal length are filled up where the signature lets lengths vary.
+    """Convert nested lists to an array; rows of unequal length are padded if the dimension is variable.
 
-    `null` is NaN among floats. A string is itself, or {"b64": its bytes}.
+    In float inputs, `null` means NaN. A string is given as it is, or as {"b64": base64 of its bytes}.
 
     Raises:
-        RequestError: naming the input and what is wrong with it.
+        RequestError: If the values do not fit; it names the input and the problem.
     """
     array = _column(values, spec)
     if array is not None:
@@ -81,7 +81,7 @@ def from_json(values: Any, spec: Spec) -> np.ndarray:
 
 
 def merge(arrays: Sequence[np.ndarray], empty: Any) -> np.ndarray:
-    """Join batches, each filled up with `empty` to the longest."""
+    """Concatenate batches, padded with `empty` to the longest."""
     shapes = {array.shape[1:] for array in arrays}
     if len(shapes) == 1:
         return np.concatenate(arrays)
@@ -95,7 +95,10 @@ def merge(arrays: Sequence[np.ndarray], empty: Any) -> np.ndarray:
 
 
 def to_json(array: np.ndarray, name: str) -> Any:
-    """Turn an array into nested lists; strings of an output called `..._bytes`, or not UTF-8, become {"b64": ...}."""
+    """Convert an array to nested lists.
+
+    Strings become {"b64": ...} if `name` ends in `_bytes`, or if they are not valid UTF-8.
+    """
     if array.dtype.kind != "O":
         return array.tolist() if array.dtype.kind in "biuf" else array.astype("float32").tolist()
     as_bytes = name.endswith("_bytes")
@@ -114,20 +117,20 @@ def to_json(array: np.ndarray, name: str) -> Any:
 
 
 def check_shape(shape: Sequence[int], name: str) -> None:
-    """Check a shape that a client names.
+    """Check a shape that a client sent.
 
     Raises:
-        RequestError: where no tensor can have it.
+        RequestError: If a tensor cannot have this shape.
     """
     if len(shape) > MOST_DIMENSIONS or not all(0 <= length <= LONGEST for length in shape):
         raise invalid(f"input '{name}' cannot have the shape {written_shape(shape[:MOST_DIMENSIONS])}")
 
 
 def decoded(value: str, name: str) -> bytes:
-    """Read base64.
+    """Decode base64.
 
     Raises:
-        RequestError: naming the input.
+        RequestError: If the value is not base64; it names the input.
     """
     try:
         return base64.b64decode(value, validate=True)
@@ -136,7 +139,7 @@ def decoded(value: str, name: str) -> bytes:
 
 
 def _column(values: Any, spec: Spec) -> np.ndarray | None:
-    """Read a list of texts or of floats in one go, as most are: a table has many of them in each request."""
+    """Read a flat list of strings or floats quickly, or return None; requests for tables have many such lists."""
     if spec.shape != (None,) or type(values) is not list:
         return None
     kinds = set(map(type, values))
@@ -147,7 +150,7 @@ def _column(values: Any, spec: Spec) -> np.ndarray | None:
             return array
         if spec.is_float and kinds <= {float, int}:
             return np.array(values, spec.numpy_type)
-    except (UnicodeEncodeError, OverflowError):  # the slow way says what is wrong
+    except (UnicodeEncodeError, OverflowError):  # the slow path reports the error
         pass
     return None
 
@@ -155,7 +158,7 @@ def _column(values: Any, spec: Spec) -> np.ndarray | None:
 def _numbers(values: Any) -> np.ndarray | None:
     try:
         array = np.asarray(values)
-    except (ValueError, OverflowError):  # lists of unequal lengths, or integers beyond 64 bits
+    except (ValueError, OverflowError):  # lists of unequal length, or integers over 64 bits
         return None
     return array if array.dtype.kind in "iuf" and array.size else None
 
@@ -242,5 +245,5 @@ def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
 
 
 def written_shape(shape: Sequence[int | None]) -> str:
-    """Write a shape as errors have it."""
+    """Format a shape for error messages."""
     return f"({', '.join('any' if length is None else str(length) for length in shape)})"

@@ -1,4 +1,4 @@
-"""One loaded version of an export: its signatures, its warm-up, and who still uses it."""
+"""One loaded version of an export: its signatures, warm-up and usage count."""
 
 import json
 from collections.abc import Iterator
@@ -16,35 +16,35 @@ from pipelines.serving.models.protos import from_proto
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.tensors import Spec
 
-MOST_WARMUPS = 1000  # as TensorFlow Serving reads of such a file
+MOST_WARMUPS = 1000  # the limit of TensorFlow Serving
 
 
 class Version:
     """A SavedModel in memory."""
 
     def __init__(self, folder: Path):
-        """Load a version's folder and read what it says of itself.
+        """Load the SavedModel and the metadata in a version's folder.
 
         Raises:
-            Exception: whatever TensorFlow finds wrong with the folder.
+            Exception: If TensorFlow cannot load the folder.
         """
         self.number = int(folder.name)
         self.folder = folder
         signatures = read_graph(folder).signature_def.items()
         self.definitions = {name: definition for name, definition in signatures if not name.startswith("__")}
-        self._loaded = load_saved_model(folder)  # signatures stop working where this is let go
+        self._loaded = load_saved_model(folder)  # signatures stop working when this is freed
         functions = self._loaded.signatures
         self.signatures = {
             name: Signature.read(name, definition, functions[name]) for name, definition in self.definitions.items()
         }
         about = ExportVersion(folder).about
         self.about: dict[str, Any] = json.loads(about.read_text()) if about.is_file() else {}
-        self.examples: dict[str, Arrays] = {}  # signature -> the first recorded request to it
+        self.examples: dict[str, Arrays] = {}  # signature name -> inputs of its first recorded request
         self.users = 0
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
-        """Keep the version loaded for the time of a request."""
+        """Keep the version loaded during a request."""
         self.users += 1
         try:
             yield
@@ -52,15 +52,15 @@ class Version:
             self.users -= 1
 
     def unload(self) -> None:
-        """Let go of what the model holds."""
+        """Free the model."""
         self.signatures = {}
         self._loaded = None
 
     def warm_up(self) -> int:
-        """Answer the recorded requests, or one made up for each signature; give how many were answered.
+        """Run the recorded warm-up requests, or a made-up one per signature; return how many succeeded.
 
         Raises:
-            Exception: whatever keeps the model from answering a recorded request.
+            Exception: If the model fails on a recorded request.
         """
         recorded = ExportVersion(self.folder).warmup_requests
         if not recorded.is_file():
@@ -81,13 +81,13 @@ class Version:
     def _try(signature: Signature) -> int:
         try:
             signature.call(made_up(signature))
-        except Exception:  # an empty text is no image: a model may refuse what was made up and still be sound
+        except Exception:  # a valid model may reject made-up inputs, such as an empty string as an image
             return 0
         return 1
 
 
 def made_up(signature: Signature) -> Arrays:
-    """Make a request of zeros and empty texts, with 1 for each dimension that may vary."""
+    """Return a request of zeros and empty strings, with size 1 for each variable dimension."""
 
     def array(spec: Spec) -> np.ndarray:
         shape = [length or 1 for length in spec.shape or (1,)]
