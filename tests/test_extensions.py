@@ -35,8 +35,9 @@ def ran(work):
     return work
 
 
-def test_it_trains_is_measured_exported_and_answers(ran):
+def test_it_trains_is_measured_exported_and_answers(ran, monkeypatch):
     work = ran
+    monkeypatch.chdir(work)
     (run,) = (work / "runs" / "sentiment.TASK").iterdir()
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["test"]["accuracy"] == 1 and "target" in (run / "predictions.csv").read_text().splitlines()[0]
