@@ -30,12 +30,12 @@ class Places:
 def faults_in_words(error: pydantic.ValidationError, kind: type[pydantic.BaseModel], places: Places) -> Iterator[str]:
     """Yield one line per validation error: its location and what is wrong. `kind` is the model that raised it."""
     for fault in error.errors():
-        path = _document_path(places.document, list(fault["loc"]), fault["type"])
+        path = document_path(places.document, list(fault["loc"]), fault["type"])
         yield f"{places.of(path)}: {_in_words(fault, kind, path)}"
 
 
-def _document_path(document: CommentedMap, loc: list, kind: str) -> list:
-    """Remove the names of union members from pydantic's location, since the document has no such keys."""
+def document_path(document: CommentedMap, loc: list, kind: str) -> list:
+    """Return the keys in the document for a location of pydantic, which also names the members of unions."""
     path, node = [], document
     for index, key in enumerate(loc):
         last = index == len(loc) - 1

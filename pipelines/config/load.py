@@ -1,5 +1,6 @@
 """Load a config, apply overrides, resolve its `tune` nodes and validate it."""
 
+import copy
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from pipelines.build import FORBID_UNKNOWN, choice, settings
+from pipelines.config.defaults import fill_missing
 from pipelines.config.faults import Places, faults_in_words
 from pipelines.config.searches import SEARCHES
 from pipelines.config.tune_nodes import TuneNode, allow_tune_nodes, is_tune_node
@@ -92,12 +94,17 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
     """Read a YAML file, or the shipped config of a task name, and apply `dotted.path=value` overrides.
 
+    Sections that the file leaves out are those of the task's shipped config.
+
     Raises:
         UserError: If the file is not valid YAML or an override cannot be applied.
     """
     if str(path) in TASKS and not Path(path).exists():
         path = shipped_config(str(path))
     document = _read(path)
+    for section, content in (shipped_defaults(document.get("task")) or {}).items():
+        if section not in document:
+            document[section] = copy.deepcopy(content)
     for override in overrides:
         _override(document, override)
     return Unresolved(document, str(path), frozenset(override.partition("=")[0] for override in overrides))
@@ -105,6 +112,8 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
 
 def check(unresolved: Unresolved) -> Config:
     """Replace each `tune` node by its default and validate the config.
+
+    Required settings that a section leaves out are those of the task's shipped config.
 
     Raises:
         UserError: If the config is invalid; the message has the file, line and dotted path of every error.
@@ -122,10 +131,13 @@ def check(unresolved: Unresolved) -> Config:
     task = load_task(name)
     _choose_metrics(document, task)
     kind = config_type(name, task, _own_models(document))
-    try:
-        checked = kind.model_validate(_plain(document))
-    except pydantic.ValidationError as error:
-        raise UserError("", *faults_in_words(error, kind, places)) from None
+    while True:
+        try:
+            checked = kind.model_validate(_plain(document))
+            break
+        except pydantic.ValidationError as error:
+            if not fill_missing(document, error, shipped_defaults(name)):
+                raise UserError("", *faults_in_words(error, kind, places)) from None
     if getattr(checked.models, checked.model) is None:
         problem = f"'{checked.model}' has no settings; add the section models.{checked.model}"
         raise UserError(places.of(["model"]), problem)
@@ -200,6 +212,12 @@ def config_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema of a task's config, in which every leaf may be a `tune` node."""
     schema = config_type(name, load_task(name)).model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **allow_tune_nodes(schema)}
+
+
+@cache
+def shipped_defaults(task: Any) -> CommentedMap | None:
+    """Return the shipped config of a task, which fills what a config leaves out; None for a task of one's own."""
+    return _read(shipped_config(task)) if task in TASKS else None
 
 
 def shipped_config(task: str) -> Path:
