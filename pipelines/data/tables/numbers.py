@@ -1,4 +1,4 @@
-"""Read numbers as spreadsheets write them, with decimal and thousands marks, currencies, units and words for missing."""
+"""Read numbers as spreadsheets write them: decimal and thousands marks, currencies, units, words for missing."""
 
 import re
 import sys
@@ -89,8 +89,8 @@ def decimal_marks(values: pd.Series) -> set[str]:
 def read_numbers(values: pd.Series, decimal: Mark, form: NumberForm | None = None) -> Reading:
     """Read a column of text as numbers. The texts must be stripped, and '' if missing.
 
-    `decimal` is the decimal mark of the column. With `form`, the cells are read as those of a column that was written
-    in this form.
+    `decimal` is the decimal mark of the column. `form` is the form of the column if it is known from another
+    table.
     """
     known = values != ""
     if form is None and decimal == "." and values[known].str.fullmatch(PLAIN).all():  # nearly every column
