@@ -38,12 +38,8 @@ class Source:
     skipped: list[dict[str, str]] = field(default_factory=list)  # each is {"place": ..., "reason": ...}
     columns: dict[str, str] = field(default_factory=dict)  # column of a table -> what it was read as
     warnings: list[str] = field(default_factory=list)  # problems that did not stop the source from reading
-    reading: dict[str, Any] = field(
-        default_factory=dict
-    )  # how the files were read; `predict` reads its files the same way
-    facts: dict[str, str] = field(
-        default_factory=dict
-    )  # short name -> other facts about the data that users should know
+    reading: dict[str, Any] = field(default_factory=dict)  # how files were read; `predict` reads its files the same way
+    facts: dict[str, str] = field(default_factory=dict)  # short name -> another fact about the data
 
 
 @dataclass(frozen=True)

@@ -50,13 +50,7 @@ SIGNATURES = (
 )
 CONTROLS = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # control characters that do not occur in text
 MOST_CONTROLS = 1 / 50  # share of a file's bytes; with more, the file is binary
-NAMES = {
-    "idna",
-    "punycode",
-    "undefined",
-    "unicode-escape",
-    "raw-unicode-escape",
-}  # codecs for domain names and for source code
+NAMES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}  # codecs for domains and source code
 NULS = 1 / 2  # share of every other byte; above it, a file without a byte order mark is UTF-16
 
 

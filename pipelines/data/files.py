@@ -18,13 +18,7 @@ from pipelines.errors import UserError
 
 Root = Annotated[str, Field(description="folder that `path` is relative to")]
 Split = Literal["train", "validation", "test"]
-UNREADABLE = (
-    OSError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-)  # raised if a file is missing or damaged
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # for a missing or damaged file
 PACKED = (".gz", ".bz2", ".xz", ".zip")  # suffixes of the files that `open_bytes` decompresses
 
 

@@ -114,9 +114,7 @@ def _importance(search: Search, scored: list[Trial]) -> Figure:
     paths = list(search.space.nodes)
     heights = [[_height(search.space.nodes[path], trial.values.get(path)) for path in paths] for trial in scored]
     table = np.nan_to_num(np.array(heights, float), nan=-1.0)
-    ranks = (
-        pd.Series([trial.score for trial in scored]).rank().to_numpy()
-    )  # ranks, so that one diverged trial does not dominate
+    ranks = pd.Series([trial.score for trial in scored]).rank().to_numpy()  # else one diverged trial would dominate
     forest = RandomForestRegressor(**FOREST).fit(table, ranks)
     importance = permutation_importance(forest, table, ranks, n_repeats=20, random_state=0)
     order = np.argsort(importance.importances_mean)

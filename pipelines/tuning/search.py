@@ -45,9 +45,7 @@ class Search:
             )
         self.trials: list[Trial] = []
         self.running: dict[int, Job] = {}
-        self.waiting: list[
-            Trial
-        ] = []  # proposed but not started: left by an earlier process, or equal to a running trial
+        self.waiting: list[Trial] = []  # proposed but not started: from an earlier process, or equal to a running one
         self.killed: dict[int, int] = {}
         self.refused = False  # whether the oracle's last answer was that it has nothing to propose
         self.started: dict[int, float] = {}

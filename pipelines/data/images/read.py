@@ -54,10 +54,8 @@ def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
 def undecodable(images: Iterable[Path | bytes]) -> dict[int, str]:
     """Return the images that cannot be read or decoded, as index -> reason. All CPU cores are used."""
     images = list(images)
-    with (
-        ThreadPoolExecutor() as pool,
-        warnings.catch_warnings(),
-    ):  # not inside the threads: warning filters belong to the whole process
+    # Warnings are caught outside the threads, because the filters belong to the whole process.
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns above a pixel limit of its own, which is lower
         faults = {number: fault for number, fault in enumerate(pool.map(_before_decoding, images)) if fault}
     sound = [number for number in range(len(images)) if number not in faults]

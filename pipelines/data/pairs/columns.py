@@ -194,9 +194,7 @@ def _is_header(cells: Sequence[str], languages: tuple[str, str], later: Sequence
         _kind([row[at].strip() for row in later if at < len(row)]) == IDS and not ID.fullmatch(c) for at, c in filled
     ):
         return True
-    if [cell for _, cell in filled] == [
-        str(at) for at in range(len(filled))
-    ]:  # pandas writes such names for columns without a name
+    if [cell for _, cell in filled] == [str(at) for at in range(len(filled))]:  # as pandas names unnamed columns
         return True
     known = {*SOURCES, *TARGETS, *OF_NO_TEXT, *WITH_TEXT}
     known |= {word for language in languages for name in names(language) for word in [name, *_words(name)]}

@@ -35,10 +35,7 @@ FREQUENT = {  # words that are frequent in any text of the language
     "tr": "bir ve bu da için çok ne o ben mi",
 }
 DIGRAPHIC = {"az", "bs", "ku", "sr", "uz"}  # languages that are written in Latin or in Cyrillic letters
-DIFFERENT = {
-    "Mymr": "myanmar",
-    "Tibt": "tibetan",
-}  # scripts whose name differs between Unicode's character names and CLDR
+DIFFERENT = {"Mymr": "myanmar", "Tibt": "tibetan"}  # scripts that Unicode's character names call other than CLDR
 
 
 def same_language(one: str, other: str) -> bool:

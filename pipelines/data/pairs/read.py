@@ -49,12 +49,7 @@ class Pair(NamedTuple):
 class Filters(TypedDict):
     """Which pairs are removed from train, or from data without splits, besides pairs with an empty side."""
 
-    most_characters: Annotated[
-        int,
-        Field(
-            ge=1, description="longest side of a pair in characters; pairs with a longer side are removed from train"
-        ),
-    ]
+    most_characters: Annotated[int, Field(ge=1, description="pairs with a longer side are removed from train")]
     most_ratio: Annotated[
         float,
         Field(

@@ -59,9 +59,7 @@ def read_tagged(path: Path, rules: ColumnRules, encoding: str, tokenize: Tokeniz
         UserError: If the file cannot be read; see `read_text`, `read_conll` and `read_json`.
     """
     text, odd = read_text(path, encoding)
-    text = re.sub(
-        r"\r+\n|\r", "\n", text
-    )  # line endings of several systems in one file, or endings that were converted twice
+    text = re.sub(r"\r+\n|\r", "\n", text)  # line endings of several systems in one file, or converted twice
     notes = [each.removeprefix(f"{path} ") for each in odd]
     if lost := text.count("\ufffd"):
         notes.append(f"holds {lost:,} characters that an earlier conversion lost (U+FFFD)")

@@ -19,12 +19,7 @@ from pipelines.data.encodings import read_text
 from pipelines.data.files import UNREADABLE, cause, unpacked_suffix
 from pipelines.errors import UserError
 
-DELIMITERS = {
-    ",": "','",
-    ";": "';'",
-    "\t": "'\\t'",
-    "|": "'|'",
-}  # delimiters that `auto` tries, and how messages write them
+DELIMITERS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}  # what `auto` tries, and how messages write it
 PREAMBLE = 20  # number of first rows that are searched for a header
 AGREEING = 0.8  # share of the first rows that a delimiter must split into as many cells as the first
 LOOKED_AT = 100  # number of first rows that are used to detect the delimiter

@@ -98,9 +98,8 @@ def read_numbers(values: pd.Series, decimal: Mark, form: NumberForm | None = Non
         return _reading(numbers, known, (), NumberForm(), _in_doubt(values[known]))
     texts = pd.unique(values[known])
     first = [text for text in texts[:LOOKED_AT] if text.lower() not in MISSING_WORDS]
-    if form is None and sum(_parse(text) is not None for text in first) < FEW * len(
-        first
-    ):  # do not parse a million texts that are not numbers
+    # Without numbers among the first texts, do not parse the others: they may be a million.
+    if form is None and sum(_parse(text) is not None for text in first) < FEW * len(first):
         return _reading(pd.Series(np.nan, values.index), known, (), NumberForm(), False)
     words = tuple(text for text in texts if text.lower() in MISSING_WORDS)
     parts = {text: _parse(text) for text in texts if text not in words}
