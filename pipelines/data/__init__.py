@@ -1,4 +1,4 @@
-"""The one door through which raw examples come in, whatever their source."""
+"""Load raw examples from any source, split them and summarize them."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -23,25 +23,28 @@ from pipelines.data.summary import (
 if TYPE_CHECKING:
     from pipelines.task import Task
 
-LISTED_SKIPS = 100  # data.json names this many skipped rows and counts the rest
+LISTED_SKIPS = 100  # data.json lists this many skipped rows and counts the rest
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a source gives: raw examples by split, or under `all` where it has no splits, and where they are from."""
+    """What a source returns: raw examples and where they come from.
+
+    `examples` maps each split to its table. A source without splits uses the single key `all`.
+    """
 
     examples: dict[str, pd.DataFrame]
     origin: dict[str, Any]
-    skipped: list[dict[str, str]] = field(default_factory=list)  # {"place": ..., "reason": ...} each
-    columns: dict[str, str] = field(default_factory=dict)  # what each column of a table was taken for
-    warnings: list[str] = field(default_factory=list)  # what the source found odd, but could read
-    reading: dict[str, Any] = field(default_factory=dict)  # how it read its files: those given to `predict` are read so
-    facts: dict[str, str] = field(default_factory=dict)  # what else a person should know of the data, by a short name
+    skipped: list[dict[str, str]] = field(default_factory=list)  # each is {"place": ..., "reason": ...}
+    columns: dict[str, str] = field(default_factory=dict)  # column of a table -> what it was read as
+    warnings: list[str] = field(default_factory=list)  # problems that did not stop the source from reading
+    reading: dict[str, Any] = field(default_factory=dict)  # how files were read; `predict` reads its files the same way
+    facts: dict[str, str] = field(default_factory=dict)  # short name -> another fact about the data
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Raw examples by split, and the record of where they come from that `data.json` keeps."""
+    """Raw examples by split, and the record of their origin that is stored in `data.json`."""
 
     train: pd.DataFrame
     validation: pd.DataFrame
@@ -50,15 +53,15 @@ class Dataset:
     summary: Summary
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        """Give the split of that name."""
+        """Return the split of that name."""
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
 def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], task: "Task") -> Dataset:
-    """Load raw examples from the task's source that the config names, divide them, and look at what they are.
+    """Load raw examples from the source that the config names, split them and summarize them.
 
     Raises:
-        UserError: where a source cannot be read or a split would be empty.
+        UserError: If the source cannot be read, or a split would be empty.
     """
     source: Source = build(data, task.sources, "source")
     splits = split(source.examples, **split_rule)
@@ -101,16 +104,16 @@ def _summarize(
 
 
 def fingerprint(columns: Iterable[str], hashes: np.ndarray) -> str:
-    """Digest the names of the columns and the content of every row, in order."""
+    """Return a digest of the column names and of the content of every row, in order."""
     digest = hashlib.sha256(repr(list(columns)).encode())
     digest.update(hashes.tobytes())
     return digest.hexdigest()
 
 
 def row_hashes(examples: pd.DataFrame) -> np.ndarray:
-    """Hash each row's content to 64 bits; equal rows hash equal on every machine. Shape (n,), uint64.
+    """Return a 64-bit hash of each row's content, shape (n,), uint64.
 
-    A path counts as what its file holds.
+    Equal rows have equal hashes on every machine. A path is hashed by the content of its file.
     """
     return _hashes(_contents(examples))
 
@@ -120,13 +123,13 @@ def _hashes(contents: pd.DataFrame) -> np.ndarray:
 
 
 def _contents(examples: pd.DataFrame) -> pd.DataFrame:
-    """Put digests in place of files and bytes, and texts in place of all else."""
+    """Replace files and bytes by their digests, and all other values by their text."""
     return examples.apply(_content).astype(str)
 
 
 def _content(values: pd.Series) -> pd.Series:
     if holds_files(values):
-        with ThreadPoolExecutor() as pool:  # reading and hashing both let other threads run
+        with ThreadPoolExecutor() as pool:  # reading and hashing both release the GIL
             return pd.Series(list(pool.map(lambda path: _digest(path.read_bytes()), values)), index=values.index)
     if len(values) and isinstance(values.iloc[0], bytes):
         return values.map(_digest)

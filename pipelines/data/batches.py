@@ -1,4 +1,4 @@
-"""Mini-batches for training and batches for evaluation, in an order that seed and step alone decide."""
+"""Make training and evaluation batches whose order depends only on the seed and the step."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -11,50 +11,53 @@ import tensorflow as tf
 from pydantic import Field
 
 EVALUATION_BATCH = 256
-FULL_UP_TO = 2500  # examples: with so few, a step over all of them is cheap
-SMALLEST_MINI_BATCH = 64  # of the powers of two that are usual for more examples
-MIXING = 0.25  # of a length: how much longer than another an example may be, and still come before it
-CACHE_BYTES = 1 << 30  # model inputs of a split up to this size are kept in memory where `cache` is auto
+FULL_UP_TO = 2500  # examples; up to this many, a step over all of them is cheap
+SMALLEST_MINI_BATCH = 64  # the smallest of the powers of two that are usual for more examples
+MIXING = 0.25  # share of a length: an example that is up to this much longer may still come first
+CACHE_BYTES = 1 << 30  # with `cache: auto`, model inputs of a split up to this size are cached in memory
 
-Encode = Callable[[Mapping[str, tf.Tensor]], Any]  # raw examples to tensors, ragged where lengths differ
+Encode = Callable[[Mapping[str, tf.Tensor]], Any]  # raw examples -> tensors, ragged if lengths differ
 Cache = Annotated[
     bool | Literal["auto"],
     Field(
-        description="keep model inputs in memory, rather than making them anew for each mini-batch; auto: where a split"
-        " takes up to 1 GiB"
+        description="cache model inputs in memory instead of computing them again for each mini-batch; auto: cache if"
+        " a split takes up to 1 GiB"
     ),
 ]
 
 
 class Encoder(Protocol):
-    """What mini-batches need of a preprocessor."""
+    """The methods that batches need from a preprocessor."""
 
     def example(self, raw: Mapping[str, tf.Tensor], training: bool) -> Any:
-        """Turn raw examples into tensors."""
+        """Encode raw examples as tensors."""
 
     def augment(self, *encoded: Any, seed: tf.Tensor) -> Any:
-        """Vary a mini-batch."""
+        """Augment an encoded mini-batch."""
 
 
 @dataclass(frozen=True)
 class Batches:
-    """How a split reaches the model: `stream` is endless, `steps_per_epoch` of its batches hold each example once."""
+    """A split as an endless stream of mini-batches.
+
+    Each epoch is `steps_per_epoch` batches, which hold each example once.
+    """
 
     steps_per_epoch: int
-    stream: Callable[[int], tf.data.Dataset]  # first step -> endless batches from there on
+    stream: Callable[[int], tf.data.Dataset]  # first step -> endless batches from that step on
 
     @property
     def varying(self) -> bool:
-        """Say whether inputs of one batch may be longer than those of another."""
+        """Return whether the length of the inputs may differ between batches."""
         inputs, *_ = self.stream(0).element_spec
         return any(None in spec.shape[1:] for spec in tf.nest.flatten(inputs))
 
 
 def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
-    """Turn a table into one tensor a column.
+    """Convert a table to one tensor per column.
 
-    Numbers become float32, or stay float64; lists become ragged; text, bytes, paths and dates (YYYY-MM-DD, '' where
-    there is none) strings.
+    float64 columns stay float64, other numbers become float32. Lists become ragged tensors. Text, bytes, paths and
+    dates become strings. A date is written as YYYY-MM-DD, a missing one as ''.
     """
     columns = {}
     for name, values in examples.items():
@@ -73,12 +76,12 @@ def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
 
 
 def holds_files(values: pd.Series) -> bool:
-    """Say whether a column of raw examples holds paths, which stand for what is in the files."""
+    """Return whether a column holds paths, which stand for the content of the files."""
     return len(values) > 0 and isinstance(values.iloc[0], Path)
 
 
 def padded(tensors: Any) -> Any:
-    """Fill ragged tensors up with zeros, or empty texts, to the longest row of the batch, and to one step at least."""
+    """Pad ragged tensors with zeros or empty strings to the longest row of the batch, at least to length 1."""
 
     def dense(tensor: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
         if not isinstance(tensor, tf.RaggedTensor):
@@ -92,7 +95,10 @@ def padded(tensors: Any) -> Any:
 
 
 def raw_batches(examples: pd.DataFrame) -> tf.data.Dataset:
-    """Give raw examples in their own order, padded, files read as they are asked for."""
+    """Return raw examples in their own order, in padded batches.
+
+    Files are read when their batch is requested.
+    """
     rows = tf.data.Dataset.from_tensor_slices(tensors(examples)).batch(EVALUATION_BATCH)
     return rows.map(_reader(examples), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
 
@@ -105,27 +111,27 @@ def make_batches(
     size: Annotated[
         Annotated[int, Field(ge=1)] | Literal["full", "auto"],
         Field(
-            description="examples in a mini-batch; full: all of them (batch gradient descent); auto: all where there"
-            " are at most 2,500, else 64"
+            description="examples per mini-batch; full: all of them (batch gradient descent); auto: all if there are"
+            " at most 2,500, else 64"
         ),
     ],
     cache: Cache,
     by_length: Annotated[
-        bool, Field(description="put examples of about the same length into one mini-batch, so that little is padding")
+        bool, Field(description="put examples of similar length into one mini-batch, to reduce padding")
     ] = True,
     least_steps: Annotated[
         int,
         Field(
             ge=1,
-            description="mini-batches of an epoch at the least: few examples are cut into smaller ones than `size`, so"
-            " that as many steps are made as with many",
+            description="minimum number of mini-batches per epoch; with few examples, mini-batches are made smaller"
+            " than `size` to reach it",
         ),
     ] = 1,
 ) -> Batches:
-    """Make shuffled mini-batches of encoded examples, padded and each augmented anew.
+    """Make shuffled mini-batches of encoded examples, padded and augmented.
 
-    Each epoch's order is drawn from (seed, epoch) and each batch's augmentation from (seed, step), so that a stream
-    taken up at any step goes on as the uninterrupted one does. One batch of an epoch may be smaller.
+    The order of each epoch is drawn from (seed, epoch), the augmentation of each batch from (seed, step). A stream that
+    starts at a later step therefore continues exactly as an uninterrupted one. One batch per epoch may be smaller.
     """
     count = len(examples)
     if size == "auto":
@@ -140,7 +146,8 @@ def make_batches(
         if lengths is None:
             return tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True)).batch(size)
         order = tf.argsort(lengths * (1 + MIXING * draw) + draw, stable=True)
-        # Which batch is the smaller one is drawn too: were it always the last, the longest would weigh the most.
+        # The position of the smaller batch is drawn too. If it were always the last one, the longest examples would
+        # have the largest weight.
         places = tf.random.stateless_uniform([steps], seed=tf.stack([tf.cast(seed, tf.int64), -1 - epoch]))
         batches = tf.argsort(places, stable=True)
         starts = batches * size - tf.where(batches > batches[0], steps * size - count, 0)
@@ -159,22 +166,22 @@ def make_token_batches(
         int,
         Field(
             ge=1,
-            description="tokens of a mini-batch, about, each example counted by its longest side; at the least as many"
-            " as the longest example has",
+            description="approximate number of tokens per mini-batch, where each example counts by its longest side;"
+            " never less than the longest example has",
         ),
     ],
     cache: Cache,
 ) -> Batches:
-    """Make shuffled mini-batches of about as many tokens each, of examples of about the same length.
+    """Make shuffled mini-batches of about `tokens` tokens each, from examples of similar length.
 
-    An epoch's order of examples by length, in which a draw moves each a little, is cut where the sum of lengths passes
-    equal shares of the whole: so each epoch has as many steps as another. Orders and seeds are as in `make_batches`.
+    Each epoch sorts the examples by length, with small random shifts. This order is cut where the sum of lengths passes
+    equal shares of the total, so every epoch has the same number of steps. Seeds work as in `make_batches`.
     """
     rows = _Rows(examples, preprocessor, cache)
     count, lengths = len(examples), rows.lengths()
     lengths = tf.ones([count]) if lengths is None else lengths
     whole = int(tf.reduce_sum(tf.cast(lengths, tf.int64)))
-    steps = max(1, whole // max(tokens, int(tf.reduce_max(lengths))))  # no share is shorter than any example
+    steps = max(1, whole // max(tokens, int(tf.reduce_max(lengths))))  # no share is smaller than the longest example
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
@@ -189,7 +196,7 @@ def make_token_batches(
 
 
 class _Rows:
-    """A split's raw examples, or what they are encoded to where that is kept."""
+    """A split's raw examples, or their encoded form if it is cached."""
 
     def __init__(self, examples: pd.DataFrame, preprocessor: Encoder, cache: bool | Literal["auto"]):
         self.examples, self.augment = examples, preprocessor.augment
@@ -199,13 +206,16 @@ class _Rows:
         self.columns = _join(self.encoded) if self.kept else tensors(examples)
 
     def lengths(self) -> tf.Tensor | None:
-        """Give the length of each example (n,) float32, or None where all are as long as each other."""
+        """Return the length of each example, (n,) float32, or None if the examples are not ragged."""
         return _lengths([self.columns] if self.kept else self.encoded)
 
     def stream(
         self, seed: int, steps: int, one_epoch: Callable[[tf.Tensor], tf.data.Dataset]
     ) -> Callable[[int], tf.data.Dataset]:
-        """Make an endless stream of what `one_epoch` gives: which rows make each mini-batch."""
+        """Return a function that maps a first step to an endless stream of mini-batches.
+
+        `one_epoch` returns the row indices of each mini-batch of an epoch.
+        """
 
         def one_batch(step: tf.Tensor, order: tf.Tensor) -> Any:
             drawn = tf.nest.map_structure(lambda column: tf.gather(column, order), self.columns)
@@ -222,12 +232,12 @@ class _Rows:
 
 
 def _spans(order: tf.Tensor, starts: tf.Tensor, stops: tf.Tensor) -> tf.data.Dataset:
-    """Give stretches of an order of rows."""
+    """Return the slice `order[start:stop]` for each start and stop."""
     return tf.data.Dataset.from_tensor_slices((starts, stops)).map(lambda start, stop: order[start:stop])
 
 
 def evaluation_batches(examples: pd.DataFrame, encode: Encode, cache: Cache) -> tf.data.Dataset:
-    """Give a split's encoded examples in their own order."""
+    """Return a split's encoded examples in their own order, in padded batches."""
     batches = _encoded(examples, encode).map(lambda *encoded: padded(encoded))
     return (batches.cache() if _keeps(cache, batches, len(examples)) else batches).prefetch(tf.data.AUTOTUNE)
 
@@ -241,7 +251,7 @@ def _join(batches: tf.data.Dataset) -> Any:
 
 
 def _lengths(parts: Iterable[Any]) -> tf.Tensor | None:
-    """Give the length of each example (n,) float32, or None where all are as long as each other."""
+    """Return the length of each example, (n,) float32, or None if the examples are not ragged."""
     lengths = []
     for part in parts:
         ragged = [tensor for tensor in tf.nest.flatten(part) if isinstance(tensor, tf.RaggedTensor)]
@@ -252,7 +262,7 @@ def _lengths(parts: Iterable[Any]) -> tf.Tensor | None:
 
 
 def _keeps(cache: bool | Literal["auto"], batches: tf.data.Dataset, count: int) -> bool:
-    """Decide whether `count` examples are kept, by the size of their first batch where that is left to us."""
+    """Return whether to cache `count` examples; with `auto`, estimate their size from the first batch."""
     if cache != "auto":
         return cache
     first = tf.nest.flatten(next(iter(batches)))

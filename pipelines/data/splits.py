@@ -1,4 +1,4 @@
-"""Which examples train, which validate and which test."""
+"""Split examples into train, validation and test."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -16,21 +16,22 @@ def split(
     examples: Mapping[str, pd.DataFrame],
     *,
     train: Annotated[Share, Field(description="share of the examples to train on")],
-    validation: Annotated[Share, Field(description="share of the examples to choose by")],
-    test: Annotated[Share, Field(description="share of the examples to report on, touched by nothing else")],
-    seed: Annotated[int, Field(ge=0, description="seed of the shuffle before the division")],
+    validation: Annotated[Share, Field(description="share of the examples used to choose the best epoch and settings")],
+    test: Annotated[Share, Field(description="share of the examples held out for the final metrics")],
+    seed: Annotated[int, Field(ge=0, description="seed of the shuffle before the split")],
     shuffle: Annotated[
-        bool, Field(description="shuffle before the division; false: cut in the order given, as for what follows time")
+        bool, Field(description="shuffle before the split; false: split in the given order, as for time series")
     ] = True,
 ) -> dict[str, pd.DataFrame]:
-    """Divide raw examples into train, validation and test, the same way for the same seed.
+    """Split raw examples into train, validation and test, in the same way for the same seed.
 
-    Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order, or with
-    `shuffle: false` in their own. A source with splits of its own keeps them; a validation or test split that it lacks
-    is cut off its train split in the same way, by that split's share of the examples left.
+    Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order. With
+    `shuffle: false` they are cut in their own order. A source with its own splits keeps them. If it has no validation
+    or test split, that split is cut from its train split in the same way. The shares of train and of the missing splits
+    are then scaled to add up to 1.
 
     Raises:
-        UserError: where the shares do not add up to 1 or a split would be empty.
+        UserError: If the shares do not add up to 1, or a split would be empty.
     """
     if abs(train + validation + test - 1) > 1e-9:
         raise UserError("split", f"train, validation and test add up to {train + validation + test:g}, not to 1")
@@ -42,7 +43,7 @@ def split(
     if not total:
         raise UserError("split.train", "0 leaves nothing to train on")
     order = np.random.default_rng(seed).permutation(len(whole)) if shuffle else np.arange(len(whole))
-    # Rounding guards the cut against float error: 0.64 + 0.16 is 0.8000000000000000x of n.
+    # Round before truncating, because of float error: 0.7 + 0.1 is 0.7999999999999999.
     cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
     for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
         rows = order[start:stop] if len(names) > 1 else np.arange(len(whole))
@@ -57,7 +58,7 @@ def split(
 
 
 def duplicates_across(hashes: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """Count the examples of a split whose very content also stands in another: {'test in train': 3, ...}."""
+    """Count the examples of a split that also occur in an earlier one: {'test in train': 3, ...}."""
     return {
         f"{later} in {earlier}": int(np.isin(hashes[later], hashes[earlier]).sum())
         for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test"))

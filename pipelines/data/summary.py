@@ -1,4 +1,4 @@
-"""What a person should know of the data before a model is trained on it."""
+"""Summarize the data before training, and warn about problems in it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -7,31 +7,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-FEW = 5  # training examples of a class: fewer teach next to nothing
-RARE = 1 / 20  # of the most frequent class: one that is rarer may never be answered
-NAMED = 12  # classes, or columns of a kind, that are named on the screen
+FEW = 5  # training examples of a class; with fewer, a model learns next to nothing
+RARE = 1 / 20  # share of the most frequent class; a rarer class may never be predicted
+NAMED = 12  # classes, or columns of a type, that are listed on the screen
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Rows of each split, what columns were taken for, examples of each class, and warnings."""
+    """Rows of each split, what columns were read as, examples of each class, warnings and facts."""
 
     rows: dict[str, int]
-    columns: dict[str, str]  # column -> what it was taken for
+    columns: dict[str, str]  # column -> what it was read as
     classes: dict[str, dict[str, int]]  # class -> split -> count
     warnings: list[str]
-    facts: dict[str, str] = field(default_factory=dict)  # short name -> what the source says of its data
+    facts: dict[str, str] = field(default_factory=dict)  # short name -> what the source says about its data
 
     def with_warnings(self, warnings: Sequence[str]) -> "Summary":
-        """Add warnings."""
+        """Return a copy with additional warnings."""
         return replace(self, warnings=[*self.warnings, *warnings])
 
     def record(self) -> dict[str, Any]:
-        """Give what `data.json` keeps."""
+        """Return the part that is stored in `data.json`."""
         return {name: values for name, values in asdict(self).items() if name != "rows"}
 
     def lines(self) -> list[str]:
-        """Give the summary as lines of plain text, each below 200 characters or so but for warnings."""
+        """Return the summary as lines of plain text; all but warnings are shorter than about 200 characters."""
         lines = [f"examples  {_listed(self.rows)}"]
         kinds: dict[str, list[str]] = {}
         for name, kind in self.columns.items():
@@ -46,7 +46,7 @@ class Summary:
 
 
 def class_warnings(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
-    """Name classes that training cannot or can hardly teach: absent, few, or rare beside the most frequent."""
+    """Warn about classes that a split lacks, and about classes with few or relatively few training examples."""
     most = max((counts["train"] for counts in classes.values()), default=0)
     warnings = []
     for name, counts in classes.items():
@@ -67,7 +67,7 @@ def class_warnings(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
 
 
 def duplicate_warnings(duplicates: Mapping[str, int], rows: Mapping[str, int]) -> list[str]:
-    """Say how many examples of a split also stand in an earlier one, from `duplicates_across`."""
+    """Warn about examples that also occur in an earlier split, from the result of `duplicates_across`."""
     warnings = []
     for where, count in duplicates.items():
         later, _, earlier = where.partition(" in ")
@@ -79,7 +79,10 @@ def duplicate_warnings(duplicates: Mapping[str, int], rows: Mapping[str, int]) -
 
 
 def contradiction_warnings(inputs: np.ndarray, whole: np.ndarray, label: str) -> list[str]:
-    """Count inputs that have several labels, from hashes of each example's inputs and of the whole example."""
+    """Warn about inputs that have several labels.
+
+    `inputs` holds the hash of each example's inputs, `whole` the hash of the whole example.
+    """
     pairs = pd.DataFrame({"inputs": inputs, "whole": whole}).drop_duplicates()
     count = int((pairs.groupby("inputs").size() > 1).sum())
     if not count:
@@ -89,7 +92,7 @@ def contradiction_warnings(inputs: np.ndarray, whole: np.ndarray, label: str) ->
 
 
 def skip_warnings(skipped: Sequence[Mapping[str, str]]) -> list[str]:
-    """Say how many examples were left out, and why the first was."""
+    """Warn about examples that were skipped, with the reason for the first."""
     if not skipped:
         return []
     first = skipped[0]

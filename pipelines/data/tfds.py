@@ -1,4 +1,4 @@
-"""Raw examples from TensorFlow Datasets: any registered name, read without a network once it is prepared."""
+"""Load raw examples from TensorFlow Datasets; data that is already prepared needs no network."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,18 +11,21 @@ from typing_extensions import TypedDict
 from pipelines.errors import UserError, did_you_mean
 
 DOWNLOAD_HOST = "https://storage.googleapis.com/tfds-data/"
-PROBE_SECONDS = 5  # TFDS itself retries for minutes before it says that there is no network
+PROBE_SECONDS = 5  # TFDS itself retries for minutes before it reports that there is no network
 
 
 class Prepared(TypedDict):
-    """Which data set, where it is prepared, and which of its splits are ours."""
+    """Which dataset to load, where it is prepared, and which of its splits to use."""
 
-    name: Annotated[str, Field(description="a name registered with TensorFlow Datasets, such as cifar10")]
+    name: Annotated[str, Field(description="name of the dataset in TensorFlow Datasets, such as cifar10")]
     data_dir: Annotated[str | None, Field(description="folder of prepared data; null: ~/tensorflow_datasets")]
-    download: Annotated[bool, Field(description="download and prepare the data where it is not prepared")]
+    download: Annotated[bool, Field(description="download and prepare the data if it is not prepared")]
     splits: Annotated[
         dict[Literal["all", "train", "validation", "test"], str],
-        Field(description="our splits, or `all` to have it split here, to split expressions such as train[:90%]"),
+        Field(
+            description="TFDS split expressions such as train[:90%] for train, validation and test, or for `all` to"
+            " split the data here"
+        ),
     ]
 
 
@@ -35,16 +38,16 @@ def load_tfds(
     download: bool,
     splits: Mapping[str, str],
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
-    """Read splits of a prepared dataset as tables, one column a feature.
+    """Read splits of a prepared dataset as tables with one column per feature.
 
-    `splits` maps our split names, or `all`, to TFDS split expressions such as `train[:90%]`; `features` maps our
-    column names to feature paths such as `features/alcohol`, and `keys` to the config's keys that say so, where they
-    have other names. Class labels come as their names, images as encoded bytes.
+    `splits` maps split names, or `all`, to TFDS split expressions such as `train[:90%]`. `features` maps column names
+    to feature paths such as `features/alcohol`. `keys` maps a column name to its config key, if the two differ; error
+    messages name the key. Class labels become their names, images stay encoded bytes.
 
-    Returns the tables by split, and what `data.json` says of their origin.
+    Returns the tables by split, and the origin that is stored in `data.json`.
 
     Raises:
-        UserError: for an unknown dataset, split or feature, and where data is neither prepared nor reachable.
+        UserError: If the dataset, a split or a feature is unknown, or the data is neither prepared nor reachable.
     """
     import tensorflow_datasets as tfds
 
@@ -85,7 +88,7 @@ def _make_builder(name: str, data_dir: str | None) -> Any:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
         raise UserError("data.name", f"TensorFlow Datasets knows no '{name}'") from None
-    except (ValueError, AssertionError) as error:  # of its own for names, configs and versions
+    except (ValueError, AssertionError) as error:  # TFDS raises these for invalid names, configs and versions
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError("data.name", f"TensorFlow Datasets cannot make '{name}': {reason}") from None
 
@@ -130,7 +133,7 @@ def _find(features: Any, path: list[str], config_key: str) -> Any:
 
 
 def _undecoded(paths: list[list[str]]) -> dict[str, Any]:
-    """Ask TFDS, in the nested form that it takes, to leave the images at these paths encoded."""
+    """Return decoders, nested as TFDS needs them, that leave the images at these paths encoded."""
     import tensorflow_datasets as tfds
 
     decoders: dict[str, Any] = {}
@@ -143,7 +146,7 @@ def _undecoded(paths: list[list[str]]) -> dict[str, Any]:
 
 
 def _readable(values: pd.Series, feature: Any) -> pd.Series:
-    if hasattr(feature, "feature"):  # a sequence of another
+    if hasattr(feature, "feature"):  # a sequence of another feature
         return values.map(lambda row: [_readable_value(value, feature.feature) for value in row])
     return values.map(lambda value: _readable_value(value, feature))
 

@@ -1,4 +1,4 @@
-"""Word vectors in text files, as GloVe and word2vec write them: a word and its numbers on each line."""
+"""Read word vectors from text files of GloVe and word2vec, which have a word and its numbers on each line."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -11,19 +11,21 @@ from pipelines.errors import UserError
 
 
 def vector_words(path: str | Path) -> list[str]:
-    """List the words of a file of vectors, in its order.
+    """Return the words of a file of vectors, in the order of the file.
 
     Raises:
-        UserError: where the file cannot be read.
+        UserError: If the file cannot be read.
     """
     return [word for _, word, _ in _lines(Path(path))]
 
 
 def read_vectors(path: str | Path, rows: Sequence[int], table: np.ndarray) -> None:
-    """Put the file's vectors into the rows of `table` (V, D) given for each of its words, in its order; -1: nowhere.
+    """Write the vectors of a file into `table` (V, D).
+
+    `rows` holds the row of each word of the file, in the order of the file; -1 skips the word.
 
     Raises:
-        UserError: naming the line that is no word with D numbers.
+        UserError: If a line is not a word with D numbers. The message names the line.
     """
     for row, (number, word, numbers) in zip(rows, _lines(Path(path)), strict=True):
         if len(numbers) != table.shape[1]:
@@ -39,14 +41,17 @@ def read_vectors(path: str | Path, rows: Sequence[int], table: np.ndarray) -> No
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
-    """Give each line's number, word and numbers; some words of GloVe hold blanks, so the first line gives the width."""
+    """Yield each line's number, word and numbers.
+
+    Some words of GloVe contain blanks, so the first line sets the number of numbers per line.
+    """
     width = None
     try:
         with open_bytes(path) as file:
             for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8-sig", newline="\n"), start=1):
                 cells = line.rstrip("\r\n ").split(" ")
                 if number == 1 and len(cells) == 2 and cells[0].isdigit() and cells[1].isdigit():
-                    width = int(cells[1])  # word2vec's count and width
+                    width = int(cells[1])  # the header of word2vec: number of words and vector size
                 elif len(cells) > 1:
                     width = width or len(cells) - 1
                     yield (

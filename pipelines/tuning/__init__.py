@@ -1,1 +1,4 @@
-"""Search for the best values of what a config marks with `tune`: an oracle proposes, a trial is a training."""
+"""Search for the best values of the settings that a config marks with `tune`.
+
+An oracle proposes the values of each trial, and a trial is a training run.
+"""

@@ -1,4 +1,4 @@
-"""The live table of a search; where nobody watches, a line for each trial that ended."""
+"""Show a search as a live table or, if there is no terminal, as a line for each trial that ends."""
 
 import time
 from types import TracebackType
@@ -13,11 +13,11 @@ from pipelines.terminal import table, visible
 from pipelines.tuning.journal import Trial
 from pipelines.tuning.search import Search
 
-ROWS = 12  # of the table: the trials under way, and the last ones that ended
+ROWS = 12  # rows of the table: the running trials, and the last ones that ended
 
 
 class Display:
-    """Show trials, their values and the objective, the best so far, and the time left."""
+    """Show the trials, their values and objective, the best so far, and the time left."""
 
     def __init__(self, console: Console | None = None):
         self.console = console or Console(stderr=True)
@@ -25,7 +25,7 @@ class Display:
         self.told: set[int] = set()
 
     def __enter__(self) -> Self:
-        """Take over the terminal, where there is one."""
+        """Start the live table if there is a terminal."""
         if self.console.is_terminal:
             self.live.start()
         return self
@@ -33,7 +33,7 @@ class Display:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give it back."""
+        """Stop the live table."""
         self.live.stop()
 
     def say(self, line: str) -> None:
@@ -41,7 +41,7 @@ class Display:
         self.console.print(Text(visible(line)), soft_wrap=True)
 
     def show(self, search: Search) -> None:
-        """Draw the table anew, or print a line for each trial that ended since the last call."""
+        """Update the table, or print a line for each trial that has ended since the last call."""
         if self.console.is_terminal:
             self.live.update(self._table(search))
             return
@@ -58,7 +58,7 @@ class Display:
 
     @staticmethod
     def values(trial: Trial) -> str:
-        """Write a trial's values, each by the last part of its path."""
+        """Return a trial's values as text, each with the last part of its path."""
         return ", ".join(
             f"{path.rpartition('.')[2]} {value:.4g}"
             if isinstance(value, float)

@@ -1,4 +1,4 @@
-"""What a search has on disk: its folder, its journal, and the trials that the journal remembers."""
+"""Store a search on disk: its folder, its journal, and the trials in the journal."""
 
 import copy
 import json
@@ -17,12 +17,15 @@ from pipelines.storage import as_json, locked, numbers, write_json, write_text, 
 
 @dataclass
 class Trial:
-    """A proposal and what became of it; `reason` says why it failed, `repeats` names a trial with the same values."""
+    """A proposal and its outcome.
+
+    `reason` says why the trial failed. `repeats` is the number of an earlier trial with the same values.
+    """
 
     number: int
     values: dict[str, Any]
     until_epoch: int | None = None
-    goes_on: int | None = None  # the trial whose training this one goes on with
+    goes_on: int | None = None  # number of the trial whose training this one continues
     score: float | None = None
     figures: dict[str, float] | None = None
     seconds: float = 0.0
@@ -32,7 +35,7 @@ class Trial:
 
     @property
     def open(self) -> bool:
-        """Say whether the trial has neither a score nor a reason yet."""
+        """Return whether the trial has neither a score nor a reason yet."""
         return self.score is None and self.reason is None
 
 
@@ -51,32 +54,32 @@ class SearchFolder:
         self._lock = folder / "lock"
 
     def trial(self, number: int) -> Run:
-        """Give the run folder of a trial."""
+        """Return the run folder of a trial."""
         return Run(self.folder / "trials" / f"{number:04}")
 
     def trial_config(self, number: int) -> Path:
-        """Give the path of a trial's config, written before the trial starts."""
+        """Return the path of a trial's config, which is written before the trial starts."""
         return self.folder / "trials" / f"{number:04}.yaml"
 
     @property
     def started(self) -> bool:
-        """Say whether a search began here."""
+        """Return whether a search was started in this folder."""
         return self.config.is_file()
 
     @property
     def free(self) -> bool:
-        """Say whether a new search may begin here."""
+        """Return whether a new search may start in this folder."""
         return not self.folder.exists() or (
             self.folder.is_dir() and all(path == self._lock for path in self.folder.iterdir())
         )
 
     def begin(self, config: Unresolved, fingerprint: Mapping[str, str]) -> list[str]:
-        """Write what the search is of, or check that the search begun here is of the same; say what is not.
+        """Write the config and the data fingerprint of a new search, or check them against the search in this folder.
 
-        More trials than before are no other search.
+        Only `tuning.max_trials` may differ, and only grow. Returns lines that say so if it did.
 
         Raises:
-            UserError: where it is of another config or of other data.
+            UserError: If the search was started with another config or other data.
         """
         if not self.started:
             write_json(self._data, fingerprint)
@@ -100,7 +103,7 @@ class SearchFolder:
         return [f"the search goes on to {now} trials; it was to end after {before}"]
 
     def _forget_refusals(self, most: int) -> None:
-        """Take out of the journal that the oracle proposed nothing more because there were `most` trials."""
+        """Remove from the journal that the oracle proposed nothing more because there were `most` trials."""
         kept, proposed = [], 0
         for event, trial in self.events():
             proposed += event == "proposed"
@@ -109,14 +112,14 @@ class SearchFolder:
         write_text(self._journal, "".join(kept))
 
     def note(self, event: str, trial: Trial | None = None) -> None:
-        """Add an event to the journal; once this returns it survives whatever happens."""
+        """Append an event to the journal. When this returns, the event is safely on disk."""
         with writing(self._journal), self._journal.open("a", encoding="utf-8") as file:
             file.write(_line(event, trial))
             file.flush()
             os.fsync(file.fileno())
 
     def events(self) -> Iterator[tuple[str, Trial | None]]:
-        """Read the journal; a last line that was cut off by a kill never happened."""
+        """Read the journal. A last line that is incomplete, because the process was killed, is removed."""
         content = self._journal.read_text(encoding="utf-8") if self._journal.is_file() else ""
         whole, _, torn = content.rpartition("\n")
         if torn:
@@ -129,10 +132,10 @@ class SearchFolder:
             yield event, Trial(**fields) if fields else None
 
     def locked(self) -> AbstractContextManager[None]:
-        """Hold the folder, so that no two searches write to it.
+        """Lock the folder, so that no two searches write to it.
 
         Raises:
-            UserError: where it cannot be made or written to, or another process holds it.
+            UserError: If the folder cannot be created or written to, or another process holds the lock.
         """
         return locked(self._lock, "another process is searching here")
 

@@ -1,4 +1,4 @@
-"""KerasTuner's oracles: what proposes the values of the next trial."""
+"""Create KerasTuner's oracles, which propose the values of the next trial."""
 
 import contextlib
 import io
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def make_oracle(build: Any, space: Any, objective: str, direction: str, seed: int) -> Any:
-    """Make an oracle on a space, by what the config's `tuning` section builds.
+    """Create the oracle of the config's `tuning` section for a search space.
 
-    It neither writes files nor counts failures: the search's journal remembers, and says in its own words what failed.
+    The oracle neither writes files nor counts failures. The search does both, with its journal.
     """
     import keras_tuner
 
@@ -17,7 +17,7 @@ def make_oracle(build: Any, space: Any, objective: str, direction: str, seed: in
         made = getattr(keras_tuner.oracles, name)(
             objective=keras_tuner.Objective(objective, direction),
             hyperparameters=space,
-            seed=seed + 1,  # KerasTuner takes 0 for no seed and draws one
+            seed=seed + 1,  # KerasTuner takes 0 as no seed and draws one
             allow_new_entries=False,
             max_consecutive_failed_trials=10**9,
             **settings,
@@ -31,6 +31,6 @@ def make_oracle(build: Any, space: Any, objective: str, direction: str, seed: in
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep an oracle from printing: it announces each trial in its own words."""
+    """Suppress the output of an oracle, which announces each trial."""
     with contextlib.redirect_stdout(io.StringIO()):
         yield

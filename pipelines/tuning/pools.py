@@ -1,4 +1,4 @@
-"""Processes for trials, on this machine or on a Ray cluster; nothing here needs TensorFlow."""
+"""Run trials in processes of this machine or of a Ray cluster; nothing in this module needs TensorFlow."""
 
 import contextlib
 import math
@@ -13,25 +13,25 @@ from typing import Any, Protocol
 
 from pipelines.errors import UserError
 
-PRELOADED = "pipelines.tuning.preloaded"  # what the server imports that trials are forked off
+PRELOADED = "pipelines.tuning.preloaded"  # module that the fork server imports before trials are forked
 
 
 class Killed(Exception):
-    """A trial's process ended without a word: it, or its machine, was killed."""
+    """Raised if a trial's process ended without a result: it, or its machine, was killed."""
 
 
 class Job(Protocol):
-    """A call under way in another process."""
+    """A call that runs in another process."""
 
     def ready(self) -> bool:
-        """Say whether it ended."""
+        """Return whether the call has ended."""
 
     def get(self) -> Any:
-        """Give what it returned."""
+        """Return the result of the call."""
 
 
 class Pool(Protocol):
-    """What `multiprocessing.Pool` and `ray.util.multiprocessing.Pool` have in common."""
+    """The methods that `multiprocessing.Pool` and `ray.util.multiprocessing.Pool` have in common."""
 
     def apply_async(self, function: Callable, arguments: tuple) -> Job:
         """Call a function in another process."""
@@ -41,11 +41,14 @@ class Pool(Protocol):
 
 
 class LocalPool:
-    """Processes of this machine, a new one for each call, so that memory is given back and a dead one loses one call.
+    """Processes of this machine, a new one for each call.
 
-    They fork off a server that has imported TensorFlow once. While calls run, the process for the next one waits, with
-    `get_ready` done. `multiprocessing.Pool` waits for ever for what a killed process would have returned;
-    `concurrent.futures` gives up the other processes too.
+    A new process for each call frees all memory, and a process that dies loses one call only. Processes are forked from
+    a server that has imported TensorFlow once. While calls run, the process for the next call waits, and has already
+    run `get_ready`.
+
+    `multiprocessing.Pool` waits forever for the result of a killed process. `concurrent.futures` also gives up the
+    other processes.
     """
 
     def __init__(self, get_ready: Callable[[], None] | None = None):
@@ -55,7 +58,7 @@ class LocalPool:
         self.next: LocalJob | None = None
 
     def apply_async(self, function: Callable, arguments: tuple) -> "LocalJob":
-        """Call a function in a new process, which writes what it prints to `log.txt` in its trial's folder."""
+        """Call a function in a new process, which writes its output to `log.txt` in the trial's folder."""
         job = self.next if self.next is not None and self.next.process.is_alive() else LocalJob(self)
         self.jobs = [other for other in self.jobs if not other.closed] + [job]
         job.connection.send((function, arguments))
@@ -63,14 +66,14 @@ class LocalPool:
         return job
 
     def terminate(self) -> None:
-        """Kill the processes."""
+        """Kill all processes."""
         for job in [*self.jobs, *([self.next] if self.next is not None else [])]:
             if not job.closed:
                 job.process.kill()
 
 
 class LocalJob:
-    """A process that waits for a call, and then is that call."""
+    """A pre-forked worker that runs one call."""
 
     def __init__(self, pool: LocalPool):
         self.connection, other = pool.context.Pipe()
@@ -80,14 +83,14 @@ class LocalJob:
         other.close()
 
     def ready(self) -> bool:
-        """Say whether it returned or died."""
+        """Return whether the call has returned or the process has died."""
         return self.connection.poll() or not self.process.is_alive()
 
     def get(self) -> Any:
-        """Give what it returned.
+        """Return the result of the call.
 
         Raises:
-            Killed: where its process died instead.
+            Killed: If the process died instead.
         """
         try:
             return self.connection.recv()
@@ -102,7 +105,11 @@ class LocalJob:
 
 
 def start_server() -> Any:
-    """Start the server that processes fork off, beside whatever else is being imported, and give its context."""
+    """Start the server that processes are forked from, and return its context.
+
+    The server starts while this process goes on with other imports. Where there is no fork server, processes are
+    spawned.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -115,10 +122,10 @@ class RayPool:
     """Processes of a Ray cluster, whose machines share the search's folder."""
 
     def __init__(self, address: str, workers: int):
-        """Connect.
+        """Connect to the cluster.
 
         Raises:
-            UserError: where Ray is not installed, does not answer, or has fewer processors than workers.
+            UserError: If Ray is not installed, does not answer, or has fewer processors than workers.
         """
         try:
             import ray
@@ -138,7 +145,7 @@ class RayPool:
         return RayJob(self.pool.apply_async(function, arguments), self.ray.exceptions.RayError)
 
     def terminate(self) -> None:
-        """Leave the cluster, which ends what runs there for this search."""
+        """Disconnect from the cluster, which ends the calls of this search."""
         self.pool.terminate()
         self.ray.shutdown()
 
@@ -150,14 +157,14 @@ class RayJob:
         self.result, self.lost = result, lost
 
     def ready(self) -> bool:
-        """Say whether it ended."""
+        """Return whether the call has ended."""
         return self.result.ready()
 
     def get(self) -> Any:
-        """Give what it returned.
+        """Return the result of the call.
 
         Raises:
-            Killed: where its process or its machine was lost.
+            Killed: If the process or its machine was lost.
         """
         try:
             return self.result.get()
@@ -166,7 +173,7 @@ class RayJob:
 
 
 def gpu_share(gpus: float, workers: int) -> float:
-    """Give the share of a GPU that each of `workers` trials asks Ray for, so that all of them fit and none has two."""
+    """Return the share of a GPU that each of `workers` trials requests, so that all fit and none gets two GPUs."""
     if gpus < 1:
         return 0
     trials_of_one = math.ceil(workers / int(gpus))
@@ -176,14 +183,14 @@ def gpu_share(gpus: float, workers: int) -> float:
 def _call(connection: Any, get_ready: Callable[[], None] | None) -> None:
     parent = multiprocessing.parent_process()
 
-    def end_with_parent() -> None:  # else a trial of a killed search would go on, beside the one that resumes it
+    def end_with_parent() -> None:  # otherwise a trial of a killed search would run beside the one that resumes it
         parent.join()
         os._exit(1)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
     _print_to(Path(os.devnull))
     if get_ready is not None:
-        with contextlib.suppress(Exception):  # the trial will meet the same, and its outcome will say so
+        with contextlib.suppress(Exception):  # the trial will fail in the same way, and its outcome will say so
             get_ready()
     function, arguments = connection.recv()
     folder: Path = arguments[1]

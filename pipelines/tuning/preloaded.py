@@ -1,7 +1,7 @@
-"""What the server of trials' processes imports, so that none of them has to: TensorFlow, without its chatter."""
+"""Import TensorFlow, without its startup messages, in the fork server, so that no trial's process has to."""
 
 from pipelines.tensorflow_startup import import_tensorflow
 
 import_tensorflow(verbose=False)
 
-from pipelines.tuning import trials  # noqa: E402, F401 - after TensorFlow, which it would import with its chatter
+from pipelines.tuning import trials  # noqa: E402, F401 - after TensorFlow, which it would import with its startup messages

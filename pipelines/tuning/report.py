@@ -1,4 +1,4 @@
-"""What a search leaves to look at: a table of its trials, its best config, TensorBoard's HParams, and pictures."""
+"""Write the results of a search: a table of its trials, its best config, HParams logs and figures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,11 +14,11 @@ from pipelines.tuning.journal import Trial
 from pipelines.tuning.search import Search
 
 FOREST = {"n_estimators": 200, "random_state": 0}
-LEAST_FOR_IMPORTANCE = 8  # trials; of fewer a forest tells nothing
+LEAST_FOR_IMPORTANCE = 8  # trials; with fewer, a random forest tells nothing
 
 
 def trials_table(search: Search) -> pd.DataFrame:
-    """List the trials: values, score, the figures of the best epoch, seconds, and what failed."""
+    """Return a table of the trials: values, score, metrics of the best epoch, seconds and failures."""
     rows = []
     for trial in search.trials:
         figures = {name: value for name, value in (trial.figures or {}).items() if name != search.objective}
@@ -29,7 +29,7 @@ def trials_table(search: Search) -> pd.DataFrame:
 
 
 def write_results(search: Search) -> None:
-    """Write `trials.csv`, and where a trial has a score `best.yaml`, HParams logs and pictures."""
+    """Write `trials.csv` and, if any trial has a score, `best.yaml`, HParams logs and figures."""
     folder = search.folder
     write_text(folder.table, trials_table(search).to_csv(index=False))
     if not search.ranked:
@@ -42,7 +42,7 @@ def write_results(search: Search) -> None:
 
 
 def pictures(search: Search) -> dict[str, Figure]:
-    """Draw a search: the objective over time, what values went with what score, and what mattered."""
+    """Draw figures of a search: the objective over time, values against scores, and the importance of values."""
     scored = [trial for trial in search.trials if trial.score is not None]
     drawn = {"objective": _objective(search, scored), "parallel_coordinates": _parallel(search, scored)}
     if len(scored) >= LEAST_FOR_IMPORTANCE:
@@ -74,7 +74,7 @@ def _objective(search: Search, scored: list[Trial]) -> Figure:
 
 
 def _parallel(search: Search, scored: list[Trial]) -> Figure:
-    """Draw each trial as a line through its values, the better the darker."""
+    """Draw each trial as a line through its values; better trials are darker."""
     paths = list(search.space.nodes)
     figure = Figure(figsize=(3 + 2 * len(paths), 5), layout="constrained")
     axes = figure.subplots()
@@ -104,14 +104,17 @@ def _parallel(search: Search, scored: list[Trial]) -> Figure:
 
 
 def _importance(search: Search, scored: list[Trial]) -> Figure:
-    """Draw how much worse a random forest foretells the objective where a value is shuffled (Breiman 2001)."""
+    """Draw the permutation importance of each value for the objective (Breiman 2001).
+
+    It is how much the R2 of a random forest, which predicts the rank of a trial, falls when the value is shuffled.
+    """
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
     paths = list(search.space.nodes)
     heights = [[_height(search.space.nodes[path], trial.values.get(path)) for path in paths] for trial in scored]
     table = np.nan_to_num(np.array(heights, float), nan=-1.0)
-    ranks = pd.Series([trial.score for trial in scored]).rank().to_numpy()  # one diverged trial must not decide
+    ranks = pd.Series([trial.score for trial in scored]).rank().to_numpy()  # else one diverged trial would dominate
     forest = RandomForestRegressor(**FOREST).fit(table, ranks)
     importance = permutation_importance(forest, table, ranks, n_repeats=20, random_state=0)
     order = np.argsort(importance.importances_mean)
@@ -145,7 +148,7 @@ def _batch_size(search: Search, scored: list[Trial]) -> Figure:
 
 
 def _height(node: TuneNode, value: Any) -> float:
-    """Place a value between 0 and 1 on its axis; NaN where a trial has none."""
+    """Return the position of a value on its axis, between 0 and 1; NaN if the trial has no value."""
     if value is None:
         return float("nan")
     if not isinstance(node.tune, Range):

@@ -1,4 +1,4 @@
-"""The search: an oracle proposes, a pool runs the trials, a journal remembers; whatever is killed can go on."""
+"""Run a search: an oracle proposes, a pool runs the trials, and a journal lets a killed search resume."""
 
 import math
 import time
@@ -21,11 +21,11 @@ from pipelines.tuning.space import Space
 from pipelines.tuning.trials import Outcome, run_trial
 
 POLL_SECONDS = 0.05
-RESTARTS = 2  # of a trial whose process was killed, before it counts as failed
+RESTARTS = 2  # restarts of a trial whose process was killed, before it counts as failed
 
 
 class Search:
-    """A search under way: `run` ends when the oracle has nothing more to propose."""
+    """A search in progress; `run` ends when the oracle has nothing more to propose."""
 
     def __init__(self, folder: SearchFolder, space: Space, dataset: Dataset | None, shown: Callable[["Search"], None]):
         self.folder, self.space, self.dataset, self.shown = folder, space, dataset, shown
@@ -46,17 +46,17 @@ class Search:
             )
         self.trials: list[Trial] = []
         self.running: dict[int, Job] = {}
-        self.waiting: list[Trial] = []  # proposed and not started: left over, or the same as one that runs
+        self.waiting: list[Trial] = []  # proposed but not started: from an earlier process, or equal to a running one
         self.killed: dict[int, int] = {}
-        self.refused = False  # whether the oracle's last word was that it has nothing to propose
+        self.refused = False  # whether the oracle's last answer was that it has nothing to propose
         self.started: dict[int, float] = {}
         self.workers = 1
         self._catch_up()
-        self.taken_up = {trial.number for trial in self.ended}  # what ended before this process began
+        self.taken_up = {trial.number for trial in self.ended}  # trials that ended before this process started
 
     @property
     def seconds_left(self) -> float | None:
-        """Estimate how long the rest takes, where the number of trials is known."""
+        """Estimate the time that is left, or return None if the number of trials is not known."""
         most = self.settings.get("max_trials")
         timed = [trial.seconds for trial in self.ended if trial.seconds]
         if most is None or not timed:
@@ -65,12 +65,15 @@ class Search:
 
     @property
     def ended(self) -> list[Trial]:
-        """Give the trials with a score or a reason, in the order of their numbers."""
+        """Return the trials with a score or a reason, ordered by number."""
         return [trial for trial in self.trials if not trial.open]
 
     @property
     def ranked(self) -> list[Trial]:
-        """Give the trials that have a score and trained to their end, the best first."""
+        """Return the trials that have a score and were trained for all epochs, best first.
+
+        If there are none, trials that stopped earlier count. Repeats never do.
+        """
         sign = 1 if self.direction == "min" else -1
         scored = [t for t in self.trials if t.score is not None and t.repeats is None]
         whole = [t for t in scored if t.until_epoch is None or t.until_epoch >= self.epochs]
@@ -82,7 +85,7 @@ class Search:
         """Run trials, `workers` at a time.
 
         Raises:
-            UserError: where too many trials in a row fail.
+            UserError: If too many trials in a row fail.
         """
         self.workers = workers
         while True:
@@ -98,7 +101,10 @@ class Search:
                 self._collect(self.trials[number], pool)
 
     def _next(self) -> Trial | None:
-        """Give a trial to run: one left over or a new proposal, but none that would repeat one that has run or runs."""
+        """Return a trial to run: one that is waiting, or a new proposal.
+
+        A trial that equals a finished one takes its score and is not run. One that equals a running one waits.
+        """
         for trial in list(self.waiting):
             same = next((other for other in self.trials[: trial.number] if _same(other, trial)), None)
             if same is None:
@@ -119,7 +125,7 @@ class Search:
         number = len(self.trials)
         with quiet():
             proposal = self.oracle.create_trial(f"trial {number}")
-        if proposal.status != "RUNNING":  # none is left, or none before a running one ends
+        if proposal.status != "RUNNING":  # nothing is left, or nothing before a running trial ends
             if not self.refused:
                 self.folder.note("refused")
             self.refused = True
@@ -157,7 +163,7 @@ class Search:
         except Killed as error:
             self.killed[trial.number] = self.killed.get(trial.number, 0) + 1
             if self.killed[trial.number] <= RESTARTS:
-                self._start(trial, pool)  # from its last checkpoint
+                self._start(trial, pool)  # continues from its last checkpoint
                 return
             outcome = Outcome(None, str(error))
         trial.figures, trial.reason = outcome.figures, outcome.reason
@@ -179,7 +185,10 @@ class Search:
             )
 
     def _tell_oracle(self, trial: Trial) -> None:
-        """Report a score; a failed trial counts as the worst so far, or the oracle would propose the like again."""
+        """Report the score of a trial to the oracle.
+
+        A failed trial counts as the worst so far, because otherwise the oracle would propose similar values again.
+        """
         scores = [other.score for other in self.trials if other.score is not None]
         worst = (max if self.direction == "min" else min)(scores, default=None)
         score = trial.score if trial.score is not None else worst
@@ -191,7 +200,10 @@ class Search:
             self.oracle.end_trial(proposal)
 
     def _prune(self) -> None:
-        """Keep the weights of the best trials, of those under way, and of those that a longer one may go on with."""
+        """Delete the weights of trials that are no longer needed.
+
+        Needed are the best trials, those that run or wait, and those that a longer trial may continue.
+        """
         needed = {trial.number for trial in self.ranked[: self.settings["keep"]]}
         needed |= {trial.number for trial in self.trials if trial.open}
         needed |= {self._origin(trial.goes_on) for trial in self.trials if trial.open and trial.goes_on is not None}
@@ -204,7 +216,7 @@ class Search:
                 self.folder.trial(trial.number).drop_weights()
 
     def _catch_up(self) -> None:
-        """Lead the oracle through what the journal holds, so that it goes on as if nothing had happened."""
+        """Replay the journal to the oracle, so that the search continues as if it had not been interrupted."""
         for event, trial in self.folder.events():
             if event == "ended":
                 self.trials[trial.number] = trial

@@ -1,4 +1,4 @@
-"""What a config leaves open, as KerasTuner sees it, and back: from an oracle's values to an ordinary config."""
+"""Convert a config's `tune` nodes to a KerasTuner search space, and an oracle's values back to a config."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -24,10 +24,10 @@ class Space:
 
     @classmethod
     def of(cls, unresolved: Unresolved) -> "Space":
-        """Find the nodes, and check that every value that they may take makes a config.
+        """Find the nodes, and check that each choice, and both ends of each range, make a valid config.
 
         Raises:
-            UserError: where there is none, or naming the node and the value that does not fit.
+            UserError: If there are no nodes, or a value is not valid. The message names the node and the value.
         """
         models = _models(unresolved)
         nodes = {
@@ -48,11 +48,14 @@ class Space:
         return space
 
     def hyperparameters(self) -> HyperParameters:
-        """Describe the space to an oracle; choices go by their number, as KerasTuner takes no lists and no mixtures."""
+        """Return the search space for an oracle.
+
+        A choice is given by its index, because KerasTuner accepts neither lists nor mixed types.
+        """
         space = HyperParameters()
         for path, node in sorted(
             self.nodes.items(), key=lambda item: item[0] != "model"
-        ):  # what others depend on first
+        ):  # `model` first, because other nodes depend on it
             rung = path.split(".")[1] if path.startswith("models.") else None
             if rung is not None and "model" in self.nodes:
                 choice = self.nodes["model"].tune.index(rung)
@@ -63,11 +66,11 @@ class Space:
         return space
 
     def values(self, proposed: Mapping[str, Any]) -> dict[str, Any]:
-        """Turn an oracle's values of the nodes into the config's."""
+        """Convert an oracle's values of the nodes to the config's values."""
         return {path: _value(node, proposed[path]) for path, node in self.nodes.items() if path in proposed}
 
     def config(self, values: Mapping[str, Any]) -> Config:
-        """Make the config in which the nodes have these values, and all others their default."""
+        """Return the config in which these nodes have these values, and all others their default."""
         document = copy.deepcopy(self.unresolved.document)
         for path, value in values.items():
             *parents, leaf = path.split(".")
@@ -86,7 +89,10 @@ def _models(unresolved: Unresolved) -> list[str]:
 
 
 def _value(node: TuneNode, proposed: Any) -> Any:
-    """Give a plain value within the node's range: oracles propose numpy's numbers, and may round out of it."""
+    """Return a plain Python value within the node's range.
+
+    Oracles propose NumPy numbers, and may round them out of the range.
+    """
     if isinstance(node.tune, list):
         return node.tune[int(proposed)]
     kind = int if node.whole else float

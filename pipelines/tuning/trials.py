@@ -1,4 +1,4 @@
-"""One trial, in a process that does nothing else."""
+"""Run one trial in a process that does nothing else."""
 
 import traceback
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from pipelines.tensorflow_startup import share_gpus
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a trial: the figures of its best epoch, or why it failed."""
+    """The outcome of a trial: the metrics of its best epoch, or the reason why it failed."""
 
     figures: dict[str, float] | None
     reason: str | None = None
@@ -29,9 +29,10 @@ ready: dict[str, tuple[Config, Preprocessor]] = {}  # what this process prepared
 
 
 def get_ready(config: Path, dataset: Dataset | None, threads: int | None, code: Sequence[str] = ()) -> None:
-    """Do what a trial does before its own values matter: wake TensorFlow, learn the preprocessing of the defaults.
+    """Do the work of a trial that does not depend on its values.
 
-    `threads`, where it is given, is how many this process may use. Without `dataset` each trial loads its own.
+    This starts TensorFlow and adapts the preprocessor of the config's defaults. `threads`, if given, is the number of
+    threads that this process may use. Without `dataset`, each trial loads its own.
     """
     load_code(code)
     if threads is not None:
@@ -47,12 +48,13 @@ def get_ready(config: Path, dataset: Dataset | None, threads: int | None, code: 
 def run_trial(
     config: Path, folder: Path, dataset: Dataset | None, until_epoch: int | None, code: Sequence[str] = ()
 ) -> Outcome:
-    """Train a config in this process, which does nothing else, and give the figures of its best epoch.
+    """Train a config in this process, which does nothing else, and return the metrics of its best epoch.
 
-    `dataset`, where it is given, is what the config's data section would load. Training ends at `until_epoch`, from
-    where a later trial may go on. What goes wrong is the trial's outcome, its traceback goes to `error.txt`.
+    `dataset`, if given, is what the config's data section would load. Training stops at `until_epoch`, and a later
+    trial may continue from there. An error becomes the outcome of the trial. If it is not a `UserError`, its traceback
+    is written to `error.txt`.
     """
-    share_gpus()  # in a process of a Ray cluster nothing else has
+    share_gpus()  # in a process of a Ray cluster, nothing else has done this
     try:
         load_code(code)
         checked = load_config(config)
@@ -72,7 +74,7 @@ def run_trial(
 
 
 def _preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
-    """Take the preprocessor that is ready, where this trial's sections are those that it was made by."""
+    """Return the prepared preprocessor if it was made from the same config sections, else adapt a new one."""
     if "defaults" in ready:
         defaults, preprocessor = ready["defaults"]
         sections = ("seed", "data", "split", "preprocessing")

@@ -1,1 +1,1 @@
-"""Folders of images."""
+"""Read images from folders and HDF5 files."""

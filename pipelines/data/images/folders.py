@@ -1,4 +1,4 @@
-"""Folders of images, one subfolder a class: what they hold, and what in them is odd."""
+"""List folders of images with one subfolder per class, and warn about what looks wrong in them."""
 
 import os
 import unicodedata
@@ -12,7 +12,7 @@ from pipelines.data.images.kinds import HEAD, decoded_format, is_image, no_image
 from pipelines.errors import UserError
 
 LAYOUT = "data.path is a folder with one subfolder a class, or an HDF5 file"
-SPLITS = {  # names of folders that hold a split, and the split
+SPLITS = {  # folder name -> the split that it stands for
     "train": "train",
     "training": "train",
     "validation": "validation",
@@ -26,13 +26,14 @@ NAMED = 3  # files or folders that a warning names
 
 
 def image_folder(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """List a folder with one subfolder a class: columns `image` (paths, sorted) and `label` (the subfolder's name).
+    """List the images of a folder that has one subfolder per class.
 
-    Images lie at any depth below their class; links are followed, each folder once. What is no image is passed over
-    and stands in the warnings, which are given too.
+    Returns a table and warnings. The table has the columns `image` (paths, sorted) and `label` (name of the subfolder).
+    Images may be at any depth below their class. Links are followed, but no folder of a class is read twice. Files that
+    are not images are skipped and named in the warnings.
 
     Raises:
-        UserError: where it is no such folder, or holds splits and not classes.
+        UserError: If there is no such folder, or it holds splits instead of classes.
     """
     if not folder.is_dir():
         _refuse_place(folder)
@@ -63,12 +64,12 @@ def image_folder(folder: Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """List the images at any depth below a folder, and what was passed over: other files, and what a dot hides.
+    """List the images at any depth below a folder, and the files that are skipped: other files and hidden ones.
 
-    Both are sorted. Links are followed, and a folder that was met before is not entered again.
+    Both lists are sorted. Links are followed, but no folder is read twice.
 
     Raises:
-        UserError: where a folder cannot be read.
+        UserError: If a folder cannot be read.
     """
     found: list[Path] = []
     met: set[str] = set()
@@ -83,7 +84,7 @@ def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def passed_over_warnings(others: Sequence[Path], folder: Path) -> list[str]:
-    """Say which files below a folder were passed over."""
+    """Return a warning that names the skipped files below a folder."""
     return [f"{_some(others, 'file')} in {folder}, hidden or no images: passed over"] if others else []
 
 
@@ -99,7 +100,7 @@ def _divided(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def _refuse_place(place: Path) -> NoReturn:
-    """Say what `data.path` names that is no folder."""
+    """Raise an error that says what `data.path` names, because it is not a folder."""
     if not place.is_file():
         raise UserError(str(place), f"no such folder; {LAYOUT}")
     try:
@@ -117,7 +118,7 @@ def _refuse_folder(error: OSError) -> NoReturn:
 
 
 def _refuse_splits(folder: Path, names: Sequence[str]) -> None:
-    """Refuse folders of splits in place of classes: nothing but such names, or train beside another split."""
+    """Refuse folders of splits: all names are those of splits, or train is beside another split."""
     splits = {SPLITS[name.lower()]: name for name in names if name.lower() in SPLITS}
     if splits and (len(splits) == len(names) or ("train" in splits and len(splits) > 1)):
         named = ", ".join(f"{split}: {name}" for split, name in splits.items())
@@ -125,7 +126,7 @@ def _refuse_splits(folder: Path, names: Sequence[str]) -> None:
 
 
 def _class_name(place: Path) -> str:
-    """Give a class's name, in the one form that a Mac's and other machines' letters share."""
+    """Return the name of a class in Unicode form NFC, because macOS may store the same letters in form NFD."""
     try:
         place.name.encode()
     except UnicodeEncodeError:
@@ -143,7 +144,7 @@ def _layout_warnings(place: Path, images: Sequence[Path]) -> list[str]:
 
 
 def _subfolders(place: Path, images: Sequence[Path]) -> list[str]:
-    """Name the folders right below a class's that hold images at any depth."""
+    """Return the names of a class's direct subfolders that hold images at any depth."""
     depth = len(place.parts)
     return sorted({image.parts[depth] for image in images if len(image.parts) > depth + 1})
 
@@ -160,7 +161,7 @@ def _spelling_warnings(classes: Sequence[str]) -> list[str]:
 
 
 def _some(paths: Sequence[Path], what: str) -> str:
-    """Count files and name the first few."""
+    """Return the number of files and the names of the first few."""
     names = ", ".join(path.name for path in paths[:NAMED])
     more = f" and {len(paths) - NAMED:,} more" if len(paths) > NAMED else ""
     return f"{len(paths):,} {what}{'s' if len(paths) > 1 else ''} ({names}{more})"

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and which images must not or cannot be decoded, before anything decodes them."""
+"""Detect the format of a file from its first bytes, and find images that must not be decoded."""
 
 import math
 from io import BytesIO
@@ -7,8 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 FORMATS = "JPEG, PNG, GIF, BMP or WebP"
-HEAD = 512  # bytes that tell what a file is
-MOST_PIXELS = 1 << 27  # of one image: 134 million, 1.6 GB as it is resized
+HEAD = 512  # bytes at the start of a file that are used to detect its format
+MOST_PIXELS = 1 << 27  # of one image: 134 million, which take 1.6 GB as float32 while the image is resized
 IMAGE_ENDINGS = frozenset(
     f".{ending}"
     for ending in (
@@ -47,7 +47,7 @@ _HEIC, _AVIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), 
 
 
 def decoded_format(head: bytes) -> str | None:
-    """Name the format of an image that can be decoded, by its first bytes."""
+    """Return the format of an image that can be decoded, from its first bytes, else None."""
     for start, name in _DECODED.items():
         if head.startswith(start):
             return name
@@ -57,7 +57,7 @@ def decoded_format(head: bytes) -> str | None:
 
 
 def other_format(head: bytes) -> str | None:
-    """Name the format of an image that has to be converted first, by its first bytes."""
+    """Return the format of an image that must be converted first, from its first bytes, else None."""
     for start, name in _OTHER_IMAGES.items():
         if head.startswith(start):
             return name
@@ -69,7 +69,7 @@ def other_format(head: bytes) -> str | None:
 
 
 def no_image_kind(head: bytes) -> str | None:
-    """Name what is often found in place of an image, by its first bytes, and say what would work."""
+    """Return what a file is that is not an image, and what to do with it, from its first bytes, else None."""
     for start, what in _NO_IMAGES.items():
         if head.startswith(start):
             return what
@@ -81,9 +81,9 @@ def no_image_kind(head: bytes) -> str | None:
 
 
 def is_image(path: Path) -> bool:
-    """Say whether a file looks like an image of any format, by the ending of its name or by its first bytes.
+    """Return whether a file looks like an image of any format, by its suffix or its first bytes.
 
-    A link to nothing counts by its name.
+    A broken link is judged by its suffix. A hidden file is never an image.
     """
     if path.name.startswith("."):
         return False
@@ -100,7 +100,7 @@ def is_image(path: Path) -> bool:
 
 
 def content_fault(content: bytes) -> str:
-    """Say what bytes are that could not be decoded, and what would work."""
+    """Return what bytes are that could not be decoded, and what to do with them."""
     head = content[:HEAD]
     if not content:
         return "an empty file"
@@ -115,10 +115,10 @@ def content_fault(content: bytes) -> str:
 
 
 def header_fault(image: Path | bytes) -> str | None:
-    """Say why an image must not be decoded, or not as what it is, by its header; None where it may be tried.
+    """Return why an image must not be decoded, judging by its header, or None if it may be decoded.
 
     Raises:
-        OSError: where its file cannot be read.
+        OSError: If the file of the image cannot be read.
     """
     if isinstance(image, Path):
         with image.open("rb") as file:
@@ -148,12 +148,15 @@ def _bmp_fault(head: bytes) -> str | None:
 
 
 def _pixels(image: Path | bytes) -> float:
-    """Count the pixels that an image says it has; 0 where its header cannot be read."""
+    """Return the number of pixels that the header of an image declares, or 0 if it cannot be read.
+
+    The number is infinite if Pillow refuses the image because it is too large.
+    """
     try:
         source = image if isinstance(image, Path) else BytesIO(image)
         with Image.open(source, formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as opened:
             return opened.width * opened.height
     except Image.DecompressionBombError:
         return math.inf
-    except Exception:  # Pillow's parsers raise many types for headers that are damaged; decoding will tell
+    except Exception:  # Pillow raises many types for damaged headers; decoding will report the damage
         return 0

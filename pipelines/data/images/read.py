@@ -1,4 +1,4 @@
-"""Encoded images: their pixels, which of them cannot be decoded, and arrays of HDF5 files as such."""
+"""Decode images, find images that cannot be decoded, and read arrays of images from HDF5 files."""
 
 import warnings
 from collections.abc import Iterable
@@ -15,28 +15,29 @@ from pipelines.errors import UserError
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
-    """Decode one JPEG, PNG, GIF (its first frame), BMP or WebP, of any kind of colour, in graph.
+    """Decode one JPEG, PNG, GIF (its first frame), BMP or WebP image, with TensorFlow operations only.
 
-    Returns RGB, uint8 (H, W, 3); transparent pixels show white behind them.
+    Returns RGB, uint8 (H, W, 3). Transparent pixels are blended with a white background.
 
     Raises:
-        tf.errors.InvalidArgumentError: where the bytes are no such image.
+        tf.errors.InvalidArgumentError: If the bytes are not such an image.
     """
     return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.decode_jpeg(encoded, channels=3), lambda: _decode(encoded))
 
 
 def is_hdf5(path: Path) -> bool:
-    """Say whether a file is an HDF5 file, by the ending of its name or its first bytes."""
+    """Return whether a file is an HDF5 file, by its suffix or its first bytes."""
     return path.suffix in (".h5", ".hdf5") or (path.is_file() and h5py.is_hdf5(path))
 
 
 def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
-    """Read `<split>_set_x` (N, H, W, 3) uint8, `<split>_set_y` (N,) and `list_classes` of HDF5 files, a split a file.
+    """Read images and their labels from HDF5 files, one file per split.
 
-    Images become PNG bytes. The names of the classes may stand in any one of the files.
+    The keys are `<split>_set_x` (N, H, W, 3) uint8, `<split>_set_y` (N,) and `list_classes`, which may be in any one of
+    the files. Images become PNG bytes.
 
     Raises:
-        UserError: where a file cannot be read, lacks a key or holds something else under it.
+        UserError: If a file cannot be read, lacks a key, or holds something else under it.
     """
     arrays = {split: _read_hdf5(path) for split, path in paths.items()}
     classes = next((classes for _, _, classes in arrays.values() if classes is not None), None)
@@ -51,10 +52,11 @@ def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
 
 
 def undecodable(images: Iterable[Path | bytes]) -> dict[int, str]:
-    """Find the images that cannot be read or decoded: place in the sequence -> reason. All cores take part."""
+    """Return the images that cannot be read or decoded, as index -> reason. All CPU cores are used."""
     images = list(images)
-    with ThreadPoolExecutor() as pool, warnings.catch_warnings():  # not in the threads: what is caught is of them all
-        warnings.simplefilter("ignore")  # of Pillow, of its own, lower limit of pixels
+    # Warnings are caught outside the threads, because the filters belong to the whole process.
+    with ThreadPoolExecutor() as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns above a pixel limit of its own, which is lower
         faults = {number: fault for number, fault in enumerate(pool.map(_before_decoding, images)) if fault}
     sound = [number for number in range(len(images)) if number not in faults]
     if not sound:
@@ -73,7 +75,7 @@ def undecodable(images: Iterable[Path | bytes]) -> dict[int, str]:
 
 
 def _before_decoding(image: Path | bytes) -> str | None:
-    """Say why an image is not to be decoded, by its name and its first bytes."""
+    """Return why an image must not be decoded, by its name and its header, else None."""
     try:
         if isinstance(image, Path):
             str(image).encode()
@@ -94,19 +96,19 @@ def _decode(encoded: tf.Tensor) -> tf.Tensor:
     image.set_shape([None, None, None])
     is_bmp = tf.strings.substr(encoded, 0, 2) == b"BM"
     image = tf.cond(is_bmp & (tf.shape(image)[2] == 1), lambda: _coloured(image, encoded, head), lambda: image)
-    channels = tf.shape(image)[2]  # 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha
+    channels = tf.shape(image)[2]  # 1: grey, 2: grey and alpha, 3: RGB, 4: RGB and alpha
     has_fourth = channels % 2 == 0
     colour = tf.cast(image[:, :, : channels - tf.cast(has_fourth, tf.int32)], tf.float32)
-    has_alpha = has_fourth & ~(is_bmp & (head[30] == 0))  # a plain BMP leaves the fourth channel unused
+    has_alpha = has_fourth & ~(is_bmp & (head[30] == 0))  # a plain BMP does not use the fourth channel
     opacity = tf.where(has_alpha, tf.cast(image[:, :, -1:], tf.float32) / 255, 1.0)
     shown = tf.round(colour * opacity + 255 * (1 - opacity))
     return tf.cast(tf.broadcast_to(shown, tf.concat([tf.shape(image)[:2], [3]], 0)), tf.uint8)
 
 
 def _may_be_decoded(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    """Say whether bytes are of a format that we count the pixels of, and no animated WebP: one corrupts memory.
+    """Return whether bytes have a supported format and are not an animated WebP image.
 
-    TensorFlow 2.21 then writes beyond the first frame, and dies.
+    TensorFlow 2.21 writes beyond the first frame of an animated WebP image, which corrupts memory and ends the process.
     """
     starts = tf.constant([b"\x89P", b"GI", b"BM", b"RI"])
     known = tf.reduce_any(tf.strings.substr(encoded, 0, 2) == starts)
@@ -115,7 +117,10 @@ def _may_be_decoded(encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
 
 
 def _coloured(indices: tf.Tensor, encoded: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    """Look up the colours of a BMP of 256 colours, which TensorFlow takes for grey: (H, W, 1) to (H, W, 3)."""
+    """Convert a BMP with a palette of 256 colours to RGB: (H, W, 1) -> (H, W, 3).
+
+    TensorFlow decodes its palette indices as grey values.
+    """
     start = 14 + tf.reduce_sum(tf.cast(head[14:18], tf.int32) * [1, 1 << 8, 1 << 16, 1 << 24])
     palette = tf.io.decode_raw(tf.strings.substr(encoded, start, 1024), tf.uint8, fixed_length=1024)
     return tf.gather(tf.reshape(palette, [256, 4])[:, 2::-1], tf.cast(indices[:, :, 0], tf.int32))

@@ -1,1 +1,1 @@
-"""Pairs of texts in two languages."""
+"""Read pairs of texts in two languages."""

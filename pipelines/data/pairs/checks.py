@@ -1,4 +1,4 @@
-"""What is odd about pairs of texts that can be read all the same: mark-up, damage, the wrong language, no relation."""
+"""Warn about pairs of texts that look wrong: mark-up, damaged characters, wrong language, no alignment."""
 
 import html
 import re
@@ -13,23 +13,23 @@ ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,3
 TAG = re.compile(r"</?[A-Za-z][A-Za-z0-9]*(?:\s[^<>]*)?/?>")
 MISREAD = re.compile(
     "[\u00c2-\u00c5\u00d0\u00d1\u00e2\u00e3][\u0080-\u00bf\u20ac\u201a-\u2122]"
-)  # UTF-8 read as cp1252
-FEW = 1 / 1000  # of pairs: tags and damage that are rarer are not worth a word
-SAME = 1 / 5  # of pairs: both sides may say the same in names and numbers, but seldom so often
-TOLD_FROM = 100  # pairs, from which on lengths tell whether lines are aligned
-RELATED = 0.1  # correlation of both sides' lengths; that of aligned texts is mostly above 0.7
-VARIED = 0.2  # of their mean: lengths that vary less tell nothing
+)  # UTF-8 that was decoded as cp1252
+FEW = 1 / 1000  # share of pairs: rarer tags and damage are not worth a warning
+SAME = 1 / 5  # share of pairs: both sides may be equal if they are names or numbers, but rarely this often
+TOLD_FROM = 100  # pairs; with fewer, lengths do not tell whether the lines are aligned
+RELATED = 0.1  # correlation of the lengths of both sides; for aligned texts it is mostly above 0.7
+VARIED = 0.2  # share of their mean: if lengths vary less, their correlation tells nothing
 
 
 def unescape(text: str) -> str:
-    """Turn HTML's names of characters into these, also where they were named twice (`&amp;quot;`)."""
+    """Replace HTML entities by their characters, also if they are escaped twice (`&amp;quot;`)."""
     for _ in range(2):
         text = ENTITY.sub(lambda found: html.unescape(found[0]), text)
     return text
 
 
 def pair_warnings(sides: tuple[Sequence[str], Sequence[str]], languages: tuple[str, str], place: str) -> list[str]:
-    """Say what is odd about sources and targets that stand at a place: one line each."""
+    """Return warnings about the sources and targets of a file, one line for each problem."""
     count = len(sides[0])
     if not count:
         return []

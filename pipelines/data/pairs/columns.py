@@ -1,4 +1,4 @@
-"""Which two columns of a table are a pair of texts, and whether its first row names them."""
+"""Choose the two columns of a table that hold a pair of texts, and detect whether its first row is a header."""
 
 import re
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from pipelines.errors import UserError, did_you_mean
 
 TEXTS, IDS = "texts", "numbers or ids"
 ID, ADDRESS = re.compile(r"(?=.*\d)[!-~]{1,64}"), re.compile(r"https?://\S+")
-LOOKED_AT = 1000  # rows that tell what a column holds
+LOOKED_AT = 1000  # rows that are used to detect what a column holds
 SOURCES = (
     "source",
     "src",
     "original",
     "input",
     "from",
-)  # how a column of the one side may be called, whatever language
+)  # usual names of the source column, whatever its language
 TARGETS = ("target", "tgt", "trg", "translation", "output", "to", "reference", "ref")
 OF_NO_TEXT = {
     "id",
@@ -55,21 +55,21 @@ WITH_TEXT = {
 
 @dataclass(frozen=True)
 class Columns:
-    """Where a pair stands in each row, from 0, and what a person should know of that choice."""
+    """The columns of source and target, counted from 0, and warnings about this choice."""
 
     source: int
     target: int
-    header: bool  # the first row is no pair, but names
+    header: bool  # the first row is a header, not a pair
     odd: list[str]
 
 
 def choose_columns(
     table: Table, path: Path, languages: tuple[str, str], wanted: tuple[int | str | None, int | str | None]
 ) -> Columns:
-    """Take the columns that are asked for, those that are called after the languages, or the first two with texts.
+    """Return the columns that the config names, else those named after the languages, else the first two with texts.
 
     Raises:
-        UserError: where a column that is asked for is not there, or only one holds texts.
+        UserError: If a column that the config names does not exist, or the columns of the pair cannot be found.
     """
     rows = [cells for _, cells in islice(table.rows, LOOKED_AT) if any(cells)]
     width = _usual_width(rows)
@@ -98,7 +98,7 @@ def choose_columns(
 
 
 def _first_texts(table: Table, path: Path, kinds: Sequence[str]) -> list[int]:
-    """Take the only two columns, or the first two that hold texts."""
+    """Return the only two columns, or the first two that hold texts."""
     if table.names is not None and len(kinds) < 2:
         raise UserError(str(path), f"names fewer than two texts: {', '.join(table.names) or 'none'}")
     if len(kinds) < 2:
@@ -123,7 +123,7 @@ def _said_of_choice(found: Sequence[int], kinds: Sequence[str], path: Path, know
 
 
 def _said_of_likely_header(rows: Sequence[Sequence[str]], path: Path) -> list[str]:
-    """Say where a first row of single words stands above rows of sentences."""
+    """Return a warning if the first row holds single words and the other rows hold sentences."""
     first, *later = rows
     sentences = sum(all(" " in cell.strip() for cell in row) for row in later)
     if (
@@ -160,7 +160,7 @@ def _words(name: str) -> list[str]:
 
 
 def _by_name(known: Sequence[str], languages: tuple[str, str]) -> tuple[int, int] | None:
-    """Find the columns that are called after their languages, or else source and target."""
+    """Return the columns that are named after their languages, or else after source and target."""
     sides = []
     for language, usual in zip(languages, (SOURCES, TARGETS), strict=True):
         own = [at for at, name in enumerate(known) if _means(name, names(language))]
@@ -169,7 +169,7 @@ def _by_name(known: Sequence[str], languages: tuple[str, str]) -> tuple[int, int
         sides.append(fewest[0] if fewest else None)
     if sides[0] == sides[1]:
         return None
-    if None in sides:  # one side is named, and there is one more column of texts
+    if None in sides:  # only one side is named, and the table has one other column of texts
         more = [at for at, name in enumerate(known) if at not in sides and set(_words(name)) & WITH_TEXT]
         if len(more) != 1:
             return None
@@ -183,7 +183,10 @@ def _means(name: str, wanted: Sequence[str] | frozenset[str]) -> bool:
 
 
 def _is_header(cells: Sequence[str], languages: tuple[str, str], later: Sequence[Sequence[str]]) -> bool:
-    """Say whether a first row names columns: by its words, or where it has no number above numbers."""
+    """Return whether the first row names the columns.
+
+    It does if all its words are known names, or if it has a text above a column of numbers or ids.
+    """
     filled = [(at, cell) for at, cell in enumerate(cells) if cell]
     if len({cell for _, cell in filled}) < max(2, len(filled)):
         return False
@@ -191,7 +194,7 @@ def _is_header(cells: Sequence[str], languages: tuple[str, str], later: Sequence
         _kind([row[at].strip() for row in later if at < len(row)]) == IDS and not ID.fullmatch(c) for at, c in filled
     ):
         return True
-    if [cell for _, cell in filled] == [str(at) for at in range(len(filled))]:  # as pandas numbers columns
+    if [cell for _, cell in filled] == [str(at) for at in range(len(filled))]:  # as pandas names unnamed columns
         return True
     known = {*SOURCES, *TARGETS, *OF_NO_TEXT, *WITH_TEXT}
     known |= {word for language in languages for name in names(language) for word in [name, *_words(name)]}

@@ -1,4 +1,4 @@
-"""Languages by their codes, and the scripts that texts are written in."""
+"""Compare language codes, and detect the scripts and languages of texts."""
 
 import re
 import unicodedata
@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import islice
 
-SAMPLE = 2000  # texts that tell the script of all
-ENOUGH = 20  # letters: fewer tell no script
-SHARE = 0.2  # of letters: from this on, a script without blanks decides how a text is cut
-KANA = 0.05  # of letters: from this on, a text with ideographs is Japanese
-BLANKLESS = 8  # characters from one blank to the next, on average, from which on they part no words
+SAMPLE = 2000  # texts that are used to detect the script or language of all
+ENOUGH = 20  # letters; with fewer, the script is unknown
+SHARE = 0.2  # share of letters above which a script without blanks decides how a text is split into words
+KANA = 0.05  # share of letters above which a text with ideographs is Japanese
+BLANKLESS = 8  # mean number of characters between blanks; above it, blanks do not separate words
 IDEOGRAPHS, HANGUL = "cjk", "hangul"
 JAPANESE = {"hiragana", "katakana"}
 OTHERS = {"thai", "lao", "khmer", "myanmar", "tibetan"}
 SCRIPTS = {"Hans": {"cjk"}, "Hant": {"cjk"}, "Jpan": {"cjk", *JAPANESE}, "Kore": {"hangul", "cjk"}}
-FEW_WORDS = 9  # frequent words: fewer tell no language
-FREQUENT = {  # words of which any text is full
+FEW_WORDS = 9  # occurrences of frequent words; with fewer, the language is unknown
+FREQUENT = {  # words that are frequent in any text of the language
     "cs": "a je se na v že to s z do",
     "da": "og det er at en til af på ikke de",
     "de": "der die und das ist nicht ein den mit zu",
@@ -35,18 +35,21 @@ FREQUENT = {  # words of which any text is full
     "tr": "bir ve bu da için çok ne o ben mi",
 }
 DIGRAPHIC = {"az", "bs", "ku", "sr", "uz"}  # languages that are written in Latin or in Cyrillic letters
-DIFFERENT = {"Mymr": "myanmar", "Tibt": "tibetan"}  # where Unicode's names of characters say it otherwise than CLDR
+DIFFERENT = {"Mymr": "myanmar", "Tibt": "tibetan"}  # scripts that Unicode's character names call other than CLDR
 
 
 def same_language(one: str, other: str) -> bool:
-    """Say whether two codes mean a language: en, eng and en-GB do; of two regions of a language, each is its own."""
+    """Return whether two codes mean the same language.
+
+    en, eng and en-GB do. Two regions of a language, such as en-GB and en-US, do not.
+    """
     (first, *region), (second, *other_region) = _parts(one), _parts(other)
     return first == second and (not region or not other_region or region == other_region)
 
 
 @cache
 def codes(language: str) -> tuple[str, ...]:
-    """List how a language may be written in the names of files and columns, its own code first."""
+    """List the ways to write a language in the names of files and columns, its own code first."""
     base = _parts(language)[0]
     aliases = [code for code, known in _aliases().items() if known == base and len(code) == 3]
     region = language.replace("_", "-"), language.replace("-", "_")
@@ -55,7 +58,7 @@ def codes(language: str) -> tuple[str, ...]:
 
 @cache
 def names(language: str) -> frozenset[str]:
-    """List the codes and names of a language in lower case, in English and in the language itself."""
+    """Return the codes and names of a language in lower case, in English and in the language itself."""
     own = set(codes(language))
     try:
         from babel import Locale, UnknownLocaleError
@@ -63,12 +66,12 @@ def names(language: str) -> frozenset[str]:
         base = _parts(language)[0]
         own |= {table.languages.get(base, "") for table in (Locale.parse("en"), Locale.parse(base))}
     except (ImportError, ValueError, UnknownLocaleError):
-        pass  # nothing but its code is known of it
+        pass  # only the codes of the language are known
     return frozenset(name.lower() for name in own if name)
 
 
 def expected_scripts(language: str) -> set[str]:
-    """Name the scripts that a language is written in, or none where that is not known."""
+    """Return the scripts in which a language is written, or an empty set if they are not known."""
     try:
         from babel import Locale
         from babel.core import get_global
@@ -85,7 +88,10 @@ def expected_scripts(language: str) -> set[str]:
 
 
 def scripts(texts: Iterable[str]) -> dict[str, float]:
-    """Give the share that each script has of the letters of texts, by its Unicode name: latin, cyrillic, cjk ..."""
+    """Return each script's share of the letters in texts, the most frequent script first.
+
+    Scripts have their Unicode names: latin, cyrillic, cjk ... Texts with too few letters have no script.
+    """
     signs = Counter(sign for text in islice(texts, SAMPLE) for sign in text)
     letters: Counter[str] = Counter()
     for sign, count in signs.items():
@@ -96,7 +102,7 @@ def scripts(texts: Iterable[str]) -> dict[str, float]:
 
 
 def swapped(sides: Sequence[Sequence[str]], languages: Sequence[str]) -> bool:
-    """Say whether frequent words of each language stand on the other's side, by far more often than on its own."""
+    """Return whether each language's frequent words are far more frequent on the other side than on its own."""
     lists = [set(FREQUENT.get(_parts(language)[0], "").split()) for language in languages]
     if not all(lists):
         return False
@@ -108,7 +114,10 @@ def swapped(sides: Sequence[Sequence[str]], languages: Sequence[str]) -> bool:
 
 
 def written_as(texts: Iterable[str]) -> str:
-    """Tell how texts can be cut into words: `zh`, `ja`, `ko`, `blankless` (such as Thai), or `words`, by blanks."""
+    """Return how texts can be split into words.
+
+    The result is `zh`, `ja`, `ko`, `blankless` (other scripts without blanks, such as Thai) or `words` (at blanks).
+    """
     shares = scripts(texts)
     kana = sum(shares.get(name, 0) for name in JAPANESE)
     if kana > KANA and kana + shares.get(IDEOGRAPHS, 0) > SHARE:
@@ -121,7 +130,10 @@ def written_as(texts: Iterable[str]) -> str:
 
 
 def parts_words(texts: list[str]) -> bool:
-    """Say whether blanks part the words of texts, as they do in most scripts, and in others where a tool put them."""
+    """Return whether blanks separate the words of texts.
+
+    In most scripts they do. In other scripts they do if a tool has inserted them.
+    """
     texts = texts[:SAMPLE]
     if written_as(texts) in ("words", "ko"):
         return True
@@ -135,7 +147,7 @@ def _parts(language: str) -> list[str]:
 
 @cache
 def _aliases() -> dict[str, str]:
-    """Give CLDR's shorter codes of languages: eng is en. Without Babel, which knows them, none."""
+    """Return CLDR's shorter codes of languages, such as en for eng; empty without Babel, which has the list."""
     try:
         from babel.core import get_global
     except ImportError:

@@ -1,7 +1,7 @@
-"""Pairs of texts that say the same in two languages: where they are read from, and what is no good pair.
+"""Read pairs of texts in two languages, and filter out bad pairs.
 
-TensorFlow Datasets' `TranslateFolder` is not used: it wants files named `en.train.txt`, uncompressed, and where they
-do not correspond it names no line.
+TensorFlow Datasets' `TranslateFolder` is not used. It needs uncompressed files with names such as `en.train.txt`. If
+two files do not correspond, its error does not name the line.
 """
 
 from collections import Counter
@@ -22,7 +22,7 @@ from pipelines.data.pairs.tmx import read_tmx
 from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated, text_of
 from pipelines.errors import UserError
 
-LANGUAGE = "{language}"  # what stands in a path for the name of either language
+LANGUAGE = "{language}"  # placeholder in a path for the code of either language
 TABLES = {
     ".tsv": read_tab_separated,
     ".tab": read_tab_separated,
@@ -43,28 +43,28 @@ class Pair(NamedTuple):
 
     source: str
     target: str
-    place: str  # file and line, or number
+    place: str  # file and line, or file and number of the entry
 
 
 class Filters(TypedDict):
-    """Which pairs train, or a file of all, goes without, besides those of which a side is empty."""
+    """Which pairs are removed from train, or from data without splits, besides pairs with an empty side."""
 
-    most_characters: Annotated[int, Field(ge=1, description="pairs with a longer side are left out of train")]
+    most_characters: Annotated[int, Field(ge=1, description="pairs with a longer side are removed from train")]
     most_ratio: Annotated[
         float,
         Field(
             ge=1,
-            description="so are pairs of which one side is this many times as long as the other, a dozen characters"
-            " aside: they are badly aligned",
+            description="largest ratio between the lengths of both sides, after 12 characters are added to each;"
+            " pairs above it are badly aligned and are removed from train",
         ),
     ]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How files of pairs are read."""
+    """How to read files of pairs."""
 
-    source: str  # language
+    source: str  # language code
     target: str
     encoding: str = "utf-8"
     source_column: int | str | None = None
@@ -74,19 +74,22 @@ class Reading:
 
 @dataclass
 class Read:
-    """Pairs, and what was odd about them."""
+    """Pairs, and warnings about them."""
 
     pairs: list[Pair]
     odd: list[str] = field(default_factory=list)
 
 
-SHORT = 12  # characters that are added to both sides before they are compared: "no" may well be a whole sentence
+SHORT = 12  # characters added to both sides before their lengths are compared: "no" may well be a whole sentence
 
 
 def filter_pairs(
     pairs: Iterable[Pair], *, most_characters: int, most_ratio: float
 ) -> tuple[list[Pair], list[dict[str, str]], dict[str, int]]:
-    """Part good pairs from others: the former, the place of each of the latter with the reason, and counts of these."""
+    """Separate good pairs from bad ones.
+
+    Returns the good pairs, the place of each bad pair with the reason, and the number of bad pairs for each reason.
+    """
     kept, skipped, counts = [], [], Counter()
     for pair in pairs:
         reason = _fault(pair, most_characters, most_ratio)
@@ -110,10 +113,13 @@ def _fault(pair: Pair, most_characters: int, most_ratio: float) -> str | None:
 
 
 def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
-    """Read files below a folder: `{language}` in a name stands for two, as do two names of which none is a table.
+    """Read pairs from files below a folder.
+
+    A name with `{language}` stands for two files, one per language, that correspond line by line. So do two names of
+    which none is a table.
 
     Raises:
-        UserError: naming a file that cannot be read, or is not what its name says.
+        UserError: If a file cannot be read, or is not what its name says. The message names the file.
     """
     files = [root / name for name in names]
     if len(files) == 2 and not any(
@@ -174,7 +180,7 @@ def _read_lines(source: Path, target: Path, how: Reading) -> Read:
             raise UserError(str(path), "has tabs in most lines, so each is no text; call it .tsv if it holds pairs")
     sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
     longer, shorter = sorted(sides, key=len, reverse=True)
-    while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end are none
+    while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end do not count
         longer.pop()
     if len(sides[0]) != len(sides[1]):
         problem = f"holds {len(sides[1])} lines, but {source.name} {len(sides[0])}; line by line they should correspond"
@@ -189,13 +195,13 @@ def _check_markup(text: str, path: Path) -> None:
 
 
 def _of_language(path: Path, language: str) -> Path:
-    """Find the file of a language, whichever of its codes is in the name."""
+    """Return the file of a language, whichever of the language's codes is in the name."""
     named = [Path(str(path).replace(LANGUAGE, code)) for code in codes(language)]
     return next((each for each in named if each.is_file()), named[0])
 
 
 def _in_order(files: Sequence[Path], how: Reading) -> Sequence[Path]:
-    """Refuse two files that are named after their languages the wrong way round."""
+    """Return two files, or refuse them if they are named after their languages in reverse order."""
     wrong = [
         file.name
         for file, own, other in zip(files, (how.source, how.target), (how.target, how.source), strict=True)

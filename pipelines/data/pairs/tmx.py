@@ -1,4 +1,4 @@
-"""Translation memories (TMX 1.4b)."""
+"""Read translation memories (TMX 1.4b)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +8,17 @@ from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.data.pairs.languages import same_language
 from pipelines.errors import UserError
 
-CODES = {"bpt", "ept", "it", "ph", "ut"}  # section 3.2: what they hold is mark-up of another format
+CODES = {"bpt", "ept", "it", "ph", "ut"}  # section 3.2: these elements hold mark-up of another format
 XML_LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 
 
 def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str, str]]:
-    """Read translation units: both texts and the place; of one that lacks a language that side is empty.
+    """Yield the source, the target and the place of each translation unit.
+
+    If a unit lacks a language, that side is empty.
 
     Raises:
-        UserError: where the file cannot be read as TMX, or holds nothing in a language.
+        UserError: If the file cannot be read as TMX, or holds nothing in one of the languages.
     """
     number, known = 0, {}
     try:
@@ -41,17 +43,17 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str, s
 
 
 def _kind(element: ElementTree.Element) -> str:
-    """Give an element's name without its namespace."""
+    """Return an element's name without its namespace."""
     return element.tag.rpartition("}")[2]
 
 
 def _said(element: ElementTree.Element) -> str:
-    """Join the text of a segment, codes left out."""
+    """Return the text of a segment without inline codes."""
     within = [(part, "" if _kind(part) in CODES else _said(part)) for part in element]
     return (element.text or "") + "".join(text + (part.tail or "") for part, text in within)
 
 
 def _of_language(texts: dict[str, str], name: str) -> str:
-    """Find the text in a language, or in a kind of it: en-GB and eng are en."""
+    """Return the text in a language or in a variant of it: en-GB and eng match en."""
     name = name.lower().replace("_", "-")
     return texts.get(name) or next((text for own, text in texts.items() if own and same_language(own, name)), "")

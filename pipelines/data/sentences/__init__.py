@@ -1,1 +1,1 @@
-"""Tagged sentences, in the forms that annotation tools write."""
+"""Read tagged sentences in the formats that annotation tools write."""

@@ -1,4 +1,4 @@
-"""Tagged sentences as JSON: tokens with tags, or texts with entities from character to character."""
+"""Read tagged sentences from JSON: tokens with tags, or texts with entities as character offsets."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ TOKENS = ("tokens", "words")
 TAGS = ("ner_tags", "tags", "labels", "label", "ner", "ner_labels", "bio")
 TEXT = ("text", "data", "sentence", "content")
 SPANS = ("entities", "spans", "label", "labels", "annotations")  # spaCy, Prodigy, doccano
-RECORDS = ("data", "examples", "annotations", "train", "documents", "rows")  # keys that hold the list of all
+RECORDS = ("data", "examples", "annotations", "train", "documents", "rows")  # keys that hold the list of all records
 FORMS = '{"tokens": [...], "ner_tags": [...]} or {"text": "...", "entities": [[start, end, "PER"], ...]}'
 CUT = "texts, cut into tokens by data.token_pattern"
 BY_CHARACTER = "entities, from character to character"
 
-Tokenize = Callable[[list[str]], list[tuple[list[str], list[int]]]]  # texts -> their tokens, and where these begin
+Tokenize = Callable[[list[str]], list[tuple[list[str], list[int]]]]  # texts -> for each, its tokens and their offsets
 
 
 class Span(NamedTuple):
-    """An entity from one character of a text to another, exclusive."""
+    """An entity of a text, as character offsets; the stop is exclusive."""
 
     start: int
     stop: int
@@ -29,7 +29,7 @@ class Span(NamedTuple):
 
 
 class TaggedText(NamedTuple):
-    """A text, its entities, its tokens and where they begin where the source says so, and where it stands."""
+    """A text, its entities, its tokens and their offsets if the source gives them, and its place."""
 
     text: str
     spans: list[Span]
@@ -38,7 +38,7 @@ class TaggedText(NamedTuple):
 
 
 def looks_like_json(text: str) -> bool:
-    """Say whether a text is JSON, or JSON lines, of objects or a list of them."""
+    """Return whether a text is JSON or JSON lines, with an object or a list first."""
     first = text.lstrip()
     if not first.startswith(("{", "[")):
         return False
@@ -51,10 +51,12 @@ def looks_like_json(text: str) -> bool:
 
 
 def read_json(path: Path, text: str, tokenize: Tokenize) -> TaggedFile:
-    """Read the records of spaCy, Prodigy, doccano or Hugging Face; `tokenize` finds the tokens of texts.
+    """Read the records of spaCy, Prodigy, doccano or Hugging Face.
+
+    `tokenize` splits the texts for which the file gives no tokens.
 
     Raises:
-        UserError: naming the line or record that is no JSON, or of no known form.
+        UserError: If a line or record is not JSON, or its format is not known. The message names the line or record.
     """
     sentences: list[Sentence | TaggedText] = []
     skipped: list[dict[str, str]] = []
@@ -78,7 +80,7 @@ def read_json(path: Path, text: str, tokenize: Tokenize) -> TaggedFile:
 
 
 def _records(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give each record and its place: of JSON lines the line, otherwise its number."""
+    """Yield each record and its place: the line in JSON lines, otherwise the number of the record."""
     try:
         whole = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -104,7 +106,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _as_object(record: Any, place: str) -> dict[str, Any]:
-    if isinstance(record, list) and len(record) == 2 and isinstance(record[1], dict):  # spaCy 2: [text, {...}]
+    if isinstance(record, list) and len(record) == 2 and isinstance(record[1], dict):  # spaCy 2 writes [text, {...}]
         record = {"text": record[0], **record[1]}
     if not isinstance(record, dict):
         raise UserError(place, f"a record is an object, such as {FORMS}; this is {type(record).__name__}")
@@ -112,7 +114,7 @@ def _as_object(record: Any, place: str) -> dict[str, Any]:
 
 
 def _first(record: Mapping[str, Any], keys: Sequence[str], kind: Any, of: Any = object) -> str | None:
-    """Give the first key whose value is of a kind, and if a list, of such values."""
+    """Return the first key whose value has type `kind` and, if it is a list, only values of type `of`."""
     fitting = (key for key in keys if isinstance(record.get(key), kind))
     return next((key for key in fitting if kind is not list or all(isinstance(each, of) for each in record[key])), None)
 
@@ -130,7 +132,7 @@ def _read(record: dict[str, Any], place: str) -> tuple[Sentence | TaggedText, di
         kept = drop_blank_tokens(record[text].split(), _tags(record[tags], f"{place}, {tags}"), place)
         return Sentence(*kept, place), {text: "tokens, between blanks", tags: "tags"}
     spans = _first(record, SPANS, list)
-    if text is None or (spans is None and "_input_hash" not in record):  # Prodigy leaves out what is empty
+    if text is None or (spans is None and "_input_hash" not in record):  # Prodigy omits empty lists
         raise UserError(place, f"has the keys {', '.join(map(str, record)) or 'none'}; what is read is {FORMS}")
     found = [_span(entity, record[text], f"{place}, {spans}") for entity in (record[spans] if spans else [])]
     own = _own_tokens(record["tokens"], record[text], f"{place}, tokens") if record.get("tokens") else None
@@ -146,14 +148,14 @@ def _check_characters(texts: Sequence[str], place: str) -> None:
 
 
 def _tags(tags: list[Any], where: str) -> list[str]:
-    """Take tags for texts; numbers get their names later."""
+    """Convert tags to strings. Numbers are replaced by their names later."""
     if any(isinstance(tag, bool) for tag in tags):
         raise UserError(where, "holds true or false, which is no tag")
     return [str(tag).strip() for tag in tags]
 
 
 def _own_tokens(tokens: list[Any], text: str, where: str) -> tuple[list[str], list[int]]:
-    """Give the tokens of a record, Prodigy's or plain ones, and where they begin."""
+    """Return the tokens of a record, as Prodigy or as a plain list writes them, and their offsets."""
     found: list[tuple[str, int]] = []
     for token in tokens:
         if isinstance(token, dict):
@@ -197,7 +199,10 @@ KINDS = ("label", "type", "entity", "tag", "entity_group", "labels")
 
 
 def _align(tagged: TaggedText, tokens: list[str], starts: list[int]) -> Sentence:
-    """Give tokens the tags of the entities that they stand in; an entity takes whole tokens, the longest first."""
+    """Convert the entities of a text to BIO tags of its tokens.
+
+    An entity is widened to whole tokens. If entities overlap, the longest one is kept.
+    """
     tags, faults, lost = ["O"] * len(tokens), {}, 0
     stops = [start + len(token) for start, token in zip(starts, tokens, strict=True)]
     for span in sorted(set(tagged.spans), key=lambda span: (span.start - span.stop, span)):

@@ -1,4 +1,4 @@
-"""Whether columns of tagged lines can hold what they are taken for, and which others look right."""
+"""Check that the columns of tagged lines hold what they are read as, and suggest other columns."""
 
 import re
 from collections import Counter
@@ -11,12 +11,12 @@ from pipelines.data.sentences.headers import TAG_NAMES, ColumnRules, is_tag, pla
 from pipelines.data.sentences.spelling import MOSTLY, SIGNS_FOR_O, SUFFIX, WORDS_FOR_O
 from pipelines.errors import UserError
 
-INDEX = re.compile(r"\d+([.-]\d+)?")  # CoNLL-U also counts 1-2 for the words of a token, and 1.1 for what is left out
+INDEX = re.compile(r"\d+([.-]\d+)?")  # CoNLL-U also writes 1-2 for a token of several words, and 1.1 for an empty node
 TAG = re.compile(r"[BIESLUM][-_]\S+")
-LEAST_O = 0.3  # share of O in a column of tags in another spelling, where another column plainly holds tags
-LEAST_COUNT = 2  # lines that can be said to count
-MANY = 10  # lines of one token: more are no coincidence
-SHOWN = 3  # cells of a column
+LEAST_O = 0.3  # least share of O in a tag column with unusual tags, if another column clearly holds tags
+LEAST_COUNT = 2  # lines; one number alone is not a count
+MANY = 10  # lines; if more have the same token, this is not a coincidence
+SHOWN = 3  # cells of a column that a message shows
 
 
 @dataclass(frozen=True)
@@ -29,34 +29,36 @@ class Table:
 
     @cached_property
     def counts(self) -> list[Counter[str]]:
-        """Count the cells of each column."""
+        """Return the number of occurrences of each cell, for each column."""
         return [Counter(cells) for cells in self.columns]
 
     def name(self, number: int) -> str:
-        """Say what a column is called, by number without a header."""
+        """Return the name of a column, or its number if the file has no header."""
         return self.header[number] if self.header else f"column {number}"
 
     def setting(self, number: int) -> str:
-        """Write a column as the config has to name it."""
+        """Return how the config has to name a column."""
         return self.header[number] if self.header else str(number)
 
     def shown(self, number: int) -> str:
-        """Show the first cells of a column."""
+        """Return the first different cells of a column, to be shown in a message."""
         cells = self.counts[number]
         return ", ".join(list(cells)[:SHOWN]) + ", ..." * (len(cells) > SHOWN)
 
 
 def check_tags(table: Table, tag: int, plain: bool) -> None:
-    """Refuse KEY=VALUE pairs, and, unless any text may be a tag, what holds no tags where another column plainly does.
+    """Refuse a tag column that holds KEY=VALUE pairs, or that holds no tags although another column clearly does.
+
+    With `plain` any text may be a tag, so only the first check is made.
 
     Raises:
-        UserError: saying what would work.
+        UserError: If the column is refused. The message says what to do.
     """
     cells = table.counts[tag]
     said = f"{table.name(tag)}, which is to hold the tags, holds"
     filled = [cell for cell in cells if cell not in SIGNS_FOR_O]
     pairs = [cell for cell in filled if "=" in cell]
-    if pairs and len(pairs) >= MOSTLY * len(filled):  # as in the MISC of CoNLL-U
+    if pairs and len(pairs) >= MOSTLY * len(filled):  # as in the MISC column of CoNLL-U
         keys = sorted({pair.partition("=")[0] for cell in pairs for pair in cell.split("|")})[:8]
         mend = "set data.tag_column to the key, or the column, of the tags"
         raise UserError(table.where, f"{said} pairs with the keys {', '.join(keys)}; {mend}")
@@ -71,10 +73,13 @@ def check_tags(table: Table, tag: int, plain: bool) -> None:
 
 
 def check_tokens(table: Table, token: int, tag: int, sentence: tuple[int, ...]) -> None:
-    """Refuse a column of tokens that also holds the tags, or holds tags, numbers alone, or one text in all lines.
+    """Refuse a column that cannot hold the tokens.
+
+    This is a column that is also read for the tags or sentence numbers. It is also one that holds tags, numbers alone,
+    or the same text in every line.
 
     Raises:
-        UserError: saying which column looks like the tokens.
+        UserError: If the column is refused. The message names a column that looks like the tokens.
     """
     cells, problem = table.counts[token], None
     if token == tag:
@@ -97,7 +102,7 @@ def check_tokens(table: Table, token: int, tag: int, sentence: tuple[int, ...]) 
 
 
 def column_notes(table: Table, token: int, tag: int, rules: ColumnRules) -> list[str]:
-    """Say where columns are others than might be thought."""
+    """Return notes on columns that may not be the ones that the user expects."""
     notes = []
     if rules.token is None and token > 0 and table.header is None:
         notes.append(f"tokens are read from column {token} ({table.shown(token)}), not from column 0")
@@ -115,12 +120,12 @@ def column_notes(table: Table, token: int, tag: int, rules: ColumnRules) -> list
 
 
 def numbers(cells: Iterable[str]) -> bool:
-    """Say whether cells are numbers alone."""
+    """Return whether all cells are numbers."""
     return all(INDEX.fullmatch(cell) for cell in cells)
 
 
 def counts_words(table: Table, number: int) -> bool:
-    """Say whether a column numbers words as CoNLL-U does, which also has ranges and empty nodes."""
+    """Return whether a column numbers words as CoNLL-U does, which also has ranges and empty nodes."""
     if not numbers(table.counts[number]):
         return False
     words = [cell for cell in table.columns[number] if cell.isdecimal()]
@@ -128,7 +133,7 @@ def counts_words(table: Table, number: int) -> bool:
 
 
 def looks_like_tags(table: Table, number: int) -> bool:
-    """Say whether a column plainly holds tags with a prefix."""
+    """Return whether a column clearly holds tags with a prefix."""
     cells = table.counts[number]
     written = _share(cells, lambda cell: bool(TAG.fullmatch(cell)))
     return written > 0 and written + _share(cells, SIGNS_FOR_O.__contains__) >= MOSTLY
@@ -139,20 +144,20 @@ def _share(cells: Counter[str], fits: Callable[[str], bool]) -> float:
 
 
 def _types(cells: Counter[str]) -> tuple[set[str], int]:
-    """Give the types of entities in a column of tags, and how many tokens have one."""
+    """Return the types of entities in a tag column, and the number of tokens that have one."""
     tags = [cell for cell in cells if TAG.fullmatch(cell)]
     return {tag[2:] for tag in tags}, sum(cells[tag] for tag in tags)
 
 
 def _words(table: Table, token: int, tag: int, sentence: tuple[int, ...]) -> list[int]:
-    """List the columns that could hold tokens."""
+    """Return the columns that could hold tokens."""
     free = [number for number in range(len(table.columns)) if number not in (token, tag, *sentence)]
     free = [number for number in free if len(table.counts[number]) > 1 and not numbers(table.counts[number])]
     return [number for number in free if not looks_like_tags(table, number)]
 
 
 def _counts_up(cells: Sequence[str]) -> bool:
-    """Say whether cells only count, from 0 or 1 in each sentence or through the file."""
+    """Return whether cells only count up, from 0 or 1 in each sentence or through the whole file."""
     if len(cells) < LEAST_COUNT or not all(cell.isdecimal() for cell in cells):
         return False
     return all(int(after) == int(before) + 1 or int(after) <= 1 for before, after in pairwise(cells))

@@ -1,4 +1,4 @@
-"""Which columns of tagged lines hold the tokens, the tags and the numbers of sentences."""
+"""Choose the columns of tagged lines that hold the tokens, the tags and the sentence numbers."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from pipelines.data.sentences.headers import (
 )
 from pipelines.errors import UserError, did_you_mean
 
-TAG_KEYS = {"ner", "ne", "name", "nertag", "ner_tag", "iob", "bio"}  # of the MISC of CoNLL-U
+TAG_KEYS = {"ner", "ne", "name", "nertag", "ner_tag", "iob", "bio"}  # keys in the MISC column of CoNLL-U
 FORM = "a line is a token and its tag, a blank line ends a sentence"
 
 
 @dataclass(frozen=True)
 class Columns:
-    """The place of each column that is read, and what `data.json` calls all of them."""
+    """The index of each column that is read, and what `data.json` says about all columns."""
 
     token: int
     tag: int
     sentence: tuple[int, ...]
-    index: int | None  # of the token in its sentence
-    tag_key: str | None  # where the tag is one of the KEY=VALUE pairs of a cell
+    index: int | None  # column with the number of the token in its sentence
+    tag_key: str | None  # key of the tag, if the cells of the tag column hold KEY=VALUE pairs
     taken_for: dict[str, str]
 
 
 def choose_columns(table: Table, rules: ColumnRules) -> tuple[Columns, list[str]]:
-    """Find the columns that are read, and say where they are others than might be thought.
+    """Return the columns to read, and notes on columns that the user may not expect.
 
     Raises:
-        UserError: where a column does not exist, or holds what tokens or tags cannot be.
+        UserError: If a column does not exist, or cannot hold tokens or tags.
     """
     tag, key = _tag_column(table, rules)
     sentence = _sentence_columns(table, rules)
@@ -51,7 +51,7 @@ def choose_columns(table: Table, rules: ColumnRules) -> tuple[Columns, list[str]
 
 
 def value_of(cell: str, key: str) -> str:
-    """Give the value of a key in a cell of KEY=VALUE pairs, or `O`."""
+    """Return the value of a key in a cell of KEY=VALUE pairs, or `O` if the key is missing."""
     return next((pair.partition("=")[2] for pair in cell.split("|") if pair.partition("=")[0] == key), "O")
 
 
@@ -71,7 +71,10 @@ def _place(table: Table, column: Column, key: str) -> int:
 
 
 def _tag_column(table: Table, rules: ColumnRules) -> tuple[int, str | None]:
-    """Find the tags: a column, or a key in the last one, as in the MISC of CoNLL-U."""
+    """Return the column of the tags, and their key if it is the last column and holds KEY=VALUE pairs.
+
+    The MISC column of CoNLL-U does.
+    """
     last = len(table.columns) - 1
     pairs = [pair for cell in table.columns[last] if "=" in cell for pair in cell.split("|")] if last > 1 else []
     keys = Counter(pair.partition("=")[0] for pair in pairs)
@@ -83,7 +86,7 @@ def _tag_column(table: Table, rules: ColumnRules) -> tuple[int, str | None]:
 
 
 def _sentence_columns(table: Table, rules: ColumnRules) -> tuple[int, ...]:
-    """Find what numbers sentences: a column, together with that of the document where the header names one."""
+    """Return the column of sentence numbers, after the columns of documents that the header names."""
     if rules.sentence is not None:
         return (_place(table, rules.sentence, "sentence_column"),)
     names = [plain_name(name) for name in table.header or ()]

@@ -1,4 +1,4 @@
-"""Tagged sentences as lines of cells: CoNLL in its forms, and CSV with a column of sentence numbers."""
+"""Read tagged sentences from lines of cells: CoNLL formats, and CSV with a column of sentence numbers."""
 
 import ast
 import re
@@ -14,18 +14,20 @@ from pipelines.data.sentences.spelling import SIGNS_FOR_O
 from pipelines.errors import UserError
 
 CONLL_U = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
-WITHIN_INDEX = re.compile(r"\d+[.-]\d+")  # of CoNLL-U: 1-2 for the words of a token, 1.1 for what is left out
-LOOKED_AT = 1000  # lines that tell whether each holds a sentence
-WHOLE = 0.5  # share of the lines that hold a whole sentence each, where all are to
+WITHIN_INDEX = re.compile(r"\d+[.-]\d+")  # CoNLL-U writes 1-2 for a token of several words, and 1.1 for an empty node
+LOOKED_AT = 1000  # lines that are checked for whole sentences
+WHOLE = 0.5  # if this share of the lines holds a whole sentence each, all lines are read so
 ONE_PER_LINE = "put a blank line after each sentence"
 
 
 def read_conll(path: Path, text: str, rules: ColumnRules, ending: str = "") -> TaggedFile:
-    """Read sentences of lines; cells are divided by tabs or, without any in a line, by blanks, or as CSV.
+    """Read sentences from lines.
+
+    Cells are separated as in CSV, or else by tabs. A line without tabs is split at blanks.
 
     Raises:
-        UserError: where the file holds no sentence, a line has another number of columns than most, or columns hold
-            what tokens or tags cannot be.
+        UserError: If the file holds no sentence, a line has another number of columns than most, or a column cannot
+            hold tokens or tags.
     """
     delimiter, text = find_delimiter(text, ending, rules)
     rows = list(read_rows(path, text, delimiter))
@@ -58,7 +60,7 @@ def read_conll(path: Path, text: str, rules: ColumnRules, ending: str = "") -> T
 
 
 def _drop_header(rows: list[Row], table: list[Row], header: list[str], notes: list[str]) -> None:
-    """Take the header out, also where it stands again, as where files were joined."""
+    """Remove the header, also where it is repeated because files were joined."""
     again = [row for row in table if row.cells == header]
     if len(again) > 1:
         notes.append(f"the header stands again in line {again[1].line}, and is left out there")
@@ -85,7 +87,10 @@ def _check_widths(path: Path, table: list[Row], width: int, text: str) -> None:
 
 
 def _whole_sentences(path: Path, table: list[Row], columns: Columns) -> list[Sentence]:
-    """Read lines that hold a whole sentence each: tokens and tags between blanks, or as lists; none if they do not."""
+    """Read lines that hold a whole sentence each, or return an empty list if they do not.
+
+    Tokens and tags are separated by blanks, or are written as lists.
+    """
     first = [(_listed(row.cells[columns.token]), _listed(row.cells[columns.tag])) for row in table[:LOOKED_AT]]
     if sum(len(tokens) == len(tags) > 1 for tokens, tags in first) < WHOLE * len(first):
         return []
@@ -98,7 +103,7 @@ def _whole_sentences(path: Path, table: list[Row], columns: Columns) -> list[Sen
 
 
 def _listed(cell: str) -> list[str]:
-    """Divide a cell by its blanks, or read it as the list that pandas writes of texts."""
+    """Split a cell at blanks, or parse it as the list of strings that pandas writes."""
     if cell.startswith("[") and cell.endswith("]"):
         with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
             return [str(each) for each in ast.literal_eval(cell)]
@@ -129,7 +134,7 @@ def _sentences(path: Path, rows: list[Row], columns: Columns) -> tuple[list[Sent
             continue
         if not token and tag not in SIGNS_FOR_O:
             raise UserError(f"{path}:{row.line}", f"a tag, '{tag}', but no token in its column")
-        if not token:  # of nothing but blanks, as tweets have
+        if not token:  # the token is only blanks, which occurs in tweets
             blanks += 1
             continue
         current.tokens.append(token)
@@ -145,7 +150,10 @@ def _sentences(path: Path, rows: list[Row], columns: Columns) -> tuple[list[Sent
 
 
 def _number(row: Row, columns: Columns, before: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """Give a line's sentence number; where the cell is empty, as in all lines but a sentence's first, the last."""
+    """Return the sentence number of a line.
+
+    If the cell is empty, the last number is returned: some files number only the first line of a sentence.
+    """
     if not columns.sentence or not row.cells:
         return before
     last = before or ("",) * len(columns.sentence)

@@ -1,4 +1,4 @@
-"""Files of tagged sentences: which a path names, and which reader each is for."""
+"""Find files of tagged sentences, and choose the reader for each."""
 
 import glob
 import re
@@ -20,12 +20,13 @@ SPLITS = {"train": "train", "dev": "validation", "valid": "validation", "validat
 
 
 def list_files(root: str, names: Iterable[str]) -> tuple[list[Path], list[str]]:
-    """List the files that paths stand for: themselves, the known ones below a folder, or what a pattern matches.
+    """List the files that paths stand for: files, folders and patterns.
 
-    Returns the files, and what was passed over.
+    A folder stands for the files at any depth below it that have a known suffix. Returns the files, and notes, such as
+    on skipped files.
 
     Raises:
-        UserError: where there is none.
+        UserError: If no file is found.
     """
     files: dict[Path, None] = {}
     notes: list[str] = []
@@ -52,13 +53,13 @@ def list_files(root: str, names: Iterable[str]) -> tuple[list[Path], list[str]]:
 
 
 def read_tagged(path: Path, rules: ColumnRules, encoding: str, tokenize: Tokenize) -> TaggedFile:
-    """Read a file's tagged sentences by its ending and content.
+    """Read the tagged sentences of a file with the reader for its suffix and content.
 
     Raises:
-        UserError: where it cannot be read; see `read_text`, `read_conll` and `read_json`.
+        UserError: If the file cannot be read; see `read_text`, `read_conll` and `read_json`.
     """
     text, odd = read_text(path, encoding)
-    text = re.sub(r"\r+\n|\r", "\n", text)  # ends of lines of several systems in one file, or converted twice
+    text = re.sub(r"\r+\n|\r", "\n", text)  # line endings of several systems in one file, or converted twice
     notes = [each.removeprefix(f"{path} ") for each in odd]
     if lost := text.count("\ufffd"):
         notes.append(f"holds {lost:,} characters that an earlier conversion lost (U+FFFD)")
@@ -78,7 +79,7 @@ def _passed_over(folder: Path, files: list[Path]) -> list[str]:
 
 
 def _split_names(files: list[Path]) -> list[str]:
-    """Say where files of one list are named as splits."""
+    """Return a note if the files of one list are named after splits."""
     parts = [(part, file) for file in files for part in re.split(r"[\W_]+", file.name.lower())]
     named = {SPLITS[part]: file for part, file in parts if part in SPLITS}
     if len(named) < 2:

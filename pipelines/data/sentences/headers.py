@@ -1,4 +1,4 @@
-"""What the columns of tagged lines may be called, and whether a line says so."""
+"""Detect headers of tagged lines, and list the usual names of their columns."""
 
 import re
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipelines.data.sentences.spelling import PREFIX, SIGNS_FOR_O, WORDS_FOR_O
 
-Column = int | str  # from 0, from the last where negative, or its name in the header
+Column = int | str  # index from 0, negative from the last column, or name in the header
 
 TOKEN_NAMES = {"token", "tokens", "word", "words", "form", "text", "wordform"}
 TAG_NAMES = set(
@@ -20,7 +20,7 @@ DOCUMENT_NAMES = {"doc", "document", "doc id", "document id", "file", "filename"
 
 @dataclass(frozen=True)
 class ColumnRules:
-    """What the config says of columns; null where the header or the content tells."""
+    """The columns that the config names; None means that the header or the content decides."""
 
     token: Column | None
     tag: Column
@@ -29,17 +29,20 @@ class ColumnRules:
 
 
 def plain_name(name: str) -> str:
-    """Write a column's name without case and signs."""
+    """Return a column name in lower case, with blanks instead of punctuation."""
     return re.sub(r"[\s_#:.-]+", " ", name).strip().casefold()
 
 
 def is_tag(cell: str) -> bool:
-    """Say whether a cell is O, or a letter and a type."""
+    """Return whether a cell is O, or a prefix letter and a type."""
     return cell == "O" or bool(PREFIX.fullmatch(cell))
 
 
 def is_header(cells: Sequence[str], following: Sequence[Sequence[str]], rules: ColumnRules) -> bool:
-    """Say whether a line names the columns of those that follow: by the config's names, usual ones, or unlike tags."""
+    """Return whether a line names the columns of the lines that follow.
+
+    It does if it holds a name from the config or several usual names, or if its tag cell is unlike the tags below.
+    """
     if any(isinstance(name, str) and name in cells for name in (rules.token, rules.tag, rules.sentence)):
         return True
     if any(is_tag(cell) for cell in cells):

@@ -1,4 +1,4 @@
-"""The lines of a file as rows of cells: what divides them, which are comments, and how many cells they have."""
+"""Split the lines of a file into rows of cells: find the delimiter, the comments and the number of columns."""
 
 import csv
 import io
@@ -19,16 +19,19 @@ METADATA = re.compile(r"#\s*[\w.:-]+\s*=.*")
 
 @dataclass
 class Row:
-    """The cells of a line; none of a line that ends a sentence."""
+    """The cells of a line; a line that ends a sentence has none."""
 
     line: int
     cells: list[str]
 
 
 def find_delimiter(text: str, ending: str, rules: ColumnRules) -> tuple[str | None, str]:
-    """Tell what divides cells, a sign, as in CSV, or None for tabs and blanks; and leave Excel's `sep=` out."""
+    """Return what separates cells, and the text without Excel's `sep=` line.
+
+    The delimiter is a character, as in CSV, or None for tabs and blanks.
+    """
     if named := EXCEL.match(text):
-        return named[1], text[named.end() :]  # from the end of that line on, so that lines count as before
+        return named[1], text[named.end() :]  # keep the line break, so that line numbers stay the same
     return _delimiter(text, ending, rules), text
 
 
@@ -56,12 +59,15 @@ def _delimiter(text: str, ending: str, rules: ColumnRules) -> str | None:
 def _cells(line: str, sign: str) -> list[str]:
     try:
         return next(csv.reader([line], delimiter=sign))
-    except csv.Error:  # a line too long for a cell
+    except csv.Error:  # the line is longer than a cell may be
         return [line]
 
 
 def read_rows(path: Path, text: str, delimiter: str | None) -> Iterator[Row]:
-    """Give the cells of every line; none where all are blank, or of a line that begins a document."""
+    """Yield the cells of every line.
+
+    A line has none if all its cells are blank, or if it begins a document.
+    """
     for number, cells in _csv_rows(path, text, delimiter) if delimiter else _plain_rows(text):
         cells = [cell.strip() for cell in cells]
         yield Row(number, cells if any(cells) and DOCUMENT not in cells else [])
@@ -90,7 +96,10 @@ def _csv_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list
 
 
 def trim(rows: list[Row]) -> int:
-    """Find how many cells most lines have, and take empty ones beyond off, as of a delimiter at the end."""
+    """Return the usual number of cells in a line, and remove empty cells beyond it from the rows.
+
+    A delimiter at the end of a line adds such a cell.
+    """
     widths = Counter(len(row.cells) for row in rows if row.cells and not row.cells[0].startswith("#"))
     width = max(widths, key=widths.__getitem__, default=0)
     full = [row for row in rows if len(row.cells) >= width > 0]
@@ -103,7 +112,10 @@ def trim(rows: list[Row]) -> int:
 
 
 def take_comments(rows: list[Row], width: int) -> tuple[list[str] | None, list[str]]:
-    """Empty the comment lines before sentences: find the header of CoNLL-U Plus, and say what was passed over."""
+    """Remove the cells of comment lines before sentences.
+
+    Returns the header of CoNLL-U Plus if there is one, and notes on skipped comments.
+    """
     header, others = None, []
     between = True
     for row in rows:

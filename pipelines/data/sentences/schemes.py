@@ -1,4 +1,4 @@
-"""Where tags say that an entity begins, by the way of tagging, and all of them as BIO."""
+"""Detect the tagging scheme of sentences, and convert tags to BIO."""
 
 import re
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ PREFIXES = {
 
 
 def detect_scheme(tags: Sequence[Sequence[str]]) -> Scheme:
-    """Tell which way of tagging these sequences follow: where none does, that with the fewest illegal tags.
+    """Return the tagging scheme of these sequences. If none fits, it is the one with the fewest illegal tags.
 
-    With S-, or E- and B-, it is BIOES; with E- and no B- IOE1 or IOE2; without any B- IO. Where every B- parts two
-    entities of a type that would else be one, it is IOB1 (Ramshaw & Marcus 1995), otherwise BIO.
+    S-, or both B- and E-, means BIOES. E- without B- means IOE1 or IOE2. If there is no B-, it is IO. If every B-
+    separates two adjacent entities of the same type, it is IOB1 (Ramshaw & Marcus 1995), otherwise BIO.
     """
     likely = _likely_scheme(tags)
     faults = {likely: _count_faults(tags, likely)}
@@ -52,9 +52,10 @@ def _likely_scheme(tags: Sequence[Sequence[str]]) -> Scheme:
 
 
 def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], dict[int, str]]:
-    """Convert a sentence's tags to BIO, and say what is illegal at which token.
+    """Convert the tags of a sentence to BIO, and return them with a message for each token with an illegal tag.
 
-    There a new entity begins, even where the tag is of another scheme, unless it names no type.
+    An illegal tag that names a type continues the entity before it if it can. Otherwise it begins a new entity. An
+    illegal tag that names no type becomes O.
     """
     result: list[str] = []
     faults: dict[int, str] = {}
@@ -77,7 +78,7 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], dict[int, st
 
 
 def _repaired(tag: str) -> tuple[str, str]:
-    """Give the letter and the type of a tag that is none of its scheme: O where it names no type."""
+    """Return the prefix and the type of a tag that is not in its scheme; O if it names no type."""
     prefix, dash, kind = tag.partition("-")
     if not dash:
         return ("O", "") if BARE.fullmatch(tag) else ("B", tag)

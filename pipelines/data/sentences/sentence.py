@@ -1,4 +1,4 @@
-"""What readers of tagged sentences give, whatever the form of the file."""
+"""Define what all readers of tagged sentences return, and the checks that they share."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,29 +6,29 @@ from typing import Any
 
 from pipelines.errors import UserError
 
-LONG = 300  # tokens: a sentence of more is mostly a file that lacks blank lines, or a document
+LONG = 300  # tokens; a longer sentence is mostly a file without blank lines, or a whole document
 
 
 @dataclass(frozen=True)
 class Sentence:
-    """Tokens, their tags as the source writes them, and where they stand: `lines`, counted from 1, of `source`."""
+    """Tokens, their tags as the source writes them, and their line numbers in `source`, from 1."""
 
     tokens: list[str]
     tags: list[str]
     source: str
     lines: list[int] = field(default_factory=list)
-    is_bio: bool = False  # tags that the reader made of places in a text
-    faults: dict[int, str] = field(default_factory=dict)  # token -> what was wrong with the entity that it is in
-    lost: int = 0  # entities that no tag could be given for
+    is_bio: bool = False  # the reader made the tags from character offsets
+    faults: dict[int, str] = field(default_factory=dict)  # token index -> what was wrong with the entity at this token
+    lost: int = 0  # number of entities that could not be tagged
 
     def place(self, token: int) -> str:
-        """Say where a token stands."""
+        """Return the file of a token, and its line if that is known."""
         return f"{self.source}:{self.lines[token]}" if self.lines else self.source
 
 
 @dataclass(frozen=True)
 class TaggedFile:
-    """Sentences of a file, what its columns were taken for, what is odd in it, and what was left out."""
+    """The sentences of a file, what its columns were read as, notes, and what was skipped."""
 
     sentences: list[Sentence]
     columns: dict[str, str]
@@ -37,10 +37,10 @@ class TaggedFile:
 
 
 def drop_blank_tokens(tokens: list[str], tags: list[Any], place: str) -> tuple[list[str], list[Any]]:
-    """Leave out tokens of nothing but blanks, as tweets have.
+    """Remove tokens that are only blanks, which occur in tweets.
 
     Raises:
-        UserError: where tokens and tags differ in number.
+        UserError: If the numbers of tokens and tags differ.
     """
     if len(tokens) != len(tags):
         raise UserError(place, f"{len(tokens)} tokens, but {len(tags)} tags")
@@ -49,7 +49,7 @@ def drop_blank_tokens(tokens: list[str], tags: list[Any], place: str) -> tuple[l
 
 
 def length_notes(sentences: list[Sentence], mend: str) -> list[str]:
-    """Say which sentences are so long, or all so short, that their ends are hardly where they belong."""
+    """Return notes on sentences that are so long, or so short, that their ends are probably wrong."""
     notes = []
     long = [sentence for sentence in sentences if len(sentence.tokens) > LONG]
     if long:
@@ -66,10 +66,10 @@ def length_notes(sentences: list[Sentence], mend: str) -> list[str]:
 
 
 def refuse_one_sentence(files: list[tuple[Path, TaggedFile]]) -> None:
-    """Refuse data that is one long sentence: it cannot be split.
+    """Refuse data that is one long sentence, because it cannot be split.
 
     Raises:
-        UserError: naming the file and what would work.
+        UserError: If the data is one long sentence. The message names the file and says what to do.
     """
     sentences = [sentence for _, file in files for sentence in file.sentences]
     if len(sentences) == 1 and len(sentences[0].tokens) > LONG:

@@ -1,4 +1,4 @@
-"""How tags are spelled by the tools that write them, and what they plainly mean."""
+"""Convert tags from the spellings of several tools to one spelling."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Literal
 from pipelines.data.sentences.schemes import BARE, Scheme
 from pipelines.errors import UserError
 
-LETTERS = {"L": "E", "U": "S", "M": "I", "W": "S"}  # of BILOU, BMES and BMEWO -> of BIOES
+LETTERS = {"L": "E", "U": "S", "M": "I", "W": "S"}  # prefix in BILOU, BMES or BMEWO -> prefix in BIOES
 PREFIX = re.compile(r"([BIESLUMW])[-_:/.|+](.+)", re.IGNORECASE)
 SUFFIX = re.compile(r"(.+)[-_:/.|+]([BIESLUMW])", re.IGNORECASE)
 NUMBER = re.compile(r"-?\d+")
@@ -17,32 +17,36 @@ SEVERAL = re.compile(r".[|;,/+ ][BIES]-.")
 BRACKETS = re.compile(r"\(*[^()*]*\*?\)*")
 SIGNS_FOR_O = {"O", "o", "0", "-", "_", ""}
 WORDS_FOR_O = {"out", "outside", "other", "none", "null"}
-ONLY_TYPE = "ENTITY"  # of tags that are a letter and no type
-MOSTLY = 0.9  # a form that this share of the tags fit is meant by all, and the others are mistakes
-LEAST_O = 0.3  # share of O in tags without prefixes: fewer may be any other column
-SHOWN = 3  # spellings that are shown
+ONLY_TYPE = "ENTITY"  # the type of tags that are a letter without a type
+MOSTLY = 0.9  # if this share of the tags has a form, it is meant for all, and the others are mistakes
+LEAST_O = 0.3  # share of O in tags without prefixes; with less, the column may hold something else
+SHOWN = 3  # spellings that a note shows
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """Each tag of the data as O, or a letter of B, I, E, S, a dash and a type; and what is to be said of it."""
+    """The converted form of each tag, and notes on the conversion.
+
+    A converted tag is O, or one of the letters B, I, E and S, a dash and a type.
+    """
 
     tags: dict[str, str]
     notes: list[str]
 
 
-Place = Callable[[str], str]  # a tag -> where it first stands
+Place = Callable[[str], str]  # tag -> the place where it first occurs
 
 
 def read_spelling(
     counts: Counter[str], scheme: Scheme | Literal["detect"], names: Sequence[str], place: Place
 ) -> Spelling:
-    """Tell what tags mean that other tools spell in other ways; what is no tag stays as it is.
+    """Convert tags that tools spell in different ways. A text that is not a tag stays as it is.
 
-    `counts` says how often each occurs, `names` what tags that are numbers stand for, `place` where each stands.
+    `counts` holds the number of occurrences of each tag, `names` the names of tags that are numbers. `place` returns
+    where a tag first occurs.
 
     Raises:
-        UserError: where tags are numbers without names, brackets, or could be meant in more ways than one.
+        UserError: If tags are numbers without names, are brackets, or could have several meanings.
     """
     named = _name_numbers(counts, names)
     outside = _outside(Counter(named.values()), place)
@@ -77,7 +81,7 @@ def _name_numbers(counts: Counter[str], names: Sequence[str]) -> dict[str, str]:
 
 
 def _outside(counts: Counter[str], place: Place) -> set[str]:
-    """Find what stands for no entity: signs, or a word where there is no sign."""
+    """Return the tags that mean no entity: signs, or a word if there is no sign."""
     signs = {tag for tag in counts if tag in SIGNS_FOR_O}
     words = {tag for tag in counts if tag.casefold() in WORDS_FOR_O}
     if signs - {""} or not words:
@@ -90,10 +94,10 @@ def _outside(counts: Counter[str], place: Place) -> set[str]:
 
 
 def _parsed(rest: Counter[str], scheme: str, place: Place) -> dict[str, str]:
-    """Read tags as a letter and a type in one form, or give nothing where they are of none.
+    """Parse tags as a letter and a type in the form that fits most tags. The result is empty if none fits.
 
     Raises:
-        UserError: where about as many have the form as have not, or a tag is several.
+        UserError: If many tags have this form and many do not, or a tag is several tags.
     """
     forms = [form for read in (_prefixed, _suffixed, _bare) if (form := _form(rest, read))]
     best = max(forms, key=lambda form: sum(rest[tag] for tag in form), default={})
@@ -127,7 +131,10 @@ def _letter(letter: str) -> str:
 
 
 def _form(rest: Counter[str], read: Callable[[str], str | None]) -> dict[str, str]:
-    """Read the tags that have a form; none where it is hardly meant, as types may have it too: E-MAIL, VITAMIN_B, E."""
+    """Return the tags that have a form, with what they mean.
+
+    The result is empty if the form is probably a coincidence: E-MAIL, VITAMIN_B and E may be types.
+    """
     form = {tag: canonical for tag in rest if (canonical := read(tag))}
     letters = {canonical[0] for canonical in form.values()}
     most = sum(rest[tag] for tag in form) > MOSTLY * rest.total()

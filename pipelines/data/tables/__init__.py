@@ -1,1 +1,1 @@
-"""Tables: cells as text, then the types of their columns."""
+"""Read tables: first the cells as text, then the types of the columns."""

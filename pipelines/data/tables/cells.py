@@ -1,4 +1,4 @@
-"""Tables as text: every cell a string with the place that it comes from, from CSV, Excel, Parquet and JSON files."""
+"""Read CSV, Excel, Parquet and JSON tables as text cells, with the place of each row."""
 
 import csv
 import io
@@ -19,48 +19,48 @@ from pipelines.data.encodings import read_text
 from pipelines.data.files import UNREADABLE, cause, unpacked_suffix
 from pipelines.errors import UserError
 
-DELIMITERS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}  # what `auto` looks for, and how they are written
-PREAMBLE = 20  # first rows among which a header is looked for
-AGREEING = 0.8  # share of them that a delimiter has to cut into as many cells as the first
-LOOKED_AT = 100  # first rows by which a delimiter is told
-AT_ONCE = 50_000  # rows parsed before they are packed: Python's strings take ten times the space
+DELIMITERS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}  # what `auto` tries, and how messages write it
+PREAMBLE = 20  # number of first rows that are searched for a header
+AGREEING = 0.8  # share of the first rows that a delimiter must split into as many cells as the first
+LOOKED_AT = 100  # number of first rows that are used to detect the delimiter
+AT_ONCE = 50_000  # rows parsed before they are packed: Python strings take ten times the space
 ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 TABLES = "'keras-task-pipelines[tables]'"
-Rows = Iterator[tuple[int, list[str]]]  # each with the line on which it begins
-csv.field_size_limit(1 << 24)  # characters of a cell: far more than text that belongs in a table
+Rows = Iterator[tuple[int, list[str]]]  # each row with the line on which it starts
+csv.field_size_limit(1 << 24)  # characters per cell: far more than any text that belongs in a table
 
 
 @dataclass(frozen=True)
 class CellTable:
-    """Cells as text, by the header's names, and where each row stands."""
+    """Cells as text, with the column names of the header, and the place of each row."""
 
     cells: pd.DataFrame
     files: list[str]
-    file: np.ndarray  # (n,): which of `files`
-    line: np.ndarray  # (n,): the line it begins on, or of files that know no lines its row, from 1
+    file: np.ndarray  # (n,): index in `files`
+    line: np.ndarray  # (n,): line on which the row starts; number of the row, from 1, if the file has no lines
     faults: dict[int, str] = field(default_factory=dict)  # row -> why it cannot be used
     warnings: list[str] = field(default_factory=list)
 
     def place(self, row: int) -> str:
-        """Say where a row stands: 'houses.csv:12'."""
+        """Return the place of a row, such as 'houses.csv:12'."""
         return f"{self.files[self.file[row]]}:{self.line[row]}"
 
     @property
     def name(self) -> str:
-        """Name the files in a few words."""
+        """Return a short name for the files."""
         return self.files[0] if len(self.files) == 1 else f"{self.files[0]} and {len(self.files) - 1} more"
 
 
 def read_cells(
     path: str | Path, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]
 ) -> CellTable:
-    """Read a table; its first row names the columns.
+    """Read a table whose first row names the columns.
 
-    `delimiter` may be `auto`; a byte order mark goes before `encoding`. `is_header` tells a row of names by the columns
-    that are looked for.
+    `delimiter` may be `auto`. A byte order mark overrides `encoding`. `is_header` returns whether a row holds names of
+    expected columns.
 
     Raises:
-        UserError: naming the file, and the line where there is one, of what cannot be read.
+        UserError: If the table cannot be read. The message names the file, and the line if there is one.
     """
     path = Path(path)
     try:
@@ -77,10 +77,10 @@ def read_cells(
 
 
 def join_cells(tables: Sequence[CellTable]) -> CellTable:
-    """Put tables one below the other.
+    """Concatenate the rows of tables.
 
     Raises:
-        UserError: where one has other columns than the first.
+        UserError: If a table has other columns than the first.
     """
     first = tables[0]
     for table in tables[1:]:
@@ -101,7 +101,7 @@ def join_cells(tables: Sequence[CellTable]) -> CellTable:
 
 
 def _of_records(path: Path, frame: pd.DataFrame) -> CellTable:
-    """Write typed cells as the text that a CSV file would hold; rows are counted from 1."""
+    """Convert typed cells to the text that a CSV file would hold. Rows are numbered from 1."""
     for name in frame:
         nested = frame[name].map(lambda value: isinstance(value, list | dict))
         if nested.any():
@@ -126,10 +126,10 @@ def _written(value: Any) -> str:
 
 
 def _excel(path: Path) -> tuple[Rows, list[str]]:
-    """Give the rows of the first sheet, with their numbers in it."""
+    """Return the rows of the first sheet with their row numbers, and warnings."""
     try:
         book = pd.ExcelFile(path, engine="openpyxl")
-        sheet = pd.read_excel(book, header=None, dtype=object, keep_default_na=False)  # the first
+        sheet = pd.read_excel(book, header=None, dtype=object, keep_default_na=False)  # reads the first sheet only
     except ImportError:
         mend = f"pip install {TABLES}, or save the sheet as CSV"
         raise UserError(str(path), f"an Excel file is read by the package openpyxl: {mend}") from None
@@ -147,7 +147,7 @@ def _parquet(path: Path) -> pd.DataFrame:
         return pd.read_parquet(path, dtype_backend="numpy_nullable", engine="pyarrow").astype(object)
     except ImportError:
         raise UserError(str(path), f"a Parquet file is read by the package pyarrow: pip install {TABLES}") from None
-    except ValueError as error:  # pyarrow's own errors are such
+    except ValueError as error:  # pyarrow's errors are subclasses of ValueError
         raise UserError(str(path), f"cannot be read as a Parquet file ({str(error).splitlines()[0]})") from None
 
 
@@ -177,7 +177,7 @@ def _json(path: Path, encoding: str) -> pd.DataFrame:
 def _read_csv(path: Path, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]) -> CellTable:
     text, warnings = read_text(path, encoding)
     skipped = 0
-    if text[:4].lower() == "sep=" and text[5:6] == "\n":  # Excel's own hint
+    if text[:4].lower() == "sep=" and text[5:6] == "\n":  # Excel's own way to name the delimiter
         delimiter, skipped, text = text[4], 1, text[6:]
     text, comments = _without_comments(text, is_header)
     if comments:
@@ -204,7 +204,10 @@ def _below_header(
 
 
 def _without_comments(text: str, is_header: Callable[[Sequence[str]], bool]) -> tuple[str, int]:
-    """Drop lines that begin with '#' before the header, unless the last of them is the header."""
+    """Remove the lines before the header that start with '#', unless the last of them is the header.
+
+    Returns the text and the number of lines removed.
+    """
     lines, at = [], 0
     while text[at : at + 1] == "#":
         stop = text.find("\n", at) + 1 or len(text)
@@ -217,7 +220,7 @@ def _without_comments(text: str, is_header: Callable[[Sequence[str]], bool]) -> 
 
 
 def _delimiter(path: Path, text: str, is_header: Callable[[Sequence[str]], bool]) -> str:
-    """Tell the delimiter: the one that makes a header of the first row, or cuts the first rows into as many cells."""
+    """Return the delimiter that makes the first row a header, or that splits the first rows into equally many cells."""
     best, most = None, 1
     for sign in DELIMITERS:
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=sign, skipinitialspace=True)
@@ -229,11 +232,11 @@ def _delimiter(path: Path, text: str, is_header: Callable[[Sequence[str]], bool]
             best, most = sign, len(rows[0])
     if best is None and any(sign in text[: text.find("\n")] for sign in DELIMITERS):
         raise UserError(str(path), "cannot tell what divides its cells; set data.delimiter")
-    return best or ","  # a single column
+    return best or ","  # the table has a single column
 
 
 def _parse(path: Path, width: int, rows: Rows) -> tuple[pd.DataFrame, np.ndarray, dict[int, str], list[str]]:
-    """Gather the cells of rows, the lines on which these begin, those of another width, and warnings."""
+    """Return the cells of rows, the lines on which they start, the rows with a wrong width, and warnings."""
     parts, lines, faults, trailing = [], [], {}, 0
     while batch := list(itertools.islice(rows, AT_ONCE)):
         kept = []
@@ -252,7 +255,7 @@ def _parse(path: Path, width: int, rows: Rows) -> tuple[pd.DataFrame, np.ndarray
 
 
 def _rows(path: Path, reader: Any, skipped: int) -> Rows:
-    """Give each row that is not blank, with the line on which it begins; quoted cells may hold line ends."""
+    """Yield each row that is not blank, with the line on which it starts. Quoted cells may hold line breaks."""
     start = 1
     while True:
         try:
@@ -274,7 +277,7 @@ def _after_header(
     rows: Rows,
     is_header: Callable[[Sequence[str]], bool],
 ) -> Rows:
-    """Give the rows below a header, after a look at whether it is one."""
+    """Check that the header is one, and return the rows below it."""
     if is_header(header):
         twice = next((name for at, name in enumerate(header) if name and name in header[:at]), None)
         if twice is not None:
@@ -292,7 +295,7 @@ def _after_header(
 
 
 def _drop_unnamed(path: Path, header: list[str], cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Name columns that have no name, such as that of row numbers, and drop those that hold nothing either."""
+    """Name the columns without a name, such as that of row numbers, and drop those that are also empty."""
     names = [name or f"column_{number}" for number, name in enumerate(header, 1)]
     cells = cells.set_axis(names, axis=1)
     unnamed = [name for name, given in zip(names, header, strict=True) if not given]

@@ -1,4 +1,4 @@
-"""What the columns of a table are: numbers, dates or categories, and which rows cannot be used."""
+"""Detect whether the columns of a table are numbers, dates or categories, and which rows cannot be used."""
 
 import re
 import unicodedata
@@ -15,32 +15,32 @@ from pipelines.data.tables.dates import date_format, read_dates
 from pipelines.data.tables.numbers import NumberForm, Reading, decimal_marks, leading_zeros, read_numbers
 from pipelines.errors import UserError, did_you_mean
 
-MOSTLY = 0.9  # a column in which this share of the values are numbers is meant as one, and the rest are mistakes
-HALF = 0.5  # from this share on it is worth a warning that a column is none
-MANY = 10  # rows from which on it tells something that a column is constant, or unique in each row
+MOSTLY = 0.9  # if this share of a column's values are numbers, it is numeric, and the others are mistakes
+HALF = 0.5  # share of numbers from which a column of categories gets a warning
+MANY = 10  # rows; with fewer, it means nothing that a column is constant, or unique in each row
 NAMED = 8  # columns that a warning names
 
-Form = Mapping[str, str]  # how a column is written: its `kind` and that kind's settings, as JSON
+Form = Mapping[str, str]  # how a column is written: its `kind` and the settings of that kind, as JSON
 
 
 @dataclass(frozen=True)
 class TableRules:
-    """How to read a table's columns; names are as `input_name` gives them."""
+    """How to read the columns of a table, which are named as `input_name` returns them."""
 
     target: str | None = None
     ignore: Sequence[str] = ()
     numeric: Sequence[str] = ()
     categorical: Sequence[str] = ()
-    dates: Mapping[str, str] = field(default_factory=dict)  # column -> format of `strptime`
+    dates: Mapping[str, str] = field(default_factory=dict)  # column -> format for `strptime`
     missing: Sequence[str] = ("",)
     decimal: str = "auto"
     bad_rows: Literal["error", "skip"] = "error"
-    forms: Mapping[str, Form] = field(default_factory=dict)  # of columns whose form is known from another table
+    forms: Mapping[str, Form] = field(default_factory=dict)  # column -> form that is known from another table
 
 
 @dataclass(frozen=True)
 class TypedTable:
-    """A table of numbers, dates and categories; missing ones are NaN, NaT and ''."""
+    """A table of numbers, dates and categories; missing values are NaN, NaT and ''."""
 
     frame: pd.DataFrame
     skipped: list[dict[str, str]]
@@ -49,7 +49,7 @@ class TypedTable:
 
 
 def input_name(column: str) -> str:
-    """Give a header a name that a SavedModel signature can carry: of Latin letters, digits and '_'."""
+    """Return a name for a column that a SavedModel signature accepts: ASCII letters, digits and '_'."""
     signs = unicodedata.normalize("NFC", str(column).strip())
     name = "".join(sign if sign.isascii() else f"u{ord(sign):04x}" for sign in signs)
     name = re.sub(r"\W", "_", name, flags=re.ASCII)
@@ -57,10 +57,10 @@ def input_name(column: str) -> str:
 
 
 def input_names(columns: Iterable[str], where: str) -> dict[str, str]:
-    """Map headers to the names of inputs.
+    """Map the column names of a header to the names of inputs.
 
     Raises:
-        UserError: about `where`, for two headers of one name.
+        UserError: If two columns get the same name. The error is about `where`.
     """
     names: dict[str, str] = {}
     for column in columns:
@@ -73,7 +73,7 @@ def input_names(columns: Iterable[str], where: str) -> dict[str, str]:
 
 
 def in_words(form: Form) -> str:
-    """Say in a few words what a column was taken for."""
+    """Return in a few words what a column was read as."""
     if form["kind"] == "number":
         said = str(NumberForm(form["decimal"], form["prefix"], form["suffix"]))
         return f"number, {said}" if said else "number"
@@ -81,10 +81,11 @@ def in_words(form: Form) -> str:
 
 
 def type_table(table: CellTable, rules: TableRules) -> TypedTable:
-    """Turn a table of text into numbers, dates and categories.
+    """Convert a table of text to numbers, dates and categories.
 
     Raises:
-        UserError: for an unknown column, a text in a column of numbers or dates (with its line), no row with a target.
+        UserError: If a column is unknown, a column of numbers or dates holds another text (the message names its line),
+            or no row has a target.
     """
     cells = table.cells.rename(columns=input_names(table.cells.columns, table.name))
     _check_names(cells, table.name, rules)
@@ -124,7 +125,7 @@ class _Column:
 
 
 def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: str, rules: TableRules) -> _Column:
-    """Tell what a column is, unless the rules say so, and read it."""
+    """Read a column, and detect its type if the rules do not give it."""
     known = rules.forms.get(name)
     if known is not None and known["kind"] == "date":
         return _dates(name, values, known["format"])
@@ -186,7 +187,7 @@ def _dates(name: str, values: pd.Series, form: str, twin: str | None = None) -> 
 
 
 def _almost(name: str, values: pd.Series, reading: Reading, count: int, stray: int) -> list[str]:
-    """Warn of a category most of whose cells are numbers, or would be but for their units."""
+    """Warn about a category most of whose cells are numbers, or numbers with units."""
     looks = values[values != ""].str.fullmatch(r"\W{0,3}[0-9][0-9.,' ]*\s*\S{0,12}").sum()
     if not count or max(count - stray, looks) < HALF * count:
         return []
@@ -198,7 +199,7 @@ def _almost(name: str, values: pd.Series, reading: Reading, count: int, stray: i
 
 
 def _decimals(cells: pd.DataFrame, rules: TableRules) -> dict[str, str]:
-    """Tell the decimal mark of each column: its own where its cells prove it, else what the other columns prove."""
+    """Return the decimal mark of each column: the one that its cells prove, else the one that most columns prove."""
     if rules.decimal != "auto":
         return dict.fromkeys(cells, rules.decimal)
     proofs = {name: marks for name, values in cells.items() if len(marks := decimal_marks(values)) == 1}
@@ -233,7 +234,7 @@ def _warnings(frame: pd.DataFrame, columns: Mapping[str, _Column], rules: TableR
 
 
 def _counts(values: pd.Series) -> bool:
-    """Say whether a column of numbers holds consecutive whole numbers, each once."""
+    """Return whether a column of numbers holds consecutive whole numbers, each once."""
     if not pd.api.types.is_numeric_dtype(values) or values.isna().any() or values.nunique() < len(values):
         return False
     whole = (values % 1 == 0).all()

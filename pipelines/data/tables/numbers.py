@@ -1,4 +1,4 @@
-"""Numbers as spreadsheets write them: decimal and thousands marks, currencies, units, percent, words for missing."""
+"""Read numbers as spreadsheets write them: decimal and thousands marks, currencies, units, words for missing."""
 
 import re
 import sys
@@ -10,15 +10,15 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-LARGEST = np.finfo("float32").max  # what a tensor of numbers can hold; more, and infinity, is no number
-MISSING_WORDS = frozenset(  # in lower case: what means 'not known' in a column of numbers
+LARGEST = np.finfo("float32").max  # largest value of a float32 tensor; larger values and infinity are not numbers
+MISSING_WORDS = frozenset(  # in lower case: words for a missing value in a column of numbers
     "na n/a n.a. #n/a <na> nan -nan null none nil missing unknown ? - -- --- . .. ...".split()
     + "#null! #div/0! #value! #ref! #num! #name?".split()
 )
 PLAIN = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
-CODE = r"0[0-9]+"  # digits that begin with a zero, such as a postcode
-LOOKED_AT = 1000  # different texts by which a decimal mark is told, and whether there are numbers at all
-FEW = 0.1  # share of numbers among them below which there are none
+CODE = r"0[0-9]+"  # digits with a leading zero, such as a postcode
+LOOKED_AT = 1000  # different texts that are used to detect the decimal mark, and whether there are numbers at all
+FEW = 0.1  # share of numbers among these texts; with less, the column holds no numbers
 Mark = Literal[".", ","]
 
 _MINUS = dict.fromkeys(map(ord, "−–‒﹣－"), "-")
@@ -29,9 +29,9 @@ _DIGITS = {
     for code in range(128, sys.maxunicode + 1)
     if unicodedata.category(chr(code)) == "Nd"
 }
-_MARKS = {ord("٫"): ".", ord("٬"): "'", ord("．"): ".", ord("，"): ","}  # of Arabic, and full-width
+_MARKS = {ord("٫"): ".", ord("٬"): "'", ord("．"): ".", ord("，"): ","}  # Arabic and full-width marks
 _ASCII = _MINUS | _BLANKS | _QUOTES | _DIGITS | _MARKS
-_SIGN = "$€£¥₹₩₽₺₴₫฿₪₦"  # of currencies
+_SIGN = "$€£¥₹₩₽₺₴₫฿₪₦"  # currency signs
 _CELL = re.compile(
     rf"(?P<bracket>\()?(?P<before>[+-])?\s*(?P<prefix>[A-Za-zŁł]{{0,3}}[{_SIGN}]|[A-Za-zŁł]{{2,3}})?\s*(?P<after>[+-])?\s*"
     r"(?P<core>[0-9][0-9.,' ]*[0-9]\.?|[0-9]\.?|[.,][0-9]+)(?P<exponent>[eE][+-]?[0-9]+)?"
@@ -41,7 +41,7 @@ _GROUPS = {
     mark: re.compile(rf"(?:\d+|\d{{1,3}}(?:[{other}' ]\d{{3}})+)?(?:[{mark}]\d*)?")
     for mark, other in ((".", ","), (",", "."))
 }
-_EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")  # a mark that may divide thousands as well as decimals
+_EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")  # the mark may be a thousands mark or a decimal mark
 CURRENCIES = frozenset(
     "USD EUR GBP CHF JPY CNY INR SEK NOK DKK PLN CZK HUF RON AUD CAD NZD SGD HKD MXN ZAR RUB TRY BRL KR RS FR".split()
 )
@@ -56,7 +56,7 @@ class NumberForm:
     suffix: str = ""  # a currency or a unit
 
     def __str__(self) -> str:
-        """Put it in a few words, nothing where numbers are plain."""
+        """Return a short description, empty for plain numbers."""
         said = [f"decimal '{self.decimal}'"] if self.decimal != "." else []
         said += [f"in '{self.prefix}{self.suffix}'"] if self.prefix or self.suffix else []
         return ", ".join(said)
@@ -64,19 +64,19 @@ class NumberForm:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a column's cells are as numbers: by place of the text, and how they are written."""
+    """The numbers of a column, with the index of its texts, and how they are written."""
 
-    numbers: pd.Series  # float64, NaN where missing or no number
+    numbers: pd.Series  # float64, NaN if missing or not a number
     stray: pd.Series  # bool: neither a number nor missing
-    words: tuple[str, ...]  # texts that were taken for missing
+    words: tuple[str, ...]  # texts that were read as missing
     form: NumberForm
-    ambiguous: bool  # its mark may divide thousands as well as decimals
+    ambiguous: bool  # its mark may be a thousands mark or a decimal mark
 
 
 def decimal_marks(values: pd.Series) -> set[str]:
-    """Tell which decimal marks a column's cells can have: both where nothing proves one, none where no number is."""
+    """Return the decimal marks that the cells of a column allow: both if none is proven, none without numbers."""
     known = values[values != ""]
-    if known.str.fullmatch(PLAIN).all():  # nearly every column of numbers: to part cell by cell would be slow
+    if known.str.fullmatch(PLAIN).all():  # nearly every column of numbers; to parse each cell would be slow
         marked = known[known.str.contains(".", regex=False)]
         return {"."} if len(marked) and not _in_doubt(marked) else {".", ","} if len(known) else set()
     cores = [part["core"].strip() for part in map(_parse, pd.unique(known)[:LOOKED_AT]) if part is not None]
@@ -87,9 +87,10 @@ def decimal_marks(values: pd.Series) -> set[str]:
 
 
 def read_numbers(values: pd.Series, decimal: Mark, form: NumberForm | None = None) -> Reading:
-    """Read a column of text, stripped and '' where missing, as numbers.
+    """Read a column of text as numbers. The texts must be stripped, and '' if missing.
 
-    `decimal` is the mark in doubt. With `form` the cells are written as another column's of this name were.
+    `decimal` is the decimal mark of the column. `form` is the form of the column if it is known from another
+    table.
     """
     known = values != ""
     if form is None and decimal == "." and values[known].str.fullmatch(PLAIN).all():  # nearly every column
@@ -97,7 +98,8 @@ def read_numbers(values: pd.Series, decimal: Mark, form: NumberForm | None = Non
         return _reading(numbers, known, (), NumberForm(), _in_doubt(values[known]))
     texts = pd.unique(values[known])
     first = [text for text in texts[:LOOKED_AT] if text.lower() not in MISSING_WORDS]
-    if form is None and sum(_parse(text) is not None for text in first) < FEW * len(first):  # spare a million texts
+    # Without numbers among the first texts, do not parse the others: they may be a million.
+    if form is None and sum(_parse(text) is not None for text in first) < FEW * len(first):
         return _reading(pd.Series(np.nan, values.index), known, (), NumberForm(), False)
     words = tuple(text for text in texts if text.lower() in MISSING_WORDS)
     parts = {text: _parse(text) for text in texts if text not in words}
@@ -109,7 +111,7 @@ def read_numbers(values: pd.Series, decimal: Mark, form: NumberForm | None = Non
 
 
 def leading_zeros(values: pd.Series) -> bool:
-    """Say whether cells hold digits that begin with a zero, as codes do."""
+    """Return whether any cell holds digits with a leading zero, as codes do."""
     return bool(values.str.fullmatch(CODE).any())
 
 
@@ -124,7 +126,7 @@ def _in_doubt(cores: pd.Series) -> bool:
 
 
 def _parse(text: str) -> Mapping[str, str] | None:
-    """Part a cell into sign, prefix, digits with marks, exponent and suffix; None where it is no such thing."""
+    """Split a cell into sign, prefix, digits with marks, exponent and suffix. Return None if it is not a number."""
     text = text if text.isascii() else text.translate(_ASCII)
     match = _CELL.fullmatch(text.strip())
     if match is None or ("(" in text) != (")" in text):
@@ -135,14 +137,17 @@ def _parse(text: str) -> Mapping[str, str] | None:
 
 
 def _form(parts: Iterable[Mapping[str, str] | None], decimal: Mark) -> NumberForm:
-    """Take the prefix and suffix that every number shares."""
+    """Return the form with the prefix and the suffix that all numbers share."""
     shared = {(part["prefix"], part["suffix"].strip()) for part in parts if part is not None}
     prefix, suffix = next(iter(shared)) if len(shared) == 1 else ("", "")
     return NumberForm(decimal, prefix, suffix)
 
 
 def _number(part: Mapping[str, str] | None, form: NumberForm) -> float:
-    """Give a cell's number; NaN where its marks or its unit are not the column's. A unit may be left out."""
+    """Return the number in a cell, or NaN if its marks or its unit differ from those of the column.
+
+    The unit may be missing.
+    """
     if part is None or part["prefix"] not in ("", form.prefix) or part["suffix"].strip() not in ("", form.suffix):
         return float("nan")
     core = part["core"].strip()

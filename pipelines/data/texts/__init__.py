@@ -1,1 +1,1 @@
-"""Running text."""
+"""Read running text."""

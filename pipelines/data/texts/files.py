@@ -1,4 +1,4 @@
-"""Which files below a folder are texts, and what the others are."""
+"""Find the text files below a folder, and say what the other files are."""
 
 import glob
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from pipelines.data.encodings import HEAD, other_format
 from pipelines.data.files import UNREADABLE, open_bytes, unpacked_suffix
 from pipelines.errors import UserError
 
-JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # what Windows and macOS leave in folders, in lower case
+JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # files and folders that Windows and macOS create, in lower case
 MARKUP = ("<!doctype", "<html", "<?xml", "<mediawiki", "<tmx")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How files of text are read."""
+    """How to read files of text."""
 
     encoding: str = "utf-8"
     text_key: str = "text"
@@ -24,25 +24,26 @@ class Reading:
 
 @dataclass
 class Found:
-    """The files that names stand for, and those among them that were passed over, with the reason."""
+    """The files that names stand for, and the files that were skipped, with the reason."""
 
-    files: dict[Path, bool]  # file -> whether it was named itself
+    files: dict[Path, bool]  # file -> whether the user named it directly
     passed_over: list[dict[str, str]] = field(default_factory=list)
     odd: list[str] = field(default_factory=list)
 
 
 def find_texts(root: Path, names: Sequence[str], how: Reading) -> Found:
-    """List the text files that names below a folder stand for: files, folders with all below them, and patterns.
+    """List the text files that names below a folder stand for: files, folders at any depth, and patterns.
 
-    What is no text is passed over in a folder; so are empty, hidden and junk files, without a word.
+    In a folder, files that are not text are skipped with a reason. Empty, hidden and junk files are skipped without
+    one.
 
     Raises:
-        UserError: where nothing is found, or a file that is named is no text.
+        UserError: If nothing is found, or a file that is named directly is not text.
     """
     found = Found({})
     for name in names:
         path = root / name
-        # A name may be absolute, which `Path.glob` does not take.
+        # A name may be absolute, which `Path.glob` does not accept.
         matches = sorted(Path(each) for each in glob.glob(str(path), recursive=True)) if glob.has_magic(name) else []  # noqa: PTH207
         if path.is_file():
             if problem := _no_text(path, how):
@@ -58,7 +59,7 @@ def find_texts(root: Path, names: Sequence[str], how: Reading) -> Found:
 
 
 def _look_into(found: Found, path: Path, among: Sequence[Path], how: Reading) -> None:
-    """Add the text files among some below a path."""
+    """Add the text files in `among`, which are below `path` or match it."""
     files = []
     for file in sorted(among):
         parts = file.relative_to(path).parts if file.is_relative_to(path) else (file.name,)
@@ -77,17 +78,17 @@ def _look_into(found: Found, path: Path, among: Sequence[Path], how: Reading) ->
 
 
 def listed(found: Found) -> str:
-    """Name the first files that were passed over, with the reasons."""
+    """Return the names of the first skipped files, with the reasons."""
     return ", ".join(f"{Path(each['place']).name} ({each['reason']})" for each in found.passed_over[:3])
 
 
 def _no_text(path: Path, how: Reading) -> str | None:
-    """Say what a file is, where it is no text to learn."""
+    """Return what a file is if it is not text to train on, else None."""
     try:
         with open_bytes(path) as file:
             head = file.read(HEAD)
     except UNREADABLE:
-        return None  # said with the reason where it is read
+        return None  # reading the file will report the reason
     if kind := other_format(head, how.encoding):
         return kind
     start = head.lstrip(b"\xef\xbb\xbf \r\n\t")[:20].decode("latin-1").lower()

@@ -1,4 +1,4 @@
-"""Running text in stretches that are read when they are asked for: text may be far larger than memory."""
+"""Read running text in stretches, on demand, because the text may be far larger than memory."""
 
 import codecs
 from collections.abc import Iterator
@@ -11,16 +11,19 @@ from pipelines.data.records import looks_like_json, read_delimited, read_json, t
 from pipelines.data.texts.files import Found, Reading, listed
 from pipelines.errors import UserError
 
-STRETCH = 4096  # bytes, about: long enough that its first token, which has no context, does not matter
-LEAST_STRETCHES = 200  # of a short text, so that it can be split
-CUT_WITHIN = 512  # bytes before a stretch's end in which a blank or a new line is looked for
+STRETCH = 4096  # bytes, about; long enough that the first token, which has no context, does not matter
+LEAST_STRETCHES = 200  # least number of stretches of a short text, so that it can be split
+CUT_WITHIN = 512  # number of bytes before the end of a stretch that are searched for a blank or a line break
 BLOCK = 1 << 20  # bytes that are read at once
-ROWS = {".csv", ".tsv", ".json", ".jsonl", ".ndjson"}  # of which each row or object may hold a text
+ROWS = {".csv", ".tsv", ".json", ".jsonl", ".ndjson"}  # suffixes of files in which each row or object may hold a text
 
 
 @dataclass(frozen=True)
 class Stretch:
-    r"""A part of a UTF-8 file, from one byte to another; as a `str` it is the text, with `\n` at the ends of lines."""
+    r"""A part of a UTF-8 file, from one byte offset to another.
+
+    As a `str` it is the text, with `\n` as line ending.
+    """
 
     path: Path
     start: int
@@ -34,7 +37,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Texts:
-    """The stretches of each document, how many characters they have, and what was odd."""
+    """The stretches of each document, the number of characters in total, and warnings."""
 
     documents: list[list[Stretch] | list[str]] = field(default_factory=list)
     characters: int = 0
@@ -42,16 +45,18 @@ class Texts:
 
 
 class NoTexts(UserError):
-    """Say that a file of rows has no texts by the name that is looked for."""
+    """Raised if a file of rows has no texts under the expected name."""
 
 
 def read_texts(found: Found, least: int, how: Reading) -> Texts:
-    """Read the documents of files; of `found` those are passed over that have no texts and were not named themselves.
+    """Read the documents of files.
 
-    `least` is how many stretches there are of a short text.
+    A file without texts is skipped, and added to `found.passed_over`, unless the user named it directly. `least` is the
+    least number of stretches of a short text.
 
     Raises:
-        UserError: naming the line of a byte that is none of the encoding, or where a file cannot be read.
+        UserError: If a file cannot be read, or holds a byte that is not valid in the encoding. The message names the
+            line of the byte.
     """
     read = []
     for file, named in found.files.items():
@@ -69,7 +74,7 @@ def read_texts(found: Found, least: int, how: Reading) -> Texts:
 
 
 def read_file(path: Path, least: int, how: Reading) -> Texts:
-    """Read the documents of a file: itself, or the texts that CSV and JSON call by the name that is looked for."""
+    """Read the documents of a file: the whole file, or the texts under the expected name in CSV and JSON."""
     try:
         with open_bytes(path) as file:
             head = file.read(HEAD)
@@ -89,7 +94,7 @@ def read_file(path: Path, least: int, how: Reading) -> Texts:
 
 
 def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
-    """Give the texts of the rows of a table, or of JSON objects."""
+    """Return the texts of the rows of a table, or of JSON objects."""
     json = unpacked_suffix(path) not in (".csv", ".tsv")
     try:
         table = read_json(text, path) if json else read_delimited(text, path)
@@ -104,12 +109,12 @@ def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
 
 
 def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> Texts:
-    """Cut a UTF-8 file into stretches, in order, which join to the whole text, which is one document.
+    """Split a UTF-8 file into stretches, in order. Joined, they are the whole text, which is one document.
 
-    `least` is how many there are of a short text.
+    `least` is the least number of stretches of a short text.
 
     Raises:
-        UserError: naming the line of a byte that is no UTF-8.
+        UserError: If a byte is not valid UTF-8. The message names its line.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -130,13 +135,16 @@ def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> Texts:
 
 
 def cut_text(text: str, least: int = LEAST_STRETCHES) -> list[str]:
-    """Cut a text in memory into stretches, in order, which join to it."""
+    """Split a text in memory into stretches, in order. Joined, they are the text."""
     content = text.encode()
     return [content[start:stop].decode() for start, stop in _cuts(iter([content]), len(content), least)]
 
 
 def _cuts(blocks: Iterator[bytes], size: int, least: int) -> Iterator[tuple[int, int]]:
-    """Give where stretches start and stop, before a blank or a line where one is near, never within a character."""
+    """Yield the start and the stop of each stretch.
+
+    A stretch stops before a blank or a line break if one is near, and never inside a character.
+    """
     most = max(64, min(STRETCH, size // least))
     rest, at = b"", 0
     for block in blocks:
@@ -147,7 +155,7 @@ def _cuts(blocks: Iterator[bytes], size: int, least: int) -> Iterator[tuple[int,
                 rest.rfind(sign, start + most - min(CUT_WITHIN, most // 2), start + most) for sign in (b" ", b"\n")
             )
             stop = near if near > start else start + most
-            while rest[stop] & 0xC0 == 0x80 and stop < start + most + 4:  # the middle of a character
+            while rest[stop] & 0xC0 == 0x80 and stop < start + most + 4:  # inside a character
                 stop += 1
             if rest[stop - 1 : stop + 1] == b"\r\n":
                 stop -= 1
