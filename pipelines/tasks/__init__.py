@@ -1,10 +1,10 @@
-"""The one list of tasks."""
+"""Registry of the tasks."""
 
 from importlib import import_module
 
 from pipelines.task import Task
 
-TASKS = {  # a task's name, which is also its folder's: what it does
+TASKS = {  # name of each task, which is also the name of its package, and a short description
     "cat_classifier": "the class of an image: cat or not, or any classes of your own",
     "house_prices": "the price of a house, or any other number, from a table of columns",
     "entity_tagger": "the people, places and whatever else you tag, in a sentence",
@@ -14,5 +14,5 @@ TASKS = {  # a task's name, which is also its folder's: what it does
 
 
 def load_task(name: str) -> Task:
-    """Import a task of `TASKS`; the others stay unimported."""
+    """Import and return a task listed in `TASKS`. Only this task's package is imported."""
     return import_module(f"pipelines.tasks.{name}.task").TASK
