@@ -112,7 +112,7 @@ class Window(keras.layers.Layer):
 
 
 class WindowIds(keras.layers.Layer):
-    """Recurrent neural network (Elman 1990).
+    """Give each word a separate id for each position of the window: ids (B, T) -> (B, T, 2 reach + 1).
 
     The new ids are below (2 reach + 1) V. An embedding of them is equivalent to a dense layer on the one-hot vectors of
     the window.

@@ -135,7 +135,7 @@ def transformer(
     ],
     **token: Unpack[Token],
 ) -> keras.Model:
-    """Encoder of a Transformer, with sinusoidal positions (Vaswani et al. 2017)."""
+    """Bidirectional Transformer with sinusoidal positions (the encoder of Vaswani et al. 2017)."""
     inputs, mask = _inputs(features)
     penalty = regularizer(token["l2"])
     x = keras.layers.Dense(width, kernel_regularizer=penalty)(_tokens(features, inputs, **token))
