@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-SOFTNESS = 0.1  # share of the farthest neighbour's distance that is added to each distance, so the nearest cannot outweigh all others
+SOFTNESS = 0.1  # share of the farthest distance added to each distance, so the nearest cannot outweigh all others
 
 
 class KnownHouses(NamedTuple):
