@@ -66,7 +66,7 @@ def files(
         Literal["error", "skip"],
         Field(
             description="what to do with a row without a valid target, with text in a column of numbers, or with more"
-            " cells than the header: error stops, skip drops the row"
+            " or fewer cells than the header: error stops, skip drops the row"
         ),
     ],
     dates: Annotated[
