@@ -1,4 +1,4 @@
-"""The one list of tasks."""
+"""Registry of the tasks."""
 
 from importlib import import_module
 
@@ -6,7 +6,7 @@ from pipelines.errors import UserError
 from pipelines.extensions import find_component
 from pipelines.task import Task
 
-TASKS = {  # a task's name, which is also its folder's: what it does
+TASKS = {  # name of each task, which is also the name of its package, and a short description
     "cat_classifier": "the class of an image: cat or not, or any classes of your own",
     "house_prices": "the price of a house, or any other number, from a table of columns",
     "entity_tagger": "the people, places and whatever else you tag, in a sentence",
@@ -16,10 +16,10 @@ TASKS = {  # a task's name, which is also its folder's: what it does
 
 
 def load_task(name: str) -> Task:
-    """Import a task of `TASKS`, or one's own by its dotted name, such as `sentiment.TASK`.
+    """Import a task of `TASKS`, or return a task of loaded code by its dotted name, such as `sentiment.TASK`.
 
     Raises:
-        UserError: where no such code is loaded.
+        UserError: If no loaded code has this name.
     """
     if name in TASKS:
         return import_module(f"pipelines.tasks.{name}.task").TASK

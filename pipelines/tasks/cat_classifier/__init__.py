@@ -1,1 +1,1 @@
-"""Cat classifier: a class from an image."""
+"""Cat classifier: assign images to classes."""

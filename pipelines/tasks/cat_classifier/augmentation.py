@@ -1,42 +1,49 @@
-"""Random changes of training images that leave their class as it is, in graph.
+"""Random augmentations of training images that keep their class, in the graph.
 
-Shapes: B images, S pixels a side, C label columns. Every change draws from a seed of its own, so that the same
-step of the same run always changes its images in the same way.
+Shapes: B images, S pixels per side, C label columns. Each augmentation has its own seed, so the same step of the same
+run always changes its images in the same way.
 """
 
 from typing import Annotated
 
 import tensorflow as tf
 from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic supports the standard one only from Python 3.12 on
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Augmentation(TypedDict):
-    """How far training images are changed, each anew in each epoch."""
+    """Strength of each random augmentation. The training images are changed differently in each epoch."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-    flip: Annotated[bool, Field(description="mirror every other image")]
-    crop: Annotated[Share, Field(description="cut off at one side and filled up at the other: up to this share")]
-    zoom: Annotated[Share, Field(description="enlarged or made smaller by up to this share")]
-    rotate: Annotated[float, Field(ge=0, le=180, description="turned by up to this many degrees")]
-    colour: Annotated[Share, Field(description="brightness, contrast and saturation changed by up to this share")]
+    flip: Annotated[bool, Field(description="flip half of the images horizontally")]
+    crop: Annotated[Share, Field(description="largest shift, as a share of the image; the gap is filled by reflection")]
+    zoom: Annotated[Share, Field(description="largest change of size, as a share of the image")]
+    rotate: Annotated[float, Field(ge=0, le=180, description="largest rotation in degrees")]
+    colour: Annotated[Share, Field(description="largest relative change of brightness, contrast and saturation")]
     cutout: Annotated[
-        Share, Field(description="side of a square made grey, as a share of the image's (DeVries & Taylor 2017)")
+        Share,
+        Field(
+            description="side of a grey square drawn over the image, as a share of the image (DeVries & Taylor 2017)"
+        ),
     ]
     mixup: Annotated[
         float,
-        Field(ge=0, description="blend each image and label with another's, by Beta(mixup, mixup) (Zhang et al. 2018)"),
+        Field(
+            ge=0,
+            description="mix each image and label with another, with a weight from Beta(mixup, mixup) (Zhang et al."
+            " 2018); 0: off",
+        ),
     ]
 
 
 def augment(
     images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, how: Augmentation
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Change images (B, S, S, 3) in 0 to 255, and with mixup their labels (B, C) and weights (B,) too.
+    """Augment images (B, S, S, 3) with values from 0 to 255. Mixup also changes labels (B, C) and weights (B,).
 
-    Returns images as float32 where they were changed.
+    Changed images are returned as float32.
     """
     seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4))
     if how["flip"] or how["crop"] or how["zoom"] or how["rotate"]:
@@ -51,13 +58,16 @@ def augment(
 
 
 def _move(images: tf.Tensor, seed: tf.Tensor, how: Augmentation) -> tf.Tensor:
-    """Mirror, turn, zoom and shift in one resampling: output pixel (x, y) is input pixel (ax + by + c, dx + ey + f)."""
+    """Flip, rotate, zoom and shift with one resampling.
+
+    The output pixel (x, y) is the input pixel (ax + by + c, dx + ey + f).
+    """
     count, side = tf.shape(images)[0], tf.cast(tf.shape(images)[1], tf.float32)
     draws = tf.random.stateless_uniform([5, count], seed, -1.0, 1.0)
     mirror = tf.where(draws[0] < 0, -1.0, 1.0) if how["flip"] else tf.ones([count])
     angle = draws[1] * how["rotate"] * (3.141592653589793 / 180)
     scale = 1 + draws[2] * how["zoom"]
-    # Whole pixels: without zoom and rotation nothing is blurred.
+    # Shift by whole pixels, so that nothing is blurred without zoom and rotation.
     shift_x, shift_y = (tf.round(draw * how["crop"] * side) for draw in (draws[3], draws[4]))
     a, b = mirror * tf.cos(angle) * scale, -tf.sin(angle) * scale
     d, e = mirror * tf.sin(angle) * scale, tf.cos(angle) * scale
@@ -95,7 +105,7 @@ def _cut_out(images: tf.Tensor, seed: tf.Tensor, share: float) -> tf.Tensor:
 def _mix(
     images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor, seed: tf.Tensor, alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Blend each image with the one before it in the batch; batches are shuffled, so that is a random one."""
+    """Mix each image with the previous one of the batch, which is a random image because batches are shuffled."""
     left, right = tf.unstack(tf.random.stateless_gamma([2, tf.shape(images)[0]], seed, alpha))
     share = left / tf.maximum(left + right, 1e-7)
 

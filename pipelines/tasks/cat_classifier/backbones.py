@@ -1,4 +1,4 @@
-"""Networks of `keras.applications` that a head can be put on, and where their weights come from."""
+"""Pretrained backbones from `keras.applications`, and how their weights are loaded."""
 
 import warnings
 from pathlib import Path
@@ -7,7 +7,7 @@ import keras
 
 from pipelines.errors import UserError
 
-BACKBONES = {  # name -> network, and what brings pixels of 0 to 255 to the range it was trained on
+BACKBONES = {  # name -> network, and the scale and offset that map pixels from 0 to 255 to its input range
     "mobilenet_v2": (keras.applications.MobileNetV2, 1 / 127.5, -1.0),
     "mobilenet_v3_small": (keras.applications.MobileNetV3Small, 1.0, 0.0),
     "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, 1.0, 0.0),
@@ -16,10 +16,10 @@ BACKBONES = {  # name -> network, and what brings pixels of 0 to 255 to the rang
 
 
 def load_backbone(network: keras.Model, backbone: str, weights: str, image_size: int) -> None:
-    """Give a backbone the weights `imagenet`, those of a file, or none.
+    """Load the weights of a backbone: `imagenet`, those of a file, or `none`.
 
     Raises:
-        UserError: where the file does not exist or does not fit, or no network answers.
+        UserError: If the file does not exist or does not fit the backbone, or if the download fails.
     """
     where = "models.pretrained.weights"
     if weights == "none":
@@ -28,7 +28,7 @@ def load_backbone(network: keras.Model, backbone: str, weights: str, image_size:
         try:
             shape = (image_size, image_size, 3)
             trained = BACKBONES[backbone][0](include_top=False, weights="imagenet", input_shape=shape, pooling="avg")
-        except Exception as error:  # keras.utils.get_file raises a bare Exception where a download fails
+        except Exception as error:  # keras.utils.get_file raises a bare Exception if a download fails
             mend = "name a .weights.h5 file, or run where a network answers"
             raise UserError(where, f"the ImageNet weights cannot be downloaded ({error}); {mend}") from None
         network.set_weights(trained.get_weights())
@@ -37,7 +37,7 @@ def load_backbone(network: keras.Model, backbone: str, weights: str, image_size:
         raise UserError(where, f"no such file: {weights}; it takes none, imagenet or a .weights.h5 file")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # Keras warns of layers that the file leaves as they were
+            warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that are not in the file
             network.load_weights(weights)
     except (ValueError, OSError, UserWarning) as error:
         reason = str(error).splitlines()[0]

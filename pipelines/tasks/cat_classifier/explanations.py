@@ -1,6 +1,6 @@
-"""Pictures of what an image model looks at: Grad-CAM, first-layer filters, feature maps.
+"""Plots that explain an image model: Grad-CAM, filters of the first layer, and feature maps.
 
-Shapes: B images, H and W pixels or places, F filters.
+Shapes: B images, H and W pixels or positions, F filters.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ MOST_FILTERS = 32
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, captions: Sequence[str], mistakes: int) -> Figure | None:
-    """Draw where the last feature maps speak for the answer (Selvaraju et al. 2017); None for a model without them.
+    """Draw Grad-CAM heat maps of the last feature maps (Selvaraju et al. 2017), or return None if there are none.
 
-    The first `mistakes` of the images (B, H, W, 3) are mistakes, the rest right answers.
+    The first `mistakes` of the images (B, H, W, 3) are mistakes, the others are correct predictions.
     """
     maps = [layer for layer in model.layers if _is_map(layer)]
     if not maps or not len(images):
@@ -40,7 +40,7 @@ def grad_cam(model: keras.Model, images: np.ndarray, captions: Sequence[str], mi
 
 
 def first_layer(model: keras.Model) -> Figure | None:
-    """Draw the weights of the first layer that has any, as the little images that it answers to most."""
+    """Draw the weights of the first layer as images, or return None if they do not apply to RGB pixels."""
     layer = next(layer for layer in model.layers if layer.weights)
     kernel = keras.ops.convert_to_numpy(layer.weights[0])
     if isinstance(layer, keras.layers.Dense):
@@ -55,7 +55,7 @@ def first_layer(model: keras.Model) -> Figure | None:
 
 
 def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
-    """Draw what the first and the last filters make of the first of the images (B, H, W, 3)."""
+    """Draw the first and the last feature maps of the first of the images (B, H, W, 3)."""
     maps = [layer for layer in model.layers if _is_map(layer) and layer.weights]
     if not maps or not len(images):
         return None
@@ -73,7 +73,7 @@ def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
 
 
 def _is_map(layer: keras.Layer) -> bool:
-    """Say whether a layer gives (B, H, W, F) and comes after the first filters."""
+    """Return whether the output of a layer is a feature map (B, H, W, F). Input and rescaling layers do not count."""
     if isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling):
         return False
     shape = layer.output.shape
@@ -81,13 +81,13 @@ def _is_map(layer: keras.Layer) -> bool:
 
 
 def _heat(model: keras.Model, layer: keras.Layer, images: np.ndarray) -> np.ndarray:
-    """Weigh the feature maps by the mean gradient of the answer's logit: (B, H, W), 0 to 1."""
+    """Return the feature maps weighted by the mean gradient of the predicted logit: (B, H, W), from 0 to 1."""
     both = keras.Model(model.inputs, [layer.output, model.output])
     pixels = tf.constant(images, tf.float32)
     with tf.GradientTape() as tape:
-        tape.watch(pixels)  # so that all that follows from them is on the tape, frozen layers or not
+        tape.watch(pixels)  # records all later operations, even if the layers are frozen
         features, logits = both({"image": pixels}, training=False)
-        # One logit speaks for the positive class where it is above zero, and against it where it is below.
+        # A single logit supports the positive class if it is above zero, and the negative class if it is below.
         spoken = tf.abs(logits[:, 0]) if logits.shape[1] == 1 else tf.reduce_max(logits, axis=1)
     weights = tf.reduce_mean(tape.gradient(spoken, features), axis=(1, 2), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=3, keepdims=True))

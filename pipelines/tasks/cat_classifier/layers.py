@@ -1,6 +1,6 @@
-"""What image models are stacked from: convolutions, pools and dense layers with all their settings.
+"""Building blocks of the image models: convolutions, pooling and dense layers with all their settings.
 
-Shapes: B images, H and W places, F filters, D width.
+Shapes: B images, H and W positions, C input channels, D width.
 """
 
 import keras
@@ -20,13 +20,13 @@ def convolve(
     batch_normalization: bool,
     **_: float,
 ) -> keras.KerasTensor:
-    """Convolve, normalise, activate: (B, H, W, C) to (B, H', W', filters)."""
+    """Apply a convolution, batch normalisation and an activation: (B, H, W, C) -> (B, H', W', filters)."""
     convolution = keras.layers.Conv2D(
         filters,
         kernel_size,
         stride,
         padding,
-        use_bias=not batch_normalization,  # the normalisation has a bias of its own
+        use_bias=not batch_normalization,  # batch normalisation has a bias
         kernel_initializer="he_normal",
         kernel_regularizer=regularizer(l2),
     )
@@ -37,7 +37,7 @@ def convolve(
 
 
 def pool(x: keras.KerasTensor, pooling: str, size: int) -> keras.KerasTensor:
-    """Let one value stand for each pool of `size` by `size` places."""
+    """Pool over windows of `size` by `size` positions."""
     layer = keras.layers.MaxPooling2D if pooling == "max" else keras.layers.AveragePooling2D
     return layer(size, padding="same")(x) if size > 1 else x
 
@@ -45,7 +45,7 @@ def pool(x: keras.KerasTensor, pooling: str, size: int) -> keras.KerasTensor:
 def dense_layers(
     x: keras.KerasTensor, units: list[int], *, activation: str, dropout: float, l2: float, batch_normalization: bool
 ) -> keras.KerasTensor:
-    """Stack fully connected layers: (B, D) to (B, units[-1])."""
+    """Apply a stack of dense layers: (B, D) -> (B, units[-1])."""
     for width in units:
         x = keras.layers.Dense(width, kernel_initializer="he_normal", kernel_regularizer=regularizer(l2))(x)
         if batch_normalization:
@@ -55,5 +55,5 @@ def dense_layers(
 
 
 def drop(x: keras.KerasTensor, dropout: float) -> keras.KerasTensor:
-    """Drop units, where any are to be."""
+    """Apply dropout if its rate is not zero."""
     return keras.layers.Dropout(dropout)(x) if dropout else x

@@ -1,6 +1,6 @@
-"""The ladder of image models: logistic regression, MLP, CNN, ResNet, Inception, and backbones trained elsewhere.
+"""Models of the image classifier: logistic regression, MLP, CNN, ResNet, Inception and pretrained backbones.
 
-Every model gives logits (B, O): one of the positive class, or one a class. Filters of L layers are a list of L widths.
+Every model returns logits (B, O): one logit for the positive class, or one per class.
 """
 
 from functools import partial
@@ -18,19 +18,17 @@ from pipelines.tasks.cat_classifier.preprocessing import Features
 from pipelines.training.pretrained import PretrainedModel
 
 Filters = Annotated[int, Field(ge=1)]
-KernelSize = Annotated[int, Field(ge=1, description="pixels a side that a filter sees")]
-Stride = Annotated[int, Field(ge=1, description="pixels from one place of a filter to the next")]
+KernelSize = Annotated[int, Field(ge=1, description="kernel size in pixels")]
+Stride = Annotated[int, Field(ge=1, description="stride of the convolution in pixels")]
 Padding = Annotated[
-    Literal["same", "valid"], Field(description="same: filters reach over the border; valid: they do not")
+    Literal["same", "valid"], Field(description="same: pad the border of the image with zeros; valid: no padding")
 ]
-Pooling = Annotated[
-    Literal["max", "average"], Field(description="what stands for a pool of pixels: its greatest or its mean")
-]
-PoolSize = Annotated[int, Field(ge=1, description="pixels a side of a pool; 1: none")]
+Pooling = Annotated[Literal["max", "average"], Field(description="max or average pooling")]
+PoolSize = Annotated[int, Field(ge=1, description="size of a pooling window in pixels; 1: no pooling")]
 
 
 class LayerSettings(TypedDict):
-    """What every hidden layer has, convolution or fully connected."""
+    """Settings of all convolution and dense layers."""
 
     activation: Activation
     dropout: Dropout
@@ -39,7 +37,7 @@ class LayerSettings(TypedDict):
 
 
 def logistic_regression(features: Features, *, l2: L2) -> keras.Model:
-    """Weigh every pixel once: the baseline that all others have to beat."""
+    """Logistic regression on the pixels. This is the baseline for the other models."""
     inputs, x = _start(features)
     return keras.Model(inputs, _head(keras.layers.Flatten()(x), features, l2), name="logistic_regression")
 
@@ -50,7 +48,7 @@ def mlp(
     units: Units,
     **layer: Unpack[LayerSettings],
 ) -> keras.Model:
-    """Stack fully connected layers on the pixels, which know nothing of neighbourhood (multilayer perceptron)."""
+    """Multilayer perceptron on the flattened pixels."""
     inputs, x = _start(features)
     x = layers.dense_layers(keras.layers.Flatten()(x), units, **layer)
     return keras.Model(inputs, _head(x, features, layer["l2"]), name="mlp")
@@ -59,7 +57,7 @@ def mlp(
 def cnn(
     features: Features,
     *,
-    filters: Annotated[list[Filters], Field(min_length=1, description="of each convolution, first to last")],
+    filters: Annotated[list[Filters], Field(min_length=1, description="filters of each convolution, first to last")],
     kernel_size: KernelSize,
     stride: Stride,
     padding: Padding,
@@ -68,7 +66,10 @@ def cnn(
     units: Units,
     **layer: Unpack[LayerSettings],
 ) -> keras.Model:
-    """Convolve and pool, once for each entry of `filters`, then fully connected layers (LeCun et al. 1998)."""
+    """Convolutional network with pooling after each convolution, followed by dense layers (LeCun et al. 1998).
+
+    There is one convolution for each entry of `filters`.
+    """
     inputs, x = _start(features)
     for width in filters:
         if padding == "valid" and x.shape[1] < kernel_size:
@@ -85,18 +86,25 @@ def resnet(
     *,
     depth: Annotated[
         Literal[8, 14, 20, 26, 32, 44, 56, 110],
-        Field(description="layers with weights: 6n + 2, for three stages of n blocks of two convolutions"),
+        Field(
+            description="number of layers with weights: 6n + 2, for three stages of n blocks with two convolutions each"
+        ),
     ],
-    filters: Annotated[int, Field(ge=1, description="of the first stage; each next stage has twice as many")],
+    filters: Annotated[
+        int, Field(ge=1, description="filters of the first stage; each further stage has twice as many")
+    ],
     kernel_size: KernelSize,
     stem_stride: Annotated[int, Field(ge=1, description="stride of the first convolution; 2 suits larger images")],
     shortcut: Annotated[
         Literal["projection", "identity"],
-        Field(description="past a block that halves the image: a 1x1 convolution, or every other pixel and zeros"),
+        Field(
+            description="shortcut of a block that halves the image: projection, a 1x1 convolution; identity, every"
+            " other pixel, with zeros as additional channels"
+        ),
     ],
     **layer: Unpack[LayerSettings],
 ) -> keras.Model:
-    """Add what each block learns to what it was given (He et al. 2016, "Deep Residual Learning", section 4.2)."""
+    """Residual network (He et al. 2016, "Deep Residual Learning", section 4.2)."""
     inputs, x = _start(features)
     convolve = partial(layers.convolve, padding="same", **layer)
     straight = partial(convolve, activation=None)
@@ -119,26 +127,35 @@ def resnet(
 def inception(
     features: Features,
     *,
-    stem_filters: Annotated[int, Field(ge=1, description="of the first convolution")],
+    stem_filters: Annotated[int, Field(ge=1, description="filters of the first convolution")],
     stem_stride: Annotated[int, Field(ge=1, description="stride of the first convolution; 2 suits larger images")],
     modules: Annotated[
         list[Annotated[int, Field(ge=8)]],
-        Field(min_length=1, description="filters of each module, all four branches together; a pool follows each"),
+        Field(min_length=1, description="filters of each module, over its four branches; pooling follows each module"),
     ],
     bottleneck: Annotated[
         float,
-        Field(gt=0, le=1, description="filters of the 1x1 convolution before a 3x3 or 5x5, as a share of that one's"),
+        Field(
+            gt=0,
+            le=1,
+            description="filters of the 1x1 convolution before each 3x3 and 5x5 convolution, as a share of its filters",
+        ),
     ],
     pooling: Pooling,
     pool_size: PoolSize,
     **layer: Unpack[LayerSettings],
 ) -> keras.Model:
-    """Look at several sizes at once: 1x1, 3x3, 5x5 and pooled branches in parallel (Szegedy et al. 2015, section 4)."""
+    """Inception network: parallel 1x1, 3x3, 5x5 and pooling branches (Szegedy et al. 2015, section 4)."""
     inputs, x = _start(features)
     convolve = partial(layers.convolve, padding="same", **layer)
     x = convolve(x, stem_filters, 3, stem_stride)
     for width in modules:
-        widths = {1: width // 4, 3: width // 2, 5: width // 8, "pool": width // 8}  # as module 3a of the paper
+        widths = {
+            1: width // 4,
+            3: width // 2,
+            5: width // 8,
+            "pool": width // 8,
+        }  # same proportions as module 3a of the paper
         narrow = {size: max(1, int(bottleneck * widths[size])) for size in (3, 5)}
         branches = [convolve(x, widths[1], 1, 1)]
         branches += [convolve(convolve(x, narrow[size], 1, 1), widths[size], size, 1) for size in (3, 5)]
@@ -151,20 +168,25 @@ def inception(
 def pretrained(
     features: Features,
     *,
-    backbone: Annotated[Literal[tuple(BACKBONES)], Field(description="a network of keras.applications")],
+    backbone: Annotated[Literal[tuple(BACKBONES)], Field(description="network from keras.applications")],
     weights: Annotated[
         str,
-        Field(description="none: at random; imagenet: downloaded once; else a .weights.h5 file of the backbone"),
+        Field(
+            description="none: random; imagenet: downloaded once; or the path of a .weights.h5 file for the backbone"
+        ),
     ],
     frozen_epochs: Annotated[
-        int, Field(ge=0, description="epochs in which only the head learns; the backbone is fine-tuned after them")
+        int,
+        Field(
+            ge=0, description="number of epochs that train only the head; afterwards the backbone is fine-tuned as well"
+        ),
     ],
     units: Annotated[list[Annotated[int, Field(ge=1)]], Field(description="width of each hidden layer of the head")],
     activation: Activation,
     dropout: Dropout,
     l2: L2,
 ) -> keras.Model:
-    """Put a new head on a network that was trained on other images (Yosinski et al. 2014)."""
+    """Backbone from keras.applications, trained on other images, with a new head (Yosinski et al. 2014)."""
     inputs = _inputs(features)
     application, scale, offset = BACKBONES[backbone]
     pixels = keras.layers.Rescaling(scale, offset)(inputs["image"])

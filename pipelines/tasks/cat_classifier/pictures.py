@@ -1,4 +1,4 @@
-"""Pictures of a classifier's answers: what is confused, how far probabilities can be trusted, what went wrong."""
+"""Plots of a classifier's predictions: confusions, calibration and mistakes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,17 +16,17 @@ from pipelines.task import Preprocessor
 from pipelines.tasks.cat_classifier.explanations import feature_maps, first_layer, grad_cam
 from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
-SHOWN = 16  # images on a page
-MOST_CURVES = 12  # classes with a curve of their own
-MOST_INCHES = 30  # a side of a picture
-MOST_COUNTED = 70  # classes whose confusions are written out as numbers, and not as colours alone
-MOST_CHARACTERS = 28  # of a name in a picture
+SHOWN = 16  # images per page
+MOST_CURVES = 12  # largest number of classes with their own curve
+MOST_INCHES = 30  # largest side of a plot
+MOST_COUNTED = 70  # largest number of classes whose confusion matrix includes numbers; above it there are only colours
+MOST_CHARACTERS = 28  # largest length of a name in a plot
 
 
 def draw_pictures(
     model: keras.Model, preprocessor: Preprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
 ) -> dict[str, Figure]:
-    """Draw every picture that the model allows: file name -> figure."""
+    """Draw all plots that the model supports, by file name."""
     true, label = examples[LABEL].to_numpy(str), decoded(answers["label"])
     classes, probabilities = decoded(answers["labels"][0]), answers["probabilities"]
     confidence = answers["probability"]
@@ -68,7 +68,7 @@ def _pixels(preprocessor: Preprocessor, examples: pd.DataFrame, rows: Sequence[i
 def _confusion(true: np.ndarray, label: np.ndarray, classes: np.ndarray) -> Figure:
     side = min(max(4.5, 0.4 * len(classes) + 2), MOST_INCHES)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
-    known = [*classes, *sorted(set(true) - set(classes))]  # a split may hold classes that train lacks
+    known = [*classes, *sorted(set(true) - set(classes))]  # a split may contain classes that train lacks
     matrix = metrics.confusion_matrix(true, label, labels=known)
     display = metrics.ConfusionMatrixDisplay(matrix, display_labels=list(map(_shown, known)))
     few = len(known) <= MOST_COUNTED
@@ -97,7 +97,7 @@ def _curves(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray) ->
 def _calibration(
     true: np.ndarray, label: np.ndarray, classes: np.ndarray, probabilities: np.ndarray, confidence: np.ndarray
 ) -> Figure:
-    """Set how often an answer is right against its probability."""
+    """Draw how often predictions are correct against their probability."""
     figure = Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots()
     positive = positive_of(list(classes))
@@ -131,7 +131,7 @@ def _page(images: np.ndarray, captions: Sequence[str], title: str) -> Figure | N
 
 
 def _shown(name: str) -> str:
-    """Shorten a name from the data, and let no dollar sign in it begin a formula."""
+    """Shorten a name from the data. Escape dollar signs, which start a formula in Matplotlib."""
     text = str(name) if len(name) <= MOST_CHARACTERS else f"{name[: MOST_CHARACTERS // 2]}...{name[-8:]}"
     return text.replace("$", r"\$")
 

@@ -1,6 +1,6 @@
-"""From encoded image bytes to pixels, and from a class to a label, in graph.
+"""Preprocessing of the image classifier: encoded images to pixels, classes to labels. Runs in the graph.
 
-Shapes: B images, S pixels a side, C classes, O outputs of a model: 1 for a class and its opposite, C for more.
+Shapes: B images, S pixels per side, C classes, O model outputs: 1 for a class and its opposite, C for more classes.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ from pipelines.task import Preprocessor, Tensors
 from pipelines.tasks.cat_classifier.augmentation import Augmentation, augment
 from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
 
-SAMPLE = 5000  # training images that give mean and deviation
+SAMPLE = 5000  # training images that the mean and deviation are computed from
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a model builder has to know of the inputs: pixels a side, outputs, and each channel's mean and deviation."""
+    """Image size, number of outputs, and mean and deviation of each channel, for the model builders."""
 
     image_size: int
     outputs: int
@@ -33,39 +33,37 @@ class Features:
 
 
 class ImagePreprocessor(Preprocessor):
-    """Decode and resize images to uint8 pixels; encode classes, weigh them, and vary training images."""
+    """Decode and resize images, encode and weight classes, and augment training images."""
 
     def __init__(
         self,
         *,
-        image_size: Annotated[int, Field(ge=8, le=1024, description="pixels a side of the models' input")],
+        image_size: Annotated[int, Field(ge=8, le=1024, description="side of the models' input in pixels")],
         resize: Annotated[
             Literal["stretch", "crop", "pad"],
-            Field(description="what makes an image square: stretch it, crop its middle, or pad it with black"),
+            Field(description="how images become square: stretch, crop (to the centre) or pad (with black)"),
         ],
         pixel_scaling: Annotated[
             Literal["unit", "standard"],
-            Field(description="unit: divide by 255; standard: mean 0 and deviation 1 for each channel"),
+            Field(description="unit: divide by 255; standard: to mean 0 and standard deviation 1 per channel"),
         ],
-        augmentation: Annotated[Augmentation, Field(description="random changes of training images")],
+        augmentation: Annotated[Augmentation, Field(description="random augmentations of training images")],
         class_weights: Annotated[
             Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]],
-            Field(
-                description="weight of each class in the loss; balanced: in inverse proportion to how frequent it is"
-            ),
+            Field(description="weight of each class in the loss; balanced: inversely proportional to its frequency"),
         ],
         threshold: Annotated[
-            float, Field(gt=0, lt=1, description="probability from which the answer is the positive class")
+            float, Field(gt=0, lt=1, description="predict the positive class from this probability on")
         ],
     ):
         self.image_size, self.resize, self.pixel_scaling = image_size, resize, pixel_scaling
         self.augmentation, self.class_weights, self.threshold = augmentation, class_weights, threshold
 
     def adapt(self, train: pd.DataFrame) -> None:
-        """Learn the classes, their weights, and the channels' mean and deviation.
+        """Learn the classes, their weights, and the mean and deviation of the channels.
 
         Raises:
-            UserError: where there is but one class, or a weight is for none of them.
+            UserError: If there is only one class, or a weight is given for an unknown class.
         """
         classes = sorted(train[LABEL].unique())
         if len(classes) < 2:
@@ -75,11 +73,11 @@ class ImagePreprocessor(Preprocessor):
         self.restore({"classes": np.array(classes), "weights": weights, "mean": mean, "deviation": deviation})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over classes, weights, mean and deviation."""
+        """Restore the classes, their weights, and the mean and deviation."""
         self.state = dict(state)
         classes = [str(name) for name in state["classes"]]
         self.positive = positive_of(classes)
-        if self.positive is not None:  # the positive class stands first in every answer
+        if self.positive is not None:  # the positive class comes first in all predictions
             classes.sort(key=lambda name: name != self.positive)
         else:
             self.threshold = None
@@ -87,23 +85,23 @@ class ImagePreprocessor(Preprocessor):
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Take encoded images."""
+        """Return the specification of the inputs: encoded images."""
         return {"image": tf.TensorSpec([None], tf.string, name="image")}
 
     @property
     def features(self) -> Features:
-        """Give the size of the input and the number of outputs."""
+        """Return the input size, the number of outputs, and the mean and deviation of the channels."""
         outputs = 1 if self.positive is not None else len(self.classes)
         return Features(self.image_size, outputs, self.state["mean"], self.state["deviation"])
 
     def inputs(self, raw: Tensors) -> Tensors:
-        """Decode and resize: (B,) bytes to (B, S, S, 3) uint8."""
+        """Decode and resize images: (B,) bytes -> (B, S, S, 3) uint8."""
         shape = [self.image_size, self.image_size, 3]
         pixels = tf.map_fn(self._pixels, raw["image"], fn_output_signature=tf.TensorSpec(shape, tf.uint8))
         return {"image": pixels}
 
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """Add labels (B, O), 0 to 1, and weights (B,)."""
+        """Return inputs, labels (B, O) from 0 to 1, and weights (B,)."""
         known = raw[LABEL][:, None] == tf.constant(self.classes)[None]  # (B, C)
         order = [list(self.state["classes"]).index(name) for name in self.classes]
         weights = tf.reduce_sum(tf.where(known, self.state["weights"][order][None], 0.0), axis=1)
@@ -113,7 +111,7 @@ class ImagePreprocessor(Preprocessor):
     def augment(
         self, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor, *, seed: tf.Tensor
     ) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """Vary training images as the config says."""
+        """Augment training images."""
         images, labels, weights = augment(inputs["image"], labels, weights, seed, self.augmentation)
         return {"image": images}, labels, weights
 

@@ -1,4 +1,4 @@
-"""Where images come from: drawings made here, folders or HDF5 files, TensorFlow Datasets."""
+"""Sources of images: generated drawings, folders, HDF5 files and TensorFlow Datasets."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -17,27 +17,26 @@ from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tasks.cat_classifier.drawings import drawn_pictures
 
-LABEL = "label"  # the target's name among raw examples
-KIND = "kind"  # an image's class before classes were taken together under `positive`
-NOT = "not "  # a negative's label is the positive's after this word
+LABEL = "label"  # the name of the target among raw examples
+KIND = "kind"  # the original class of an image, if `positive` groups several classes
+NOT = "not "  # prefix of the negative label; the positive label follows
 
 Positive = Annotated[
     list[str],
-    Field(
-        description="classes that count as positive, all others as negative; none: tell every class from every other"
-    ),
+    Field(description="classes that count as positive; all others are negative; empty list: tell all classes apart"),
 ]
 BadFiles = Annotated[
-    Literal["error", "skip"], Field(description="what to do with files that cannot be decoded: stop, or leave them out")
+    Literal["error", "skip"],
+    Field(description="what to do with files that cannot be decoded: error stops, skip leaves them out"),
 ]
 
 
 def embedded(
     *,
-    count: Annotated[int, Field(ge=10, description="how many pictures are drawn")],
+    count: Annotated[int, Field(ge=10, description="number of pictures")],
     positive: Positive,
 ) -> Source:
-    """Draw pictures of cats and of dogs, rabbits, birds, houses, cars and blobs: drawings, no photographs."""
+    """Draw pictures of cats, dogs, rabbits, birds, houses, cars and blobs. They are drawings, not photographs."""
     examples = pd.DataFrame(_drawn(count), columns=["image", LABEL])
     origin = {"drawn by": "pipelines.tasks.cat_classifier.drawings", "licence": "Apache-2.0, as this project"}
     return _source({"all": examples}, positive, "error", origin)
@@ -49,14 +48,14 @@ def files(
     path: Annotated[
         str | dict[Split, str],
         Field(
-            description="a folder with one subfolder a class, or an HDF5 file with the keys <split>_set_x,"
-            " <split>_set_y and list_classes; or one such a split by name"
+            description="folder with one subfolder per class, or an HDF5 file with the keys <split>_set_x,"
+            " <split>_set_y and list_classes; or one of these for each split by name"
         ),
     ],
     positive: Positive,
     bad_files: BadFiles,
 ) -> Source:
-    """Read JPEG, PNG, GIF, BMP and WebP files of any size and colour, or arrays in HDF5 files."""
+    """Read JPEG, PNG, GIF, BMP and WebP files of any size and colour, or arrays from HDF5 files."""
     places = paths_by_split(root, path)
     warnings: list[str] = []
     if any(is_hdf5(place) for place in places.values()):
@@ -72,8 +71,8 @@ def files(
 
 def tfds(
     *,
-    image: Annotated[str, Field(description="the feature that holds the image")],
-    label: Annotated[str, Field(description="the feature that holds the class")],
+    image: Annotated[str, Field(description="feature that contains the image")],
+    label: Annotated[str, Field(description="feature that contains the class")],
     positive: Positive,
     bad_files: BadFiles,
     **prepared: Unpack[Prepared],
@@ -84,7 +83,7 @@ def tfds(
 
 
 def positive_of(labels: Sequence[str]) -> str | None:
-    """Give the positive one of two labels, or None where the labels are not one class and its opposite."""
+    """Return the positive one of two labels, or None if the labels are not a class and its opposite."""
     pairs = [name for name in labels if f"{NOT}{name}" in labels]
     return pairs[0] if len(labels) == 2 and pairs else None
 
@@ -98,7 +97,7 @@ def _source(
     tables: dict[str, pd.DataFrame], positive: list[str], bad_files: str, origin: dict, warnings: Sequence[str] = ()
 ) -> Source:
     kinds = sorted({kind for table in tables.values() for kind in table[LABEL]})
-    positive = [normalize("NFC", name) for name in positive]  # as names of folders are
+    positive = [normalize("NFC", name) for name in positive]  # like the names of folders
     for name in positive:
         if name not in kinds:
             raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, kinds)}")

@@ -1,4 +1,4 @@
-"""The cat-classifier task: what the line needs to know of it."""
+"""The cat classifier's implementation of the `Task` interface."""
 
 import warnings
 from collections import Counter
@@ -28,7 +28,7 @@ from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
 
 class CatClassifier(Task):
-    """Tell the class of an image."""
+    """Predict the class of an image."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
     preprocessor = ImagePreprocessor
@@ -57,7 +57,7 @@ class CatClassifier(Task):
     def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
-        """Give each image's label (B,) with its probability (B,), and all labels and probabilities (B, C)."""
+        """Return the predicted label (B,) and its probability (B,), and all labels and probabilities (B, C)."""
         logits = model(inputs, training=False) if outputs is None else outputs
         classes = tf.constant(preprocessor.classes)
         probabilities = _probabilities(logits)
@@ -77,7 +77,7 @@ class CatClassifier(Task):
         return Counter(examples[LABEL])
 
     def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
-        """Take decoded images of the input's size; give probabilities."""
+        """Return an endpoint from decoded images of the model's input size to probabilities."""
         size = preprocessor.image_size
         threshold = {} if preprocessor.positive is None else {"threshold": preprocessor.threshold}
         return NumericEndpoint(
@@ -94,9 +94,10 @@ class CatClassifier(Task):
         )
 
     def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compare labels and probabilities; of more than two classes, precision, recall, f1 and auc are their means.
+        """Compare labels and probabilities.
 
-        `auc` is NaN where a class does not occur among the examples.
+        With more than two classes, precision, recall, F1 and AUC are means over the classes. `auc` is NaN if a class
+        does not occur among the examples.
         """
         true = examples[LABEL].to_numpy(str)
         label, classes = decoded(answers["label"]), decoded(answers["labels"][0])
@@ -104,28 +105,28 @@ class CatClassifier(Task):
         return classification_metrics(true, label, classes, answers["probabilities"], positive)
 
     def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """Measure each class, those that train lacks too."""
+        """Compute metrics for each class, including classes that train lacks."""
         true, classes = examples[LABEL].to_numpy(str), decoded(answers["labels"][0])
         return metrics_by_class(true, decoded(answers["label"]), classes)
 
     def binary_outcomes(
         self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Give which images are of the positive class, which is the first, and how probable that was."""
+        """Return which images belong to the positive class, and its predicted probabilities."""
         (positive,) = decoded(answers["labels"][0, :1])
         return examples[LABEL].to_numpy(str) == positive, answers["probabilities"][:, 0]
 
     def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
-        """Answer the most frequent class, and each class with its share of train."""
+        """Return the metrics of a constant prediction: the most frequent class, with the class shares of train."""
         shares = train[LABEL].value_counts(normalize=True)[preprocessor.classes]
         names = np.array([name.encode() for name in preprocessor.classes], object)
         row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
         return self.compute_metrics(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """List images by their files, where they have any, with their classes."""
+        """List the images, by file name if they have one, with their true and predicted classes."""
         return pd.DataFrame(
             {
                 **({"image": examples["image"].to_numpy()} if holds_files(examples["image"]) else {}),
@@ -142,15 +143,15 @@ class CatClassifier(Task):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure]:
-        """Draw what is confused, how probable answers really are, the worst mistakes, and what the model looks at."""
+        """Draw the confusion matrix, calibration, the worst mistakes, and what the model looks at."""
         return draw_pictures(model, preprocessor, examples, answers)
 
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read image files, all images of a folder, or those that a text file names, one a line.
+        """Read image files, all images of a folder, or the images listed in a text file, one per line.
 
-        Of a folder what is no image is passed over, and what cannot be decoded left out; both are said.
+        In a folder, files that are not images or cannot be decoded are skipped with a warning.
         """
         given = [Path(text) for text in [*inputs, *(_lines(file) if file is not None else [])]]
         paths = [image for path in given for image in _images_of(path)]
@@ -169,7 +170,7 @@ TASK = CatClassifier()
 
 
 def _probabilities(logits: tf.Tensor) -> tf.Tensor:
-    """Give the probability of each class (B, C), of two from a single logit."""
+    """Return the probability of each class (B, C). A single logit becomes two probabilities."""
     if logits.shape[-1] > 1:
         return tf.nn.softmax(logits)
     positive = tf.sigmoid(logits[:, 0])
@@ -177,7 +178,7 @@ def _probabilities(logits: tf.Tensor) -> tf.Tensor:
 
 
 def _images_of(path: Path) -> list[Path]:
-    """Give an image, or those of a folder, and say what else is in it."""
+    """Return an image path, or the image paths in a folder. Warn about other files in it."""
     if not path.exists():
         raise UserError(str(path), "no such file; an input is an image file, or a folder of them")
     if not path.is_dir():

@@ -1,1 +1,1 @@
-"""Entity tagger: the names of people, places and whatever else a text mentions."""
+"""Entity tagger: find people, places and other named entities in a text."""

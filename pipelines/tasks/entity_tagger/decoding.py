@@ -1,6 +1,6 @@
-"""From a model's scores to tags, and from tags to entities with their text, in graph.
+"""Decode the scores of a model into tags, and the tags into entities with their text. Runs in the graph.
 
-Shapes: B sentences, T tokens, K tags, E the most entities of a sentence in the batch.
+Shapes: B sentences, T tokens, K tags, E entities (the largest number in a sentence of the batch).
 """
 
 import numpy as np
@@ -11,34 +11,37 @@ from pipelines.tasks.entity_tagger.preprocessing import PAD, Features
 
 
 class Decoded:
-    """The most probable legal tags of a batch, and what is needed to tell how probable they are."""
+    """The most probable valid tag sequences of a batch, and the potentials needed to compute their probabilities."""
 
     def __init__(self, outputs: tf.Tensor, words: tf.Tensor, features: Features):
         self.mask = words != PAD  # (B, T)
-        if outputs.shape.rank == 3:  # without a CRF the tags are independent, but for those that the law parts
+        if outputs.shape.rank == 3:  # without a CRF, tags are independent except for forbidden transitions
             outputs = potentials(tf.nn.log_softmax(outputs), self.mask, forbidding(features.allowed))
         self.potentials, self.features = outputs, features
         self.path = best_path(outputs)
-        # B-, I- are 1, 2 of the first type, 3, 4 of the second; O is 0
+        # Tags 1 and 2 are B- and I- of the first type, 3 and 4 of the second type, and so on. O is 0.
         self.begins = self.mask & (self.path % 2 == 1)
         inside = self.mask & (self.path > 0) & (self.path % 2 == 0)
         after = tf.concat([inside[:, 1:], tf.zeros_like(inside[:, :1])], axis=1)
         self.ends = (self.begins | inside) & ~after
 
     def probabilities(self) -> tf.Tensor:
-        """Give each token's probability of its tag (B, T)."""
+        """Return the probability of each token's predicted tag (B, T)."""
         left, right = messages(self.potentials)
         both = tf.transpose(left + right, [1, 0, 2])
         return tf.where(self.mask, tf.gather(tf.nn.softmax(both), self.path, batch_dims=2), 0.0)
 
     def entity_probabilities(self) -> tf.RaggedTensor:
-        """Give the probability that each entity stands there with that type and those ends (B, E).
+        """Return the probability of each entity: its type and both of its ends (B, E).
 
-        That of its first tag, times those of each next one after the one before, times that of its end.
+        The probability is a product: that of the first tag, those of each further tag given the previous tag, and that
+        of the entity ending after its last tag.
         """
         left, right = (tf.transpose(message, [1, 0, 2]) for message in messages(self.potentials))  # (B, T, K)
         first = tf.gather(tf.nn.log_softmax(left + right), self.path, batch_dims=2)  # (B, T)
-        after = tf.nn.log_softmax(self.potentials + right[:, :, None, :])  # (B, T, K, K): of a tag after another
+        after = tf.nn.log_softmax(
+            self.potentials + right[:, :, None, :]
+        )  # (B, T, K, K): log-probability of each tag given the previous tag
         before = tf.concat([tf.zeros_like(self.path[:, :1]), self.path[:, :-1]], axis=1)
         steps = tf.gather(tf.gather(after, before, batch_dims=2), self.path, batch_dims=2)
         along = tf.cumsum(steps, axis=1)
@@ -51,18 +54,21 @@ class Decoded:
         return tf.exp(tf.minimum(0.0, self.of_begins(begin) + self.of_ends(end)))
 
     def of_begins(self, values: tf.Tensor) -> tf.RaggedTensor:
-        """Take what stands at the first token of each entity: (B, T) -> (B, E)."""
+        """Select the values at the first token of each entity: (B, T) -> (B, E)."""
         return tf.ragged.boolean_mask(values, self.begins)
 
     def of_ends(self, values: tf.Tensor) -> tf.RaggedTensor:
-        """Take what stands at the last token of each entity: (B, T) -> (B, E)."""
+        """Select the values at the last token of each entity: (B, T) -> (B, E)."""
         return tf.ragged.boolean_mask(values, self.ends)
 
 
 def found_entities(
     decoded: Decoded, types: list[str], text: tf.Tensor, tokens: tf.Tensor, starts: tf.Tensor
 ) -> dict[str, tf.Tensor]:
-    """Name the entities of texts (B,) whose tokens (B, T) begin at characters `starts` (B, T), padded to (B, E)."""
+    """Return the entities of texts (B,), padded to (B, E).
+
+    The tokens (B, T) begin at the character offsets `starts` (B, T).
+    """
     first = decoded.of_begins(starts)
     stops = decoded.of_ends(starts + tf.strings.length(tokens, unit="UTF8_CHAR"))
     kinds = decoded.of_begins((decoded.path - 1) // 2)

@@ -1,4 +1,4 @@
-"""Layers of the entity taggers: what a token is turned into before its neighbours are looked at.
+"""Layers that build the features of each token from its word and characters.
 
 Shapes: B sentences, T tokens, C characters, D, E and F widths.
 """
@@ -10,9 +10,10 @@ from pipelines.tasks.entity_tagger.preprocessing import PAD, UNKNOWN
 
 
 class WordDropout(keras.layers.Layer):
-    """Take a share of words for unknown ones in training, so that neighbours and form have to do: (B, T) -> (B, T).
+    """Replace random words with the unknown word during training: (B, T) -> (B, T).
 
-    Iyyer et al. 2015, "Deep Unordered Composition Rivals Syntactic Methods for Text Classification", section 2.3.
+    The model then learns to rely on context and on the form of a word as well. Iyyer et al. 2015, "Deep Unordered
+    Composition Rivals Syntactic Methods for Text Classification", section 2.3.
     """
 
     def __init__(self, rate: float, **kwargs):
@@ -21,7 +22,7 @@ class WordDropout(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator()
 
     def call(self, ids: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        """Draw which words are hidden."""
+        """Replace a random share of the words, `rate`, when training."""
         if not training or not self.rate:
             return ids
         hidden = keras.random.uniform(ops.shape(ids), seed=self.seed_generator) < self.rate
@@ -29,7 +30,7 @@ class WordDropout(keras.layers.Layer):
 
 
 class CharacterCNN(keras.layers.Layer):
-    """Look for short strings of characters anywhere in a token: (B, T, C) -> (B, T, F).
+    """Convolve over the characters of each token and max-pool: (B, T, C) -> (B, T, F).
 
     Ma & Hovy 2016, "End-to-end Sequence Labeling via Bi-directional LSTM-CNNs-CRF", section 2.1.
     """
@@ -42,16 +43,16 @@ class CharacterCNN(keras.layers.Layer):
         self.convolve = keras.layers.Conv1D(filters, kernel_size, padding="same", activation="relu")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make embedding and filters."""
+        """Build the embedding and the convolution."""
         self.embed.build(input_shape)
         self.convolve.build((None, None, self.embed.output_dim))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Give (B, T, F)."""
+        """Return (B, T, F)."""
         return (*input_shape[:2], self.filters)
 
     def call(self, ids: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        """Take the strongest response of each filter; nothing comes from behind a token's end."""
+        """Return the maximum of each filter over the characters. Padding is masked."""
         shape = ops.shape(ids)
         ids = ops.reshape(ids, (shape[0] * shape[1], shape[2]))
         mask = ops.cast(ids != PAD, self.compute_dtype)[..., None]
@@ -61,9 +62,10 @@ class CharacterCNN(keras.layers.Layer):
 
 
 class CharacterLSTM(keras.layers.Layer):
-    """Read a token's characters from both ends: (B, T, C) -> (B, T, F), half of F from each.
+    """Encode the characters of each token with a bidirectional LSTM: (B, T, C) -> (B, T, F).
 
-    Lample et al. 2016, "Neural Architectures for Named Entity Recognition", section 4.1.
+    Each direction contributes half of F. Lample et al. 2016, "Neural Architectures for Named Entity Recognition",
+    section 4.1.
     """
 
     def __init__(self, characters: int, width: int, units: int, dropout: float, **kwargs):
@@ -74,16 +76,16 @@ class CharacterLSTM(keras.layers.Layer):
         self.read = keras.layers.Bidirectional(keras.layers.LSTM(max(1, units // 2)))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make embedding and recurrent layers."""
+        """Build the embedding and the LSTM."""
         self.embed.build(input_shape)
         self.read.build((None, None, self.embed.output_dim))
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Give (B, T, F)."""
+        """Return (B, T, F)."""
         return (*input_shape[:2], 2 * max(1, self.units // 2))
 
     def call(self, ids: keras.KerasTensor, training: bool = False) -> keras.KerasTensor:
-        """Give the last states of both directions."""
+        """Return the last states of both directions, concatenated."""
         shape = ops.shape(ids)
         ids = ops.reshape(ids, (shape[0] * shape[1], shape[2]))
         x = self.dropout(self.embed(ids), training=training)
@@ -92,14 +94,17 @@ class CharacterLSTM(keras.layers.Layer):
 
 
 class Window(keras.layers.Layer):
-    """Set each token beside its neighbours: (B, T, D) -> (B, T, (2 reach + 1) D), zeros beyond the sentence's ends."""
+    """Concatenate each token with its neighbours: (B, T, D) -> (B, T, (2 reach + 1) D).
+
+    Positions outside the sentence are zeros.
+    """
 
     def __init__(self, reach: int, **kwargs):
         super().__init__(**kwargs)
         self.reach = reach
 
     def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Shift and join."""
+        """Shift the sequence to each offset and concatenate."""
         x = x * ops.cast(mask, x.dtype)[..., None]
         length = ops.shape(x)[1]
         around = ops.pad(x, ((0, 0), (self.reach, self.reach), (0, 0)))
@@ -107,9 +112,10 @@ class Window(keras.layers.Layer):
 
 
 class WindowIds(keras.layers.Layer):
-    """Number each word apart for each place of a window: ids (B, T) -> (B, T, 2 reach + 1) below (2 reach + 1) V.
+    """Give each word a separate id for each position of the window: ids (B, T) -> (B, T, 2 reach + 1).
 
-    What it gives picks rows of one kernel, as the one-hot vectors of a window would.
+    The new ids are below (2 reach + 1) V. An embedding of them is equivalent to a dense layer on the one-hot vectors of
+    the window.
     """
 
     def __init__(self, reach: int, words: int, **kwargs):
@@ -117,7 +123,7 @@ class WindowIds(keras.layers.Layer):
         self.reach, self.words = reach, words
 
     def call(self, ids: keras.KerasTensor) -> keras.KerasTensor:
-        """Shift, and move each place's ids to a range of their own."""
+        """Shift the ids to each offset, and add a multiple of the vocabulary size."""
         length = ops.shape(ids)[1]
         around = ops.pad(ids, ((0, 0), (self.reach, self.reach)), constant_values=PAD)
         places = range(2 * self.reach + 1)
@@ -125,18 +131,18 @@ class WindowIds(keras.layers.Layer):
 
 
 class Sum(keras.layers.Layer):
-    """Add up the last axis but one, with a bias: (B, T, P, D) -> (B, T, D)."""
+    """Sum over the second-to-last axis and add a bias: (B, T, P, D) -> (B, T, D)."""
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the bias."""
+        """Create the bias."""
         self.bias = self.add_weight(shape=(input_shape[-1],), initializer="zeros", name="bias")
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Add up."""
+        """Return the sum plus the bias."""
         return ops.sum(x, axis=-2) + self.bias
 
 
 def _uniform(width: int) -> keras.Initializer:
-    """Start embeddings with a deviation of one over the root of their width (Ma & Hovy 2016, section 3.1)."""
+    """Return a uniform initializer with a standard deviation of 1 / sqrt(width) (Ma & Hovy 2016, section 3.1)."""
     limit = (3 / width) ** 0.5
     return keras.initializers.RandomUniform(-limit, limit)

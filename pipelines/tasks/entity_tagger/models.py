@@ -1,6 +1,6 @@
-"""The ladder of entity taggers: a window, recurrent networks in one or both directions, a Transformer.
+"""Models of the entity tagger: a window model, recurrent networks and a Transformer encoder.
 
-Every model gives scores of tags (B, T, K), or with a CRF on top potentials (B, T, K, K).
+Every model returns scores of the tags (B, T, K), or with a CRF the potentials (B, T, K, K).
 """
 
 from functools import partial
@@ -26,52 +26,54 @@ from pipelines.tasks.entity_tagger.layers import (
 from pipelines.tasks.entity_tagger.preprocessing import Features
 from pipelines.training.pretrained import PretrainedModel
 
-WordWidth = Annotated[int, Field(ge=1, description="width of each word's embedding")]
+WordWidth = Annotated[int, Field(ge=1, description="width of the word embeddings")]
 CRF = Annotated[
     bool,
     Field(
-        description="score neighbouring tags together: a linear-chain conditional random field (Lafferty et al. 2001)"
+        description="score adjacent tags jointly with a linear-chain conditional random field (Lafferty et al. 2001)"
     ),
 ]
-Layers = Annotated[int, Field(ge=1, description="layers, one upon the other")]
+Layers = Annotated[int, Field(ge=1, description="number of stacked layers")]
 
 
 class Token(TypedDict):
-    """What a token is turned into before its neighbours are looked at."""
+    """Settings of the token features, shared by all models."""
 
     word_width: WordWidth
     characters: Annotated[
         Literal["none", "cnn", "lstm"],
         Field(
-            description="what looks at a token's characters: a CNN (Ma & Hovy 2016) or a BiLSTM (Lample et al. 2016)"
+            description="encoder of each token's characters: a CNN (Ma & Hovy 2016) or a BiLSTM (Lample et al. 2016)"
         ),
     ]
-    character_width: Annotated[int, Field(ge=1, description="width of each character's embedding")]
-    character_units: Annotated[int, Field(ge=1, description="width of what is made of a token's characters")]
-    kernel_size: Annotated[int, Field(ge=1, description="characters that a filter of the CNN sees")]
+    character_width: Annotated[int, Field(ge=1, description="width of the character embeddings")]
+    character_units: Annotated[int, Field(ge=1, description="width of the character encoder's output")]
+    kernel_size: Annotated[int, Field(ge=1, description="kernel size of the character CNN")]
     casing_width: Annotated[
-        int, Field(ge=0, description="width of the embedding of a token's casing: digits, Title, UPPER ...; 0: none")
+        int, Field(ge=0, description="width of the embedding of a token's casing (digits, Title, UPPER ...); 0: none")
     ]
     affix_width: Annotated[int, Field(ge=0, description="width of the embedding of each prefix and suffix; 0: none")]
-    word_dropout: Annotated[float, Field(ge=0, lt=1, description="share of words taken for unknown in training")]
+    word_dropout: Annotated[
+        float, Field(ge=0, lt=1, description="share of words replaced with the unknown word during training")
+    ]
     dropout: Dropout
     l2: L2
     crf: CRF
 
 
 class Recurrent(Token):
-    """What all recurrent rungs share."""
+    """Settings that all recurrent models share."""
 
     units: Annotated[int, Field(ge=1, description="width of the state, in each direction")]
     layers: Layers
     bidirectional: Annotated[
-        bool, Field(description="read from the sentence's end too (Schuster & Paliwal 1997), not only from its start")
+        bool, Field(description="also read the sentence from end to start (Schuster & Paliwal 1997)")
     ]
     variational: Annotated[
         bool,
         Field(
-            description="drop the same units of each recurrent layer's output at all tokens of a sentence (as in Gal &"
-            " Ghahramani 2016), not others at each"
+            description="use the same dropout mask at all tokens of a sentence, after each recurrent layer (as in Gal &"
+            " Ghahramani 2016), instead of a new mask at each token"
         ),
     ]
 
@@ -79,17 +81,18 @@ class Recurrent(Token):
 def window(
     features: Features,
     *,
-    reach: Annotated[int, Field(ge=0, description="neighbours seen on each side")],
+    reach: Annotated[int, Field(ge=0, description="number of neighbours on each side")],
     encoding: Annotated[
         Literal["one_hot", "embedded"],
         Field(
-            description="one_hot: a row of the first kernel for each word at each place; embedded: one for each word"
+            description="one_hot: a separate row of the first kernel for each word at each position of the window;"
+            " embedded: one embedding for each word"
         ),
     ],
     units: Units,
     **token: Unpack[Token],
 ) -> keras.Model:
-    """Look at a window of tokens at a time with a feed-forward network (Collobert et al. 2011, section 3.2)."""
+    """Feed-forward network on a window of tokens (Collobert et al. 2011, section 3.2)."""
     inputs, mask = _inputs(features)
     if encoding == "one_hot":
         words = WordDropout(token["word_dropout"])(inputs["words"])
@@ -107,30 +110,32 @@ def window(
 
 
 def rnn(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
-    """Carry a state from token to token (Elman 1990)."""
+    """Recurrent neural network (Elman 1990)."""
     return _recurrent(features, "rnn", settings)
 
 
 def gru(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
-    """Let gates decide what the state keeps (Cho et al. 2014)."""
+    """Gated recurrent unit (GRU) network (Cho et al. 2014)."""
     return _recurrent(features, "gru", settings)
 
 
 def lstm(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
-    """Keep a memory beside the state, behind gates (Hochreiter & Schmidhuber 1997; with a CRF Huang et al. 2015)."""
+    """Long short-term memory (LSTM) network (Hochreiter & Schmidhuber 1997; with a CRF Huang et al. 2015)."""
     return _recurrent(features, "lstm", settings)
 
 
 def transformer(
     features: Features,
     *,
-    width: Annotated[int, Field(ge=2, description="width of each token between the layers")],
+    width: Annotated[int, Field(ge=2, description="width of the token vectors between the layers")],
     layers: Layers,
-    heads: Annotated[int, Field(ge=1, description="attention heads; each is width / heads wide")],
-    feed_forward_units: Annotated[int, Field(ge=1, description="width of the hidden layer after each attention")],
+    heads: Annotated[int, Field(ge=1, description="number of attention heads; each has a width of width / heads")],
+    feed_forward_units: Annotated[
+        int, Field(ge=1, description="width of the feed-forward layer after each attention layer")
+    ],
     **token: Unpack[Token],
 ) -> keras.Model:
-    """Let every token attend to all others (Vaswani et al. 2017, the encoder), with sinusoidal positions."""
+    """Bidirectional Transformer with sinusoidal positions (the encoder of Vaswani et al. 2017)."""
     inputs, mask = _inputs(features)
     penalty = regularizer(token["l2"])
     x = keras.layers.Dense(width, kernel_regularizer=penalty)(_tokens(features, inputs, **token))
@@ -180,7 +185,7 @@ def _inputs(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.Ker
 
 
 def _tokens(features: Features, inputs: dict[str, keras.KerasTensor], **token: Unpack[Token]) -> keras.KerasTensor:
-    """Join what is known of each token: (B, T, D)."""
+    """Concatenate the features of each token: (B, T, D)."""
     words = WordDropout(token["word_dropout"])(inputs["words"])
     parts = [_embedding(features.words, token["word_width"], "word_embedding")(words)]
     sizes = (features.characters, token["character_width"])

@@ -1,4 +1,4 @@
-"""What a report shows of an entity tagger's answers."""
+"""Plots and pages about an entity tagger's predictions, for the report."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ MISSED = "nothing"
 def draw_pictures(
     learnt: Mapping[str, list[str]], examples: pd.DataFrame, answers: list[list[str]]
 ) -> dict[str, Figure | str]:
-    """Draw the pictures of a split whose answers, as tags, are given."""
+    """Draw the plots of a split from its predicted tags."""
     tokens, true = examples[TOKENS].tolist(), examples[TAGS].tolist()
     return {
         "f1_by_type": _by_type(true, answers),
@@ -31,7 +31,7 @@ def draw_pictures(
 
 
 def mistakes_page(tokens: list[list[str]], true: list[list[str]], answers: list[list[str]]) -> str:
-    """Write the most frequent kinds of mistake, with sentences in which they happen, as a page that stands alone."""
+    """Return an HTML page of the most frequent kinds of mistake, with example sentences."""
     found: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for number, (words, actual, answered) in enumerate(zip(tokens, true, answers, strict=True)):
         for kind, name in _mistakes(words, entities(actual), entities(answered)):
@@ -81,7 +81,7 @@ def _row(label: str, tokens: list[str], tags: list[str], colours: Mapping[str, s
 
 
 def _mistakes(tokens: list[str], actual: list[Entity], answered: list[Entity]) -> list[tuple[tuple[str, str], str]]:
-    """Pair what was wanted with what was given in its place: ((type, type or why), name) each."""
+    """Match true and predicted entities that differ. Each item is ((true type, predicted type or reason), name)."""
     found = []
     for entity in sorted(set(actual) - set(answered)):
         name = " ".join(tokens[entity.start : entity.stop])
@@ -115,7 +115,7 @@ def _by_type(true: list[list[str]], answers: list[list[str]]) -> Figure:
 
 
 def _by_novelty(known: set[str], tokens: list[list[str]], true: list[list[str]], answers: list[list[str]]) -> Figure:
-    """Draw F1 of the entities that train has with the same type, and of the others."""
+    """Draw F1 for entities that occur in the training split with the same type, and for all others."""
 
     def kept(tags: list[list[str]], seen: bool) -> list[list[str]]:
         return [_only(words, row, known, seen) for words, row in zip(tokens, tags, strict=True)]

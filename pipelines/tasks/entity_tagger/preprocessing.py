@@ -1,4 +1,4 @@
-"""From text to tokens, from tokens to numbers, and from tags to labels, in graph.
+"""Preprocessing of the entity tagger: texts to tokens, tokens to ids, tags to labels. Runs in the graph.
 
 Shapes: B sentences, T tokens, C characters of a token.
 """
@@ -23,8 +23,8 @@ from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
 from pipelines.tasks.entity_tagger.tokens import check_pattern, find_tokens
 
 PAD, UNKNOWN = 0, 1  # the first ids of every vocabulary
-AFFIX_COUNT = 2  # training tokens that an affix needs to be looked up
-CASINGS = (  # the form of a token: the first pattern that it matches in full
+AFFIX_COUNT = 2  # an affix must occur this often in train to be in the vocabulary
+CASINGS = (  # the casing of a token is the first pattern that matches all of it
     r"\d+",
     r"[^\pL\d]+",
     r"\P{Lu}*\d\P{Lu}*",
@@ -39,39 +39,45 @@ CASINGS = (  # the form of a token: the first pattern that it matches in full
 
 @dataclass(frozen=True)
 class Features:
-    """What a model builder has to know of the inputs: how many ids each has, and which tag may follow which."""
+    """Sizes of the inputs and the allowed tag transitions, for the model builders."""
 
     words: int
     characters: int
     casings: int
-    affixes: tuple[int, ...]  # ids of each kind of affix, in the order of the inputs
+    affixes: tuple[int, ...]  # vocabulary size of each kind of affix, in the order of the inputs
     tags: int
-    allowed: np.ndarray  # (K + 1, K): tag j may follow tag i; the last row: may come first
+    allowed: np.ndarray  # (K + 1, K): whether tag j may follow tag i; the last row: whether tag j may come first
     vectors: str | None
-    vector_rows: Callable[[], list[int]]  # the id of each word of the file of vectors, in its order
+    vector_rows: Callable[[], list[int]]  # the id of each word in the vector file, in the order of the file
 
 
 class SentencePreprocessor(Preprocessor):
-    """Find tokens in text; look up words, their characters, casing and affixes; encode tags."""
+    """Split text into tokens, look up words, characters, casing and affixes, and encode tags."""
 
     def __init__(
         self,
         *,
         token_pattern: Annotated[
-            str, Field(description="what is a token in a raw text: an RE2 regular expression, such as \\S+")
+            str, Field(description="RE2 regular expression for a token of a raw text, such as \\S+")
         ],
-        lowercase: Annotated[bool, Field(description="look words up in lower case")],
-        fold_digits: Annotated[bool, Field(description="look words up with each digit as 0")],
-        max_words: Annotated[int, Field(ge=1, description="words looked up, the most frequent first")],
-        min_count: Annotated[int, Field(ge=1, description="training tokens that a word needs to be looked up")],
+        lowercase: Annotated[bool, Field(description="look up words in lower case")],
+        fold_digits: Annotated[bool, Field(description="look up words with every digit replaced by 0")],
+        max_words: Annotated[
+            int, Field(ge=1, description="largest number of words in the vocabulary; the most frequent are kept")
+        ],
+        min_count: Annotated[
+            int, Field(ge=1, description="a word must occur this often in train to be in the vocabulary")
+        ],
         vectors: Annotated[
             str | None,
             Field(
-                description="text file of word vectors, as of GloVe or word2vec: a word and its numbers on each line;"
-                " its words are looked up too. null: word embeddings start at random"
+                description="text file of word vectors, such as GloVe or word2vec: a word and its numbers on each line."
+                " Its words are added to the vocabulary. null: word embeddings start at random"
             ),
         ],
-        max_characters: Annotated[int, Field(ge=1, description="characters of a token that are looked at")],
+        max_characters: Annotated[
+            int, Field(ge=1, description="largest number of characters of a token that are used")
+        ],
         affixes: Annotated[
             list[Annotated[int, Field(ge=1, le=10)]],
             Field(description="lengths of the prefixes and suffixes that are looked up"),
@@ -83,7 +89,7 @@ class SentencePreprocessor(Preprocessor):
         check_pattern(token_pattern, "preprocessing.token_pattern")
 
     def adapt(self, train: pd.DataFrame) -> None:
-        """Learn the words, characters and affixes of the training split, its types of entities, and its entities."""
+        """Learn the vocabularies, the entity types and the entities from the training split."""
         tokens = [token for row in train[TOKENS] for token in row]
         words = _frequent(self._word(tf.constant(tokens)), self.min_count)[: self.max_words]
         if self.vectors is not None:
@@ -102,7 +108,7 @@ class SentencePreprocessor(Preprocessor):
         self.restore({name: pack_texts(texts) for name, texts in state.items()})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over vocabularies and types."""
+        """Restore the vocabularies and the entity types."""
         self.state = dict(state)
         self.learnt = {name: unpack_texts(texts) for name, texts in state.items()}
         self.tags = ["O"] + [f"{prefix}-{kind}" for kind in self.learnt["types"] for prefix in "BI"]
@@ -114,12 +120,12 @@ class SentencePreprocessor(Preprocessor):
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Take sentences of tokens, filled up with empty texts."""
+        """Return the specification of the inputs: tokenized sentences, padded with empty strings."""
         return {TOKENS: tf.TensorSpec([None, None], tf.string, name=TOKENS)}
 
     @property
     def features(self) -> Features:
-        """Give the sizes of the vocabularies and the legal transitions."""
+        """Return the sizes of the vocabularies and the allowed tag transitions."""
         kinds = [tag[2:] for tag in self.tags]
         follows = np.array(
             [[not t.startswith("I-") or kinds[i] == t[2:] for t in self.tags] for i in range(len(kinds))]
@@ -137,7 +143,10 @@ class SentencePreprocessor(Preprocessor):
         )
 
     def inputs(self, raw: Tensors) -> Tensors:
-        """Look up words, casings (B, T), characters (B, T, C) and affixes (B, T, 2 lengths), ragged, 0 for nothing."""
+        """Look up words and casings (B, T), characters (B, T, C) and affixes (B, T, 2 lengths).
+
+        All are ragged. The id 0 stands for no value.
+        """
         tokens = raw[TOKENS]
         if not isinstance(tokens, tf.RaggedTensor):
             tokens = tf.ragged.boolean_mask(tokens, tokens != "")
@@ -154,27 +163,31 @@ class SentencePreprocessor(Preprocessor):
         return {name: tokens.with_flat_values(values) for name, values in each.items()}
 
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """Add labels (B, T), 1 for the first tag and 0 for padding, and weights (B, T): 1 for tokens."""
+        """Return the inputs, labels (B, T) and weights (B, T).
+
+        A label is a tag id plus 1, so 0 is padding. The weight of every token is 1.
+        """
         inputs = self.inputs(raw)
         tags = raw[TAGS]
         if not isinstance(tags, tf.RaggedTensor):
             tags = tf.ragged.boolean_mask(tags, tags != "")
-        # A type that train lacks cannot be answered: it counts as no entity in the loss, and as missed in the score.
+        # Tags of a type that does not occur in train cannot be predicted. They count as O in the loss, and as missed
+        # entities in the metrics.
         labels = tf.maximum(_whole(self._tag_ids(tags.flat_values)) - 1, 1)
         weights = tf.ones_like(labels, tf.float32)
         return inputs, tags.with_flat_values(labels), tags.with_flat_values(weights)
 
     def tokenize(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-        """Find the tokens of texts (B,): tokens (B, T) and the character at which each begins (B, T)."""
+        """Split texts (B,) into tokens. Return the tokens (B, T) and their character offsets (B, T)."""
         return find_tokens(text, self.token_pattern)
 
     def fold(self, words: Sequence[str]) -> list[str]:
-        """Write words as they are looked up."""
+        """Normalise words for the lookup."""
         return [word.decode().replace(BREAK, "") for word in self._word(tf.constant(words)).numpy()]
 
     def _vector_rows(self) -> list[int]:
         ids = {word: number for number, word in enumerate(self.learnt["words"], start=2)}
-        # A file may have a word in several cases: the first, its most frequent, counts.
+        # A file may contain a word in several cases. Only the first, which is the most frequent, is used.
         return [ids.pop(word, -1) for word in self.fold(vector_words(self.vectors))]
 
     def _word(self, tokens: tf.Tensor) -> tf.Tensor:
@@ -182,7 +195,7 @@ class SentencePreprocessor(Preprocessor):
         return tf.strings.regex_replace(words, r"\d", "0") if self.fold_digits else words
 
     def _affixes(self, tokens: tf.Tensor) -> list[tf.Tensor]:
-        """Cut prefixes and suffixes off tokens (N,) that are longer than these."""
+        """Return the prefixes and suffixes of tokens (N,); empty if a token is not longer than the affix."""
         lengths = tf.strings.length(tokens, unit="UTF8_CHAR")
         affixes = []
         for length in self.affixes:
@@ -194,14 +207,17 @@ class SentencePreprocessor(Preprocessor):
 
 
 def _frequent(texts: tf.Tensor, least: int) -> list[str]:
-    """List texts that occur `least` times or more, the most frequent first, but for what Keras cannot look up."""
+    """List the texts that occur at least `least` times, most frequent first.
+
+    Texts that Keras cannot look up are left out.
+    """
     counts = Counter(text.decode() for text in texts.numpy())
     texts = [text for text, count in counts.most_common() if count >= least]
     return [text for text in texts if text and BREAK not in text and text[-1] != "\0"]
 
 
 def _lookup(vocabulary: Iterable[str]) -> keras.layers.StringLookup:
-    """Give texts numbers from 2 on; no text can pass for the token that Keras lets stand for unknown ones."""
+    """Return a lookup from texts to ids from 2 on. No text can equal the token that Keras uses for unknown texts."""
     return keras.layers.StringLookup(vocabulary=list(vocabulary) or [BREAK], mask_token="", oov_token=2 * BREAK)
 
 
@@ -210,6 +226,6 @@ def _whole(ids: tf.Tensor) -> tf.Tensor:
 
 
 def _casing(tokens: tf.Tensor) -> tf.Tensor:
-    """Tell the form of each token (N,), from 1."""
+    """Return the casing of each token (N,), from 1."""
     forms = tf.stack([tf.strings.regex_full_match(tokens, pattern) for pattern in CASINGS], axis=1)
     return tf.argmax(tf.cast(forms, tf.int32), axis=1, output_type=tf.int32) + 1

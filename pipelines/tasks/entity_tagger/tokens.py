@@ -1,4 +1,4 @@
-"""The tokens of a text, found in graph by a regular expression.
+"""Split texts into tokens with a regular expression, in the graph.
 
 Shapes: B texts, T tokens.
 """
@@ -8,28 +8,28 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from pipelines.storage import BREAK
 
-PATTERN = (  # of the shipped config: also of texts whose entities are given by characters
+PATTERN = (  # the default, also for files that mark entities by character offsets
     r"https?://\S+|[@#][\pL\pN_]+|(?:\pL\.)+|\d+(?:[.,:]\d+)*|'(?:s|m|d|ll|re|ve)\b"
     r"|[\pL\pM\pN_]+(?:-[\pL\pM\pN_]+|['’]\p{Lu}[\pL\pM]+)*|[^\s\pZ\pC]"
 )
-TEXTS_AT_ONCE = 256  # all are padded to the longest
+TEXTS_AT_ONCE = 256  # each batch is padded to its longest text
 
 
 def find_tokens(text: tf.Tensor, pattern: str) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
-    """Find the tokens of texts (B,): tokens (B, T) and the character at which each begins (B, T)."""
+    """Split texts (B,) into tokens. Return the tokens (B, T) and their character offsets (B, T)."""
     text = tf.strings.regex_replace(text, BREAK, " ")
     parts = tf.strings.split(tf.strings.regex_replace(text, f"({pattern})", rf"{BREAK}\1{BREAK}"), BREAK)
     lengths = tf.strings.length(parts.flat_values, unit="UTF8_CHAR")
     ends = parts.with_values(lengths).to_tensor()
     starts = tf.RaggedTensor.from_tensor(tf.cumsum(ends, axis=1, exclusive=True), parts.row_lengths())
-    # Tokens stand between breaks: the second part of a text, the fourth, and so on.
+    # Tokens are between breaks, so they are the parts at odd positions.
     place = tf.RaggedTensor.from_row_splits(tf.ragged.range(parts.row_lengths()).flat_values, parts.row_splits)
     token = place % 2 == 1
     return tf.ragged.boolean_mask(parts, token), tf.ragged.boolean_mask(starts, token)
 
 
 def tokenize(texts: list[str], pattern: str) -> list[tuple[list[str], list[int]]]:
-    """Find the tokens of each text, and the character at which each begins."""
+    """Split each text into tokens, and return the tokens and their character offsets."""
     found = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         tokens, starts = find_tokens(tf.constant(texts[start : start + TEXTS_AT_ONCE]), pattern)
@@ -38,10 +38,10 @@ def tokenize(texts: list[str], pattern: str) -> list[tuple[list[str], list[int]]
 
 
 def check_pattern(pattern: str, where: str) -> None:
-    """Check that a pattern is an RE2 expression that matches no empty token.
+    """Check that a pattern is a valid RE2 expression that does not match the empty string.
 
     Raises:
-        UserError: about `where`.
+        UserError: If the pattern is not valid. The error names the setting `where`.
     """
     try:
         empty = tf.strings.regex_full_match("", f"({pattern})")

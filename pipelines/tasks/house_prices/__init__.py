@@ -1,1 +1,1 @@
-"""House prices: one number from a table of columns."""
+"""House prices: predict a number from a table of columns."""

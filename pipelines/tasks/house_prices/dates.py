@@ -1,19 +1,22 @@
-"""Dates in graph: from text to days, and from days to what a calendar says of them.
+"""Date arithmetic in the graph: texts to days, and days to calendar features.
 
-Shapes: B houses. Days are counted from 1970-01-01, in the Gregorian calendar before its time too; the arithmetic is
-that of Hinnant, "chrono-Compatible Low-Level Date Algorithms" (`days_from_civil`, `civil_from_days`).
+Shapes: B houses. Days are counted from 1970-01-01 in the proleptic Gregorian calendar. The algorithms are from Hinnant,
+"chrono-Compatible Low-Level Date Algorithms" (`days_from_civil`, `civil_from_days`).
 """
 
 import tensorflow as tf
 
-NO_DATE = tf.int32.min  # where a date is missing
-PARTS = ("year", "month", "day", "weekday", "days")  # what a date is to a model; Monday is weekday 0
+NO_DATE = tf.int32.min  # a missing date
+PARTS = ("year", "month", "day", "weekday", "days")  # the features of a date; Monday is weekday 0
 _ISO = r"\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])(?:[T ].*)?"
-_ERA = 146097  # days of 400 years
+_ERA = 146097  # days in 400 years
 
 
 def to_days(texts: tf.Tensor) -> tf.Tensor:
-    """Read dates written as YYYY-MM-DD or YYYYMMDD, with or without a time: (B,) int32, `NO_DATE` where it is none."""
+    """Parse dates (B,) in the format YYYY-MM-DD or YYYYMMDD, with or without a time, into days (B,) int32.
+
+    Other texts become `NO_DATE`.
+    """
     texts = tf.strings.regex_replace(texts, r"^(\d{4})(\d{2})(\d{2})", r"\1-\2-\3")
     valid = tf.strings.regex_full_match(texts, _ISO)
     texts = tf.where(valid, texts, "1970-01-01")
@@ -21,7 +24,7 @@ def to_days(texts: tf.Tensor) -> tf.Tensor:
         tf.strings.to_number(tf.strings.substr(texts, start, length), tf.int32)
         for start, length in ((0, 4), (5, 2), (8, 2))
     )
-    year -= tf.cast(month <= 2, tf.int32)  # years begin in March, so that leap days end them
+    year -= tf.cast(month <= 2, tf.int32)  # count years from March, so that the leap day is the last day of a year
     era = year // 400
     of_era = year - 400 * era
     of_year = (153 * (month + tf.where(month > 2, -3, 9)) + 2) // 5 + day - 1
@@ -30,7 +33,7 @@ def to_days(texts: tf.Tensor) -> tf.Tensor:
 
 
 def calendar(days: tf.Tensor) -> list[tf.Tensor]:
-    """Give each of `PARTS` (B,) float32, NaN where there is no date."""
+    """Return each feature in `PARTS` (B,) float32, NaN if there is no date."""
     known = days != NO_DATE
     shifted = tf.where(known, days, 0) + 719468
     era = shifted // _ERA

@@ -1,4 +1,4 @@
-"""Houses that a person gives to `predict`: JSON objects, and the rows of tables."""
+"""Read houses for `predict`, from JSON objects and from tables."""
 
 import json
 import warnings
@@ -19,13 +19,14 @@ PLAIN = {"kind": "number", "decimal": ".", "prefix": "", "suffix": ""}
 def read_houses(
     inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Read JSON objects and a table's rows: float numbers, texts, dates as YYYY-MM-DD; the index names each.
+    """Read houses from JSON objects and from the rows of a table.
 
-    `columns` are those of the model; `reading` says how the training's files were read, and which columns may be left
-    out (`may_lack`, or any where it is not given).
+    The result has float numbers, texts, and dates as YYYY-MM-DD. Its index names the source of each house. `columns`
+    are the input columns of the model. `reading` contains how the training files were read and which columns may be
+    omitted (`may_lack`; any column if it is absent).
 
     Raises:
-        UserError: naming the input, or the file and its line, and the column.
+        UserError: If a house is not valid. The error names the input, or the file and its line, and the column.
     """
     tables = [_read_object(text, columns, reading) for text in inputs]
     if file is not None:
@@ -107,7 +108,7 @@ def _read_table(file: str, columns: Mapping[str, type], reading: Mapping[str, An
 
 
 def _cells(file: str, reading: Mapping[str, Any], is_header: Any) -> CellTable:
-    """Read a table as training's was, or, where its header makes no sense so, by the delimiter that it shows."""
+    """Read a table with the delimiter of the training file. If its header is not valid then, detect the delimiter."""
     delimiter, encoding = reading.get("delimiter", "auto"), reading.get("encoding", "utf-8")
     try:
         return read_cells(file, delimiter, encoding, is_header)
@@ -120,7 +121,7 @@ def _cells(file: str, reading: Mapping[str, Any], is_header: Any) -> CellTable:
 def _check_known(
     where: str, names: Mapping[str, str], columns: Mapping[str, type], aside: Collection[str | None]
 ) -> None:
-    """Refuse columns, header -> name, that training did not know."""
+    """Raise an error if a column was not in the training data. `names` maps headers to column names."""
     for header, name in names.items():
         if name not in columns and name not in aside:
             raise UserError(where, f"unknown column '{header}'{did_you_mean(name, list(columns))}")
@@ -129,7 +130,7 @@ def _check_known(
 def _check_complete(
     where: str, given: Collection[str], columns: Mapping[str, type], reading: Mapping[str, Any]
 ) -> None:
-    """Refuse to go without columns that training never saw missing."""
+    """Raise an error if a column is absent that never had missing values in training."""
     may_lack = columns if reading.get("allow_missing") else reading.get("may_lack", columns)
     lacking = [name for name in columns if name not in given and name not in may_lack]
     if lacking:

@@ -1,4 +1,4 @@
-"""Layers of the house-price models: embeddings of numbers, and what tells the members of an ensemble apart.
+"""Layers of the house-price models: embeddings of numbers, and layers with separate weights per ensemble member.
 
 Shapes: B houses, F numeric features, T bins, D width of an embedding, K members, I and O widths of a dense layer.
 """
@@ -9,19 +9,20 @@ from keras import ops
 
 
 class PiecewiseLinearEmbedding(keras.layers.Layer):
-    """Embed each numeric feature: a linear map of it plus one of its piecewise-linear encoding.
+    """Embed each numeric feature: (B, F) -> (B, F, D).
 
-    (B, F) -> (B, F, D). Gorishniy et al. 2022, "On Embeddings for Numerical Features in Tabular Deep Learning",
-    section 3.2, in the form of TabM (Gorishniy et al. 2025, appendix D.6), where the encoding's own map starts at zero.
+    The embedding is a linear map of the feature plus a linear map of its piecewise-linear encoding. Gorishniy et al.
+    2022, "On Embeddings for Numerical Features in Tabular Deep Learning", section 3.2, in the form of TabM (Gorishniy
+    et al. 2025, appendix D.6), in which the map of the encoding starts at zero.
     """
 
     def __init__(self, edges: np.ndarray, width: int, **kwargs):
         super().__init__(**kwargs)
-        self.edges = np.asarray(edges, "float32")  # (F, T + 1), rising; bins of no width carry no signal
+        self.edges = np.asarray(edges, "float32")  # (F, T + 1), ascending; bins of zero width are ignored
         self.width = width
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the two maps."""
+        """Create the weights of both maps."""
         features, bins = len(self.edges), self.edges.shape[1] - 1
         uniform = keras.initializers.RandomUniform(-1, 1)
         self.slope = self.add_weight(shape=(features, self.width), initializer=uniform, name="slope")
@@ -29,7 +30,7 @@ class PiecewiseLinearEmbedding(keras.layers.Layer):
         self.kernel = self.add_weight(shape=(features, bins, self.width), initializer="zeros", name="kernel")
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Embed each feature on its own."""
+        """Embed each feature separately."""
         linear = inputs[:, :, None] * self.slope + self.offset
         return linear + ops.einsum("bft,ftd->bfd", self._encode(inputs), self.kernel)
 
@@ -37,16 +38,16 @@ class PiecewiseLinearEmbedding(keras.layers.Layer):
         low, high = self.edges[:, :-1], self.edges[:, 1:]
         wide = high > low
         share = (inputs[:, :, None] - low) / np.where(wide, high - low, 1.0)  # (B, F, T)
-        # Inside the outermost bins' outer sides the encoding goes on linearly, as in the paper's equation 1.
+        # The encoding continues linearly beyond the first and the last bin, as in equation 1 of the paper.
         floor = np.where(np.arange(low.shape[1]) == 0, -np.inf, 0.0)
         ceiling = np.where(np.arange(low.shape[1]) == low.shape[1] - 1, np.inf, 1.0)
         return ops.clip(share, floor.astype("float32"), ceiling.astype("float32")) * wide.astype("float32")
 
 
 class MemberScaling(keras.layers.Layer):
-    """Scale each feature by each member's own factors: (B, D) or (B, K, D) -> (B, K, D).
+    """Multiply the features by factors of each ensemble member: (B, D) or (B, K, D) -> (B, K, D).
 
-    The rank-one adapter of BatchEnsemble (Wen et al. 2020, section 3.1).
+    This is the rank-one adapter of BatchEnsemble (Wen et al. 2020, section 3.1).
     """
 
     def __init__(self, members: int, initializer: str, **kwargs):
@@ -55,19 +56,19 @@ class MemberScaling(keras.layers.Layer):
         self.initializer = initializer
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make the factors: random signs tell the members apart, ones leave the layer as it is."""
+        """Create the factors. Random signs make the members differ, and ones leave the input unchanged."""
         random_sign = self.initializer == "random_sign"
         initializer = _random_sign if random_sign else keras.initializers.get(self.initializer)
         shape = (self.members, input_shape[-1])
         self.factors = self.add_weight(shape=shape, initializer=initializer, name="factors")
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Scale."""
+        """Multiply the inputs by the factors."""
         return (inputs if len(inputs.shape) == 3 else inputs[:, None, :]) * self.factors
 
 
 class MemberDense(keras.layers.Layer):
-    """Give each member a dense layer of its own: (B, I) or (B, K, I) -> (B, K, O)."""
+    """Apply a separate dense layer for each ensemble member: (B, I) or (B, K, I) -> (B, K, O)."""
 
     def __init__(
         self,
@@ -81,7 +82,7 @@ class MemberDense(keras.layers.Layer):
         self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make one kernel and one bias a member, each kernel drawn as a layer's alone would be."""
+        """Create a kernel and a bias for each member. Each kernel is initialized as that of a single layer."""
 
         def each(shape: tuple[int, ...], dtype: str | None = None) -> keras.KerasTensor:
             return ops.stack([self.kernel_initializer.clone()(shape[1:], dtype) for _ in range(shape[0])])
@@ -91,23 +92,23 @@ class MemberDense(keras.layers.Layer):
         self.bias = self.add_weight(shape=(self.members, self.units), initializer="zeros", name="bias")
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Map each member's features."""
+        """Apply the layer of each member."""
         equation = "bi,kio->bko" if len(inputs.shape) == 2 else "bki,kio->bko"
         return ops.einsum(equation, inputs, self.kernel) + self.bias
 
 
 class MemberHeads(keras.layers.Layer):
-    """Give each member a linear output of its own: (B, K, D) -> (B, K)."""
+    """Apply a separate linear output for each ensemble member: (B, K, D) -> (B, K)."""
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Make one kernel and one bias a member."""
+        """Create a kernel and a bias for each member."""
         members, width = input_shape[1:]
         uniform = keras.initializers.RandomUniform(-(width**-0.5), width**-0.5)
         self.kernel = self.add_weight(shape=(members, width), initializer=uniform, name="kernel")
         self.bias = self.add_weight(shape=(members,), initializer="zeros", name="bias")
 
     def call(self, inputs: keras.KerasTensor) -> keras.KerasTensor:
-        """Predict."""
+        """Apply the output of each member."""
         return ops.sum(inputs * self.kernel, axis=-1) + self.bias
 
 

@@ -1,7 +1,7 @@
-"""The ladder of house-price models: linear regression, MLP, MLP on piecewise-linear embeddings, TabM.
+"""Models of house prices: linear regression, MLP, MLP on piecewise-linear embeddings, and TabM.
 
-Every model gives scaled prices (B, K) of B houses, where K is the members of an ensemble, 1 but for TabM; the answer is
-their mean.
+Every model returns scaled prices (B, K) of B houses. K is the number of ensemble members, which is 1 except for TabM.
+The predicted price is their mean.
 """
 
 from typing import Annotated, Any, Literal, TypedDict, Unpack
@@ -15,12 +15,14 @@ from pipelines.layers.basic import regularizer
 from pipelines.tasks.house_prices.layers import MemberDense, MemberHeads, MemberScaling, PiecewiseLinearEmbedding
 from pipelines.tasks.house_prices.preprocessing import Features
 
-Bins = Annotated[int, Field(ge=2, description="bins of each numeric feature, at its quantiles in the training split")]
-EmbeddingWidth = Annotated[int, Field(ge=1, description="width of each numeric feature's embedding")]
+Bins = Annotated[
+    int, Field(ge=2, description="number of bins of each numeric feature, at the quantiles of the training split")
+]
+EmbeddingWidth = Annotated[int, Field(ge=1, description="width of the embedding of each numeric feature")]
 
 
 class HiddenLayers(TypedDict):
-    """The stack of hidden layers that all networks here share."""
+    """Settings of the hidden layers, shared by all networks."""
 
     units: Units
     activation: Activation
@@ -32,14 +34,14 @@ class HiddenLayers(TypedDict):
 
 
 def linear_regression(features: Features, *, l2: L2) -> keras.Model:
-    """Weigh every feature once: the baseline that all others have to beat."""
+    """Linear regression on all features. This is the baseline for the other models."""
     inputs = _inputs(features)
     outputs = keras.layers.Dense(1, kernel_regularizer=regularizer(l2), name="price")(_join(inputs.values()))
     return keras.Model(inputs, outputs, name="linear_regression")
 
 
 def mlp(features: Features, **hidden: Unpack[HiddenLayers]) -> keras.Model:
-    """Stack fully connected layers with a non-linearity after each (multilayer perceptron)."""
+    """Multilayer perceptron on the concatenated features."""
     inputs = _inputs(features)
     outputs = _head(_hidden_layers(_join(inputs.values()), **hidden), inputs, **hidden)
     return keras.Model(inputs, outputs, name="mlp")
@@ -48,7 +50,7 @@ def mlp(features: Features, **hidden: Unpack[HiddenLayers]) -> keras.Model:
 def mlp_ple(
     features: Features, *, bins: Bins, embedding_width: EmbeddingWidth, **hidden: Unpack[HiddenLayers]
 ) -> keras.Model:
-    """Put piecewise-linear embeddings of the numbers before an MLP (Gorishniy et al. 2022)."""
+    """Multilayer perceptron on piecewise-linear embeddings of the numeric features (Gorishniy et al. 2022)."""
     inputs = _inputs(features)
     outputs = _head(_hidden_layers(_embed(features, inputs, bins, embedding_width), **hidden), inputs, **hidden)
     return keras.Model(inputs, outputs, name="mlp_ple")
@@ -57,19 +59,22 @@ def mlp_ple(
 def tabm(
     features: Features,
     *,
-    members: Annotated[int, Field(ge=2, description="networks whose answers are averaged")],
+    members: Annotated[int, Field(ge=2, description="number of ensemble members, whose predictions are averaged")],
     adapters: Annotated[
         Literal["first", "all", "own"],
         Field(
-            description="where members differ: first, before the first layer (TabM-mini); all, at each layer (TabM);"
-            " own, in every weight (TabM-packed: an ensemble of separate networks)"
+            description="where the members differ: first, scaling before the first layer (TabM-mini); all, scaling at"
+            " each layer (TabM); own, in all weights (TabM-packed: an ensemble of separate networks)"
         ),
     ],
     bins: Bins,
     embedding_width: EmbeddingWidth,
     **hidden: Unpack[HiddenLayers],
 ) -> keras.Model:
-    """Train an ensemble of MLPs as one (Gorishniy et al. 2025, "TabM", section 3.3), which may share weights."""
+    """Ensemble of multilayer perceptrons in one model, with shared or separate weights (TabM).
+
+    Gorishniy et al. 2025, "TabM", section 3.3.
+    """
     inputs = _inputs(features)
     x = _embed(features, inputs, bins, embedding_width)
     if adapters != "own":

@@ -1,7 +1,7 @@
-"""The labels of near training houses as features of a house, in graph.
+"""Features from the labels of nearby training houses, computed in the graph.
 
-Neighbours' targets are what retrieval-augmented models of tables draw on (Gorishniy et al. 2024, "TabR"); here the
-distance is given, not learnt. Shapes: B houses, N training houses, C columns.
+Retrieval-augmented models for tables use the targets of neighbours (Gorishniy et al. 2024, "TabR"). Here the distance
+is fixed instead of learned. Shapes: B houses, N training houses, C columns.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-SOFTNESS = 0.1  # of the farthest neighbour's distance, added to each: the nearest never outweighs all others
+SOFTNESS = 0.1  # share of the farthest distance added to each distance, so the nearest cannot outweigh all others
 
 
 class KnownHouses(NamedTuple):
-    """The training split: raw numbers (N, C), raw prices (N,) and their labels (N,)."""
+    """The training split: raw numbers (N, C), raw prices (N,) and labels (N,)."""
 
     numbers: np.ndarray
     prices: np.ndarray
@@ -24,18 +24,18 @@ class KnownHouses(NamedTuple):
 def neighbour_labels(
     houses: tf.Tensor, own_price: tf.Tensor | None, known: KnownHouses, weights: np.ndarray, counts: Sequence[int]
 ) -> list[tf.Tensor]:
-    """Average the labels of the nearest known houses: for each count once plainly and once by nearness, (B,) each.
+    """Return the mean label of the nearest training houses: for each count a plain and a weighted mean, (B,) each.
 
-    `houses` (B, C) are raw numbers, `weights` (C,) the columns' weights in the distance, zero for those that do not
-    count. A missing number is at no distance from any other. Where `own_price` (B,) is given, a known house that
-    equals the asking one in every number and in its price is the house itself, and is passed over.
+    `houses` (B, C) are raw numbers. `weights` (C,) are the weights of the columns in the distance, 0 for unused
+    columns. A missing number has distance 0 to any other number. If `own_price` (B,) is given, training houses that
+    equal the house in every number and in the price are treated as the house itself and skipped.
     """
     distance = tf.zeros([tf.shape(houses)[0], len(known.prices)])
-    for column in np.flatnonzero(weights):  # a column at a time: (B, N) and never (B, N, C)
+    for column in np.flatnonzero(weights):  # one column at a time, for tensors of (B, N) instead of (B, N, C)
         apart = (houses[:, column, None] - known.numbers[None, :, column]) * weights[column]
         distance += tf.where(tf.math.is_nan(apart), 0.0, tf.square(apart))
     most = max(counts)
-    spare = 8 if own_price is not None else 0  # room for the house itself and for houses that equal it
+    spare = 8 if own_price is not None else 0  # room for the house itself and for equal houses
     nearest, index = tf.math.top_k(-distance, k=min(most + spare, len(known.prices)))
     nearest, near_labels = tf.sqrt(-nearest), tf.gather(known.labels, index)
     if own_price is not None:

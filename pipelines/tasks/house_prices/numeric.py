@@ -1,4 +1,4 @@
-"""Houses in numbers alone, for formats that know no texts: a category is its place in a list.
+"""Purely numeric inputs, for export formats without strings: a category becomes its position in a list.
 
 Shapes: B houses.
 """
@@ -13,7 +13,7 @@ from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 
 
 def categories(preprocessor: TablePreprocessor) -> dict[str, list[str]]:
-    """List the values of each column that are looked up, in the order of their places."""
+    """List the known values of each column, in the order of their positions."""
     vocabulary = [str(value) for value in preprocessor.state["vocabulary"]]
     return {
         name: [value.removeprefix(f"{name}=") for value in vocabulary if value.startswith(f"{name}=")]
@@ -22,7 +22,7 @@ def categories(preprocessor: TablePreprocessor) -> dict[str, list[str]]:
 
 
 def reading(preprocessor: TablePreprocessor) -> dict[str, Any]:
-    """Tell a client how to put a house in numbers."""
+    """Describe to clients how to encode a house as numbers."""
     rule = (
         "numbers as they are (float32), NaN where missing; of a category its place in this list (int32), from 1, or 0"
         " where the list does not hold it; a missing category is the text ''; of a date the days since 1970-01-01"
@@ -32,7 +32,7 @@ def reading(preprocessor: TablePreprocessor) -> dict[str, Any]:
 
 
 def signature(preprocessor: TablePreprocessor) -> dict[str, tf.TensorSpec]:
-    """Name the columns: float32 numbers, int32 places and days."""
+    """Return the specification of the inputs: float32 numbers, int32 positions and days."""
     return {
         name: tf.TensorSpec([None], tf.int32 if spec.dtype == tf.string else spec.dtype, name=name)
         for name, spec in preprocessor.signature.items()
@@ -40,7 +40,7 @@ def signature(preprocessor: TablePreprocessor) -> dict[str, tf.TensorSpec]:
 
 
 def numbers(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
-    """Put raw inputs in numbers (B,), each column on its own."""
+    """Encode raw inputs as numbers (B,), one tensor per column."""
     known = categories(preprocessor)
     days = {name: dates.to_days(raw[name]) for name in preprocessor.dates}
     places = {name: _places(raw[name], known[name]) for name in known}
@@ -48,10 +48,10 @@ def numbers(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
 
 
 def inputs(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
-    """Give what `TablePreprocessor.inputs` gives, from numbers."""
+    """Return the same as `TablePreprocessor.inputs`, from numeric inputs."""
     made = preprocessor.scaled(raw, None)
     if preprocessor.lookups:
-        # Not by one_hot, in which ONNX counts a place of -1 from the end.
+        # Not tf.one_hot: in ONNX an index of -1 counts from the end.
         known = {name: len(values) for name, values in categories(preprocessor).items()}
         hot = [raw[name][:, None] == tf.range(1, count + 1) for name, count in known.items() if count]
         hot += [tf.stack([gap, ~gap], axis=1) for gap in preprocessor.missing(raw).values()]

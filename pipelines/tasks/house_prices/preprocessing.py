@@ -1,4 +1,4 @@
-"""From the columns of a house to model inputs, and from a price to a label, in graph.
+"""Preprocessing of house prices: columns to model inputs, prices to labels. Runs in the graph.
 
 Shapes: B houses, N training houses, C columns, F numeric features, V categories of all columns together.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from pydantic import ConfigDict, Field
-from typing_extensions import TypedDict  # pydantic reads the standard one from Python 3.12 on
+from typing_extensions import TypedDict  # pydantic supports the standard one only from Python 3.12 on
 
 from pipelines.data.batches import tensors
 from pipelines.data.tables.columns import input_name
@@ -22,30 +22,36 @@ from pipelines.tasks.house_prices import dates
 from pipelines.tasks.house_prices.neighbours import KnownHouses, neighbour_labels
 from pipelines.tasks.house_prices.sources import TARGET
 
-QUANTILES = 1001  # points kept of each feature's distribution; models take their bins from them
-SKEWED = 1.0  # skewness from which a column counts as skewed
-KNOWN = "known"  # the category of a number that is there, in a column where some are missing
-UNKNOWN = 0.5  # share of a split's rows with a value that train did not teach, from which it is worth a warning
+QUANTILES = 1001  # stored quantiles of each feature; models derive their bins from them
+SKEWED = 1.0  # a column is skewed if its skewness is above this
+KNOWN = "known"  # the category of a present number, in a column with missing values in train
+UNKNOWN = 0.5  # warn if more than this share of a split's rows has a value that is not in the vocabulary
 ADAPT_BATCH = 256
 
 
 class Neighbourhood(TypedDict):
-    """Training houses that are near in some columns, whose prices become features."""
+    """Settings of the features from nearby training houses."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     columns: Annotated[
         dict[str, Annotated[float, Field(gt=0)]],
-        Field(min_length=1, description="numeric columns of the distance, each with its weight per standard deviation"),
+        Field(
+            min_length=1,
+            description="numeric columns used in the distance, each with its weight per standard deviation",
+        ),
     ]
     counts: Annotated[
         list[Annotated[int, Field(ge=1)]],
-        Field(min_length=1, description="how many of the nearest houses are averaged, once plainly, once by nearness"),
+        Field(
+            min_length=1,
+            description="numbers of nearest houses to average over; each adds a plain and a distance-weighted mean",
+        ),
     ]
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a model builder has to know of the inputs."""
+    """Sizes and quantiles of the inputs, for the model builders."""
 
     numeric: int
     categories: int
@@ -53,7 +59,7 @@ class Features:
 
 
 class TablePreprocessor(Preprocessor):
-    """Normalise numbers, look categories up, scale the target; missing and unknown values have a place in both."""
+    """Normalise numbers, look up categories and scale the target. Missing and unknown values are supported."""
 
     def __init__(
         self,
@@ -61,30 +67,39 @@ class TablePreprocessor(Preprocessor):
         numeric_scaling: Annotated[
             Literal["standard", "log", "quantile"],
             Field(
-                description="standard: to mean 0, deviation 1; log: the same, after log(1 + x) of skewed columns that"
-                " are never negative; quantile: by rank among the training values, to a normal"
+                description="standard: to mean 0 and standard deviation 1; log: the same, after log(1 + x) of skewed"
+                " columns without negative values; quantile: map the rank among the training values to a normal"
+                " distribution"
             ),
         ],
         numeric_limit: Annotated[
-            float, Field(gt=0, description="normalised numbers farther from 0 are cut to this: outliers stay in reach")
+            float, Field(gt=0, description="normalised numbers are clipped to this distance from 0, to limit outliers")
         ],
         target_scaling: Annotated[
             Literal["log", "standard"],
-            Field(description="log: errors count in proportion to the price; standard: in its own unit"),
+            Field(description="log: errors are relative to the price; standard: errors are in the unit of the target"),
         ],
         max_categories: Annotated[
-            int, Field(ge=1, description="values of a column looked up, the most frequent first; the rest are unknown")
+            int,
+            Field(
+                ge=1,
+                description="largest number of values per column in the vocabulary; the most frequent are kept, the"
+                " rest are unknown",
+            ),
         ],
-        min_count: Annotated[int, Field(ge=1, description="training rows that a value needs to be looked up")],
+        min_count: Annotated[
+            int, Field(ge=1, description="a value must occur in this many training rows to be in the vocabulary")
+        ],
         ratios: Annotated[
             list[Annotated[list[str], Field(min_length=2, max_length=2)]],
-            Field(description="pairs of numeric columns whose quotient is a feature too"),
+            Field(description="pairs of numeric columns whose quotient is added as a feature"),
         ],
         neighbours: Annotated[
             list[Neighbourhood],
             Field(
-                description="the prices of near training houses as features; time grows with rows squared, and"
-                " metrics on train flatter, as there a house is its own neighbour"
+                description="prices of nearby training houses as features. The run time grows with the square of the"
+                " number of rows. Metrics on train are too optimistic, because there each house is its own"
+                " neighbour"
             ),
         ],
     ):
@@ -100,11 +115,11 @@ class TablePreprocessor(Preprocessor):
         ]
 
     def adapt(self, train: pd.DataFrame) -> None:
-        """Learn means, deviations, quantiles, vocabularies and the target's scale from the training split.
+        """Learn means, deviations, quantiles, vocabularies and the scale of the target from the training split.
 
         Raises:
-            UserError: where a setting names no numeric column, the target cannot be scaled so, or no column has
-                anything to learn from.
+            UserError: If a setting names a column that is not numeric, the target cannot be scaled in this way, or no
+                column has usable values.
         """
         features = train.drop(columns=TARGET)
         numeric = [name for name in features if pd.api.types.is_numeric_dtype(features[name])]
@@ -134,7 +149,7 @@ class TablePreprocessor(Preprocessor):
         self.warnings = self._odd_columns(train, vocabulary)
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over the state of a preprocessor with the same settings."""
+        """Restore the state of a preprocessor with the same settings."""
         self.state = {"dates": np.array([], "U"), "origin": np.zeros(len(state["numeric"])), **state}
         self._numeric, self.dates, self.text, self.gaps = (
             [str(name) for name in self.state[key]] for key in ("numeric", "dates", "text", "gaps")
@@ -144,7 +159,7 @@ class TablePreprocessor(Preprocessor):
             self.lookups = [keras.layers.StringLookup(vocabulary=vocabulary, output_mode="multi_hot")]
 
     def split_warnings(self, split: str, examples: pd.DataFrame) -> list[str]:
-        """Name targets that a logarithm cannot take, and columns most of whose values train did not teach."""
+        """Return warnings about targets without a logarithm and about columns with mostly unknown values."""
         added = float(sum(self.state["target"][4:]))
         low = int((examples[TARGET] + added <= 0).sum()) if self.target_scaling == "log" else 0
         fits = "preprocessing.target_scaling: log does not suit it"
@@ -159,9 +174,10 @@ class TablePreprocessor(Preprocessor):
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Name the columns: numbers, NaN where missing; texts and dates (YYYY-MM-DD), '' where missing.
+        """Return the specification of the inputs.
 
-        Numbers are float32, or float64 where float32 would take different ones for the same.
+        A missing number is NaN. Texts and dates (YYYY-MM-DD) are strings, '' if missing. Numbers are float32, or
+        float64 if float32 would merge different values of the column.
         """
         kinds = {
             name: tf.float64 if origin else tf.float32
@@ -172,34 +188,34 @@ class TablePreprocessor(Preprocessor):
 
     @property
     def features(self) -> Features:
-        """Give the sizes of the inputs and the quantiles of the numbers."""
+        """Return the sizes of the inputs and the quantiles of the numbers."""
         quantiles = self.state["quantiles"]
         return Features(numeric=len(quantiles), categories=len(self.state["vocabulary"]), quantiles=quantiles)
 
     def inputs(self, raw: Tensors) -> Tensors:
-        """Give `numeric` (B, F), zero where missing, and `category` (B, V), ones for the values that each house has."""
+        """Return `numeric` (B, F), 0 for missing values, and `category` (B, V), multi-hot."""
         return self._inputs(raw, None)
 
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """Give model inputs, the scaled target (B, 1) and weights of one (B,).
+        """Return model inputs, the scaled target (B, 1) and weights of 1 (B,).
 
-        In training a house is not among its own neighbours, or its price would be its own feature.
+        In training a house is not its own neighbour. Otherwise its own price would be one of its features.
         """
         label = self._label(raw[TARGET])
         own_price = tf.cast(raw[TARGET], tf.float32) if training else None
         return self._inputs(raw, own_price), label[:, None], tf.ones_like(label)
 
     def scaled(self, raw: Tensors, own_price: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """Give `numeric` (B, F), zero where missing; `own_price` (B,) is a training house's."""
+        """Return `numeric` (B, F), 0 for missing values. `own_price` (B,) is given for training houses only."""
         if not len(self.state["mean"]):
             return {}
         values = self._numbers(raw, own_price)
-        missing = tf.math.is_nan(values)  # asked of the numbers as they came
+        missing = tf.math.is_nan(values)  # checked before scaling
         values = tf.clip_by_value(self._normalise(values), -self.numeric_limit, self.numeric_limit)
         return {"numeric": tf.where(missing, 0.0, values)}
 
     def price(self, label: tf.Tensor) -> tf.Tensor:
-        """Undo the target's scaling; no answer lies outside the prices of the training split."""
+        """Undo the scaling of the target. Predictions are clipped to the range of the training prices."""
         mean, deviation, low, high, *added = self.state["target"]
         target = tf.clip_by_value(label * deviation + mean, low, high)
         if self.target_scaling == "log":
@@ -209,18 +225,18 @@ class TablePreprocessor(Preprocessor):
     def _label(self, price: tf.Tensor) -> tf.Tensor:
         mean, deviation, low, _, *added = self.state["target"]
         price = tf.cast(price, tf.float32)
-        if self.target_scaling == "log":  # of what is not above zero, though all of train is, take a small price's
+        if self.target_scaling == "log":  # clipped, because other splits may have values that are not above zero
             price = tf.math.log(tf.maximum(price + sum(added), np.exp(low) / 2))
         return (price - mean) / deviation
 
     def _target_scale(self, target: pd.Series) -> np.ndarray:
-        """Give mean, deviation, least and most of the scaled target, and what is added before its logarithm."""
+        """Return the mean, deviation, minimum and maximum of the scaled target, and the offset of its logarithm."""
         added = 0.0
         if self.target_scaling == "log":
             if (target < 0).any():
                 problem = f"log needs targets of zero or more, and {int((target < 0).sum())} of train are not"
                 raise UserError("preprocessing.target_scaling", f"{problem}; use standard")
-            added = float((target == 0).any())  # counts and rents: log(1 + x)
+            added = float((target == 0).any())  # zeros occur, as in counts or rents: log(1 + x)
             target = np.log(target + added)
         return np.array([target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max(), added], "float32")
 
@@ -234,14 +250,14 @@ class TablePreprocessor(Preprocessor):
         return inputs
 
     def missing(self, raw: Tensors) -> dict[str, tf.Tensor]:
-        """Tell of each column with gaps in train where it is missing (B,)."""
+        """Return for each column with missing values in train whether it is missing (B,)."""
         return {
             name: _days(raw[name]) == dates.NO_DATE if name in self.dates else tf.math.is_nan(raw[name])
             for name in self.gaps
         }
 
     def _numbers(self, raw: Tensors, own_price: tf.Tensor | None) -> tf.Tensor:
-        """Stack the columns, the parts of dates, ratios and the prices of neighbours: (B, F)."""
+        """Stack the columns, the date features, the ratios and the neighbour features: (B, F)."""
         columns = [
             tf.cast(tf.cast(raw[name], tf.float64) - origin if origin else raw[name], tf.float32)
             for name, origin in zip(self._numeric, self.state["origin"], strict=True)
@@ -279,7 +295,7 @@ class TablePreprocessor(Preprocessor):
         scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
         mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
         deviation[deviation == 0] = 1.0
-        deviation[absent] = np.inf  # nothing was learnt of them: whatever they hold later is 0, as where it is missing
+        deviation[absent] = np.inf  # no training values: all later values become 0, as if missing
         quantiles = np.nanquantile((scaled - mean) / deviation, at, axis=0).T
         arrays = {"mean": mean, "deviation": deviation, "quantiles": quantiles}
         learnt = {name: array.astype("float32") for name, array in arrays.items()}
@@ -317,21 +333,22 @@ class TablePreprocessor(Preprocessor):
 
 
 def _days(date: tf.Tensor) -> tf.Tensor:
-    """Give days (B,) of a date that is a text, or days already."""
+    """Return the days (B,) of a date column, which contains texts or days."""
     return dates.to_days(date) if date.dtype == tf.string else date
 
 
 def _origin(values: pd.Series) -> float:
-    """Give what is taken off a column so that float32 tells its values apart; 0 where it does as they are."""
+    """Return the number to subtract from a column so that float32 keeps its values apart, or 0 if none is needed."""
     known = values.dropna()
     least = float(known.min()) if len(known) else 0.0
     return least if known.astype("float32").nunique() < (known - least).astype("float32").nunique() else 0.0
 
 
 def _ranks(values: tf.Tensor, quantiles: np.ndarray) -> tf.Tensor:
-    """Place values (B, F) among a column's quantiles (F, Q), 0 to Q - 1, in between linearly; NaN stays NaN.
+    """Return the ranks of values (B, F) among the quantiles of their columns (F, Q), interpolated, from 0 to Q - 1.
 
-    A value that several quantiles equal gets the middle of them, so that a frequent value lies where it belongs.
+    NaN stays NaN. A value that equals several quantiles has the mean of their ranks, so that a frequent value has its
+    correct rank.
     """
     columns = tf.transpose(values)
     first = tf.searchsorted(quantiles, columns, side="left")

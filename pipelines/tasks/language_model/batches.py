@@ -1,4 +1,4 @@
-"""Windows of tokens at random places of a text that may be larger than memory."""
+"""Random windows of tokens from a text that may be larger than memory."""
 
 from typing import Annotated, Literal
 
@@ -17,16 +17,18 @@ def random_windows(
     preprocessor: TextPreprocessor,
     seed: int,
     *,
-    size: Annotated[int, Field(ge=1, description="windows in a mini-batch")],
+    size: Annotated[int, Field(ge=1, description="number of windows in a mini-batch")],
     steps: Annotated[
         Annotated[int, Field(ge=1)] | Literal["auto"],
-        Field(description="mini-batches that make an epoch; auto: as many as show each token once on average"),
+        Field(description="mini-batches per epoch; auto: enough to show each token once on average"),
     ],
 ) -> Batches:
-    """Draw windows of `context` tokens and the one after each: each mini-batch's places by (seed, step) alone.
+    """Draw random windows of `context` tokens, with the next token of each as labels.
+
+    The positions of a mini-batch depend only on the seed and the step.
 
     Raises:
-        UserError: where train holds less than one window.
+        UserError: If train contains less than one window.
     """
     ids, context = preprocessor.ids(examples), preprocessor.context
     places = len(ids) - context

@@ -1,6 +1,6 @@
-"""The ladder of language models: counts, a fixed window, recurrent networks, a Transformer.
+"""Language models: n-grams, feed-forward networks, recurrent networks and a Transformer.
 
-Every model gives scores of the token after each one (B, T, V). Shapes: B texts, T tokens, V token ids, D features.
+Every model returns the scores of the token after each token (B, T, V). Shapes: B texts, T tokens, V token ids.
 """
 
 from functools import partial
@@ -16,32 +16,32 @@ from pipelines.tasks.language_model.networks import LanguageModel, Mean, Mixture
 from pipelines.tasks.language_model.ngram import Counts, ngram
 from pipelines.tasks.language_model.preprocessing import Features
 
-Width = Annotated[int, Field(ge=2, description="width of each token's embedding")]
+Width = Annotated[int, Field(ge=2, description="width of the token embeddings")]
 Hidden = Annotated[int, Field(ge=1, description="width of the hidden layer")]
-Layers = Annotated[int, Field(ge=1, description="layers, one upon the other")]
+Layers = Annotated[int, Field(ge=1, description="number of stacked layers")]
 Mixed = Annotated[
     int,
     Field(
         ge=0,
         le=10,
-        description="mix the network with counts of n-grams of up to this many tokens, by a share that it learns"
-        " (Bengio et al. 2003, section 4); 0: the network alone",
+        description="longest n-grams whose counts are mixed with the network, with a learned weight (Bengio et al."
+        " 2003, section 4); 0: only the network",
     ),
 ]
 
 
 class Recurrent(TypedDict):
-    """What all recurrent rungs share."""
+    """Settings that all recurrent models share."""
 
     width: Width
-    units: Annotated[int, Field(ge=1, description="width of each layer's state")]
+    units: Annotated[int, Field(ge=1, description="width of the state of each layer")]
     layers: Layers
     dropout: Dropout
     counts: Mixed
 
 
 def bag_of_words(features: Features, *, width: Width, units: Hidden, dropout: Dropout) -> keras.Model:
-    """Count the tokens so far, whatever their order: the mean of their embeddings, and a hidden layer."""
+    """Feed-forward network on the mean embedding of all tokens so far, regardless of their order."""
     hidden = keras.layers.Dense(units, activation="relu")
     return _model(features, "bag_of_words", width, [Mean(), hidden, *_drop(dropout)], None, features.context)
 
@@ -49,29 +49,29 @@ def bag_of_words(features: Features, *, width: Width, units: Hidden, dropout: Dr
 def neural(
     features: Features,
     *,
-    reach: Annotated[int, Field(ge=1, description="tokens that are looked at")],
+    reach: Annotated[int, Field(ge=1, description="number of last tokens that the network sees")],
     width: Width,
     units: Hidden,
     dropout: Dropout,
     counts: Mixed,
 ) -> keras.Model:
-    """Join the embeddings of the last tokens, and map them by a hidden layer (Bengio et al. 2003)."""
+    """Feed-forward network on the concatenated embeddings of the last tokens (Bengio et al. 2003)."""
     parts = [Window(reach, units), *_drop(dropout)]
     return _model(features, "neural", width, parts, None, None, counts)
 
 
 def rnn(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
-    """Carry a state from token to token (Elman 1990; as a language model Mikolov et al. 2010)."""
+    """Recurrent neural network (Elman 1990; as a language model Mikolov et al. 2010)."""
     return _recurrent(features, "rnn", settings)
 
 
 def gru(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
-    """Let gates decide what the state keeps (Cho et al. 2014)."""
+    """Gated recurrent unit (GRU) network (Cho et al. 2014)."""
     return _recurrent(features, "gru", settings)
 
 
 def lstm(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
-    """Keep a memory beside the state, behind gates (Hochreiter & Schmidhuber 1997; Zaremba et al. 2014)."""
+    """Long short-term memory (LSTM) network (Hochreiter & Schmidhuber 1997; Zaremba et al. 2014)."""
     return _recurrent(features, "lstm", settings)
 
 
@@ -80,17 +80,22 @@ def transformer(
     *,
     width: Width,
     layers: Layers,
-    heads: Annotated[int, Field(ge=1, description="attention heads; each is width / heads wide")],
-    feed_forward_units: Annotated[int, Field(ge=1, description="width of the hidden layer after each attention")],
+    heads: Annotated[int, Field(ge=1, description="number of attention heads; each has a width of width / heads")],
+    feed_forward_units: Annotated[
+        int, Field(ge=1, description="width of the feed-forward layer after each attention layer")
+    ],
     positions: Annotated[
         Literal["learned", "sinusoidal", "rotary"],
-        Field(description="how attention knows the order: a learnt vector each, sines, or turned queries and keys"),
+        Field(
+            description="positional encoding: a learned vector for each position, sinusoids, or rotated queries and"
+            " keys"
+        ),
     ],
     use_bias: Annotated[bool, Field(description="add a bias in each layer")],
     dropout: Dropout,
     counts: Mixed,
 ) -> keras.Model:
-    """Let every token attend to those before it (Radford et al. 2018), normalised before each part."""
+    """Causal Transformer with normalisation before each sublayer (Radford et al. 2018)."""
     if width % (2 * heads):
         raise UserError("models.transformer.heads", f"the width {width} must be a multiple of twice the heads, {heads}")
     added = {"learned": [LearnedPositions(features.context, _initial())], "sinusoidal": [SinusoidalPositions()]}
@@ -125,14 +130,14 @@ def _model(
     features: Features, name: str, width: int, parts: list, scores: str | None, context: int | None, counts: int = 0
 ) -> keras.Model:
     embedding = keras.layers.ReversibleEmbedding(features.tokens, width, embeddings_initializer=_initial())
-    # Press & Wolf 2017: the scores come from the embeddings themselves.
+    # Tied: the scores use the token embeddings (Press & Wolf 2017).
     out = partial(embedding, reverse=True) if scores == "tied" else keras.layers.Dense(features.tokens)
     network = (embedding, parts, out, name, context)
     return Mixture(Counts(features, counts), *network) if counts else LanguageModel(*network)
 
 
 def _initial() -> keras.Initializer:
-    """Draw embeddings as in Radford et al. 2018, section 4.1: made anew, since it draws its seed where it is made."""
+    """Return a normal initializer (Radford et al. 2018, section 4.1). Each call has its own seed."""
     return keras.initializers.RandomNormal(stddev=0.02)
 
 

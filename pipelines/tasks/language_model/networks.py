@@ -1,4 +1,4 @@
-"""Language models as layers in a row, which carry a state from token to token.
+"""Neural language models: sequences of layers that carry a state from token to token.
 
 Shapes: B texts, T tokens, n next tokens, V token ids, D features.
 """
@@ -12,38 +12,43 @@ from pipelines.layers.recurrent import CELLS
 from pipelines.tasks.language_model.ngram import Counts
 from pipelines.text.sampling import GenerativeModel, State
 
-SHARE_UNITS = 32  # of the layer that decides how far to trust counts
+SHARE_UNITS = 32  # hidden units of the layer that predicts the weight of the counts
 
 
 class Mean(keras.layers.Layer):
-    """Average each step with all before it: (B, T, D) -> (B, T, D)."""
+    """Average each step with all previous steps: (B, T, D) -> (B, T, D)."""
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Average within the whole sequence."""
+        """Average over the whole sequence."""
         return ops.cumsum(x, axis=1) / ops.cumsum(ops.ones_like(x[:, :, :1]), axis=1)
 
     def start(self, batch: int, length: int) -> keras.KerasTensor:
-        """Give the sum of nothing, with a count behind it."""
+        """Return the initial state: a sum of zeros, followed by a count of zero."""
         return ops.zeros((batch, self.width + 1))
 
     def build(self, shape: tuple) -> None:
-        """Remember the width."""
+        """Store the width."""
         self.width = shape[-1]
 
     def step(self, x: keras.KerasTensor, sums: keras.KerasTensor, position: Any) -> tuple:
-        """Go on from the sum so far."""
+        """Continue from the sum so far."""
         counted = ops.concatenate([x, ops.ones_like(x[:, :, :1])], axis=-1)
         sums = sums[:, None] + ops.cumsum(counted, axis=1)
         return sums[:, :, :-1] / sums[:, :, -1:], sums[:, -1]
 
 
 class Window(keras.layers.Layer):
-    """Map each step together with those right before it: (B, T, D) -> (B, T, units), zeros before the first."""
+    """Map each step together with the steps before it: (B, T, D) -> (B, T, units).
+
+    Steps before the first are zeros.
+    """
 
     def __init__(self, reach: int, units: int):
         super().__init__()
         self.reach = reach
-        self.map = keras.layers.Conv1D(units, reach, activation="tanh")  # that is: joined, then a dense layer
+        self.map = keras.layers.Conv1D(
+            units, reach, activation="tanh"
+        )  # equivalent to a dense layer on the concatenated steps
 
     def build(self, shape: tuple) -> None:
         """Build the hidden layer."""
@@ -55,18 +60,18 @@ class Window(keras.layers.Layer):
         return self.map(ops.pad(x, ((0, 0), (self.reach - 1, 0), (0, 0))))
 
     def start(self, batch: int, length: int) -> keras.KerasTensor:
-        """Give the zeros before the first step."""
+        """Return the initial state: zeros in place of the previous steps."""
         return ops.zeros((batch, self.reach - 1, self.width))
 
     def step(self, x: keras.KerasTensor, before: keras.KerasTensor, position: Any) -> tuple:
-        """Go on after the steps before."""
+        """Continue after the previous steps."""
         joined = ops.concatenate([before, x], axis=1)
         last = joined[:, ops.shape(joined)[1] - self.reach + 1 :]
         return self.map(joined), ops.reshape(last, (ops.shape(x)[0], self.reach - 1, self.width))
 
 
 class Recurrence(keras.layers.Layer):
-    """Carry a state from step to step: (B, T, D) -> (B, T, units)."""
+    """Recurrent layer with access to its state: (B, T, D) -> (B, T, units)."""
 
     def __init__(self, cell: str, units: int):
         super().__init__()
@@ -79,21 +84,24 @@ class Recurrence(keras.layers.Layer):
         self.layer.build(shape)
 
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Start from zeros."""
+        """Start with a state of zeros."""
         return self.layer(x)[0]
 
     def start(self, batch: int, length: int) -> list[keras.KerasTensor]:
-        """Give a state of zeros."""
+        """Return a state of zeros."""
         return [ops.zeros((batch, self.units)) for _ in range(self.states)]
 
     def step(self, x: keras.KerasTensor, state: list[keras.KerasTensor], position: Any) -> tuple:
-        """Go on from a state."""
+        """Continue from a state."""
         y, *state = self.layer(x, initial_state=state)
         return y, state
 
 
 class LanguageModel(GenerativeModel):
-    """Layers in a row; those with a `step` carry a state, the others map each token on its own."""
+    """Language model with a sequence of layers.
+
+    Layers with a method `step` carry a state. All other layers map each token independently.
+    """
 
     one_shape = True
 
@@ -114,7 +122,7 @@ class LanguageModel(GenerativeModel):
         self.embedding, self.parts, self.scores, self.context = embedding, parts, scores, context
 
     def attention(self, tokens: keras.KerasTensor) -> list[keras.KerasTensor]:
-        """Give how much each token of (B, T) attends to each, layer by layer: (B, H, T, T) each; of others nothing."""
+        """Return the attention weights (B, H, T, T) of each attention layer for tokens (B, T)."""
         x, weights = self.embedding(tokens), []
         for part in self.parts:
             if hasattr(part, "attention_weights"):
@@ -123,17 +131,17 @@ class LanguageModel(GenerativeModel):
         return weights
 
     def start(self, batch: int, length: int) -> State:
-        """Give the state before the first token, with room for `length`."""
+        """Return the state before the first token, with room for `length` tokens."""
         states = [part.start(batch, length) for part in self.parts if hasattr(part, "step")]
         return {"position": ops.zeros((batch,), "int32"), "parts": states}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
-        """Score what follows each of the next tokens (B, n)."""
+        """Return the scores of the token after each of the next tokens (B, n), and the new state."""
         x, state = self.go_on(tokens, state)
         return self.scores(x), state
 
     def go_on(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
-        """Give what scores are made from (B, n, D)."""
+        """Return the hidden states from which the scores are computed (B, n, D), and the new state."""
         position = state["position"][0]
         x, states, given = self.embedding(tokens), [], iter(state["parts"])
         for part in self.parts:
@@ -146,29 +154,30 @@ class LanguageModel(GenerativeModel):
 
 
 class Mixture(LanguageModel):
-    """A network and counts, mixed by a share that depends on the text so far (Bengio et al. 2003, section 4).
+    """Mixture of a network and n-gram counts.
 
-    Training leaves each place of the text out of the counts that it is weighed against, as they would know it by
-    heart. The network learns on its own too: it would hardly begin beside counts that are right long before.
-    Outputs are what scores are made from.
+    The weight of the counts depends on the text so far (Bengio et al. 2003, section 4). In training, each token is left
+    out of the counts that predict it. Otherwise the counts would have memorised it. The network also learns from its
+    own loss. Otherwise it would hardly start to learn, because the counts predict well from the beginning. The outputs
+    are the hidden states from which the scores are computed.
     """
 
     def __init__(self, counts: Counts, *network: Any):
         super().__init__(*network, outputs=keras.layers.Identity())
-        self.scores(self.output)  # builds it: the loss alone uses it, once the optimizer is built
+        self.scores(self.output)  # builds the layer: only the loss uses it, and the optimizer is built before that
         self.counts, self.share = counts, Share(SHARE_UNITS)
         self.share.build(((None, None, self.output.shape[-1]), (None, None, counts.order)))
 
     def load(self) -> None:
-        """Count the training text."""
+        """Count the n-grams of the training text."""
         self.counts.learn()
 
     def start(self, batch: int, length: int) -> State:
-        """Give the network's state, and as many tokens as count, none of which is one."""
+        """Return the state of the network, and -1 in place of the last tokens."""
         return {**super().start(batch, length), "last": ops.full((batch, self.counts.order - 1), -1, "int32")}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
-        """Score what follows each of the next tokens (B, n), by logarithms of probabilities."""
+        """Return the log-probabilities of the token after each of the next tokens (B, n), and the new state."""
         x, network = self.go_on(tokens, state)
         joined, steps = ops.concatenate([state["last"], tokens], axis=1), ops.shape(tokens)[1]
         probabilities, seen = (each[:, -steps:] for each in self.counts.look_up(joined))
@@ -180,9 +189,9 @@ class Mixture(LanguageModel):
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> keras.KerasTensor:
-        """Give minus the log-probability of each token by the mixture, averaged.
+        """Return the negative log-likelihood of the mixture, averaged.
 
-        The gradient is that of the network's own too, so that it learns however small its share.
+        The gradient includes that of the network's own loss, so that the network learns even if its weight is small.
         """
         probabilities, seen = self.counts.leave_out(x["tokens"], y)
         own = -ops.sparse_categorical_crossentropy(y, self.scores(y_pred), from_logits=True)
@@ -191,7 +200,7 @@ class Mixture(LanguageModel):
 
 
 class Share(keras.layers.Layer):
-    """Give how far to trust counts, as a logit: (B, T, D) and how often each context occurs (B, T, K) -> (B, T)."""
+    """Predict the weight of the counts, as a logit: (B, T, D) and context counts (B, T, K) -> (B, T)."""
 
     def __init__(self, units: int):
         super().__init__()
@@ -209,12 +218,12 @@ class Share(keras.layers.Layer):
         self.give.build((None, None, self.join.units))
 
     def call(self, inputs: tuple[keras.KerasTensor, keras.KerasTensor]) -> keras.KerasTensor:
-        """Look at both."""
+        """Combine the hidden states with the logarithms of the context counts."""
         x, seen = inputs
         seen = ops.log1p(ops.cast(seen, "float32"))
         return self.give(self.join(ops.concatenate([self.read(x), seen], axis=-1)))[..., 0]
 
 
 def _mixed(network: keras.KerasTensor, counts: keras.KerasTensor, share: keras.KerasTensor) -> keras.KerasTensor:
-    """Mix log-probabilities: the counts' part is the sigmoid of `share`."""
+    """Mix log-probabilities. The weight of the counts is the sigmoid of `share`."""
     return ops.logaddexp(network + ops.log_sigmoid(-share), counts + ops.log_sigmoid(share))

@@ -1,6 +1,6 @@
-"""Counts instead of a network, or beside one: what `kneser_ney` counts, looked up in graph.
+"""N-gram models in the graph, alone or as part of a mixture. `kneser_ney` counts the n-grams.
 
-Shapes: B texts, T tokens, N of them in all, V token ids.
+Shapes: B texts, T tokens, N tokens of all texts, V token ids.
 """
 
 from dataclasses import astuple
@@ -15,48 +15,51 @@ from pipelines.tasks.language_model.kneser_ney import Level, Tree, count_tree, d
 from pipelines.tasks.language_model.preprocessing import Features
 from pipelines.text.sampling import GenerativeModel, State
 
-Order = Annotated[int, Field(ge=1, le=10, description="tokens of the longest n-gram, the predicted one included")]
+Order = Annotated[
+    int, Field(ge=1, le=10, description="number of tokens in the longest n-gram, including the predicted token")
+]
 
 
 class Counts(keras.layers.Layer):
-    """Give the log-probability of each token id after a text: (B, T) -> (B, T, V).
+    """Return the log-probability of each next token: (B, T) -> (B, T, V).
 
-    The counts are saved with a model's weights, but are none: how many there are is known once the text is counted.
+    The counts are saved with the weights of a model, but they are not weights: their number is known only after the
+    text is counted.
     """
 
     def __init__(self, features: Features, order: int):
         super().__init__(name="counts")
         self.tokens, self.order, self.count = features.tokens, order, features.train_ids
         self.levels: list[Level] = []
-        self.contexts: list[tuple] = []  # of each level: the sums of what follows, and of what is taken off that
-        self.firsts: list = []  # where each node's children begin, by their level
-        self.most: list[int] = []  # children of the node that has the most, by their level
+        self.contexts: list[tuple] = []  # for each level: the totals of the contexts, and the sums of their discounts
+        self.firsts: list = []  # start of the children of each node, by the level of the children
+        self.most: list[int] = []  # largest number of children of a node, by the level of the children
 
     def learn(self) -> None:
-        """Count the training text."""
+        """Count the n-grams of the training text."""
         self._take(count_tree(self.count(), self.order, self.tokens))
 
     def save_own_variables(self, store: Any) -> None:
-        """Write the counts."""
+        """Save the counts."""
         for at, level in enumerate(self.levels):
             store[f"keys_{at}"], store[f"counts_{at}"] = map(ops.convert_to_numpy, (level.keys, level.counts))
 
     def load_own_variables(self, store: Any) -> None:
-        """Read as many counts as there are."""
+        """Load the counts. Their number comes from the file."""
         self._take(
             [(np.asarray(store[f"keys_{at}"]), np.asarray(store[f"counts_{at}"])) for at in range(len(store) // 2)]
         )
 
     def compute_output_spec(self, tokens: keras.KerasTensor) -> keras.KerasTensor:
-        """Say the shape, which is known before any text is counted."""
+        """Return the output shape, which is known before any text is counted."""
         return keras.KerasTensor((*tokens.shape, self.tokens), "float32")
 
     def call(self, tokens: keras.KerasTensor) -> keras.KerasTensor:
-        """Mix the orders, the longest context that training had first of all."""
+        """Interpolate all orders, from the shortest context to the longest."""
         return ops.log(self.look_up(tokens)[0])
 
     def look_up(self, tokens: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """Give probabilities after each token, (B, T, V), and how often each context occurs, (B, T, order)."""
+        """Return the probabilities of the next tokens (B, T, V), and how often each context occurs (B, T, order)."""
         shape, ids = ops.shape(tokens), ops.cast(tokens, "int64")
         probabilities = ops.broadcast_to(self.levels[0].shares, (shape[0] * shape[1], self.tokens))
         seen = [ops.broadcast_to(self.contexts[0][0], (shape[0] * shape[1],))]
@@ -72,10 +75,10 @@ class Counts(keras.layers.Layer):
     def leave_out(
         self, tokens: keras.KerasTensor, labels: keras.KerasTensor
     ) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """Do as `look_up` for a label (B, T) after each token of the training text, as if it did not occur there.
+        """Do the same as `look_up` for the labels (B, T), as if this occurrence were not in the training text.
 
-        An n-gram that occurs but once would be gone, and with it what it counts for the one without its first token.
-        Of what the training text holds before the first token nothing is known.
+        An n-gram that occurs only once would not exist. Then its contribution to the count of the n-gram without its
+        first token is removed as well. The text before the first token is unknown.
         """
         ids, labels = ops.cast(tokens, "int64"), ops.cast(labels, "int64")
         nodes = [ops.zeros_like(ids), *self._nodes(ids)]
@@ -98,7 +101,7 @@ class Counts(keras.layers.Layer):
         return probability, ops.stack(seen, axis=-1)
 
     def _nodes(self, ids: keras.KerasTensor) -> list[keras.KerasTensor]:
-        """Find the last 1, 2 ... tokens up to each one: nodes (B, T), -1 where training had no such n-gram."""
+        """Find the n-grams of the last 1, 2, ... tokens at each position: nodes (B, T), -1 if train has none."""
         nodes = [ids]
         for length in range(1, len(self.levels) - 1):
             before = ops.pad(nodes[-1][:, :-1], ((0, 0), (1, 0)), constant_values=-1)
@@ -107,9 +110,9 @@ class Counts(keras.layers.Layer):
         return nodes[: len(self.levels) - 1]
 
     def _find(self, length: int, node: keras.KerasTensor, token: keras.KerasTensor) -> tuple:
-        """Find the child (B, T) of each node, -1 being none, by halves: its place, and whether it is there.
+        """Find the child (B, T) of each node with binary search, and return its position and whether it exists.
 
-        XLA's own search would compare each with all.
+        A node of -1 is missing. XLA's own search would compare each value with all keys.
         """
         keys, wanted = self.levels[length].keys, node * self.tokens + token
         first, end = self._family(length, node)
@@ -122,12 +125,12 @@ class Counts(keras.layers.Layer):
         return place, ops.logical_and(node >= 0, ops.take(keys, place) == wanted)
 
     def _family(self, length: int, node: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
-        """Give the places of each node's first child, and after its last."""
+        """Return the position of each node's first child, and the position after its last child."""
         known = ops.maximum(node, 0)
         return ops.take(self.firsts[length], known), ops.take(self.firsts[length], known + 1)
 
     def _children(self, length: int, node: keras.KerasTensor, known: keras.KerasTensor) -> keras.KerasTensor:
-        """Spread the shares of what follows each node over all token ids: (N, V)."""
+        """Return the shares of each node's children, spread over all token ids: (N, V)."""
         keys, shares = self.levels[length].keys, self.levels[length].shares
         first, end = self._family(length, node)
         places = first[:, None] + ops.arange(self.most[length], dtype="int64")
@@ -140,7 +143,7 @@ class Counts(keras.layers.Layer):
         return ops.scatter(where, values, (ops.shape(node)[0], self.tokens))
 
     def _take(self, tree: Tree) -> None:
-        """Make tensors of what was counted: a graph holds each once, however often it is looked at."""
+        """Store the counts as tensors. A graph then contains each of them only once."""
         levels = discount(tree, self.tokens)
         parents = [1, *(len(level.keys) for level in levels[:-1])]
         firsts = [
@@ -157,7 +160,7 @@ class Counts(keras.layers.Layer):
 
 
 class Ngram(GenerativeModel):
-    """A model of counts, which carries the last tokens."""
+    """N-gram model. Its state is the last tokens."""
 
     context = None
 
@@ -168,15 +171,15 @@ class Ngram(GenerativeModel):
         self.counts, self.order = counts, order
 
     def load(self) -> None:
-        """Count the training text: the whole of this model's training."""
+        """Count the n-grams of the training text. This model needs no other training."""
         self.counts.learn()
 
     def start(self, batch: int, length: int) -> State:
-        """Give as many tokens as count, none of which is one."""
+        """Return the initial state: -1 in place of the last tokens."""
         return ops.full((batch, self.order - 1), -1, "int32")
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
-        """Score what follows each of the next tokens (B, n)."""
+        """Return the scores of the token after each of the next tokens (B, n), and the new state."""
         joined = ops.concatenate([state, tokens], axis=1)
         steps = ops.shape(tokens)[1]
         last = joined[:, ops.shape(joined)[1] - self.order + 1 :]
@@ -184,5 +187,5 @@ class Ngram(GenerativeModel):
 
 
 def ngram(features: Features, *, order: Order) -> keras.Model:
-    """Count n-grams, discount them and mix them with shorter ones: modified Kneser-Ney (Chen & Goodman 1999)."""
+    """N-gram model with modified Kneser-Ney smoothing (Chen & Goodman 1999)."""
     return Ngram(features, order)

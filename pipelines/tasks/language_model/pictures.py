@@ -1,4 +1,4 @@
-"""What a report shows of a language model: its loss beside counts, its embeddings, and what its attention looks at."""
+"""Plots and pages about a language model, for the report: loss against n-grams, embeddings and attention."""
 
 from collections.abc import Callable, Mapping
 from html import escape
@@ -15,10 +15,10 @@ from pipelines.tasks.language_model.sources import TEXT
 from pipelines.text.attention_maps import draw_attention
 from pipelines.text.sampling import GenerativeModel
 
-ORDERS = {"byte": 6, "character": 6, "word": 3, "subword": 3, "token": 3}  # beyond these, more counts gain little
-COUNTED = 5_000_000  # tokens of train
+ORDERS = {"byte": 6, "character": 6, "word": 3, "subword": 3, "token": 3}  # higher orders improve little
+COUNTED = 5_000_000  # tokens of train that are counted
 NEAREST, SHOWN_WORDS, DRAWN, ATTENDED = 6, 40, 300, 32
-ANALOGIES = (  # a is to b as c is to what a reader of English would say (Mikolov et al. 2013)
+ANALOGIES = (  # a, b, c, d: a is to b as c is to d (Mikolov et al. 2013)
     ("is", "are", "was", "were"),
     ("has", "have", "does", "do"),
     ("he", "him", "she", "her"),
@@ -37,14 +37,16 @@ ANALOGIES = (  # a is to b as c is to what a reader of English would say (Mikolo
 def draw_pictures(
     model: GenerativeModel, preprocessor: TextPreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
 ) -> dict[str, Figure | str]:
-    """Draw the pictures of a split whose stretches were scored."""
+    """Draw the plots of a split from its scores."""
     pictures: dict[str, Figure | str] = {"beside_counts": _beside_counts(preprocessor, examples, answers)}
-    if not isinstance(model, LanguageModel):  # counts have no more to show
+    if not isinstance(model, LanguageModel):  # an n-gram model has nothing else to show
         return pictures
     if preprocessor.level in ("word", "subword", "token"):
         vectors = model.embedding.get_weights()[0]
         pictures |= {"embeddings": _map(vectors, preprocessor), "neighbours": _neighbours(vectors, preprocessor)}
-    line = max(str(examples[TEXT].iloc[0]).splitlines(), key=len).strip()  # words rather than the blanks around them
+    line = max(
+        str(examples[TEXT].iloc[0]).splitlines(), key=len
+    ).strip()  # the longest line, so that it contains words and not only indentation
     ids = preprocessor.tokenizer.encode(tf.constant([line]))[:, :ATTENDED].to_tensor()
     if maps := model.attention(ids[:, : preprocessor.context]):
         names = [preprocessor.tokenizer.pieces[at] for at in ids[0, : preprocessor.context].numpy()]
@@ -53,14 +55,14 @@ def draw_pictures(
 
 
 def _beside_counts(preprocessor: TextPreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> Figure:
-    """Compare the loss with that of Kneser-Ney counts of the same training text, on the same tokens."""
+    """Compare the loss with that of Kneser-Ney models of the same training text, on the same tokens."""
     train, tokens = preprocessor.features.train_ids()[:COUNTED], preprocessor.tokenizer.size
     rows = [row.numpy() for row in preprocessor.tokenizer.encode(tf.constant([str(text) for text in examples[TEXT]]))]
     names, losses = [], []
     for order in range(1, ORDERS[preprocessor.level] + 1):
         levels = count_ngrams(
             np.asarray(train), order, tokens
-        )  # anew: the longest are counted, the shorter by contexts
+        )  # counted again for each order: only the longest n-grams have their plain frequency
         nats = [-np.log(label_probabilities(levels, row)[1:]).sum() for row in rows]
         names.append(f"{order}-gram")
         losses.append(np.sum(nats) / max(sum(len(row) - 1 for row in rows), 1))
@@ -75,7 +77,7 @@ def _beside_counts(preprocessor: TextPreprocessor, examples: pd.DataFrame, answe
 
 
 def nearest(vectors: np.ndarray, wanted: np.ndarray, count: int, without: tuple[int, ...]) -> list[int]:
-    """Find the rows of `vectors` (V, D) that point most nearly where `wanted` (D,) does, but for `without`."""
+    """Return the rows of `vectors` (V, D) with the highest cosine similarity to `wanted` (D,), except `without`."""
     lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(wanted)
     cosines = vectors @ wanted / np.maximum(lengths, 1e-9)
     cosines[list(without)] = -np.inf
@@ -83,13 +85,13 @@ def nearest(vectors: np.ndarray, wanted: np.ndarray, count: int, without: tuple[
 
 
 def _words(preprocessor: TextPreprocessor) -> dict[str, int]:
-    """Give the ids of whole words, the most frequent first."""
+    """Return the ids of whole words, most frequent first."""
     pieces = preprocessor.tokenizer.pieces
     return {piece.strip(): at for at, piece in reversed(list(enumerate(pieces))) if piece.strip().isalpha() and at > 3}
 
 
 def _neighbours(vectors: np.ndarray, preprocessor: TextPreprocessor) -> str:
-    """Write the nearest neighbours of frequent words, and analogies, as a page that stands alone."""
+    """Return an HTML page of the nearest neighbours of frequent words and of analogies."""
     ids, pieces = _words(preprocessor), preprocessor.tokenizer.pieces
     frequent = sorted((at, word) for word, at in ids.items() if len(word) > 2)[:SHOWN_WORDS]
 
@@ -108,7 +110,7 @@ def _neighbours(vectors: np.ndarray, preprocessor: TextPreprocessor) -> str:
 
 
 def _analogies(vectors: np.ndarray, ids: Mapping[str, int], row: Callable[..., str]) -> str:
-    """Write what is to c as b is to a: nearest to b - a + c, the three themselves left out."""
+    """Return an HTML table of analogies: the tokens nearest to b - a + c, except a, b and c."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = vectors / np.maximum(lengths, 1e-9)
     rows = []
@@ -121,14 +123,14 @@ def _analogies(vectors: np.ndarray, ids: Mapping[str, int], row: Callable[..., s
 
 
 def _map(vectors: np.ndarray, preprocessor: TextPreprocessor) -> Figure:
-    """Lay frequent words out on a plane, near each other where their embeddings are (van der Maaten & Hinton 2008)."""
+    """Draw frequent words in two dimensions with t-SNE of their embeddings (van der Maaten & Hinton 2008)."""
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     words = sorted((at, word) for word, at in _words(preprocessor).items())[:DRAWN]
     perplexity = min(30, max(2, len(words) // 4))
     sought = TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=0)
-    with threadpool_limits(1):  # its threads wait for each other at every step: on busy cores that takes minutes
+    with threadpool_limits(1):  # threads synchronise at every step, which takes minutes on busy cores
         places = sought.fit_transform(vectors[[at for at, _ in words]])
     figure = Figure(figsize=(10, 10), layout="constrained")
     axes = figure.subplots()

@@ -1,4 +1,4 @@
-"""From text to token ids and to windows of them.
+"""Preprocessing of the language model: texts to token ids, and token ids to windows.
 
 Shapes: B windows or texts, T tokens.
 """
@@ -21,14 +21,14 @@ from pipelines.task import Preprocessor, Tensors, evenly_spaced
 from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
 from pipelines.text.tokenizers import END, Algorithm, Level, VocabularySize, make_tokenizer
 
-LEARNT_FROM = 1 << 14  # stretches of text: a vocabulary hardly changes with more
-ENCODING = 2  # raised where a tokenizer with the same state gives other ids, so that no older file is read
-AT_ONCE = 256  # stretches turned into ids at a time
+LEARNT_FROM = 1 << 14  # stretches used to learn the vocabulary; more of them hardly change it
+ENCODING = 2  # increase it when a tokenizer with the same state produces other ids, so that older files are not used
+AT_ONCE = 256  # stretches encoded at a time
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a model builder has to know: how many token ids there are, how long a window is, and what train holds."""
+    """Number of token ids, length of a window, and the training text, for the model builders."""
 
     tokens: int
     context: int
@@ -36,7 +36,7 @@ class Features:
 
 
 class TextPreprocessor(Preprocessor):
-    """Learn a vocabulary from the training text; keep that text as a file of token ids, prepared once."""
+    """Learn a vocabulary from the training text, and encode the text into a file of token ids."""
 
     def __init__(
         self,
@@ -44,12 +44,12 @@ class TextPreprocessor(Preprocessor):
         level: Level,
         vocabulary: VocabularySize,
         algorithm: Algorithm,
-        context: Annotated[int, Field(ge=2, description="tokens of a training window")],
+        context: Annotated[int, Field(ge=2, description="number of tokens in a training window")],
         token_folder: Annotated[
             str | None,
             Field(
-                description="folder for files of token ids, which are made once for a text and a vocabulary and read"
-                " where they lie; null: the user's cache folder"
+                description="folder for files of token ids. Each text is encoded once per vocabulary, and the file is"
+                " read from disk. null: the user's cache folder"
             ),
         ],
     ):
@@ -59,40 +59,46 @@ class TextPreprocessor(Preprocessor):
         self.token_folder = Path(token_folder or cache / "tokens")
 
     def adapt(self, train: pd.DataFrame) -> None:
-        """Learn the vocabulary; evenly evenly_spaced stretches stand for a long text."""
+        """Learn the vocabulary, from evenly spaced stretches if the text is long."""
         tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
         tokenizer.learn(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))
         self._take(tokenizer)
         self._train = train
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over the vocabulary."""
+        """Restore the vocabulary."""
         tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
         tokenizer.restore(state)
         self._take(tokenizer)
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Take stretches of text."""
+        """Return the specification of the inputs: stretches of text."""
         return {TEXT: tf.TensorSpec([None], tf.string, name=TEXT)}
 
     @property
     def features(self) -> Features:
-        """Give the number of token ids, the context, and the training text's ids, which only training can ask for."""
+        """Return the number of token ids, the context, and a function for the training ids (only in training)."""
         return Features(self.tokenizer.size, self.context, lambda: self.ids(self._train))
 
     def inputs(self, raw: Tensors) -> Tensors:
-        """Turn texts into token ids (B, T), ragged."""
+        """Encode texts as token ids (B, T), ragged."""
         return {"tokens": self.tokenizer.encode(raw[TEXT])}
 
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """Give each token of a text but the last, the tokens that follow, and weights of 1, (B, T) each, ragged."""
+        """Return all tokens of a text but the last, the following tokens as labels, and weights of 1.
+
+        All are (B, T), ragged.
+        """
         ids = self.tokenizer.encode(raw[TEXT])
         labels = ids[:, 1:]
         return {"tokens": ids[:, :-1]}, labels, tf.ones_like(labels, tf.float32)
 
     def ids(self, examples: pd.DataFrame) -> np.ndarray:
-        """Give the token ids of stretches in order, `END` before each document, as an array on disk (N,)."""
+        """Return the token ids of the stretches in order, with `END` before each document (N,).
+
+        The array is memory-mapped from a file.
+        """
         digest = hashlib.sha256(f"{ENCODING} {self.level}".encode())
         for array in (*self.state.values(), row_hashes(examples), examples[DOCUMENT].to_numpy(np.int64)):
             digest.update(array.tobytes())
@@ -102,7 +108,7 @@ class TextPreprocessor(Preprocessor):
         return np.load(path, mmap_mode="r")
 
     def _write_ids(self, path: Path, examples: pd.DataFrame) -> None:
-        """Write an array of a length that is known only at its end."""
+        """Write an array whose length is known only at the end."""
         kind = np.dtype(np.uint16 if self.tokenizer.size <= 1 << 16 else np.int32)
         with path.open("wb") as file:
             header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
@@ -114,7 +120,7 @@ class TextPreprocessor(Preprocessor):
             end = file.tell()
             file.seek(0)
             np.lib.format.write_array_header_1_0(file, {**header, "shape": (count,)})
-            assert file.tell() + count * kind.itemsize == end  # numpy leaves room for a larger shape
+            assert file.tell() + count * kind.itemsize == end  # NumPy's header has room for a longer shape
 
     def _encoded(self, examples: pd.DataFrame) -> Iterator[np.ndarray]:
         first = ~examples[DOCUMENT].duplicated().to_numpy()

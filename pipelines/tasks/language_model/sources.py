@@ -1,4 +1,4 @@
-"""Where text comes from: Python's own language reference, files, TensorFlow Datasets."""
+"""Sources of text: Python's language reference, files and TensorFlow Datasets."""
 
 import pydoc_data.topics
 from collections.abc import Iterable, Mapping
@@ -19,13 +19,13 @@ from pipelines.errors import UserError
 from pipelines.text.tokenizers import SPLIT_UNKNOWN
 
 TEXT = "text"
-SAMPLE = 50  # stretches that tell whether blanks part words
+SAMPLE = 50  # stretches that decide whether spaces separate words
 Names = Annotated[list[str], Field(min_length=1)]
-DOCUMENT = "document"  # a number: stretches of one document follow each other
+DOCUMENT = "document"  # number of the document; the stretches of a document are consecutive
 
 
 def embedded() -> Source:
-    """Take the language reference that comes with Python: real English about Python, with examples."""
+    """Return the language reference that comes with Python: English text about Python, with examples."""
     topics = pydoc_data.topics.topics
     origin = {"module": "pydoc_data.topics", "topics": len(topics), "licence": "PSF-2.0"}
     return Source({"all": _table([cut_text("\n".join(topics[name] for name in sorted(topics)))])}, origin)
@@ -37,22 +37,25 @@ def files(
     path: Annotated[
         str | Names | dict[Split, str | Names],
         Field(
-            description="text files, to be split by position, or those of each split by name: a file, a folder of which"
-            " every text counts, a pattern such as books/*.txt, or a list of these; .gz is read too"
+            description="text files to split by position, or the files of each split by name: a file, a folder (all"
+            " texts in it), a pattern such as books/*.txt, or a list of these. Files may be compressed (.gz)"
         ),
     ],
     encoding: Encoding = "utf-8",
     text_key: Annotated[
-        str, Field(description="column of CSV files or key of JSON objects whose texts are read, each one document")
+        str,
+        Field(
+            description="column of CSV files or key of JSON objects that contains the texts; each text is a document"
+        ),
     ] = "text",
     as_written: Annotated[
-        bool, Field(description="learn HTML, XML, CSV and JSON files as they are written, mark-up and all")
+        bool, Field(description="keep the markup of HTML, XML, CSV and JSON files instead of extracting their text")
     ] = False,
 ) -> Source:
-    """Read text files, each one document."""
+    """Read text files. Each file is a document."""
     names, how = names_by_split(path), Reading(encoding, text_key, as_written)
     found = {split: find_texts(Path(root), each, how) for split, each in names.items()}
-    # What no split is cut off from can stand in longer stretches, of which fewer tokens lack what comes before.
+    # Splits that are not divided further may have longer stretches, so that fewer tokens lack their context.
     least = dict.fromkeys(("validation", "test"), 1)
     read = {split: read_texts(each, least.get(split, LEAST_STRETCHES), how) for split, each in found.items()}
     tables = {split: _table(texts.documents) for split, texts in read.items()}
@@ -68,7 +71,7 @@ def files(
 
 
 def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dict[str, str]:
-    """Say how much text there is, and where it has no words between blanks."""
+    """Describe the amount of text, and whether spaces separate words."""
     counts = {name: f"{len(each.documents):,} with {each.characters:,} characters" for name, each in read.items()}
     facts = {"documents": counts.get("all") or ", ".join(f"{name} {count}" for name, count in counts.items())}
     texts = next(iter(tables.values()))[TEXT]
@@ -86,7 +89,7 @@ def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dic
 
 def tfds(
     *,
-    text: Annotated[str, Field(description="the feature that holds the text; each example is a document")],
+    text: Annotated[str, Field(description="feature that contains the text; each example is a document")],
     **prepared: Unpack[Prepared],
 ) -> Source:
     """Read texts from TensorFlow Datasets."""

@@ -1,4 +1,4 @@
-"""The language-model task: what the line needs to know of it."""
+"""The language model's implementation of the `Task` interface."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -31,36 +31,41 @@ from pipelines.text.sampling import (
     decoding,
 )
 
-MEASURED = 256  # stretches of a split, evenly spread: about a million characters
-COUNTED = 5_000_000  # tokens of train, evenly evenly_spaced, whose shares are told
-BEGINNING = 80  # characters of a stretch that tell which it is
-SHOWN = 5  # most probable next tokens
-PROMPT_WORDS = 8  # of an example, for the prompts that `run` shows
+MEASURED = 256  # stretches of a split that are evaluated, evenly spaced: about a million characters
+COUNTED = 5_000_000  # tokens of train used for the baseline, evenly spaced
+BEGINNING = 80  # characters at the start of a stretch that identify it
+SHOWN = 5  # number of most probable next tokens
+PROMPT_WORDS = 8  # words of an example that form a prompt for `run`
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 1}
-LIMITS = {  # of what a client may ask for
+LIMITS = {  # limits of the values that a client may send
     "max_tokens": (1, MOST_TOKENS),
     "beams": (1, MOST_BEAMS),
     "temperature": (0, MOST_TEMPERATURE),
     "top_k": (0, 1 << 30),
     "top_p": (1e-6, 1),
 }
-TYPICAL = {"max_tokens": 32, "beams": 1, **SAMPLING, "stop": "\n\n"}  # of inputs that no example holds
+TYPICAL = {
+    "max_tokens": 32,
+    "beams": 1,
+    **SAMPLING,
+    "stop": "\n\n",
+}  # defaults of inputs that are not columns of the examples
 
 
 def cross_entropy() -> keras.Loss:
-    """Take minus the log-probability of each token, averaged."""
+    """Cross-entropy of the tokens, averaged."""
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
 class LanguageModelTask(Task):
-    """Say what comes next in a text."""
+    """Predict how a text continues."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
     preprocessor = TextPreprocessor
     models = MODELS
     losses = {"cross_entropy": cross_entropy}
     metrics = {
-        "loss": "min",  # nats a token
+        "loss": "min",  # nats per token
         "bits_per_character": "min",
         "perplexity": "min",
         "word_perplexity": "min",
@@ -79,25 +84,25 @@ class LanguageModelTask(Task):
     )
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
-        """Take stretches evenly evenly_spaced over a long split."""
+        """Return evenly spaced stretches of a long split."""
         return evenly_spaced(examples, MEASURED)
 
     def validation_step(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, Tensors]:
-        """Score texts window by window: a model that carries a state carries it from one to the next."""
+        """Score texts window by window. A recurrent model carries its state from one window to the next."""
         answers = _score(model, preprocessor, inputs["tokens"], labels, weights)
         return tf.reduce_sum(answers["nats"]) / tf.reduce_sum(answers["tokens"]), answers
 
     def answer_raw(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
-        """Score texts: sums over the tokens of each."""
+        """Score texts. The results are sums over the tokens of each text."""
         inputs, labels, weights = padded(preprocessor.example(raw, training=False))
         return self.validation_step(model, preprocessor, inputs, labels, weights)[1]
 
     def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
-        """Continue texts as the config says, and give the most probable next tokens with their probabilities."""
+        """Continue texts with the decoding settings, and return the most probable next tokens."""
         wanted, count = model.decoding, tf.shape(inputs["tokens"])[0]
         choice, beams, stop = make_choice(wanted, count), tf.fill([count], wanted.beams), tf.fill([count], wanted.stop)
         written = write(model, preprocessor, inputs["tokens"], choice, beams, stop)
@@ -105,7 +110,7 @@ class LanguageModelTask(Task):
         return {"completion": written["completion"], **following}
 
     def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
-        """Continue prompts as the config says, at once or as a stream, or as the client does; and the rest."""
+        """Return endpoints that continue, stream and score texts, and predict the next token."""
 
         def tokens(raw: Tensors) -> tf.Tensor:
             return padded(preprocessor.tokenizer.encode(raw["prompt"]))
@@ -139,15 +144,15 @@ class LanguageModelTask(Task):
         }
 
     def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
-        """Name each next token's probability."""
+        """Pair each next token with its probability."""
         pairs = zip(answer["next_tokens"], answer["probabilities"], strict=True)
         return {"completion": answer["completion"], "next_tokens": {token: round(share, 4) for token, share in pairs}}
 
     def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compute the loss in nats a token, bits a character, perplexities and accuracies."""
+        """Compute the loss in nats per token, bits per character, perplexities and accuracies."""
         total = {name: float(np.sum(values, dtype=np.float64)) for name, values in answers.items()}
         texts = [str(text) for text in examples[TEXT]]
-        # Where no blank parts words, a perplexity of them would say nothing.
+        # The perplexity per word is undefined for languages without spaces.
         words = max(1, sum(len(text.split()) for text in texts)) if parts_words(texts) else np.nan
         tokens = max(total["tokens"], 1)
         with np.errstate(over="ignore"):
@@ -163,10 +168,10 @@ class LanguageModelTask(Task):
     def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
-        """Give every token its share of train, whatever came before it."""
+        """Return the metrics of a unigram model: each token has its frequency in train."""
         ids, tokenizer = preprocessor.ids(train), preprocessor.tokenizer
         counts = np.bincount(ids[:: -(-len(ids) // COUNTED)], minlength=tokenizer.size) + 1.0
-        places = np.argsort(np.argsort(-counts, kind="stable"))  # of each token among the most frequent
+        places = np.argsort(np.argsort(-counts, kind="stable"))  # rank of each token by frequency
         texts = tokenizer.encode(tf.constant([str(text) for text in examples[TEXT]]))
         labels = texts[:, 1:].flat_values.numpy()
         each = {
@@ -179,7 +184,7 @@ class LanguageModelTask(Task):
         return self.compute_metrics(examples, each)
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """List stretches of text, each by its beginning, with how well it was foretold."""
+        """List the stretches of text, each by its beginning, with their losses and accuracy."""
         tokens, characters = np.maximum(answers["tokens"], 1), np.maximum(answers["characters"], 1)
         return pd.DataFrame(
             {
@@ -198,17 +203,17 @@ class LanguageModelTask(Task):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
-        """Draw the loss beside that of counts, the embeddings, and where attention looks."""
+        """Draw the loss next to that of n-gram models, the embeddings, and the attention."""
         return draw_pictures(model, preprocessor, examples, answers)
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        """Take the first words of examples for prompts."""
+        """Return prompts from the first words of the examples."""
         return pd.DataFrame({"prompt": [" ".join(str(text).split(" ")[:PROMPT_WORDS]) for text in examples[TEXT]]})
 
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read prompts: each input is one, and each line of a file that is not empty."""
+        """Read prompts: each input is one prompt, and so is each non-empty line of the file."""
         return read_texts("prompt", inputs, file)
 
 
@@ -218,7 +223,7 @@ TASK = LanguageModelTask()
 def _score(
     model: GenerativeModel, preprocessor: TextPreprocessor, tokens: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
 ) -> Tensors:
-    """Sum up over each text (B, T): nats, tokens, characters, and how often the label was among the first."""
+    """Return sums over each text (B, T): nats, tokens, characters, and top-1 and top-5 hits."""
     window, (batch, steps) = preprocessor.context, tf.unstack(tf.shape(tokens))
     parts = -(-steps // window)
     gap = [[0, 0], [0, parts * window - steps]]

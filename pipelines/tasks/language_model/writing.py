@@ -1,4 +1,4 @@
-"""What a language model writes after a prompt, in graph: at once, piece by piece, or the next token alone.
+"""Text generation in the graph: whole continuations, streams of tokens, and next-token probabilities.
 
 Shapes: B texts, P tokens of a prompt, T tokens.
 """
@@ -23,7 +23,7 @@ from pipelines.text.sampling import (
 )
 from pipelines.text.tokenizers import END, PAD, SPECIAL, UNKNOWN, Tokenizer
 
-STOP_WITHIN = 32  # last tokens among which a text to stop at is looked for
+STOP_WITHIN = 32  # number of last tokens in which the stop text is searched
 
 
 def write(
@@ -34,15 +34,17 @@ def write(
     beams: tf.Tensor,
     stop: tf.Tensor,
 ) -> Tensors:
-    """Continue prompts (B, P), padded: what follows each, without the prompt, up to the text `stop` (B,).
+    """Continue padded prompts (B, P) up to the text `stop` (B,). The result excludes the prompt.
 
-    Where `beams` (B,) is more than 1, the most probable text is searched for instead of drawn.
+    Rows with `beams` (B,) above 1 use beam search. All others are sampled.
     """
     prompts, lengths = last_of(model, prompts)
     widths, groups = tf.unique(beams)
 
     def body(at: tf.Tensor, texts: tf.Tensor, logarithms: tf.Tensor) -> tuple:
-        rows = tf.where(groups == at)[:, 0]  # those of as many beams, so that no answer depends on its neighbours
+        rows = tf.where(groups == at)[
+            :, 0
+        ]  # rows with the same number of beams, so that no answer depends on the rest of the batch
         given, until = tf.gather(prompts, rows), tf.gather(stop, rows)
         own, wanted = tf.gather(lengths, rows), SamplingParams(*(tf.gather(field, rows) for field in choice))
         text, logarithm = tf.cond(
@@ -93,7 +95,7 @@ def _search(
 def next_tokens(
     model: GenerativeModel, preprocessor: TextPreprocessor, prompts: tf.Tensor, top_k: tf.Tensor
 ) -> Tensors:
-    """Give the `top_k` (B,) most probable next tokens of prompts (B, P), with probabilities, filled up with nothing."""
+    """Return the `top_k` (B,) most probable next tokens of prompts (B, P) and their probabilities, padded."""
     prompts, lengths = last_of(model, prompts)
     state = model.start(tf.shape(prompts)[0], tf.shape(prompts)[1])
     scores, _ = model.step(prompts, state)
@@ -106,19 +108,20 @@ def next_tokens(
 
 
 class Stream:
-    """Write one text piece by piece as `decoding` says: `start` reads the prompt, each call gives a token's text.
+    """Generate one text token by token, with the settings of `decoding`.
 
-    All that a step needs is an output of the call before, so that whoever asks keeps it. The pieces join to what is
-    written at once, drawn token by token: what may yet become the text to stop at, or is no whole character, waits.
+    `start` reads the prompt, and each call returns the text of one token. A step needs only the outputs of the previous
+    call, which the client keeps. The joined pieces equal the text that `write` samples. Text is held back while it may
+    be the beginning of the stop text, or of a character that is not complete.
     """
 
     def __init__(self, model: GenerativeModel, tokenizer: Tokenizer):
         self.model, self.tokenizer, self.room = model, tokenizer, model.context or 1
-        self.empty = model.start(1, self.room)  # what a state looks like
+        self.empty = model.start(1, self.room)  # for the structure of a state
 
     @property
     def kept(self) -> dict[str, tf.TensorSpec]:
-        """Name what one call gives the next."""
+        """Return the specification of the values that one call passes to the next."""
         one = {name: tf.TensorSpec([1], tf.int32, name) for name in ("read", "sent")}
         state = {name: tf.TensorSpec(part.shape, part.dtype, name) for name, part in self._named(self.empty).items()}
         return {"tokens": tf.TensorSpec([1, None], tf.int32, "tokens"), **one, **state}
@@ -126,13 +129,13 @@ class Stream:
     def start(self, prompts: tf.Tensor) -> Tensors:
         """Read a prompt (1, P)."""
         tokens, lengths = last_of(self.model, prompts)
-        # There is one text, which splitting it by a pattern forgets.
+        # Splitting by a pattern loses the static batch size, which is 1.
         tokens, lengths = tf.ensure_shape(tokens, [1, None]), tf.ensure_shape(lengths, [1])
         scores, state = Reader(self.model, 1, self.room).read(tokens)
         return self._piece({"tokens": tokens, "read": lengths, "sent": tf.zeros_like(lengths)}, scores, state)
 
     def step(self, kept: Mapping[str, tf.Tensor]) -> Tensors:
-        """Go on after the last call."""
+        """Continue after the previous call."""
         state = tf.nest.pack_sequence_as(self.empty, [kept[name] for name in self._named(self.empty)])
         reader, at = Reader(self.model, 1, self.room), tf.shape(kept["tokens"])[1] - 1
         return self._piece(kept, *reader.go_on(kept["tokens"], at, state))
@@ -158,12 +161,12 @@ class Stream:
 
 
 def make_choice(wanted: Decoding, count: tf.Tensor | int) -> SamplingParams:
-    """Say for `count` texts what the config says."""
+    """Return the sampling settings of the config for `count` texts."""
     return SamplingParams(*(tf.fill([count], getattr(wanted, name)) for name in SamplingParams._fields))
 
 
 def last_of(model: GenerativeModel, prompts: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cut prompts (B, P) to what a model can look back on, and give their lengths; an empty one becomes `END`."""
+    """Truncate prompts (B, P) to the context of the model, and return their lengths. Empty prompts become `END`."""
     lengths = tf.reduce_sum(tf.cast(prompts != PAD, tf.int32), axis=1)
     if model.context is not None:
         most = tf.minimum(lengths, model.context - 1)
@@ -177,25 +180,25 @@ def last_of(model: GenerativeModel, prompts: tf.Tensor) -> tuple[tf.Tensor, tf.T
 
 
 def _settled(texts: tf.Tensor, stop: str) -> tf.Tensor:
-    """Leave out the end of texts (B,) that further tokens may change: what may begin `stop`, and no whole character."""
+    """Remove the end of texts (B,) that later tokens may change: a start of `stop`, or an incomplete character."""
     whole = tf.strings.regex_replace(texts, f"{SPECIAL[UNKNOWN]}+$", "")
     length = tf.strings.length(whole, unit="UTF8_CHAR") - max(0, len(stop) - 1)
     return tf.strings.substr(whole, tf.zeros_like(length), tf.maximum(0, length), unit="UTF8_CHAR")
 
 
 def _until(texts: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
-    """Cut texts (B,) before the text `stop` (B,), where they have it."""
+    """Cut texts (B,) before the first occurrence of `stop` (B,)."""
     place = tf.where(stop == "", -1, _place(texts, stop))
     return tf.where(place >= 0, tf.strings.substr(texts, tf.zeros_like(place), tf.maximum(place, 0)), texts)
 
 
 def _after(tokens: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
-    """Blank the tokens (B, T) before a place in each row (B,)."""
+    """Replace the tokens (B, T) before a position in each row (B,) with padding."""
     return tf.where(tf.range(tf.shape(tokens)[1]) >= places[:, None], tokens, PAD)
 
 
 def _place(texts: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
-    """Find each wanted text (B,) in its text (B,): the byte where it begins, or -1."""
+    """Return the byte offset of each wanted text (B,) in its text (B,), or -1."""
     lengths, own = tf.strings.length(texts), tf.strings.length(wanted)
     places = tf.range(tf.reduce_max(lengths) + 1)
     starts = tf.minimum(places, lengths[:, None])

@@ -1,1 +1,1 @@
-"""Translator: a sentence of one language in another."""
+"""Translator: translate sentences from one language to another."""

@@ -1,4 +1,4 @@
-"""What makes a translator learn: the log-probabilities of the target's tokens."""
+"""Loss of the translator: cross-entropy with label smoothing."""
 
 from typing import Annotated
 
@@ -7,7 +7,7 @@ from pydantic import Field
 
 
 class SmoothedCrossEntropy(keras.losses.SparseCategoricalCrossentropy):
-    """Minus the log-probability of each token; translators add the share of smoothing, `Translator.compute_loss`."""
+    """Cross-entropy of the target tokens. `Translator.compute_loss` adds the label smoothing."""
 
     def __init__(self, label_smoothing: float):
         super().__init__(from_logits=True, reduction="mean_with_sample_weight", name="cross_entropy")
@@ -21,10 +21,10 @@ def cross_entropy(
         Field(
             ge=0,
             lt=1,
-            description="share of each label that goes to all tokens alike, in training (Szegedy et al. 2016,"
+            description="share of each label that is spread evenly over all tokens in training (Szegedy et al. 2016,"
             " section 7)",
         ),
     ],
 ) -> keras.Loss:
-    """Take minus the log-probability of each token, averaged."""
+    """Cross-entropy of the target tokens, averaged."""
     return SmoothedCrossEntropy(label_smoothing)

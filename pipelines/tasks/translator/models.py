@@ -1,7 +1,7 @@
-"""The ladder of translators: recurrent networks with or without attention, a Transformer.
+"""Models of the translator: recurrent encoder-decoders and a Transformer.
 
-Every model gives what the scores of the token after each target token are made from (B, T, D); `scores` makes them.
-Shapes: B sentences, S source tokens, T target tokens, V target token ids, D features.
+Every model returns hidden states (B, T, D). Its method `scores` turns them into the scores of the token after each
+target token. Shapes: B sentences, T target tokens, D features.
 """
 
 from typing import Annotated, Literal
@@ -15,12 +15,12 @@ from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.recurrent import RecurrentTranslator
 from pipelines.tasks.translator.transformers import TransformerTranslator
 
-Width = Annotated[int, Field(ge=2, description="width of each token's embedding")]
+Width = Annotated[int, Field(ge=2, description="width of the token embeddings")]
 Tied = Annotated[
     bool,
     Field(
-        description="make scores from the target's embeddings (Press & Wolf 2017); with a shared vocabulary they are"
-        " the source's too"
+        description="compute the scores with the target embeddings (Press & Wolf 2017); with a shared vocabulary, the"
+        " source uses the same embeddings"
     ),
 ]
 
@@ -28,23 +28,23 @@ Tied = Annotated[
 def seq2seq(
     features: Features,
     *,
-    cell: Annotated[Literal["gru", "lstm"], Field(description="what carries the state from token to token")],
+    cell: Annotated[Literal["gru", "lstm"], Field(description="type of recurrent cell")],
     width: Width,
-    units: Annotated[int, Field(ge=1, description="width of each layer's state, in each direction")],
-    encoder_layers: Annotated[int, Field(ge=1, description="layers that read the source")],
-    decoder_layers: Annotated[int, Field(ge=1, description="layers that write the target")],
-    bidirectional: Annotated[bool, Field(description="read the source from its end too, not only from its start")],
+    units: Annotated[int, Field(ge=1, description="width of the state of each layer, in each direction")],
+    encoder_layers: Annotated[int, Field(ge=1, description="number of layers of the encoder")],
+    decoder_layers: Annotated[int, Field(ge=1, description="number of layers of the decoder")],
+    bidirectional: Annotated[bool, Field(description="also read the source from end to start")],
     attention: Annotated[
         Literal["none", "additive", "dot"],
         Field(
-            description="how the target looks back at the source: not at all (Sutskever et al. 2014), additive"
-            " (Bahdanau et al. 2015) or scaled dot products (Luong et al. 2015, Vaswani et al. 2017)"
+            description="attention from the target to the source: none (Sutskever et al. 2014), additive (Bahdanau et"
+            " al. 2015) or scaled dot product (Luong et al. 2015, Vaswani et al. 2017)"
         ),
     ],
     tied: Tied,
     dropout: Dropout,
 ) -> keras.Model:
-    """Read the source with one recurrent network, and write the target with another."""
+    """Recurrent encoder-decoder, optionally with attention."""
     return RecurrentTranslator(
         features,
         cell=cell,
@@ -63,24 +63,27 @@ def transformer(
     features: Features,
     *,
     width: Width,
-    encoder_layers: Annotated[int, Field(ge=1, description="blocks that read the source")],
-    decoder_layers: Annotated[int, Field(ge=1, description="blocks that write the target")],
-    heads: Annotated[int, Field(ge=1, description="attention heads; each is width / heads wide")],
-    feed_forward_units: Annotated[int, Field(ge=1, description="width of the hidden layer after each attention")],
+    encoder_layers: Annotated[int, Field(ge=1, description="number of blocks of the encoder")],
+    decoder_layers: Annotated[int, Field(ge=1, description="number of blocks of the decoder")],
+    heads: Annotated[int, Field(ge=1, description="number of attention heads; each has a width of width / heads")],
+    feed_forward_units: Annotated[
+        int, Field(ge=1, description="width of the feed-forward layer after each attention layer")
+    ],
     positions: Annotated[
         Literal["learned", "sinusoidal"],
-        Field(description="how attention knows the order: a learnt vector for each position, or sines"),
+        Field(description="positional encoding: a learned vector for each position, or sinusoids"),
     ],
     norm: Annotated[
         Norm,
         Field(
-            description="normalise before each part (Xiong et al. 2020), or what it gives, as Vaswani et al. 2017 did"
+            description="where layer normalisation is applied: pre, before each sublayer (Xiong et al. 2020), or post,"
+            " after it (Vaswani et al. 2017)"
         ),
     ],
     tied: Tied,
     dropout: Dropout,
 ) -> keras.Model:
-    """Let source and target tokens attend to each other (Vaswani et al. 2017)."""
+    """Sequence-to-sequence Transformer (Vaswani et al. 2017)."""
     return TransformerTranslator(
         features,
         layers=(encoder_layers, decoder_layers),

@@ -1,4 +1,7 @@
-"""Phrases in two languages, of what CLDR (by Babel) and num2words know of both: real language, though no real texts."""
+"""Generate phrase pairs in two languages with CLDR (from Babel) and num2words.
+
+The phrases are correct in both languages, but nobody wrote them.
+"""
 
 import datetime
 import hashlib
@@ -17,19 +20,24 @@ UNITS = (
 ).split()
 CURRENCIES = "USD EUR GBP JPY CHF CAD AUD CNY INR BRL MXN SEK NOK DKK PLN CZK TRY ZAR EGP KRW".split()
 PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
-FIRST_DAY, DAYS = datetime.date(1900, 1, 1), 73049  # to the end of 2099
+FIRST_DAY, DAYS = datetime.date(1900, 1, 1), 73049  # up to the end of 2099
 MOST = 9999
-TRIES = 50  # for each phrase asked for: short ones repeat themselves
+TRIES = 50  # attempts per phrase; short phrases are often duplicates
 
 Words = tuple[str, str]
-Say = Callable[[Any, Callable[[str, int], int]], Words]  # how to say something drawn, values being the split's own
+Say = Callable[
+    [Any, Callable[[str, int], int]], Words
+]  # phrases a random value in both languages; the second argument draws values of the split
 
 
 def make_phrases(source: str, target: str, count: int) -> tuple[dict[str, list[Words]], dict[str, Any]]:
-    """Make phrases of up to three parts, each with a date, a time or a number that belongs to its split alone.
+    """Generate phrases of one to three parts. At least one part is a date, a time or a number.
+
+    Each of these values occurs in one split only.
 
     Raises:
-        UserError: where Babel is missing or knows too little of a language, or there are not so many phrases.
+        UserError: If Babel or num2words is not installed, Babel does not know a language well enough, or there are not
+            enough different phrases.
     """
     try:
         import babel  # noqa: F401
@@ -70,12 +78,12 @@ def _locale(name: str, key: str) -> Any:
 
 
 def _phrase(locales: tuple, kinds: dict[str, Say], names: list[Words], draw: random.Random, split: str) -> Words:
-    """Say one to three things in a row, of which at least the first drawn has a value of the split."""
+    """Generate a phrase of one to three parts. At least one of them has a value of the split."""
     from babel.lists import format_list
 
     def value(kind: str, most: int) -> int:
         while True:
-            number = int(most ** draw.random()) if kind == "number" else draw.randint(1, most)  # small ones are usual
+            number = int(most ** draw.random()) if kind == "number" else draw.randint(1, most)  # favour small numbers
             if _owner(kind, number) == split:
                 return number
 
@@ -87,13 +95,13 @@ def _phrase(locales: tuple, kinds: dict[str, Say], names: list[Words], draw: ran
 
 
 def _owner(kind: str, number: int) -> str:
-    """Say which split a value belongs to."""
+    """Return the split that a value belongs to, from its hash."""
     place = int.from_bytes(hashlib.blake2b(f"{kind} {number}".encode(), digest_size=4).digest()) / 2**32
     return "train" if place < SHARES["train"] else "validation" if place < 1 - SHARES["test"] else "test"
 
 
 def _kinds(locales: tuple) -> dict[str, Say]:
-    """List what can be said, in both languages."""
+    """Return the generators of each kind of phrase, for both languages."""
     from babel.dates import format_date, format_time, format_timedelta
     from babel.numbers import format_currency
     from babel.units import format_unit
@@ -133,7 +141,7 @@ def _kinds(locales: tuple) -> dict[str, Say]:
 
 
 def _speaks(locale: Any) -> bool:
-    """Say whether num2words can say numbers in a language, which of some that it lists it cannot."""
+    """Return whether num2words supports the language. It fails for some languages that it lists."""
     from num2words import num2words
 
     try:
@@ -143,14 +151,14 @@ def _speaks(locale: Any) -> bool:
 
 
 def _speaker(locale: Any) -> str:
-    """Give num2words' name of a language."""
+    """Return the name that num2words uses for a language."""
     from num2words import CONVERTER_CLASSES
 
     return str(locale) if str(locale) in CONVERTER_CLASSES else locale.language
 
 
 def _names(locales: tuple) -> list[Words]:
-    """List countries and languages that have names in both languages."""
+    """List the countries and languages that have names in both languages."""
     found = []
     for kind in ("territories", "languages"):
         tables = [getattr(locale, kind) for locale in locales]

@@ -1,4 +1,4 @@
-"""What a report shows of a translator: how good it is by length, samples, the worst, and where it looks."""
+"""Plots and pages about a translator, for the report: BLEU by length, translations and attention."""
 
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -17,15 +17,24 @@ from pipelines.tasks.translator.searching import look
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.attention_maps import draw_attention
 
-BINS = (0, 3, 6, 10, 15, 20, 30, 50)  # words of the source, or characters without blanks, from this many on
-SHOWN = 50  # sentences of a page
-DRAWN_TOKENS = 16  # of the source, at the most, where attention is drawn
+BINS = (
+    0,
+    3,
+    6,
+    10,
+    15,
+    20,
+    30,
+    50,
+)  # lower bounds of the source length, in words, or in characters for languages without spaces
+SHOWN = 50  # sentences per page
+DRAWN_TOKENS = 16  # largest number of source tokens in the attention plot
 
 
 def draw_pictures(
     model: Translator, preprocessor: PairPreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
 ) -> dict[str, Figure | str]:
-    """Draw the pictures of a split that was translated."""
+    """Draw the plots of a split from its translations."""
     table = examples.assign(translation=[text.decode() for text in answers["translation"]])
     alike = CHRF()
     each = zip(table["translation"], table[TARGET], strict=True)
@@ -42,7 +51,7 @@ def draw_pictures(
 
 
 def draw_bleu_by_length(table: pd.DataFrame) -> Figure:
-    """Draw the BLEU of sentences of about the same length, with how many there are."""
+    """Draw the BLEU of sentences of similar length, with the number of sentences."""
     words = parts_words(table[SOURCE].tolist())
     place = np.digitize((table[SOURCE].str.split() if words else table[SOURCE]).map(len), BINS) - 1
     tokens = choose_tokens(table[TARGET].tolist())
@@ -51,7 +60,8 @@ def draw_bleu_by_length(table: pd.DataFrame) -> Figure:
         part = table[place == at]
         until = f"-{BINS[at + 1] - 1}" if at + 1 < len(BINS) else "+"
         names.append(f"{BINS[at]}{until}\n({len(part)})")
-        # Where no sentence has four words, only shorter n-grams count: a perfect one would have no BLEU.
+        # With effective order, a group without four-word sentences can score: only shorter n-grams count. Otherwise
+        # even perfect translations would have a BLEU of zero.
         bleu = BLEU(effective_order=True, tokenize=tokens)
         scores.append(bleu.corpus_score(part["translation"].tolist(), [part[TARGET].tolist()]).score)
     figure = Figure(figsize=(8, 4), layout="constrained")
@@ -64,7 +74,7 @@ def draw_bleu_by_length(table: pd.DataFrame) -> Figure:
 
 
 def _page(title: str, table: pd.DataFrame) -> str:
-    """Write sentences, their translations and references as a page that stands alone."""
+    """Return an HTML page of sentences with their translations and references."""
     rows = "".join(_row(row) for row in table[[SOURCE, "translation", TARGET, "chrf"]].itertuples(index=False))
     head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>'
     style = "body { font: 15px/1.5 system-ui, sans-serif; max-width: 80em; margin: 2em auto } th { text-align: left }"
@@ -84,7 +94,7 @@ def _row(cells: Iterable) -> str:
 
 
 def _attention(model: Translator, preprocessor: PairPreprocessor, table: pd.DataFrame) -> Figure | None:
-    """Draw where the longest sentence that fits looks, layer by layer and head by head."""
+    """Draw the attention of each layer and head, for the longest sentence that fits."""
     ids = preprocessor.encode(SOURCE, tf.constant(table[SOURCE].tolist()))
     lengths = ids.row_lengths().numpy()
     at = int(np.argmax(np.where(lengths <= DRAWN_TOKENS, lengths, -lengths)))

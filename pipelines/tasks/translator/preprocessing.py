@@ -1,4 +1,4 @@
-"""From pairs of texts to token ids: source and target, in one vocabulary or two.
+"""Preprocessing of the translator: text pairs to token ids, with one vocabulary or two.
 
 Shapes: B pairs, S source tokens, T target tokens.
 """
@@ -22,7 +22,7 @@ SOURCE, TARGET = "source", "target"
 
 @dataclass(frozen=True)
 class Features:
-    """What a model builder has to know: how many token ids each side has, whether they are the same, how many steps."""
+    """Sizes of the vocabularies, whether they are shared, and the largest number of tokens, for the model builders."""
 
     source_tokens: int
     target_tokens: int
@@ -31,7 +31,7 @@ class Features:
 
 
 class PairPreprocessor(Preprocessor):
-    """Learn a vocabulary of both sides together, or one of each."""
+    """Learn one vocabulary for both languages or one for each, and encode texts as token ids."""
 
     def __init__(
         self,
@@ -39,22 +39,25 @@ class PairPreprocessor(Preprocessor):
         level: Level,
         vocabulary: VocabularySize,
         algorithm: Algorithm,
-        split_digits: Annotated[bool, Field(description="keep digits apart in subwords, so that numbers are spelt")],
-        shared: Annotated[bool, Field(description="one vocabulary for both languages (Sennrich et al. 2016), not two")],
-        lower_case: Annotated[bool, Field(description="take capital letters for small ones, on both sides")],
-        longest: Annotated[int, Field(ge=2, description="tokens of a text at the most; the rest is cut off")],
+        split_digits: Annotated[bool, Field(description="make each digit a separate subword")],
+        shared: Annotated[
+            bool, Field(description="use one vocabulary for both languages (Sennrich et al. 2016) instead of two")
+        ],
+        lower_case: Annotated[bool, Field(description="convert both sides to lower case")],
+        longest: Annotated[int, Field(ge=2, description="largest number of tokens in a text; the rest is cut off")],
         split_tokens: Annotated[
             float,
             Field(
                 ge=0,
                 le=1,
-                description="splits of a token in two that are tokens too, tried in training for each token, about;"
-                " drawn anew for each mini-batch (Sims et al. 2025); 0: none; only words and subwords have some",
+                description="expected number of attempts per token to split it into two other tokens of the vocabulary,"
+                " drawn for each training mini-batch (Sims et al. 2025); 0: none; only words and subwords can be"
+                " split",
             ),
         ] = 0.0,
     ):
         self.settings = (level, vocabulary, algorithm, split_digits)
-        # Halves of what stands between blanks would be written with a blank between them.
+        # Tokens of this level are joined with spaces, so a split token would be decoded with a space inside.
         self.split_tokens = 0.0 if level == "token" else split_tokens
         self.shared, self.lower_case, self.longest = shared, lower_case, longest
 
@@ -69,7 +72,7 @@ class PairPreprocessor(Preprocessor):
         self._take(learnt)
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Take over the vocabularies."""
+        """Restore the vocabularies."""
         learnt = {name: make_tokenizer(*self.settings) for name in self._names()}
         for name, tokenizer in learnt.items():
             tokenizer.restore(
@@ -79,20 +82,23 @@ class PairPreprocessor(Preprocessor):
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
-        """Take pairs of texts."""
+        """Return the specification of the inputs: text pairs."""
         return {side: tf.TensorSpec([None], tf.string, name=side) for side in (SOURCE, TARGET)}
 
     @property
     def features(self) -> Features:
-        """Give the numbers of token ids and of steps."""
+        """Return the sizes of the vocabularies and the largest number of tokens."""
         return Features(self.tokenizers[SOURCE].size, self.tokenizers[TARGET].size, self.shared, self.longest)
 
     def inputs(self, raw: Tensors) -> Tensors:
-        """Turn source texts into token ids (B, S), ragged."""
+        """Encode source texts as token ids (B, S), ragged."""
         return {SOURCE: self.encode(SOURCE, raw[SOURCE])}
 
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
-        """Give both texts, the target a step behind its labels, and weights of 1: (B, S), (B, T) ragged."""
+        """Return model inputs, labels and weights of 1, all ragged.
+
+        The inputs are the source (B, S) and the target (B, T), which is shifted by one token against the labels (B, T).
+        """
         return _paired(*(self.encode(side, raw[side]) for side in (SOURCE, TARGET)))
 
     def augment(
@@ -111,16 +117,19 @@ class PairPreprocessor(Preprocessor):
         return padded(_paired(*split))
 
     def encode(self, side: str, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Turn texts (B,) into token ids, `END` last, but where a text was cut: it does not end there."""
+        """Encode texts (B,) as token ids that end with `END`, unless the text was cut off."""
         ids = self.tokenizers[side].encode(self._plain(texts))
         return tf.concat([ids, tf.fill([ids.nrows(), 1], END)], axis=1)[:, : self.longest]
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
-        """Turn target token ids (B, T) into texts (B,)."""
+        """Decode target token ids (B, T) into texts (B,)."""
         return tf.strings.strip(self.tokenizers[TARGET].decode(ids))
 
     def _plain(self, texts: tf.Tensor) -> tf.Tensor:
-        """Take ASCII white space for one blank; with one before it, a word is the same at the beginning and within."""
+        """Normalise ASCII white space.
+
+        Each text begins with a space, so that its first word is encoded like any other word.
+        """
         texts = tf.strings.join([" ", tf.strings.strip(tf.strings.regex_replace(texts, r"\s+", " "))])
         return tf.strings.lower(texts, encoding="utf-8") if self.lower_case else texts
 
@@ -137,7 +146,7 @@ class PairPreprocessor(Preprocessor):
 
 
 def _paired(source: tf.RaggedTensor, labels: tf.RaggedTensor) -> tuple[Tensors, tf.RaggedTensor, tf.RaggedTensor]:
-    """Give source and target, a step behind its labels, the labels, and weights of 1."""
+    """Return the source and the shifted target, the labels, and weights of 1."""
     start = tf.fill([labels.nrows(), 1], START)
     target = tf.concat([start, labels[:, :-1]], axis=1)
     return {SOURCE: source, TARGET: target}, labels, tf.ones_like(labels, tf.float32)

@@ -1,4 +1,4 @@
-"""Recurrent networks that translate.
+"""Recurrent encoder-decoder networks for translation.
 
 Shapes: B sentences, S source tokens, T target tokens, n next target tokens, K beams, V target token ids, D features.
 """
@@ -14,14 +14,14 @@ from pipelines.text.sampling import State
 
 
 class Ends(keras.layers.Layer):
-    """Give what a recurrent encoder ended with: (B, S, D), mask (B, S) -> (B, D)."""
+    """Return the final output of a recurrent encoder: (B, S, D), mask (B, S) -> (B, D)."""
 
     def __init__(self, bidirectional: bool):
         super().__init__()
         self.bidirectional = bidirectional
 
     def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Take the last real step; of the half that reads backwards the first."""
+        """Return the output at the last real step. For the backward half this is the first step."""
         last = ops.sum(ops.cast(mask, "int32"), axis=1)[:, None, None] - 1
         forwards = ops.take_along_axis(x, last, axis=1)[:, 0]
         if not self.bidirectional:
@@ -31,7 +31,7 @@ class Ends(keras.layers.Layer):
 
 
 class SourceAttention(keras.layers.Layer):
-    """Give each target step a mean of source steps, weighed by how well they fit: (B, T, D) -> (B, T, D)."""
+    """Attend from each target step to the source steps: (B, T, D) -> (B, T, D)."""
 
     def __init__(self, kind: str, units: int):
         super().__init__()
@@ -51,17 +51,17 @@ class SourceAttention(keras.layers.Layer):
         return self.attend(x, self.remember(source), mask)
 
     def remember(self, source: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
-        """Give the keys and values of a source."""
+        """Return the keys and values of a source."""
         return {"keys": self.project_source(source), "values": source}
 
     def attend(self, x: keras.KerasTensor, source: dict, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Attend from target steps, of several beams (B K, n, D) too."""
+        """Attend from target steps, which may belong to several beams (B K, n, D)."""
         weights = self.weigh(x, source, mask)
         read = ops.matmul(weights, source["values"])
         return ops.reshape(read, (*ops.shape(x)[:2], source["values"].shape[-1]))
 
     def weigh(self, x: keras.KerasTensor, source: dict, mask: keras.KerasTensor) -> keras.KerasTensor:
-        """Give the weight of each source step for each target step, beams side by side (B, K n, S)."""
+        """Return the attention weights of the source steps, with the beams side by side (B, K n, S)."""
         queries = ops.reshape(self.project_in(x), (ops.shape(mask)[0], -1, self.units))
         if self.kind == "dot":
             fit = ops.matmul(queries, ops.transpose(source["keys"], (0, 2, 1))) * self.units**-0.5
@@ -71,9 +71,10 @@ class SourceAttention(keras.layers.Layer):
 
 
 class RecurrentTranslator(Translator):
-    """One recurrent network reads the source; where it ends another begins, and looks back at the source.
+    """Encoder-decoder of two recurrent networks, optionally with attention to the source.
 
-    It looks back after its first layer; what it finds goes to all above (as in Wu et al. 2016, section 3).
+    The queries of the attention are the outputs of the first decoder layer. Its result is an input of all later layers
+    (as in Wu et al. 2016, section 3).
     """
 
     def __init__(
@@ -116,13 +117,13 @@ class RecurrentTranslator(Translator):
         self.last, self.join = last, join
 
     def start(self, given: dict, length: int) -> State:
-        """Read the source once; the decoder begins where the encoder ended."""
+        """Encode the source once. The initial state of the decoder depends on the final output of the encoder."""
         encoded = self.encoder(given["source"])
         remembered = self.attend.remember(encoded["steps"]) if self.attend else {}
         return {"source": {"mask": encoded["mask"], **remembered}, "cells": encoded["begin"]}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
-        """Score what follows each of the next tokens (B, n)."""
+        """Return the scores of the token after each of the next tokens (B, n), and the new state."""
         x, found, cells, source = self.embedding(tokens), None, [], state["source"]
         for at, (layer, own) in enumerate(zip(self.layers_, state["cells"], strict=True)):
             x, *own = layer(x, initial_state=own)
@@ -133,7 +134,7 @@ class RecurrentTranslator(Translator):
         return self.scores(self.last(x)), {"source": source, "cells": cells}
 
     def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
-        """Give how much each target token attends to each source token: (B, 1, T, S); without attention nothing."""
+        """Return the attention weights from target to source tokens (B, 1, T, S); an empty list if there are none."""
         if not self.attend:
             return []
         encoded = self.encoder(source)

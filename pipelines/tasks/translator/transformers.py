@@ -1,4 +1,4 @@
-"""The Transformer that translates.
+"""Transformer for translation.
 
 Shapes: B sentences, S source tokens, T target tokens, n next target tokens, V target token ids, D features.
 """
@@ -18,7 +18,7 @@ from pipelines.text.sampling import State
 
 
 class TransformerTranslator(Translator):
-    """Blocks that read the source, and blocks that write the target and look back at the source."""
+    """Transformer encoder-decoder. The decoder blocks attend to the output of the encoder."""
 
     def __init__(
         self, features: Features, *, layers: tuple[int, int], positions: str, tied: bool, width: int, **block: Any
@@ -52,7 +52,7 @@ class TransformerTranslator(Translator):
         self.embedding, self.encoder, self.embed, self.blocks, self.last = embedding, encoder, embed, blocks, last
 
     def start(self, given: dict, length: int) -> State:
-        """Read the source once: keys and values for each block."""
+        """Encode the source once, and cache its keys and values for each block."""
         encoded, mask = self.encoder(given["source"])
         batch = ops.shape(encoded)[0]
         remembered = [block.cross.remember(encoded) for block in self.blocks]
@@ -61,7 +61,7 @@ class TransformerTranslator(Translator):
         return {"source": source, "position": ops.zeros((batch,), "int32"), "caches": caches}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
-        """Score what follows each of the next tokens (B, n)."""
+        """Return the scores of the token after each of the next tokens (B, n), and the new state."""
         position, source, caches = state["position"][0], state["source"], []
         x = self.embed(tokens, position=position)
         for block, remembered, cache in zip(self.blocks, source["blocks"], state["caches"], strict=True):
@@ -71,7 +71,7 @@ class TransformerTranslator(Translator):
         return self.scores(self.last(x)), {"source": source, "position": position, "caches": caches}
 
     def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
-        """Give how much each target token attends to each source token: (B, H, T, S) of each block."""
+        """Return the attention weights from target to source tokens (B, H, T, S), for each block."""
         (encoded, mask), x, weights = self.encoder(source), self.embed(target), []
         for block in self.blocks:
             weights.append(block.attention_weights(x, encoded, mask))

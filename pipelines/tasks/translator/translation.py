@@ -1,6 +1,6 @@
-"""What all translators have in common: embeddings, scores and the loss.
+"""Base class of the translators: embeddings, scores and the loss.
 
-Shapes: B sentences, T target tokens, N of them that are no padding, V target token ids, D features.
+Shapes: B sentences, T target tokens, N target tokens without padding, V target token ids, D features.
 """
 
 from typing import Any
@@ -13,21 +13,22 @@ from pipelines.text.sampling import GenerativeModel
 
 
 class Translator(GenerativeModel):
-    """A model whose outputs are what scores are made from, so that none is made where none is needed."""
+    """Base class of the translators. The models return hidden states, so scores are only computed where needed."""
 
     shared = ("source",)
 
     def scores(self, hidden: keras.KerasTensor) -> keras.KerasTensor:
-        """Score every token: (..., D) -> (..., V)."""
+        """Return the scores (logits) of every token: (..., D) -> (..., V)."""
         return self.embedding(hidden, reverse=True)
 
     def compute_loss(
         self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
     ) -> keras.KerasTensor:
-        """Give the mean loss of real tokens.
+        """Return the mean loss over all tokens that are not padding.
 
-        Keras would score padding too, and smooth labels by one more pass over all scores, which are most of the work.
-        The mean of a token's scores is the score by the mean embedding.
+        Keras would also compute the scores of padding, and smooth the labels in another pass over all scores. The
+        scores are most of the cost. This method computes the smoothing term from the embeddings instead: the mean score
+        over all tokens equals the score of the mean embedding.
         """
         places = ops.nonzero(ops.reshape(sample_weight, (-1,)))[0]
         hidden = ops.take(ops.reshape(y_pred, (-1, y_pred.shape[-1])), places, axis=0)  # (N, D)
@@ -43,7 +44,7 @@ class Translator(GenerativeModel):
 
 
 def make_embeddings(features: Features, width: int, tied: bool) -> tuple[keras.Layer, keras.Layer]:
-    """Make the embeddings of the source and of the target; the latter give scores too."""
+    """Return the embeddings of the source and of the target. The target embedding also computes the scores."""
 
     def embedding(tokens: int, **settings: Any) -> keras.Layer:
         initializer = keras.initializers.RandomNormal(stddev=width**-0.5)

@@ -1,7 +1,7 @@
-"""Drawn pictures of cats and of things easily taken for cats: drawings made by chance, and no photographs.
+"""Random drawings of cats and of things that are easily mistaken for cats.
 
-Cats and the others share coats, colours, places, sizes, surroundings and light, so that no colour or mean tells them
-apart: only shapes do.
+Cats and the other figures share coats, colours, positions, sizes, backgrounds and light. Colours and pixel means do not
+separate them, only shapes do.
 """
 
 import io
@@ -26,7 +26,7 @@ from pipelines.tasks.cat_classifier.drawings.things import blob, car, house
 
 FIGURES = {"cat": cat, "dog": dog, "rabbit": rabbit, "bird": bird, "house": house, "car": car, "blob": blob}
 SHARES = {"cat": 0.5, "dog": 0.13, "rabbit": 0.1, "bird": 0.09, "house": 0.06, "car": 0.06, "blob": 0.06}
-FINER = 3  # the canvas against the picture: lines thinner than a pixel stay lines
+FINER = 3  # scale of the canvas: lines thinner than a pixel stay visible
 ROOMS: list[Colour] = [
     (150, 186, 214),
     (108, 146, 92),
@@ -42,15 +42,15 @@ _THRESHOLDS = np.cumsum(list(SHARES.values()))
 
 
 def drawn_pictures(count: int, seed: int) -> list[tuple[bytes, str]]:
-    """Draw pictures 0 to `count` of a seed: each an encoded JPEG and the kind of its figure."""
+    """Draw the pictures with the indices 0 to `count` - 1. Each is an encoded JPEG and the kind of its figure."""
     return [drawn_picture(seed, index) for index in range(count)]
 
 
 def drawn_picture(seed: int, index: int, *, size: int = 64) -> tuple[bytes, str]:
-    """Draw one picture, which depends on its seed and index alone.
+    """Draw a picture that depends only on its seed and index.
 
     Returns:
-        The encoded JPEG, `size` pixels wide and high, and the kind of its figure, one of `FIGURES`.
+        The encoded JPEG, `size` pixels wide and high, and the kind of its figure, a key of `FIGURES`.
     """
     random = np.random.default_rng([seed, index])
     kind = list(SHARES)[np.searchsorted(_THRESHOLDS, random.random() * _THRESHOLDS[-1], side="right")]

@@ -1,4 +1,4 @@
-"""Drawn cats, dogs, rabbits and birds; cats, dogs and rabbits share their bodies and poses."""
+"""Drawings of cats, dogs, rabbits and birds. Cats, dogs and rabbits share bodies and poses."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,27 +26,27 @@ class _Breed(NamedTuple):
     head: Draw
     tail: Draw
     poses: list[Draw]
-    size: float  # of the head
-    leg: float  # half width
+    size: float  # scale of the head
+    leg: float  # half width of a leg
 
 
 def cat(pen: Pen, random: np.random.Generator) -> None:
-    """Draw a cat in any pose."""
+    """Draw a cat in a random pose."""
     _animal(pen, random, _CAT)
 
 
 def dog(pen: Pen, random: np.random.Generator) -> None:
-    """Draw a dog in any pose."""
+    """Draw a dog in a random pose."""
     _animal(pen, random, _DOG)
 
 
 def rabbit(pen: Pen, random: np.random.Generator) -> None:
-    """Draw a rabbit in any pose but walking."""
-    _animal(pen.moved(0, 0.2, 0.82), random, _RABBIT)  # smaller: room for the ears
+    """Draw a rabbit in a random pose, but never walking."""
+    _animal(pen.moved(0, 0.2, 0.82), random, _RABBIT)  # smaller, to leave room for the ears
 
 
 def bird(pen: Pen, random: np.random.Generator) -> None:
-    """Draw a bird on a branch or an owl, whose tufts look like a cat's ears."""
+    """Draw a songbird, or an owl, whose tufts look like the ears of a cat."""
     (_owl if random.random() < 0.45 else _songbird)(pen, random)
 
 
@@ -93,7 +93,7 @@ def _sitting_aside(pen: Pen, random: np.random.Generator, breed: _Breed) -> None
 def _walking(pen: Pen, random: np.random.Generator, breed: _Breed) -> None:
     breed.tail(pen, random, (-0.66, 0.06), -1, random.random() < 0.8)
     stride = random.uniform(-0.22, 0.22)
-    for x, step in ((-0.46, -stride), (0.36, stride)):  # the far legs first
+    for x, step in ((-0.46, -stride), (0.36, stride)):  # far legs first
         _leg(pen, x + 0.08, step, breed.leg * 0.85)
     sag = random.uniform(-0.05, 0.08)
     back = [(-0.7, 0.1), (-0.45, -0.16), (0.05, -0.12 + sag), (0.5, -0.2)]

@@ -1,4 +1,4 @@
-"""Heads of drawn cats, dogs and rabbits, each about 1 around its middle; ears, muzzle and tongue reach beyond."""
+"""Heads of cats, dogs and rabbits. A head has a radius of about 1; ears, muzzle and tongue extend beyond it."""
 
 from typing import NamedTuple
 
@@ -23,7 +23,7 @@ DOG_EYES: list[Colour] = [(64, 40, 26), (36, 28, 26), (110, 70, 36), (120, 160, 
 
 
 class Look(NamedTuple):
-    """Where a head looks: aside from -1 to 1, away from the viewer, or nowhere, asleep."""
+    """Direction of a head: sideways from -1 to 1, or away from the viewer. A sleeping head has closed eyes."""
 
     aside: float = 0.0
     away: bool = False
@@ -59,7 +59,7 @@ def cat_head(pen: Pen, random: np.random.Generator, look: Look) -> None:
 
 
 def dog_head(pen: Pen, random: np.random.Generator, look: Look) -> None:
-    """Draw a head with a long muzzle, a big nose and hanging, folded or pointed ears, and often a tongue."""
+    """Draw a head with a long muzzle, a big nose, hanging, folded or pointed ears, and sometimes a tongue."""
     ears, aside = pick(random, ["hanging", "hanging", "folded", "pointed"]), look.aside
     broad = random.uniform(0.68, 0.85)
     if ears == "pointed":

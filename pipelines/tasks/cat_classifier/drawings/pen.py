@@ -1,6 +1,6 @@
-"""What the drawn figures are made of: shapes, coats, and a pen that places both on the canvas.
+"""Shapes, coats, and a pen that draws them on a canvas.
 
-Shapes are (N, 2) arrays of points in a figure's own measure: x to the right, y down, the figure from about -1 to 1.
+Shapes are (N, 2) arrays of points in the coordinates of a figure: x to the right, y down, about -1 to 1.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ _SPLINE = np.hstack([_STEPS**0, _STEPS, _STEPS**2, _STEPS**3]) @ _CATMULL_ROM
 
 
 class Coat(NamedTuple):
-    """Fur all over the canvas, and the colours that go with it."""
+    """A canvas full of fur, and the matching colours."""
 
     fur: Image.Image
     tip: Colour  # ears, tail and paws
@@ -48,16 +48,16 @@ class Coat(NamedTuple):
 
 
 class Pen(NamedTuple):
-    """Draws shapes on an image, at a place, in a size, turned, and perhaps mirrored."""
+    """Draw shapes on an image with a position, a scale, a rotation and optional mirroring."""
 
     image: Image.Image
     draw: ImageDraw.ImageDraw
-    frame: np.ndarray  # (2, 2), from the figure's measure to pixels
+    frame: np.ndarray  # (2, 2), from figure coordinates to pixels
     origin: np.ndarray  # (2,), in pixels
     coat: Coat | None = None
 
     def moved(self, x: float, y: float, scale: float = 1.0, turn: float = 0.0) -> "Pen":
-        """Give a pen for a part of the figure: its own middle, size and turn (in radians)."""
+        """Return a pen for a part of the figure, with its own origin, scale and rotation (in radians)."""
         part = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
         return self._replace(frame=self.frame @ part, origin=self.frame @ (x, y) + self.origin)
 
@@ -66,7 +66,7 @@ class Pen(NamedTuple):
         self.draw.polygon(self._pixels(shape), fill=colour)
 
     def fur(self, shape: np.ndarray, tip: bool = False) -> None:
-        """Fill a shape with the coat, or with the colour of the coat's tips, and outline it."""
+        """Fill a shape with fur, or with the colour of the tips, and outline it."""
         pixels = self._pixels(shape)
         if tip:
             self.draw.polygon(pixels, fill=self.coat.tip)
@@ -77,7 +77,7 @@ class Pen(NamedTuple):
         self.draw.line(pixels + pixels[:2], fill=self.coat.ink, width=2)
 
     def line(self, shape: Sequence[tuple[float, float]] | np.ndarray, colour: Colour, width: float = 0.0) -> None:
-        """Draw a line through points, as wide as `width` in the figure's measure but never less than two pixels."""
+        """Draw a line through points. `width` is in figure coordinates; the line is at least two pixels wide."""
         (a, b), (c, d) = self.frame.tolist()
         pixels = max(2, round(width * abs(a * d - b * c) ** 0.5))
         self.draw.line(self._pixels(np.asarray(shape)), fill=colour, width=pixels)
@@ -87,23 +87,23 @@ class Pen(NamedTuple):
 
 
 def pick(random: np.random.Generator, items: Sequence) -> Any:
-    """Choose one of the items."""
+    """Return a random item."""
     return items[int(random.random() * len(items))]
 
 
 def tint(random: np.random.Generator, colour: Colour, spread: int = 14) -> Colour:
-    """Vary a colour a little."""
+    """Return a random variation of a colour."""
     moves = random.integers(-spread, spread + 1, 3).tolist()
     return tuple(min(255, max(0, part + move)) for part, move in zip(colour, moves, strict=True))
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Make a colour darker (a factor below 1) or lighter."""
+    """Return a darker colour (factor below 1) or a lighter one."""
     return tuple(min(255, int(part * factor)) for part in colour)
 
 
 def oval(x: float, y: float, width: float, height: float, turn: float = 0.0) -> np.ndarray:
-    """Give an ellipse by its middle, its half width and height, and its turn (in radians)."""
+    """Return an ellipse from its centre, half width, half height and rotation (in radians)."""
     points = _CIRCLE * (width, height)
     if turn:
         points = points @ np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
@@ -111,22 +111,22 @@ def oval(x: float, y: float, width: float, height: float, turn: float = 0.0) -> 
 
 
 def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
-    """Give an upright rectangle."""
+    """Return an upright rectangle."""
     return np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
 
 
 def curve(points: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Give the smooth closed line through points."""
+    """Return a smooth closed curve through points."""
     return _splines(np.array([points[-1], *points, *points[:2]], float))
 
 
 def symmetric(points: Sequence[tuple[float, float]]) -> np.ndarray:
-    """Give the smooth closed line through points on the right, from top to bottom, and their mirror images."""
+    """Return a smooth closed curve through points of the right half, from top to bottom, and their mirror images."""
     return curve([*points, *((-x, y) for x, y in points[::-1] if x)])
 
 
 def ribbon(points: Sequence[tuple[float, float]], start: float, end: float) -> np.ndarray:
-    """Give a tail or a limb: a smooth band through points whose half width goes from `start` to `end`."""
+    """Return a tail or a limb: a smooth band through points. Its half width changes from `start` to `end`."""
     middle = np.vstack([_splines(np.array([points[0], *points, points[-1]], float)), points[-1:]])
     along = np.empty_like(middle)
     along[1:-1] = middle[2:] - middle[:-2]
@@ -142,7 +142,7 @@ def _splines(points: np.ndarray) -> np.ndarray:
 
 
 def with_coat(pen: Pen, random: np.random.Generator) -> Pen:
-    """Give the pen a coat: plain, striped, patched in two or three colours, with a bib, or with dark points."""
+    """Return the pen with a random coat: plain, striped, patched, calico, with a bib or with dark points."""
     pattern = pick(random, ["plain", "plain", "stripes", "stripes", "stripes", "patches", "calico", "bib", "points"])
     white = tint(random, WHITE, 8)
     base = white if pattern == "calico" else tint(random, pick(random, FURS))

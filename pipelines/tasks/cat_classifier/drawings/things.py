@@ -1,4 +1,4 @@
-"""Drawn things that a hasty eye takes for cats: houses with gables, cars with lamps, and heaps of shapes."""
+"""Drawings of things that look a little like cats: houses with gables, cars with lamps, and piles of shapes."""
 
 import numpy as np
 
@@ -21,7 +21,7 @@ PANES: list[Colour] = [(222, 196, 96), (150, 190, 110), (150, 190, 214), (70, 84
 
 
 def house(pen: Pen, random: np.random.Generator) -> None:
-    """Draw a house with one gable or two, windows like eyes and a door."""
+    """Draw a house with one or two gables, a door, and windows that look like eyes."""
     wide, eaves, peak = random.uniform(0.6, 0.9), random.uniform(-0.3, 0.0), random.uniform(0.5, 0.75)
     roof = pen.coat.tip if random.random() < 0.4 else tint(random, pick(random, FURS))
     if random.random() < 0.5:
@@ -54,7 +54,7 @@ def _window(pen: Pen, x: float, y: float, pane: Colour) -> None:
 
 
 def car(pen: Pen, random: np.random.Generator) -> None:
-    """Draw a car from the side, or from the front with lamps like eyes."""
+    """Draw a car from the side, or from the front with lamps that look like eyes."""
     (_car_front if random.random() < 0.5 else _car_side)(pen, random)
 
 
@@ -97,7 +97,7 @@ def _car_front(pen: Pen, random: np.random.Generator) -> None:
 
 
 def blob(pen: Pen, random: np.random.Generator) -> None:
-    """Draw a heap of ovals, triangles, dots and lines, much like a cat's parts in no order."""
+    """Draw a pile of ovals, triangles, dots and lines, which look like the parts of a cat in random order."""
     for x, y, width, height, turn in random.uniform(-1, 1, (int(random.integers(2, 6)), 5)).tolist():
         pen.fur(oval(0.6 * x, 0.6 * y, 0.42 + 0.25 * width, 0.4 + 0.2 * height, 3 * turn), random.random() < 0.3)
         if random.random() < 0.7:
