@@ -51,7 +51,9 @@ def config_page(task: str) -> str:
 
     schema = config_schema(task)
     definitions = schema["$defs"]
-    lines = [f"# Configuration of {task}", "", "Any value may be a `tune` node: see [Tune](../../how-to/tune.md).", ""]
+    about = "Settings that a config leaves out have the values of the config at the end of this page."
+    tune = "Any value may be a `tune` node: see [Tune](../../how-to/tune.md)."
+    lines = [f"# Configuration of {task}", "", about, tune, ""]
     for name, section in schema["properties"].items():
         lines += [f"## {name}", "", f"{section.get('description', '')}.", ""]
         variants = _variants(section, definitions)

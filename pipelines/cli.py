@@ -438,14 +438,18 @@ def tasks(task: str | None) -> None:
 
 
 @main.command()
-@click.argument("task_or_config", metavar="TASK|CONFIG")
+@click.argument("task_or_config", metavar="TASK|CONFIG", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the config instead, for editors.")
+@click.option("--minimal", is_flag=True, help="Print a dozen lines; what they leave out has its default.")
+@click.option("--from", "data", metavar="DATA", help="Look at a file or folder, and print a config that fits it.")
 @verb
-def config(task_or_config: str, schema: bool) -> None:
+def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | None) -> None:
     """Print a TASK's commented config, or check CONFIG and print it with its `tune` nodes resolved.
 
     Example: {program} config house_prices > my.yaml
+
+    Example: {program} config --from houses.csv > my.yaml
     """
     from pipelines.commands.config import config as print_config
 
-    click.echo(print_config(task_or_config, schema), nl=False)
+    click.echo(print_config(task_or_config, schema, minimal, data), nl=False)

@@ -44,7 +44,7 @@ def test_a_resolved_config_loads_as_the_same_config(tmp_path):
     copy = tmp_path / "config.yaml"
     copy.write_text(config.to_yaml())
     assert load_config(copy).values == config.values
-    assert "# of weights, mini-batch order and dropout" in copy.read_text()
+    assert "# random seed of the weights, the mini-batch order and dropout" in copy.read_text()
 
 
 def test_all_faults_are_reported_together_with_their_lines(tmp_path):

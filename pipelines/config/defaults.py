@@ -21,8 +21,10 @@ def fill_missing(document: CommentedMap, error: pydantic.ValidationError, defaul
             path.append(fault["ctx"]["discriminator"].strip("'"))
         elif fault["type"] != "missing":
             continue
-        section, value = _look_up(document, path[:-1]), _look_up(defaults, path)
-        if isinstance(section, CommentedMap) and value is not None and _same_choice(document, defaults, path):
+        section, shipped = _look_up(document, path[:-1]), _look_up(defaults, path[:-1])
+        known = isinstance(section, CommentedMap) and isinstance(shipped, CommentedMap) and path[-1] in shipped
+        if known and all(key not in section or section[key] == shipped.get(key) for key in CHOICES):
+            value = shipped[path[-1]]
             section[path[-1]] = copy.deepcopy(value["default"] if is_tune_node(value) else value)
             filled = True
     return filled
@@ -32,9 +34,3 @@ def _look_up(node: Any, path: list) -> Any:
     for key in path:
         node = node.get(key) if isinstance(node, dict) else None
     return node
-
-
-def _same_choice(document: CommentedMap, defaults: CommentedMap | None, path: list) -> bool:
-    """Return whether a section of both calls the same function."""
-    section, other = _look_up(document, path[:-1]), _look_up(defaults, path[:-1])
-    return all(key not in section or section[key] == other.get(key) for key in CHOICES if key != path[-1])

@@ -129,9 +129,9 @@ def check(unresolved: Unresolved) -> Config:
         problem = f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}"
         raise UserError(places.of(["task"]), problem)
     task = load_task(name)
-    _choose_metrics(document, task)
     kind = config_type(name, task, _own_models(document))
     while True:
+        _choose_metrics(document, task)
         try:
             checked = kind.model_validate(_plain(document))
             break

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from pipelines.data.files import unpacked_suffix
 from pipelines.errors import UserError
 
 DELIMITERS = ",;\t|"
@@ -75,7 +76,7 @@ def read_json(text: str, path: Path) -> Table:
     Raises:
         UserError: If a line is not JSON, or is not an object. The message names the line.
     """
-    whole = text.lstrip().startswith("[") or path.name.removesuffix(".gz").endswith(".json")
+    whole = text.lstrip().startswith("[") or unpacked_suffix(path) == ".json"
     records = list(_whole(text, path) if whole else _lines(text, path))
     flat = []
     for place, record in records:

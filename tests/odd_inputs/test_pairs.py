@@ -1,9 +1,11 @@
 """Odd pairs of texts: read rightly, refused in one line that names the place, or read with a warning."""
 
+import bz2
 import gzip
 import io
 import json
 import re
+import sys
 import zipfile
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from pipelines.build import build
 from pipelines.config.load import load_config
+from pipelines.data.pairs import languages
 from pipelines.tasks.translator.task import TASK
 
 CONFIG = Path(__file__).parents[2] / "configs" / "translator.yaml"
@@ -111,6 +114,11 @@ READ = {  # name -> files, settings of `data`, and what a warning says, or None 
     ),
     "JSON lines, as text": ({"a.txt": lines({"en": a, "fr": b} for a, b in PAIRS)}, {}, None),
     "JSON": ({"a.json": json.dumps([{"en": a, "fr": b} for a, b in PAIRS])}, {}, None),
+    "JSON with a list, packed": (
+        {"a.json.bz2": bz2.compress(json.dumps({"data": [{"en": a, "fr": b} for a, b in PAIRS]}, indent=1).encode())},
+        {},
+        None,
+    ),
     "JSON with a list": ({"a.json": json.dumps({"data": [{"en": a, "fr": b} for a, b in PAIRS]}, indent=1)}, {}, None),
     "two files": ({"a.en": LINES(EN), "a.fr": LINES(FR)}, {"path": ["a.en", "a.fr"]}, None),
     "two files of any name": ({"x.txt": LINES(EN), "y.txt": LINES(FR)}, {"path": ["x.txt", "y.txt"]}, None),
@@ -380,3 +388,15 @@ def test_any_quoted_table_is_read_as_it_was_written(tmp_path, delimiter, encodin
     found = source(tmp_path, {f"a.csv{packed}": content}, {"most_ratio": 99.0})
     assert rows(found) == [(a.strip(), b.strip()) for a, b in pairs]
     assert any("first line names" in each for each in found.warnings) == header
+
+
+def test_languages_have_their_codes_where_babel_is_not_installed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "babel", None)
+    monkeypatch.setitem(sys.modules, "babel.core", None)
+    languages.names.cache_clear(), languages.codes.cache_clear(), languages._aliases.cache_clear()
+    try:
+        assert languages.names("pt-BR") == {"pt-br", "pt_br", "pt"}
+    finally:
+        monkeypatch.undo()
+        languages.names.cache_clear(), languages.codes.cache_clear(), languages._aliases.cache_clear()
+    assert "portuguese" in languages.names("pt-BR")

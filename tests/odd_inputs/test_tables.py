@@ -136,6 +136,14 @@ def test_excel_parquet_and_json_are_read_as_a_csv_file_is(tmp_path):
             pd.testing.assert_frame_equal(load(tmp_path, name)[split], wanted[split], check_dtype=False)
 
 
+def test_a_sign_that_ends_lines_elsewhere_ends_none_of_json(tmp_path):
+    kinds = [f"a\u2028{kind}" for kind in clean()["kind"]]
+    clean().assign(kind=kinds).to_json(tmp_path / "t.jsonl", orient="records", lines=True, force_ascii=False)
+    assert "\u2028" in (tmp_path / "t.jsonl").read_text()
+    read = load(tmp_path, "t.jsonl")
+    assert sorted({*read.train["kind"], *read.test["kind"]}) == sorted(set(kinds))
+
+
 def test_of_an_excel_file_of_several_sheets_the_first_is_read_and_that_is_said(tmp_path):
     with pd.ExcelWriter(tmp_path / "t.xlsx") as book:
         clean().to_excel(book, sheet_name="sales", index=False)
@@ -309,7 +317,12 @@ OTHER_REFUSED = {
     "a file that is not there": ({"path": "u.csv"}, text(), r"u\.csv: cannot be read \(No such file"),
     "a pattern of nothing": ({"path": "u*.csv"}, text(), r"no file's name fits this pattern"),
     "JSON that is none": ({"path": "t.jsonl"}, '{"area": 1, "y": 2}\n{"area": 1', r"t\.jsonl:2: not valid JSON"),
-    "JSON with lists": ({"path": "t.jsonl"}, '{"area": [1], "y": 2}\n', r"t\.jsonl:1: column 'area' holds a list"),
+    "JSON with lists": ({"path": "t.jsonl"}, '{"area": [1], "y": 2}\n', r"t\.jsonl:1: column 'area' holds"),
+    "JSON after empty lines": (
+        {"path": "t.jsonl"},
+        '\n\n{"area": [1], "y": 2}\n',
+        r"t\.jsonl:3: column 'area' holds a list",
+    ),
     "JSON of numbers": ({"path": "t.jsonl"}, "1\n2\n", r"t\.jsonl:1: a row is a JSON object"),
 }
 

@@ -27,7 +27,7 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
 
 def is_hdf5(path: Path) -> bool:
     """Return whether a file is an HDF5 file, by its suffix or its first bytes."""
-    return path.suffix in (".h5", ".hdf5") or (path.is_file() and h5py.is_hdf5(path))
+    return path.suffix.lower() in (".h5", ".hdf5") or (path.is_file() and h5py.is_hdf5(path))
 
 
 def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:

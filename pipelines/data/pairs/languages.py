@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import islice
 
@@ -59,14 +60,13 @@ def codes(language: str) -> tuple[str, ...]:
 @cache
 def names(language: str) -> frozenset[str]:
     """Return the codes and names of a language in lower case, in English and in the language itself."""
-    own = set(codes(language))
+    own, base = set(codes(language)), _parts(language)[0]
     try:
         from babel import Locale, UnknownLocaleError
-
-        base = _parts(language)[0]
+    except ImportError:
+        return frozenset(name.lower() for name in own)
+    with suppress(ValueError, UnknownLocaleError):  # only the codes of the language are known
         own |= {table.languages.get(base, "") for table in (Locale.parse("en"), Locale.parse(base))}
-    except (ImportError, ValueError, UnknownLocaleError):
-        pass  # only the codes of the language are known
     return frozenset(name.lower() for name in own if name)
 
 

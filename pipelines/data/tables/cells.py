@@ -101,16 +101,16 @@ def join_cells(tables: Sequence[CellTable]) -> CellTable:
 
 
 def _of_records(path: Path, frame: pd.DataFrame) -> CellTable:
-    """Convert typed cells to the text that a CSV file would hold. Rows are numbered from 1."""
+    """Convert typed cells to the text that a CSV file would hold. The index of the frame numbers the rows."""
     for name in frame:
         nested = frame[name].map(lambda value: isinstance(value, list | dict))
         if nested.any():
-            row = int(np.flatnonzero(nested)[0]) + 1
+            row = frame.index[np.flatnonzero(nested)[0]]
             raise UserError(f"{path}:{row}", f"column '{name}' holds a list or an object; a cell is one value")
-    cells = pd.DataFrame({str(name): frame[name].map(_written) for name in frame}, dtype=str)
+    cells = pd.DataFrame({str(name): frame[name].map(_written) for name in frame}, dtype=str).reset_index(drop=True)
     if cells.empty:
         raise UserError(str(path), "this table has no row")
-    return CellTable(cells, [str(path)], np.zeros(len(cells), int), np.arange(1, len(cells) + 1))
+    return CellTable(cells, [str(path)], np.zeros(len(cells), int), frame.index.to_numpy(int))
 
 
 def _written(value: Any) -> str:
@@ -144,7 +144,8 @@ def _excel(path: Path) -> tuple[Rows, list[str]]:
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path, dtype_backend="numpy_nullable", engine="pyarrow").astype(object)
+        frame = pd.read_parquet(path, dtype_backend="numpy_nullable", engine="pyarrow").astype(object)
+        return frame.set_axis(np.arange(1, len(frame) + 1))
     except ImportError:
         raise UserError(str(path), f"a Parquet file is read by the package pyarrow: pip install {TABLES}") from None
     except ValueError as error:  # pyarrow's errors are subclasses of ValueError
@@ -161,7 +162,7 @@ def _json(path: Path, encoding: str) -> pd.DataFrame:
             raise UserError(f"{path}:{error.lineno}", f"not valid JSON: {error.msg}") from None
     else:
         rows = []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # `splitlines` would also split at signs within a string
             if line.strip():
                 try:
                     rows.append((number, json.loads(line)))
@@ -171,7 +172,7 @@ def _json(path: Path, encoding: str) -> pd.DataFrame:
     for number, row in rows:
         if not isinstance(row, dict):
             raise UserError(f"{path}:{number}", "a row is a JSON object of its columns")
-    return pd.DataFrame([row for _, row in rows], dtype=object)
+    return pd.DataFrame([row for _, row in rows], index=[number for number, _ in rows], dtype=object)
 
 
 def _read_csv(path: Path, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]) -> CellTable:

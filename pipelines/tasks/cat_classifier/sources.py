@@ -44,7 +44,7 @@ def embedded(
 
 def files(
     *,
-    root: Root,
+    root: Root = ".",
     path: Annotated[
         str | dict[Split, str],
         Field(
@@ -52,8 +52,8 @@ def files(
             " <split>_set_y and list_classes; or one of these for each split by name"
         ),
     ],
-    positive: Positive,
-    bad_files: BadFiles,
+    positive: Positive = (),
+    bad_files: BadFiles = "error",
 ) -> Source:
     """Read JPEG, PNG, GIF, BMP and WebP files of any size and colour, or arrays from HDF5 files."""
     places = paths_by_split(root, path)

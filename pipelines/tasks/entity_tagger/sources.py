@@ -68,7 +68,7 @@ def embedded(*, count: Annotated[int, Field(ge=100, description="number of sente
 
 def files(
     *,
-    root: Root,
+    root: Root = ".",
     path: Annotated[
         str | list[str] | dict[Split, str | list[str]],
         Field(
@@ -78,9 +78,9 @@ def files(
     ],
     tag_column: Annotated[
         Column, Field(description="column of the tags: a number from 0 (-1 is the last), or a name from the header")
-    ],
-    scheme: SchemeSetting,
-    bad_tags: BadTags,
+    ] = -1,
+    scheme: SchemeSetting = "detect",
+    bad_tags: BadTags = "error",
     token_column: Annotated[
         Column | None,
         Field(

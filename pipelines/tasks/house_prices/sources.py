@@ -48,7 +48,7 @@ def embedded() -> Source:
 
 def files(
     *,
-    root: Root,
+    root: Root = ".",
     path: Annotated[
         str | list[str] | dict[Split, str | list[str]],
         Field(
@@ -57,18 +57,18 @@ def files(
         ),
     ],
     target: Target,
-    delimiter: Delimiter,
-    ignore: Annotated[Columns, Field(description="columns to leave out, such as row numbers")],
-    numeric: Annotated[Columns, Field(description="columns to read as numbers, whatever they contain")],
-    categorical: Annotated[Columns, Field(description="columns to read as categories, whatever they contain")],
-    missing: Missing,
+    delimiter: Delimiter = "auto",
+    ignore: Annotated[Columns, Field(description="columns to leave out, such as row numbers")] = (),
+    numeric: Annotated[Columns, Field(description="columns to read as numbers, whatever they contain")] = (),
+    categorical: Annotated[Columns, Field(description="columns to read as categories, whatever they contain")] = (),
+    missing: Missing = ("", "NA", "?"),
     bad_rows: Annotated[
         Literal["error", "skip"],
         Field(
             description="what to do with a row without a valid target, with text in a column of numbers, or with more"
             " or fewer cells than the header: error stops, skip drops the row"
         ),
-    ],
+    ] = "error",
     dates: Annotated[
         dict[str, str] | None,
         Field(

@@ -33,7 +33,7 @@ def embedded() -> Source:
 
 def files(
     *,
-    root: Root,
+    root: Root = ".",
     path: Annotated[
         str | Names | dict[Split, str | Names],
         Field(

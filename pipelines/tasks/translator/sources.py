@@ -46,7 +46,7 @@ def files(
     *,
     from_language: From,
     to_language: To,
-    root: Root,
+    root: Root = ".",
     path: Annotated[
         str | Names | dict[Split, str | Names],
         Field(

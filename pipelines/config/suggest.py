@@ -1,0 +1,201 @@
+"""Suggest a config for a file or a folder, with each guess as a comment."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.config.load import shipped_config
+from pipelines.data.encodings import read_text
+from pipelines.data.files import unpacked_suffix
+from pipelines.data.images.kinds import is_image
+from pipelines.data.sentences.spelling import SIGNS_FOR_O
+from pipelines.data.tables.cells import read_cells
+from pipelines.errors import UserError
+
+TARGET_NAMES = ("target", "price", "y", "value", "sold", "salary", "cost", "amount", "label")
+LOOKED_AT = 2000  # rows or lines
+WORDS = 3  # mean words per cell, above which a column is running text
+TABLES = (".csv", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json", ".tsv")
+
+
+def minimal_config(task: str) -> str:
+    """Return a short config of a task. Settings that it leaves out have the values of the shipped config."""
+    return (shipped_config(task).parent / "minimal" / f"{task}.yaml").read_text(encoding="utf-8")
+
+
+def suggest_config(path: Path) -> str:
+    """Look at data and return a short config for it.
+
+    Raises:
+        UserError: If there is no such file or folder, or it fits no task.
+    """
+    if not path.exists():
+        raise UserError(str(path), "no such file or folder")
+    if path.is_dir():
+        return _for_folder(path)
+    suffix = unpacked_suffix(path)
+    if suffix == ".tmx":
+        return _pairs(path, "a translation memory", "en", "de")
+    if suffix in (".conll", ".conllu", ".conllup", ".iob", ".iob2", ".bio"):
+        return _sentences(path, "the suffix of the file")
+    if suffix in TABLES:
+        return _for_table(path)
+    return _for_text(path)
+
+
+def _for_folder(path: Path) -> str:
+    subfolders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if any(_holds_images(folder) for folder in subfolders):
+        names = ", ".join(folder.name for folder in subfolders[:8])
+        return _fill(
+            "cat_classifier",
+            f"guess: a folder of images per class ({names})",
+            {"path: images": f"path: {_quoted(path)}"},
+        )
+    files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    if not files:
+        raise UserError(str(path), "holds neither files nor folders of images")
+    suffix = unpacked_suffix(files[0])
+    if suffix in (".conll", ".conllu", ".iob", ".bio"):
+        return _sentences(path, "the suffix of the files")
+    if suffix in TABLES:
+        return suggest_config(files[0]).replace(f"path: {_quoted(files[0])}", f"path: {_quoted(path)}")
+    return _text(path, "a folder of texts")
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(entry.is_file() and is_image(entry) for entry in sorted(folder.iterdir())[:20])
+
+
+def _for_table(path: Path) -> str:
+    suffix = unpacked_suffix(path)
+    if suffix in (".jsonl", ".ndjson", ".json"):
+        text, _ = read_text(path, "utf-8")
+        record = _first_record(text)
+        if record and ({"tokens", "entities", "spans", "label", "ner_tags"} & set(record)) and _tagged(record):
+            return _sentences(path, f"the keys {', '.join(list(record)[:4])}")
+        if record and list(record) == ["text"]:
+            return _text(path, "one text per line")
+    if suffix in (".csv", ".tsv"):
+        text, _ = read_text(path, "utf-8")
+        rows = _rows(text)
+        if _has_tags(rows):
+            return _sentences(path, "a column of tags")
+        if rows and len(rows[0]) == 2 and all(_is_running_text([row[at] for row in rows[1:]]) for at in (0, 1)):
+            first, second = (name if len(name) == 2 and name.isalpha() else None for name in rows[0])
+            return _pairs(path, "two columns of text", first or "en", second or "de")
+    return _table(path, read_cells(path, "auto", "utf-8", lambda header: True).cells.head(LOOKED_AT))
+
+
+def _table(path: Path, cells: pd.DataFrame) -> str:
+    numbers = [name for name in cells if _is_numeric(cells[name])]
+    if not numbers:
+        raise UserError(str(path), "has no column of numbers to predict")
+    named = [name for wanted in TARGET_NAMES for name in numbers if wanted == name.lower()]
+    named += [name for wanted in TARGET_NAMES for name in numbers if wanted in name.lower() and len(wanted) > 1]
+    target = next(iter(named), numbers[-1])
+    reason = "its name" if named else "the last column of numbers"
+    others = ", ".join(name for name in numbers if name != target)
+    unique = [name for name in cells if name != target and cells[name].is_unique and name.lower().endswith("id")]
+    ignore = f"\n  ignore: [{', '.join(map(_quoted, unique))}]   # guess: ids" if unique else ""
+    return _fill(
+        "house_prices",
+        f"guess: a table with {len(cells.columns)} columns, {len(numbers)} of them numbers",
+        {
+            "path: houses.csv": f"path: {_quoted(path)}",
+            "target: price                # the column to predict": f"target: {_quoted(target)}   # guess: {reason};"
+            f" other columns of numbers: {others or 'none'}{ignore}",
+        },
+    )
+
+
+def _sentences(path: Path, reason: str) -> str:
+    return _fill(
+        "entity_tagger", f"guess: tagged sentences, by {reason}", {"path: tagged.conll": f"path: {_quoted(path)}"}
+    )
+
+
+def _pairs(path: Path, reason: str, first: str, second: str) -> str:
+    return _fill(
+        "translator",
+        f"guess: translations, {reason}",
+        {
+            'path: "corpus.{language}"': f"path: {_quoted(path)}",
+            "from_language: en": f"from_language: {first}            # guess",
+            "to_language: de": f"to_language: {second}              # guess",
+        },
+    )
+
+
+def _text(path: Path, reason: str) -> str:
+    return _fill("language_model", f"guess: {reason}", {"path: book.txt": f"path: {_quoted(path)}"})
+
+
+def _for_text(path: Path) -> str:
+    text, _ = read_text(path, "utf-8")
+    lines = [line for line in text[:200_000].split("\n") if line.strip()][:LOOKED_AT]
+    if not lines:
+        raise UserError(str(path), "is empty")
+    if _has_tags([line.split("\t") if "\t" in line else line.split() for line in lines]):
+        return _sentences(path, "a column of tags")
+    tabbed = [line.split("\t") for line in lines]
+    if all(len(row) == 2 for row in tabbed):
+        return _pairs(path, "two columns of text", "en", "de")
+    return _text(path, "a text")
+
+
+def _first_record(text: str) -> dict | None:
+    try:
+        first = json.loads(text) if text.lstrip().startswith("[") else json.loads(text.split("\n", 1)[0])
+    except ValueError:
+        return None
+    first = first[0] if isinstance(first, list) and first else first
+    return first if isinstance(first, dict) else None
+
+
+def _tagged(record: dict) -> bool:
+    return "tokens" in record or ("text" in record and any(isinstance(value, list) for value in record.values()))
+
+
+def _rows(text: str) -> list[list[str]]:
+    sample = text[:200_000]
+    delimiter = max(",;\t|", key=sample.split("\n", 1)[0].count)
+    return [row for row in csv.reader(sample.splitlines(), delimiter=delimiter) if row][:LOOKED_AT]
+
+
+def _has_tags(rows: Sequence[Sequence[str]]) -> bool:
+    """Return whether a column holds signs for "no entity" and tags with prefixes."""
+    for at in {0, 1, 2, 3, -1}:
+        column = [row[at] for row in rows if -len(row) <= at < len(row) and len(row) > 1]
+        prefixed = sum(len(cell) > 2 and cell[0] in "BIESLU" and cell[1] in "-_" for cell in column)
+        outside = sum(cell in SIGNS_FOR_O or cell == "O" for cell in column)
+        if prefixed and prefixed + outside > 0.9 * len(column):
+            return True
+    return False
+
+
+def _is_running_text(cells: Sequence[str]) -> bool:
+    return bool(cells) and sum(len(cell.split()) for cell in cells) > WORDS * len(cells)
+
+
+def _is_numeric(column: pd.Series) -> bool:
+    known = column[column.str.strip() != ""]
+    return len(known) > 0 and pd.to_numeric(known, errors="coerce").notna().mean() > 0.9
+
+
+def _fill(task: str, guess: str, replacements: dict[str, str]) -> str:
+    text = minimal_config(task)
+    replacements = {f"task: {task}\n": f"task: {task}   # {guess}\n", **replacements}
+    for old, new in replacements.items():
+        text = text.replace(old, new, 1)
+    return text
+
+
+def _quoted(value: object) -> str:
+    """Write a text as a YAML value."""
+    text = str(value)
+    plain = text.replace("_", "a").replace("/", "a").replace(".", "a").replace("-", "a")
+    return text if plain.isalnum() and not plain.isdigit() else json.dumps(text, ensure_ascii=False)
