@@ -77,7 +77,7 @@ def optuna_search(config: Path, overrides: list[str], trials: int, seed: int) ->
 
     import optuna
 
-    from pipelines.config.load import read_config
+    from pipelines.config.read import read_config
     from pipelines.config.tune_nodes import Range
     from pipelines.fit import adapt_preprocessor, train_model
     from pipelines.runs.run import Run

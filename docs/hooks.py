@@ -47,7 +47,8 @@ def cli_page() -> str:
 
 def config_page(task: str) -> str:
     """Write a task's configuration as Markdown, from the JSON Schema of its config."""
-    from pipelines.config.load import config_schema, shipped_config
+    from pipelines.config.load import config_schema
+    from pipelines.config.read import shipped_config
 
     schema = config_schema(task)
     definitions = schema["$defs"]

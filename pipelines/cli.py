@@ -7,6 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -31,13 +32,15 @@ from pipelines.terminal import (
 )
 
 PATH_CHARACTERS = 160  # longer paths are cut in error messages
+First = Callable[[dict[str, Any]], bool]
 NAME_CHARACTERS = 60  # longer input texts are cut in front of their prediction
 
 
-def verb(function: Callable, keras: bool = True, first: Callable[[], object] = lambda: None) -> Callable:
+def verb(function: Callable, keras: bool = True, first: "First" = lambda arguments: False) -> Callable:
     """Add `--verbose` to a command, silence TensorFlow, and exit with code 1 and a short message on a user error.
 
-    `first` is called before TensorFlow is imported, because that import takes seconds.
+    `first` is called with the arguments before TensorFlow is imported, because that takes seconds. It returns whether
+    TensorFlow is not needed.
     """
     code = click.option(
         "--code",
@@ -54,9 +57,9 @@ def verb(function: Callable, keras: bool = True, first: Callable[[], object] = l
         from pipelines.tensorflow_startup import import_tensorflow, output_refused
 
         try:
-            first()
-            import_tensorflow(verbose, keras)
-            load_code(code)
+            if not first(arguments) or code:
+                import_tensorflow(verbose, keras)
+                load_code(code)
             with warnings.catch_warnings():
                 warnings.simplefilter("always", DataWarning)
                 warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
@@ -88,10 +91,29 @@ def _show_warning(show: Callable, message: Warning, category: type[Warning], *pl
         show(message, category, *place)
 
 
-def _start_trial_server() -> None:
+def _read_configs(arguments: dict[str, Any]) -> bool:
+    """Find mistakes in YAML files, overrides and names of tasks before TensorFlow is imported."""
+    from pipelines.config.read import check_task, read_config
+
+    for config in arguments["configs"] if "configs" in arguments else [arguments["config"]]:
+        check_task(read_config(config, arguments["overrides"]))
+    return False
+
+
+def _prints_text(arguments: dict[str, Any]) -> bool:
+    """Return whether `config` prints a shipped config, or one for data, and checks none."""
+    from pipelines.tasks import TASKS
+
+    shipped = arguments["task_or_config"] in TASKS and not arguments["schema"]
+    return shipped or arguments["minimal"] or arguments["data"] is not None or arguments["task_or_config"] is None
+
+
+def _start_trial_server(arguments: dict[str, Any]) -> bool:
     from pipelines.tuning.pools import start_server
 
+    _read_configs(arguments)
     start_server()
+    return False
 
 
 class Command(click.Command):
@@ -142,7 +164,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @main.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
 @overrides
-@verb
+@functools.partial(verb, first=_read_configs)
 def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Train, evaluate and export the model of each CONFIG, then show a few predictions.
 
@@ -168,7 +190,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
 @overrides
 @click.option("--run-dir", metavar="DIR", help="Folder of the run. Default: runs/TASK/TIME.")
 @click.option("--resume", is_flag=True, help="Resume the run in --run-dir, or the newest unfinished run.")
-@verb
+@functools.partial(verb, first=_read_configs)
 def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
     """Train the model of CONFIG and evaluate it on every split.
 
@@ -419,19 +441,21 @@ def serve(exports: tuple[str, ...], **options: object) -> None:
 
 @main.command()
 @click.argument("task", required=False)
-@verb
+@functools.partial(verb, first=lambda arguments: arguments["task"] is None)
 def tasks(task: str | None) -> None:
     """List the tasks, or the models of one TASK with their hyperparameters.
 
     Example: {program} tasks house_prices
     """
-    from pipelines.commands import tasks as listing
+    from pipelines.tasks import TASKS
 
     if task is None:
-        for name, about in listing.tasks().items():
+        for name, about in TASKS.items():
             click.echo(f"{name}: {about}")
         return
-    for name, model in listing.models(task).items():
+    from pipelines.commands.tasks import models
+
+    for name, model in models(task).items():
         click.echo(f"{name}: {model['about']}")
         for setting, leaf in model["hyperparameters"].items():
             click.echo(f"    {setting} ({leaf['takes']}): {leaf['means']}")
@@ -442,7 +466,7 @@ def tasks(task: str | None) -> None:
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the config instead, for editors.")
 @click.option("--minimal", is_flag=True, help="Print a dozen lines; what they leave out has its default.")
 @click.option("--from", "data", metavar="DATA", help="Look at a file or folder, and print a config that fits it.")
-@verb
+@functools.partial(verb, first=_prints_text)
 def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | None) -> None:
     """Print a TASK's commented config, or check CONFIG and print it with its `tune` nodes resolved.
 

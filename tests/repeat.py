@@ -14,10 +14,12 @@ import_tensorflow(verbose=False)
 
 import numpy as np  # noqa: E402 - after TensorFlow, which is to be quiet
 
-from pipelines.config.load import load_config, shipped_config  # noqa: E402
-from pipelines.fit import adapt_preprocessor, load_run_dataset, train_model  # noqa: E402
+from pipelines.config.load import load_config  # noqa: E402
+from pipelines.config.read import shipped_config  # noqa: E402
+from pipelines.fit import adapt_preprocessor, train_model  # noqa: E402
 from pipelines.runs.run import Run  # noqa: E402
 from pipelines.tasks import load_task  # noqa: E402
+from pipelines.trained_model import load_run_dataset  # noqa: E402
 
 TINY = {
     "cat_classifier": ["data.count=120", "preprocessing.image_size=32", "models.resnet.filters=4"],

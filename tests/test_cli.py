@@ -280,3 +280,26 @@ def test_a_run_folder_in_use_is_left_alone(finished_run, csv):
     assert result.exit_code == 1
     assert "already exists" in result.stderr
     assert (finished_run / "metrics.json").read_bytes() == before
+
+
+QUICK = [
+    ["tasks"],
+    ["config", "house_prices"],
+    ["config", "translator", "--minimal"],
+    ["run", "nowhere.yaml"],
+    ["train", "house_price"],
+    ["train", "house_prices", "--set", "model"],
+    ["tune", "house_prices", "--set", "=3"],
+    ["run", "house_prices", "README.md"],
+]
+
+
+@pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
+def test_what_needs_no_tensorflow_does_not_wait_for_it(arguments):
+    code = (
+        "import sys; from pipelines import cli; from click.testing import CliRunner;"
+        f"result = CliRunner().invoke(cli.main, {arguments!r}); print(result.output);"
+        "sys.exit(bool({'tensorflow', 'keras', 'pandas', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.strip(), done.stdout + done.stderr

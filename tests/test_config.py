@@ -4,7 +4,8 @@ import jsonschema
 import pytest
 from conftest import CONFIG
 
-from pipelines.config.load import config_schema, load_config, shipped_config
+from pipelines.config.load import config_schema, load_config
+from pipelines.config.read import shipped_config
 from pipelines.errors import UserError
 from pipelines.tasks import TASKS
 

@@ -5,7 +5,8 @@ from cats import write_images
 from conftest import CONFIG, houses, invoke
 from taggers import write_conll
 
-from pipelines.config.load import load_config, read_config
+from pipelines.config.load import load_config, tune_nodes
+from pipelines.config.read import read_config
 from pipelines.errors import UserError
 from pipelines.tasks import TASKS
 
@@ -31,7 +32,7 @@ def written(tmp_path, text: str):
 def test_a_section_left_out_keeps_its_tune_nodes_and_a_setting_left_out_its_default(tmp_path):
     text = "task: house_prices\noptimizer: {learning_rate: 0.1}\nmodels: {mlp: {units: [8]}}\nmodel: mlp\n"
     path = written(tmp_path, text)
-    assert "batches.size" in read_config(path).tune_nodes()
+    assert "batches.size" in tune_nodes(read_config(path))
     config, shipped = load_config(path), load_config("house_prices")
     assert config.optimizer == {**shipped.optimizer, "learning_rate": 0.1}
     assert config.models["mlp"] == {**shipped.models["mlp"], "units": [8]}

@@ -3,8 +3,7 @@
 import json
 from pathlib import Path
 
-from pipelines.config.load import config_schema, load_config, shipped_config
-from pipelines.config.suggest import minimal_config, suggest_config
+from pipelines.config.read import minimal_config, shipped_config
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tasks import TASKS
 
@@ -22,6 +21,8 @@ def config(
     if data is not None:
         if task_or_config is not None:
             raise UserError("--from", "prints a config for the data; name no task or config beside it")
+        from pipelines.config.suggest import suggest_config
+
         return suggest_config(Path(data))
     if task_or_config is None:
         raise UserError("config", f"name a task ({', '.join(TASKS)}) or a config file, or use --from DATA")
@@ -29,8 +30,9 @@ def config(
         if task_or_config not in TASKS:
             raise UserError("--minimal", f"needs a task{did_you_mean(task_or_config, list(TASKS))}")
         return minimal_config(task_or_config)
-    path = shipped_config(task_or_config) if task_or_config in TASKS else task_or_config
-    checked = load_config(path)
-    if schema:
-        return json.dumps(config_schema(checked.task), indent=2) + "\n"
-    return path.read_text(encoding="utf-8") if task_or_config in TASKS else checked.to_yaml()
+    if task_or_config in TASKS and not schema:
+        return shipped_config(task_or_config).read_text(encoding="utf-8")
+    from pipelines.config.load import config_schema, load_config  # with TensorFlow, which the above need not wait for
+
+    checked = load_config(task_or_config)
+    return json.dumps(config_schema(checked.task), indent=2) + "\n" if schema else checked.to_yaml()

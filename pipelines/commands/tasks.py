@@ -8,11 +8,6 @@ from pipelines.errors import UserError, did_you_mean
 from pipelines.tasks import TASKS, load_task
 
 
-def tasks() -> dict[str, str]:
-    """Return the description of each task by name."""
-    return dict(TASKS)
-
-
 def models(task: str) -> dict[str, dict[str, Any]]:
     """Return the models of a task, simplest first, with a description of each model and its hyperparameters.
 

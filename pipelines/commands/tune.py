@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.config.load import Config, read_config
+from pipelines.config.load import Config
+from pipelines.config.read import read_config
 from pipelines.data import Dataset
-from pipelines.data.batches import holds_files
+from pipelines.data.files import holds_files
 from pipelines.errors import UserError
 from pipelines.extensions import loaded_code
 from pipelines.trained_model import load_run_dataset

@@ -1,30 +1,25 @@
 """Load a config, apply overrides, resolve its `tune` nodes and validate it."""
 
-import copy
-import io
-import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
 import pydantic
 from pydantic import Field
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
 from pipelines.build import FORBID_UNKNOWN, choice, settings
 from pipelines.config.defaults import fill_missing
 from pipelines.config.faults import Places, faults_in_words
+from pipelines.config.read import Unresolved, check_task, read_config, shipped_defaults, written
 from pipelines.config.searches import SEARCHES
 from pipelines.config.tune_nodes import TuneNode, allow_tune_nodes, is_tune_node
 from pipelines.data.splits import split
-from pipelines.errors import UserError, did_you_mean
+from pipelines.errors import UserError
 from pipelines.extensions import find_component
 from pipelines.task import Task
-from pipelines.tasks import TASKS, load_task
+from pipelines.tasks import load_task
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.train import train
 
@@ -53,33 +48,7 @@ class Config:
 
     def to_yaml(self) -> str:
         """Return the resolved config as YAML, with its comments."""
-        return _written(self.document)
-
-
-@dataclass(frozen=True)
-class Unresolved:
-    """A config with overrides applied, but with its `tune` nodes not yet resolved."""
-
-    document: CommentedMap
-    path: str
-    overridden: frozenset[str]  # dotted paths
-
-    @property
-    def places(self) -> Places:
-        """Location of each setting."""
-        return Places(self.document, self.path, self.overridden)
-
-    def to_yaml(self) -> str:
-        """Return the config as YAML, with its `tune` nodes and comments."""
-        return _written(self.document)
-
-    def tune_nodes(self) -> dict[str, TuneNode]:
-        """Return the `tune` nodes by dotted path.
-
-        Raises:
-            UserError: If a `tune` node is invalid.
-        """
-        return {".".join(path): node for path, node in _tune_nodes(self.document, self.places)}
+        return written(self.document)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -91,23 +60,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     return check(read_config(path, overrides))
 
 
-def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
-    """Read a YAML file, or the shipped config of a task name, and apply `dotted.path=value` overrides.
-
-    Sections that the file leaves out are those of the task's shipped config.
+def tune_nodes(unresolved: Unresolved) -> dict[str, TuneNode]:
+    """Return the `tune` nodes by dotted path.
 
     Raises:
-        UserError: If the file is not valid YAML or an override cannot be applied.
+        UserError: If a `tune` node is invalid.
     """
-    if str(path) in TASKS and not Path(path).exists():
-        path = shipped_config(str(path))
-    document = _read(path)
-    for section, content in (shipped_defaults(document.get("task")) or {}).items():
-        if section not in document:
-            document[section] = copy.deepcopy(content)
-    for override in overrides:
-        _override(document, override)
-    return Unresolved(document, str(path), frozenset(override.partition("=")[0] for override in overrides))
+    return {".".join(path): node for path, node in _tune_nodes(unresolved.document, unresolved.places)}
 
 
 def check(unresolved: Unresolved) -> Config:
@@ -124,10 +83,7 @@ def check(unresolved: Unresolved) -> Config:
         for key in path[:-1]:
             section = section[key]
         section[path[-1]] = node.default
-    name = document.get("task")
-    if not isinstance(name, str) or (name not in TASKS and "." not in name):
-        problem = f"unknown task {name!r}{did_you_mean(str(name), list(TASKS))}"
-        raise UserError(places.of(["task"]), problem)
+    name = check_task(unresolved)
     task = load_task(name)
     kind = config_type(name, task, _own_models(document))
     while True:
@@ -212,71 +168,6 @@ def config_schema(name: str) -> dict[str, Any]:
     """Return the JSON Schema of a task's config, in which every leaf may be a `tune` node."""
     schema = config_type(name, load_task(name)).model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **allow_tune_nodes(schema)}
-
-
-@cache
-def shipped_defaults(task: Any) -> CommentedMap | None:
-    """Return the shipped config of a task, which fills what a config leaves out; None for a task of one's own."""
-    return _read(shipped_config(task)) if task in TASKS else None
-
-
-def shipped_config(task: str) -> Path:
-    """Return the path of a task's shipped config."""
-    beside_the_package = Path(__file__).parents[2] / "configs"
-    inside_the_package = Path(__file__).parents[1] / "configs"  # its location in an installed wheel
-    folder = inside_the_package if inside_the_package.exists() else beside_the_package
-    return folder / f"{task}.yaml"
-
-
-def _yaml() -> YAML:
-    yaml = YAML()  # the round-trip loader keeps comments and line numbers, and no tag can construct an object
-    yaml.width = 120
-    yaml.preserve_quotes = True
-    return yaml
-
-
-def _written(document: CommentedMap) -> str:
-    stream = io.StringIO()
-    _yaml().dump(document, stream)
-    return stream.getvalue()
-
-
-def _read(path: str | Path) -> CommentedMap:
-    try:
-        document = _yaml().load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(str(path), f"cannot read this config ({os.strerror(error.errno)})") from None
-    except UnicodeDecodeError:
-        raise UserError(str(path), "this config is not UTF-8 text") from None
-    except (YAMLError, ValueError) as error:  # ValueError: an impossible date
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(where, f"not valid YAML: {problem}") from None
-    if not isinstance(document, CommentedMap):
-        raise UserError(str(path), "a config is a mapping of sections; `config TASK` prints one to start from")
-    return document
-
-
-def _override(document: CommentedMap, override: str) -> None:
-    where = f"--set {override}"
-    dotted, equals, text = override.partition("=")
-    if not equals or not dotted:
-        raise UserError(where, "write it as dotted.path=value")
-    try:
-        value = _yaml().load(text)
-    except (YAMLError, ValueError):
-        raise UserError(where, "the value is not valid YAML") from None
-    node, parts = document, dotted.split(".")
-    while len(parts) > 1:
-        # A key may have dots of its own: the longest that is there.
-        known = (count for count in range(len(parts) - 1, 1, -1) if ".".join(parts[:count]) in node)
-        count = next(known, 1)
-        parent, parts = ".".join(parts[:count]), parts[count:]
-        node = node.setdefault(parent, CommentedMap())
-        if not isinstance(node, CommentedMap):
-            raise UserError(where, f"'{parent}' is a value, not a section")
-    node[parts[0]] = value
 
 
 def _tune_nodes(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.config.load import shipped_config
+from pipelines.config.read import minimal_config
 from pipelines.data.encodings import read_text
 from pipelines.data.files import unpacked_suffix
 from pipelines.data.images.kinds import is_image
@@ -19,11 +19,6 @@ TARGET_NAMES = ("target", "price", "y", "value", "sold", "salary", "cost", "amou
 LOOKED_AT = 2000  # rows or lines
 WORDS = 3  # mean words per cell, above which a column is running text
 TABLES = (".csv", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json", ".tsv")
-
-
-def minimal_config(task: str) -> str:
-    """Return a short config of a task. Settings that it leaves out have the values of the shipped config."""
-    return (shipped_config(task).parent / "minimal" / f"{task}.yaml").read_text(encoding="utf-8")
 
 
 def suggest_config(path: Path) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.build import build
-from pipelines.data.batches import holds_files
+from pipelines.data.files import holds_files
 from pipelines.data.splits import duplicates_across, split
 from pipelines.data.summary import (
     Summary,

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 import pandas as pd
 import tensorflow as tf
 from pydantic import Field
+
+from pipelines.data.files import holds_files
 
 EVALUATION_BATCH = 256
 FULL_UP_TO = 2500  # examples; up to this many, a step over all of them is cheap
@@ -73,11 +74,6 @@ def tensors(examples: pd.DataFrame) -> dict[str, tf.Tensor]:
             texts = values if len(values) and isinstance(values.iloc[0], str | bytes) else values.map(str)
             columns[name] = tf.constant(texts.to_numpy(object), dtype=tf.string)
     return columns
-
-
-def holds_files(values: pd.Series) -> bool:
-    """Return whether a column holds paths, which stand for the content of the files."""
-    return len(values) > 0 and isinstance(values.iloc[0], Path)
 
 
 def padded(tensors: Any) -> Any:

@@ -22,6 +22,11 @@ UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 PACKED = (".gz", ".bz2", ".xz", ".zip")  # suffixes of the files that `open_bytes` decompresses
 
 
+def holds_files(values: pd.Series) -> bool:
+    """Return whether a column holds paths, which stand for the content of the files."""
+    return len(values) > 0 and isinstance(values.iloc[0], Path)
+
+
 def open_bytes(path: str | Path) -> IO[bytes]:
     """Open a file to read bytes; `.gz`, `.bz2`, `.xz` and a `.zip` of one file are decompressed.
 

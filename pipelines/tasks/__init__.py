@@ -1,10 +1,13 @@
 """Registry of the tasks."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from pipelines.extensions import find_component
-from pipelines.task import Task
+
+if TYPE_CHECKING:
+    from pipelines.task import Task
 
 TASKS = {  # name of each task, which is also the name of its package, and a short description
     "cat_classifier": "the class of an image: cat or not, or any classes of your own",
@@ -15,7 +18,7 @@ TASKS = {  # name of each task, which is also the name of its package, and a sho
 }
 
 
-def load_task(name: str) -> Task:
+def load_task(name: str) -> "Task":
     """Import a task of `TASKS`, or return a task of loaded code by its dotted name, such as `sentiment.TASK`.
 
     Raises:
@@ -23,6 +26,8 @@ def load_task(name: str) -> Task:
     """
     if name in TASKS:
         return import_module(f"pipelines.tasks.{name}.task").TASK
+    from pipelines.task import Task
+
     task = find_component("task", name)
     if not isinstance(task, Task):
         raise UserError(f"task {name}", "is no instance of pipelines.task.Task")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.config.load import Unresolved, read_config
+from pipelines.config.read import Unresolved, read_config
 from pipelines.errors import UserError
 from pipelines.runs.run import Run
 from pipelines.storage import as_json, locked, numbers, write_json, write_text, writing

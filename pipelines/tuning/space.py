@@ -8,7 +8,8 @@ from typing import Any
 from keras_tuner import HyperParameters
 from ruamel.yaml.comments import CommentedMap
 
-from pipelines.config.load import Config, Unresolved, check
+from pipelines.config.load import Config, check, tune_nodes
+from pipelines.config.read import Unresolved
 from pipelines.config.tune_nodes import Range, TuneNode
 from pipelines.errors import UserError
 
@@ -32,7 +33,7 @@ class Space:
         models = _models(unresolved)
         nodes = {
             path: node
-            for path, node in unresolved.tune_nodes().items()
+            for path, node in tune_nodes(unresolved).items()
             if not path.startswith("models.") or path.split(".")[1] in models
         }
         for path in nodes:
@@ -82,7 +83,7 @@ class Space:
 
 
 def _models(unresolved: Unresolved) -> list[str]:
-    model = unresolved.tune_nodes().get("model")
+    model = tune_nodes(unresolved).get("model")
     if model is None:
         return [unresolved.document.get("model")]
     return model.tune if isinstance(model.tune, list) else []

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny import TRACED_ONCE
 
-from pipelines.config.load import load_config, shipped_config
+from pipelines.config.load import load_config
+from pipelines.config.read import shipped_config
 from pipelines.data import Source
 from pipelines.tasks.entity_tagger.sources import files
 from pipelines.tasks.entity_tagger.tokens import PATTERN

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines.config.load import load_config, shipped_config
+from pipelines.config.load import load_config
+from pipelines.config.read import shipped_config
 from pipelines.data import load_dataset
 from pipelines.data.batches import padded, tensors
 from pipelines.evaluation import Answerer

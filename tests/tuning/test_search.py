@@ -8,7 +8,8 @@ import pytest
 from conftest import CONFIG, invoke, overrides, sets
 
 from pipelines.commands import tune as tuning
-from pipelines.config.load import load_config, read_config
+from pipelines.config.load import load_config
+from pipelines.config.read import read_config
 from pipelines.errors import UserError
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import Killed

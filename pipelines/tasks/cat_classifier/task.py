@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from pipelines.data.batches import holds_files
+from pipelines.data.files import holds_files
 from pipelines.data.images.folders import images_below, passed_over_warnings
 from pipelines.data.images.read import undecodable
 from pipelines.errors import DataWarning, UserError

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from archives import broken_archive
 
-from pipelines.config.load import load_config, shipped_config
+from pipelines.config.load import load_config
+from pipelines.config.read import shipped_config
 from pipelines.data.batches import padded, tensors
 from pipelines.errors import UserError
 from pipelines.tasks.entity_tagger.layers import WordDropout

@@ -9,7 +9,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.config.load import load_config, shipped_config
+from pipelines.config.load import load_config
+from pipelines.config.read import shipped_config
 from pipelines.data.batches import padded, tensors
 from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
