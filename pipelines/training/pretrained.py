@@ -1,6 +1,7 @@
 """Models that start from pretrained weights."""
 
 from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import keras
 
@@ -26,9 +27,17 @@ class PretrainedModel(keras.Model):
         self.pretrained_layers, self.load, self.frozen_epochs = pretrained_layers, load, frozen_epochs
 
 
+@runtime_checkable
+class LoadsWeights(Protocol):
+    """A model some of whose weights come from elsewhere: from a file, from the network, or from counts."""
+
+    def load(self) -> None:
+        """Load these weights."""
+
+
 def load_pretrained_weights(model: keras.Model) -> None:
     """Load the pretrained weights of a model, if it has any."""
-    if hasattr(model, "load"):
+    if isinstance(model, LoadsWeights):
         model.load()
 
 

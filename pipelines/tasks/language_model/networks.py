@@ -3,7 +3,7 @@
 Shapes: B texts, T tokens, n next tokens, V token ids, D features.
 """
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 from keras import ops
@@ -13,6 +13,25 @@ from pipelines.tasks.language_model.ngram import Counts
 from pipelines.text.sampling import GenerativeModel, State
 
 SHARE_UNITS = 32  # hidden units of the layer that predicts the weight of the counts
+
+
+@runtime_checkable
+class Part(Protocol):
+    """A layer that carries a state from token to token."""
+
+    def start(self, batch: int, length: int) -> State:
+        """Return the state before the first token, with room for `length` tokens."""
+
+    def step(self, x: keras.KerasTensor, state: State, position: Any) -> tuple[keras.KerasTensor, State]:
+        """Continue from a state with the next steps (B, n, D)."""
+
+
+@runtime_checkable
+class Attending(Protocol):
+    """A layer that attends to earlier steps."""
+
+    def attention_weights(self, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the attention weights (B, H, T, T)."""
 
 
 class Mean(keras.layers.Layer):
@@ -100,7 +119,7 @@ class Recurrence(keras.layers.Layer):
 class LanguageModel(GenerativeModel):
     """Language model with a sequence of layers.
 
-    Layers with a method `step` carry a state. All other layers map each token independently.
+    Layers that are a `Part` carry a state. All other layers map each token independently.
     """
 
     one_shape = True
@@ -125,14 +144,14 @@ class LanguageModel(GenerativeModel):
         """Return the attention weights (B, H, T, T) of each attention layer for tokens (B, T)."""
         x, weights = self.embedding(tokens), []
         for part in self.parts:
-            if hasattr(part, "attention_weights"):
+            if isinstance(part, Attending):
                 weights.append(part.attention_weights(x))
             x = part(x)
         return weights
 
     def start(self, batch: int, length: int) -> State:
         """Return the state before the first token, with room for `length` tokens."""
-        states = [part.start(batch, length) for part in self.parts if hasattr(part, "step")]
+        states = [part.start(batch, length) for part in self.parts if isinstance(part, Part)]
         return {"position": ops.zeros((batch,), "int32"), "parts": states}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
@@ -145,7 +164,7 @@ class LanguageModel(GenerativeModel):
         position = state["position"][0]
         x, states, given = self.embedding(tokens), [], iter(state["parts"])
         for part in self.parts:
-            if hasattr(part, "step"):
+            if isinstance(part, Part):
                 x, own = part.step(x, next(given), position)
                 states.append(own)
             else:
