@@ -15,20 +15,24 @@ if TYPE_CHECKING:
     from pipelines.data.summary import Summary
 
 SHOWN_CHARACTERS = 160  # longer raw inputs are cut in the table of predictions
+WIDE = 80  # columns of a terminal that a table of examples needs
+BAR = 10  # characters of a bar that is full
+COLOURS = ("bold cyan", "bold magenta", "bold green", "bold yellow", "bold blue", "bold red")
 TYPED_COLUMNS = 4  # columns of the input in a suggested command
 TYPED_CHARACTERS = 500
 
 _SIGNS = (*range(9), *range(11, 32), *range(127, 160), 0x2028, 0x2029, *range(0xD800, 0xE000))
 CONTROLS = {sign: repr(chr(sign))[1:-1] for sign in _SIGNS}
+ONE_CHARACTER = dict.fromkeys((*_SIGNS, 9, 10), " ")
 
 
-def table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> Table:
-    """Return a Rich table of plain texts."""
+def table(heads: Sequence[str], rows: Iterable[Sequence[str | Text]], title: str | None = None) -> Table:
+    """Return a Rich table of plain texts; a `Text` keeps its styles."""
     made = Table(title=None if title is None else Text(visible(title)))
     for head in heads:
         made.add_column(Text(visible(head)))
     for row in rows:
-        made.add_row(*(Text(visible(cell)) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else Text(visible(cell)) for cell in row))
     return made
 
 
@@ -70,13 +74,56 @@ def print_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def print_answers(inputs: Sequence[dict], targets: Sequence[dict], answers: Sequence[dict]) -> None:
-    """Print a table of examples with their targets and predictions."""
-    rows = []
-    for raw, target, answer in zip(inputs, targets, answers, strict=True):
-        known = ", ".join(f"{name} {_plain(value)}" for name, value in raw.items() if value != "" and value == value)
-        cells = (", ".join(f"{k} {short_value(v)}" for k, v in cell.items()) for cell in (target, answer))
-        rows.append([shortened(known, SHOWN_CHARACTERS), *cells])
-    Console().print(table(["a few test examples", "target", "answer"], rows))
+    """Print examples with their targets and predictions: a table, or on a narrow terminal one below the other."""
+    console, heads = Console(), ["a few test examples", "target", "answer"]
+    rows = [
+        [_marked(raw, answer), Text(_fields(target)), Text(_fields(answer))]
+        for raw, target, answer in zip(inputs, targets, answers, strict=True)
+    ]
+    if console.width >= WIDE:
+        console.print(table(heads, rows))
+        return
+    for example, target, answer in rows:
+        console.print(example, Text(f"  target  {target}"), Text(f"  answer  {answer}"), sep="\n")
+
+
+def _fields(record: Mapping[str, Any]) -> str:
+    """Write a target or an answer: entities by their texts, probabilities with a bar."""
+    return visible(", ".join(f"{name} {_field(name, value)}" for name, value in record.items()))
+
+
+def _field(name: str, value: Any) -> str:
+    if isinstance(value, list) and value and all(isinstance(part, dict) and "type" in part for part in value):
+        return "; ".join(f"{part['type']}: {part.get('text', '')}{_certainty(part)}" for part in value)
+    if name == "probability" and isinstance(value, float):
+        return f"{short_value(value)} {_bar(value)}"
+    return short_value(value)
+
+
+def _certainty(part: Mapping[str, Any]) -> str:
+    return f" ({part['probability']:.2f})" if isinstance(part.get("probability"), float) else ""
+
+
+def _bar(share: float) -> str:
+    """Draw a share of one in eighths of a character."""
+    eighths = round(min(max(share, 0.0), 1.0) * BAR * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
+
+
+def _marked(raw: Mapping[str, Any], answer: Mapping[str, Any]) -> Text:
+    """Write raw inputs, with the entities that were found in a text coloured by their type."""
+    known = {name: value for name, value in raw.items() if value != "" and value == value}
+    spans = answer.get("entities")
+    if len(known) == 1 and isinstance(spans, list) and spans:
+        ((name, text),) = known.items()
+        found, types = Text(f"{name} "), list(dict.fromkeys(span["type"] for span in spans))
+        body = Text(str(text)[:SHOWN_CHARACTERS].translate(ONE_CHARACTER))  # offsets count characters
+        for span in spans:
+            body.stylize(COLOURS[types.index(span["type"]) % len(COLOURS)], span["start"], span["stop"])
+        return found + body
+    return Text(
+        visible(shortened(", ".join(f"{name} {_plain(value)}" for name, value in known.items()), SHOWN_CHARACTERS))
+    )
 
 
 def program() -> str:

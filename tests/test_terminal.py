@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from pipelines.terminal import shortened, table, visible
+from pipelines.terminal import print_answers, shortened, table, visible
 from pipelines.tuning.display import Display
 
 MARKUP = [
@@ -70,3 +70,36 @@ def test_a_search_shows_its_values_as_they_are():
     file = io.StringIO()
     Display(Console(file=file)).show(search)
     assert "a [red]" in file.getvalue() and "failed: [/new] :smile:" in file.getvalue()
+
+
+ENTITIES = [
+    {"type": "PER", "text": "Ann Lee", "start": 0, "stop": 7, "probability": 0.98},
+    {"type": "LOC", "text": "Oslo", "start": 16, "stop": 20, "probability": 0.7},
+]
+TEXT = "Ann Lee flew to Oslo [red]x[/red]."
+
+
+def test_entities_are_coloured_where_they_stand_in_their_text(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    print_answers([{"text": TEXT}], [{"tags": "PER: Ann Lee"}], [{"entities": ENTITIES}])
+    shown = capsys.readouterr().out
+    assert "\x1b[1;36mAnn Lee\x1b[0m flew to \x1b[1;35mOslo\x1b[0m [red]x[/red]." in shown
+    assert "entities PER: Ann Lee (0.98); LOC: Oslo (0.70)" in shown
+
+
+@pytest.mark.parametrize(
+    ("share", "bar"), [(0.0, "0 "), (0.5, "0.5 █████ "), (0.55, "0.55 █████▌ "), (1.0, "1 ██████████ ")]
+)
+def test_a_probability_has_a_bar(share, bar, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    print_answers([{"image": b"12345"}], [{"label": "cat"}], [{"label": "cat", "probability": share}])
+    assert f"probability {bar}" in capsys.readouterr().out
+
+
+def test_on_a_narrow_terminal_target_and_answer_stand_below_the_example(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "60")
+    print_answers([{"text": TEXT}], [{"price": 100.0}], [{"price": 123456.0}])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rstrip() for line in lines] == [f"text {TEXT}", "  target  price 100", "  answer  price 123,456"]
