@@ -27,7 +27,7 @@ LONGEST = (  # files of tests: they begin first, so that no core is without work
     "language_model/test_task.py",
     "entity_tagger/test_task.py",
     "translator/test_task.py",
-    "tests/test_training.py",
+    "training/test_training.py",
     "language_model/test_models.py",
     "tasks/test_contract.py",
     "tests/test_notebooks.py",

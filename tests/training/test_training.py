@@ -17,7 +17,7 @@ from pipelines.commands.train import train
 from pipelines.errors import UserError
 from pipelines.runs.run import Run
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 AVERAGED = ("optimizer.average_decay=0.9", "training.average_epochs=2", "models.mlp.batch_normalization=true")
 
 
