@@ -2,18 +2,21 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from pipelines.task import NumericEndpoint
     from pipelines.trained_model import TrainedModel
 
+Arrays = dict[str, "np.ndarray"]
+Answer = Callable[[str, Arrays], Arrays]  # (signature name, inputs) -> outputs
 NAMED = 8  # number of operations that an error lists
 
 

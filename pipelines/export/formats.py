@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from pipelines.export import litert, onnx, saved_model
+from pipelines.export.conversion import Answer
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from pipelines.task import NumericEndpoint
     from pipelines.trained_model import TrainedModel
-
-Arrays = dict[str, "np.ndarray"]
-Answer = Callable[[str, Arrays], Arrays]  # (signature name, inputs) -> outputs
 
 
 @dataclass(frozen=True)

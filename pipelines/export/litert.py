@@ -9,7 +9,7 @@ from pipelines.errors import UserError
 from pipelines.export.conversion import listed_operations, quiet
 
 if TYPE_CHECKING:
-    from pipelines.export.formats import Answer
+    from pipelines.export.conversion import Answer
     from pipelines.task import NumericEndpoint
     from pipelines.trained_model import TrainedModel
 

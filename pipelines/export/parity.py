@@ -17,7 +17,8 @@ import tensorflow as tf
 from pipelines.data.batches import raw_batches
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer
-from pipelines.export.formats import FORMATS, Arrays
+from pipelines.export.conversion import Arrays
+from pipelines.export.formats import FORMATS
 from pipelines.storage import writing
 from pipelines.task import Endpoint, NumericEndpoint, evenly_spaced
 from pipelines.trained_model import TrainedModel

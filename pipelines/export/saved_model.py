@@ -10,7 +10,7 @@ from pipelines.export_folder import ExportVersion
 if TYPE_CHECKING:
     from tensorflow.core.protobuf import meta_graph_pb2
 
-    from pipelines.export.formats import Answer, Arrays
+    from pipelines.export.conversion import Answer, Arrays
 
 
 def load(folder: Path) -> "Answer":
