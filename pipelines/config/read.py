@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -51,7 +51,9 @@ def read_config(path: str | Path, overrides: Sequence[str] = ()) -> Unresolved:
     if str(path) in TASKS and not Path(path).exists():
         path = shipped_config(str(path))
     document = read_yaml(path)
-    for section, content in (shipped_defaults(document.get("task")) or {}).items():
+    task = document.get("task")
+    defaults = shipped_defaults(task) if isinstance(task, str) else None
+    for section, content in (defaults or {}).items():
         if section not in document:
             document[section] = copy.deepcopy(content)
     for override in overrides:
@@ -73,7 +75,7 @@ def check_task(unresolved: Unresolved) -> str:
 
 
 @cache
-def shipped_defaults(task: Any) -> CommentedMap | None:
+def shipped_defaults(task: str) -> CommentedMap | None:
     """Return the shipped config of a task, which fills what a config leaves out; None for a task of one's own."""
     return read_yaml(shipped_config(task)) if task in TASKS else None
 

@@ -72,7 +72,7 @@ def test_a_bad_request_harms_none_that_it_runs_with(tmp_path):
 class Gate:
     """A signature that answers only when it is let."""
 
-    together, inputs = True, {}
+    batchable, inputs = True, {}
 
     def __init__(self):
         self.open, self.batches = threading.Event(), []
