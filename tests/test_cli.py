@@ -12,6 +12,7 @@ import pytest
 from conftest import CONFIG, houses, invoke, overrides, sets
 
 from pipelines import cli
+from pipelines.terminal import print_metrics
 
 ROOT = Path(__file__).parent.parent
 
@@ -232,7 +233,7 @@ def test_a_folder_that_cannot_be_made_gets_one_line(csv, tmp_path):
 
 
 def test_metrics_that_only_some_splits_have_are_shown(capsys):
-    cli._print_metrics({"train": {"f1": 0.5, "PER.f1": 0.25}, "test": {"f1": 0.75, "LOC.f1": 0.125}})
+    print_metrics({"train": {"f1": 0.5, "PER.f1": 0.25}, "test": {"f1": 0.75, "LOC.f1": 0.125}})
     rows = [line.split()[1::2] for line in capsys.readouterr().out.splitlines() if "f1" in line]
     assert rows == [["f1", "0.5", "0.75"], ["PER.f1", "0.25", "nan"], ["LOC.f1", "nan", "0.125"]]
 
