@@ -13,7 +13,9 @@ def import_tensorflow(verbose: bool, keras: bool = True) -> None:
     """Import TensorFlow as the Keras backend, or without Keras; hide its startup messages unless `verbose`."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     share_gpus()
-    if not keras:  # TensorFlow imports Keras 3 at startup, unless it is told to use the Keras 2 package
+    if keras:
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)  # set by a process that serves, and inherited
+    else:  # TensorFlow imports Keras 3 at startup, unless it is told to use the Keras 2 package
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
     if verbose:
         import tensorflow

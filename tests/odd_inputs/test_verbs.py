@@ -2,6 +2,7 @@
 
 import csv as csv_reader
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -265,3 +266,12 @@ def test_a_checkout_that_is_not_installed_knows_its_version(code, said, finished
 def test_the_package_is_built_with_its_own_version():
     project = (ROOT / "pyproject.toml").read_text()
     assert 'dynamic = ["version"]' in project and 'path = "pipelines/__init__.py"' in project
+
+
+def test_a_command_needs_keras_whatever_the_process_that_started_it_needed():
+    code = (
+        "from pipelines.tensorflow_startup import import_tensorflow; import_tensorflow(False);"
+        "import tensorflow as tf; tf.keras.layers.Layer"
+    )
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment).returncode == 0

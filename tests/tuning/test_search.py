@@ -109,7 +109,7 @@ def test_the_best_config_has_the_best_values_and_the_table_all(csv, tmp_path, mo
     best = min(found.trials, key=lambda trial: trial.score)
     config = load_config(tmp_path / "s" / "best.yaml")
     assert config.optimizer["learning_rate"] == best.values["optimizer.learning_rate"]
-    assert "# at its height" in (tmp_path / "s" / "best.yaml").read_text()
+    assert "# maximum, reached after the warm-up" in (tmp_path / "s" / "best.yaml").read_text()
     table = pd.read_csv(tmp_path / "s" / "trials.csv")
     assert table["validation.rmse"].tolist() == pytest.approx([trial.score for trial in found.trials])
     pictures = {path.stem for path in (tmp_path / "s" / "report").iterdir()}
