@@ -1,6 +1,6 @@
 """Keras task pipelines: train, evaluate, export and serve a Keras model from a config file."""
 
-from pipelines.api import ExportedModel, FinishedSearch, TrainedRun, load, load_data, models, train, tune
+from pipelines.api import ExportedModel, FinishedSearch, TrainedRun, load, load_code, load_data, models, train, tune
 from pipelines.errors import DataWarning, UserError
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "TrainedRun",
     "UserError",
     "load",
+    "load_code",
     "load_data",
     "models",
     "train",

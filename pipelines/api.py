@@ -234,6 +234,18 @@ def models(task: str) -> dict[str, dict[str, Any]]:
     return models(task)
 
 
+def load_code(*paths: str | Path) -> None:
+    """Import Python files with models or tasks of your own, which configs then name, such as `my_models.wide`.
+
+    Raises:
+        UserError: If a path is no Python file or package, or another module has its name.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.extensions import load_code
+
+    load_code(paths)
+
+
 def load(folder: str | Path) -> TrainedRun | ExportedModel:
     """Load a finished run, or an export.
 

@@ -32,11 +32,11 @@ from pipelines.terminal import (
 )
 
 PATH_CHARACTERS = 160  # longer paths are cut in error messages
-First = Callable[[dict[str, Any]], bool]
+First = Callable[[dict[str, Any]], bool]  # arguments -> whether TensorFlow is not needed
 NAME_CHARACTERS = 60  # longer input texts are cut in front of their prediction
 
 
-def verb(function: Callable, keras: bool = True, first: "First" = lambda arguments: False) -> Callable:
+def verb(function: Callable, keras: bool = True, first: First = lambda arguments: False) -> Callable:
     """Add `--verbose` to a command, silence TensorFlow, and exit with code 1 and a short message on a user error.
 
     `first` is called with the arguments before TensorFlow is imported, because that takes seconds. It returns whether

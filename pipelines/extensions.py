@@ -1,4 +1,4 @@
-"""Models and tasks of one's own, from Python files named with `--code`; without it a config runs no code."""
+"""Load your own models and tasks from Python files. A config runs no code without `--code`."""
 
 import hashlib
 import importlib.util
@@ -17,7 +17,7 @@ def load_code(paths: Iterable[str | Path]) -> None:
     """Import Python files, or folders that are packages; their contents are then known by dotted names.
 
     Raises:
-        UserError: where a path is no Python file or package, or its name is taken by another module.
+        UserError: If a path is no Python file or package, or another module has its name.
     """
     for path in map(Path, paths):
         name, file = path.stem, path / "__init__.py" if path.is_dir() else path
@@ -25,7 +25,7 @@ def load_code(paths: Iterable[str | Path]) -> None:
             continue
         if file.suffix != ".py" or not file.is_file():
             raise UserError(f"--code {path}", "no such Python file, or folder with an __init__.py")
-        if not name.isidentifier() or name in sys.modules or importlib.util.find_spec(name) is not None:
+        if not name.isidentifier() or name in sys.modules or _is_another(name, file):
             raise UserError(f"--code {path}", f"'{name}' cannot be its module's name, or is taken; rename the file")
         spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=_inside(path))
         module = importlib.util.module_from_spec(spec)
@@ -52,7 +52,7 @@ def find_component(kind: str, dotted: str) -> Any:
     """Return what a dotted name stands for, such as `my_models.densenet`.
 
     Raises:
-        UserError: where no loaded code has it.
+        UserError: If no loaded code has it.
     """
     module, *names = dotted.split(".")
     if module not in _loaded:
@@ -64,6 +64,12 @@ def find_component(kind: str, dotted: str) -> Any:
             raise UserError(f"{kind} {dotted}", f"there is no '{name}'{did_you_mean(name, known)}")
         found = getattr(found, name)
     return found
+
+
+def _is_another(name: str, file: Path) -> bool:
+    """Return whether `import name` finds another file; it finds this one if its folder is on Python's path."""
+    found = importlib.util.find_spec(name)
+    return found is not None and (found.origin is None or Path(found.origin).resolve() != file.resolve())
 
 
 def _inside(path: Path) -> list[str] | None:

@@ -1,6 +1,9 @@
 """A task and a model of one's own, in one file, go through the whole line."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -11,6 +14,7 @@ from serving.servers import Server
 
 from pipelines.extensions import loaded_code
 
+ROOT = Path(__file__).parent.parent
 OWN = Path(__file__).parent / "own"
 CODE = ("--code", OWN / "sentiment.py")
 TEXTS = ["a good film", "a bad film"]
@@ -116,3 +120,12 @@ def test_without_code_none_is_loaded_from_a_config(work, monkeypatch):
     result = invoke("train", OWN / "sentiment.yaml", "--set", "task=evil.TASK")
     assert result.exit_code == 1 and "no code of this name is loaded" in result.stderr
     assert loaded_code() == before
+
+
+def test_code_in_the_folder_one_works_in_is_loaded_however_the_program_is_called(tmp_path):
+    (tmp_path / "sentiment.py").write_bytes((OWN / "sentiment.py").read_bytes())
+    command = [sys.executable, "-m", "pipelines", "tasks", "sentiment.TASK", "--code", "sentiment.py"]
+    done = subprocess.run(
+        command, cwd=work, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "bag_of_words: " in done.stdout, done.stderr

@@ -1,9 +1,9 @@
 """Suggest a config for a file or a folder, with each guess as a comment."""
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,14 +11,20 @@ from pipelines.config.read import minimal_config
 from pipelines.data.encodings import read_text
 from pipelines.data.files import unpacked_suffix
 from pipelines.data.images.kinds import is_image
+from pipelines.data.sentences.headers import is_tag
 from pipelines.data.sentences.spelling import SIGNS_FOR_O
 from pipelines.data.tables.cells import read_cells
+from pipelines.data.tables.numbers import decimal_marks, read_numbers
 from pipelines.errors import UserError
 
 TARGET_NAMES = ("target", "price", "y", "value", "sold", "salary", "cost", "amount", "label")
 LOOKED_AT = 2000  # rows or lines
+LOOKED_AT_CHARACTERS = 200_000
+MOSTLY = 0.9  # share of a column's cells that decides what the column is
 WORDS = 3  # mean words per cell, above which a column is running text
-TABLES = (".csv", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json", ".tsv")
+JSON = (".jsonl", ".ndjson", ".json")
+TABLES = (".csv", ".tsv", ".xlsx", ".parquet", *JSON)
+CONLL = (".conll", ".conllu", ".conllup", ".iob", ".iob2", ".bio")
 
 
 def suggest_config(path: Path) -> str:
@@ -34,7 +40,7 @@ def suggest_config(path: Path) -> str:
     suffix = unpacked_suffix(path)
     if suffix == ".tmx":
         return _pairs(path, "a translation memory", "en", "de")
-    if suffix in (".conll", ".conllu", ".conllup", ".iob", ".iob2", ".bio"):
+    if suffix in CONLL:
         return _sentences(path, "the suffix of the file")
     if suffix in TABLES:
         return _for_table(path)
@@ -54,7 +60,7 @@ def _for_folder(path: Path) -> str:
     if not files:
         raise UserError(str(path), "holds neither files nor folders of images")
     suffix = unpacked_suffix(files[0])
-    if suffix in (".conll", ".conllu", ".iob", ".bio"):
+    if suffix in CONLL:
         return _sentences(path, "the suffix of the files")
     if suffix in TABLES:
         return suggest_config(files[0]).replace(f"path: {_quoted(files[0])}", f"path: {_quoted(path)}")
@@ -66,23 +72,24 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _for_table(path: Path) -> str:
-    suffix = unpacked_suffix(path)
-    if suffix in (".jsonl", ".ndjson", ".json"):
-        text, _ = read_text(path, "utf-8")
-        record = _first_record(text)
-        if record and ({"tokens", "entities", "spans", "label", "ner_tags"} & set(record)) and _tagged(record):
-            return _sentences(path, f"the keys {', '.join(list(record)[:4])}")
-        if record and list(record) == ["text"]:
+    if unpacked_suffix(path) in JSON:
+        record = _first_record(read_text(path, "utf-8")[0])
+        nested = [name for name, value in record.items() if isinstance(value, list)]
+        if nested:
+            return _sentences(path, f"the lists {', '.join(nested)}")
+        languages = [name for name in record.get("translation", record) if len(name) == 2 and name.isalpha()]
+        if len(languages) == 2:
+            return _pairs(path, "texts in two languages", *languages)
+        if list(record) == ["text"]:
             return _text(path, "one text per line")
-    if suffix in (".csv", ".tsv"):
-        text, _ = read_text(path, "utf-8")
-        rows = _rows(text)
-        if _has_tags(rows):
-            return _sentences(path, "a column of tags")
-        if rows and len(rows[0]) == 2 and all(_is_running_text([row[at] for row in rows[1:]]) for at in (0, 1)):
-            first, second = (name if len(name) == 2 and name.isalpha() else None for name in rows[0])
-            return _pairs(path, "two columns of text", first or "en", second or "de")
-    return _table(path, read_cells(path, "auto", "utf-8", lambda header: True).cells.head(LOOKED_AT))
+    cells = read_cells(path, "auto", "utf-8", lambda header: True).cells.head(LOOKED_AT)
+    columns = [list(cells[name]) for name in cells]
+    if any(map(_are_tags, columns)):
+        return _sentences(path, "a column of tags")
+    if len(columns) == 2 and all(map(_is_running_text, columns)):
+        first, second = (name if len(name) == 2 and name.isalpha() else None for name in cells)
+        return _pairs(path, "two columns of text", first or "en", second or "de")
+    return _table(path, cells)
 
 
 def _table(path: Path, cells: pd.DataFrame) -> str:
@@ -131,45 +138,33 @@ def _text(path: Path, reason: str) -> str:
 
 def _for_text(path: Path) -> str:
     text, _ = read_text(path, "utf-8")
-    lines = [line for line in text[:200_000].split("\n") if line.strip()][:LOOKED_AT]
+    lines = [line for line in text[:LOOKED_AT_CHARACTERS].split("\n") if line.strip()][:LOOKED_AT]
     if not lines:
         raise UserError(str(path), "is empty")
-    if _has_tags([line.split("\t") if "\t" in line else line.split() for line in lines]):
+    rows = [line.split("\t") if "\t" in line else line.split() for line in lines]
+    width = min(map(len, rows))
+    if width > 1 and any(_are_tags([row[at] for row in rows]) for at in (*range(width), -1)):
         return _sentences(path, "a column of tags")
-    tabbed = [line.split("\t") for line in lines]
-    if all(len(row) == 2 for row in tabbed):
+    if all(line.count("\t") == 1 for line in lines):
         return _pairs(path, "two columns of text", "en", "de")
     return _text(path, "a text")
 
 
-def _first_record(text: str) -> dict | None:
+def _first_record(text: str) -> dict[str, Any]:
+    """Return the first object of a JSON or JSON Lines file; empty if there is none, which the reader then reports."""
     try:
-        first = json.loads(text) if text.lstrip().startswith("[") else json.loads(text.split("\n", 1)[0])
+        first = json.loads(text if text.lstrip().startswith("[") else text.lstrip().split("\n", 1)[0])
     except ValueError:
-        return None
+        return {}
     first = first[0] if isinstance(first, list) and first else first
-    return first if isinstance(first, dict) else None
+    return first if isinstance(first, dict) else {}
 
 
-def _tagged(record: dict) -> bool:
-    return "tokens" in record or ("text" in record and any(isinstance(value, list) for value in record.values()))
-
-
-def _rows(text: str) -> list[list[str]]:
-    sample = text[:200_000]
-    delimiter = max(",;\t|", key=sample.split("\n", 1)[0].count)
-    return [row for row in csv.reader(sample.splitlines(), delimiter=delimiter) if row][:LOOKED_AT]
-
-
-def _has_tags(rows: Sequence[Sequence[str]]) -> bool:
-    """Return whether a column holds signs for "no entity" and tags with prefixes."""
-    for at in {0, 1, 2, 3, -1}:
-        column = [row[at] for row in rows if -len(row) <= at < len(row) and len(row) > 1]
-        prefixed = sum(len(cell) > 2 and cell[0] in "BIESLU" and cell[1] in "-_" for cell in column)
-        outside = sum(cell in SIGNS_FOR_O or cell == "O" for cell in column)
-        if prefixed and prefixed + outside > 0.9 * len(column):
-            return True
-    return False
+def _are_tags(column: Sequence[str]) -> bool:
+    """Return whether nearly all cells are tags or signs for "no entity", and some have a prefix."""
+    prefixed = sum(is_tag(cell) and cell != "O" for cell in column)
+    outside = sum(cell in SIGNS_FOR_O for cell in column)
+    return prefixed > 0 and prefixed + outside > MOSTLY * len(column)
 
 
 def _is_running_text(cells: Sequence[str]) -> bool:
@@ -177,8 +172,10 @@ def _is_running_text(cells: Sequence[str]) -> bool:
 
 
 def _is_numeric(column: pd.Series) -> bool:
-    known = column[column.str.strip() != ""]
-    return len(known) > 0 and pd.to_numeric(known, errors="coerce").notna().mean() > 0.9
+    values = column.str.strip()
+    reading = read_numbers(values, min(decimal_marks(values), default="."))
+    known = int((values != "").sum()) - int(values.isin(reading.words).sum())
+    return known > 0 and int(reading.numbers.notna().sum()) > MOSTLY * known
 
 
 def _fill(task: str, guess: str, replacements: dict[str, str]) -> str:

@@ -74,6 +74,11 @@ DATA = {
     ),
     "pairs.tsv": (lambda p: p.write_text("en\tfr\n" + LINES), "translator", "to_language: fr"),
     "pairs.txt": (lambda p: p.write_text(LINES), "translator", "path: pairs.txt"),
+    "pairs.jsonl": (lambda p: p.write_text('{"translation": {"sv": "a", "fi": "b"}}'), "translator", "_language: fi"),
+    "ragged.csv": (lambda p: p.write_text("a,price\n1,2\n3\n4,5\n"), "house_prices", "target: price"),
+    "euros.csv": (
+        lambda p: p.write_text("kind;cost\n" + "flat;1.200,50 €\nhouse;2.000 €\n" * 9), "house_prices", "target: cost",
+    ),
     "memory.tmx": (lambda p: p.write_text("<tmx/>"), "translator", "a translation memory"),
     "book.txt": (lambda p: p.write_text(NOVEL), "language_model", "path: book.txt"),
     "books": (lambda p: [p.mkdir(), (p / "a.txt").write_text(NOVEL)], "language_model", "a folder of texts"),
