@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,6 +64,15 @@ def find_component(kind: str, dotted: str) -> Any:
             raise UserError(f"{kind} {dotted}", f"there is no '{name}'{did_you_mean(name, known)}")
         found = getattr(found, name)
     return found
+
+
+def find_builder(models: Mapping[str, Callable], name: str) -> Callable:
+    """Return the function that builds a model: one of a task's `models`, or one of loaded code.
+
+    Raises:
+        UserError: If no loaded code has this name.
+    """
+    return models[name] if name in models else find_component("model", name)
 
 
 def _is_another(name: str, file: Path) -> bool:

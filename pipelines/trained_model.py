@@ -10,7 +10,7 @@ import keras
 from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, load_dataset
 from pipelines.evaluation import Answerer
-from pipelines.extensions import find_component
+from pipelines.extensions import find_builder
 from pipelines.runs.run import Run
 from pipelines.task import Endpoint, Preprocessor, Task
 from pipelines.tasks import load_task
@@ -57,8 +57,7 @@ def load_run_dataset(config: Config) -> Dataset:
 
 def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:
     """Build the model that the config selects."""
-    builder = task.models[config.model] if config.model in task.models else find_component("model", config.model)
-    model = builder(preprocessor.features, **config.models[config.model])
+    model = find_builder(task.models, config.model)(preprocessor.features, **config.models[config.model])
     if task.decoding is not None:
         model.decoding = task.decoding(**config.decoding)
     return model

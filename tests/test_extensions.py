@@ -79,6 +79,10 @@ def test_a_model_of_ones_own_is_picked_by_its_dotted_name(ran, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "units: 4" in (work / "wide" / "config.yaml").read_text()
     assert json.loads(invoke("predict", work / "wide", TEXTS[0], "--json", *CODE).stdout)[0]["label"] == "positive"
+    exported = invoke("export", work / "wide", "--to", work / "exports" / "wide", *CODE)
+    assert exported.exit_code == 0, exported.output
+    card = (work / "exports" / "wide" / "1" / "model_card.md").read_text()
+    assert "`sentiment.wide_bag`: Put a hidden layer on a bag of words" in card
     assert "wide_bag" not in invoke("tasks", "sentiment.TASK", *CODE).stdout
     wrong = invoke("train", OWN / "sentiment.yaml", *CODE, *settings, "--set", "models.sentiment.wide_bag.unit=4")
     assert wrong.exit_code == 1 and "did you mean 'units'?" in wrong.stderr
@@ -126,6 +130,6 @@ def test_code_in_the_folder_one_works_in_is_loaded_however_the_program_is_called
     (tmp_path / "sentiment.py").write_bytes((OWN / "sentiment.py").read_bytes())
     command = [sys.executable, "-m", "pipelines", "tasks", "sentiment.TASK", "--code", "sentiment.py"]
     done = subprocess.run(
-        command, cwd=work, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
     assert done.returncode == 0 and "bag_of_words: " in done.stdout, done.stderr

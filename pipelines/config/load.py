@@ -17,7 +17,7 @@ from pipelines.config.searches import SEARCHES
 from pipelines.config.tune_nodes import TuneNode, allow_tune_nodes, is_tune_node
 from pipelines.data.splits import split
 from pipelines.errors import UserError
-from pipelines.extensions import find_component
+from pipelines.extensions import find_builder
 from pipelines.task import Task
 from pipelines.tasks import load_task
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
@@ -118,7 +118,7 @@ def _own_models(document: CommentedMap) -> tuple[str, ...]:
 @cache
 def config_type(name: str, task: Task, own_models: tuple[str, ...] = ()) -> type[pydantic.BaseModel]:
     """Return the pydantic model of a task's config, built from the signatures of the functions it configures."""
-    builders = {**task.models, **{model: find_component("model", model) for model in own_models}}
+    builders = {**task.models, **{model: find_builder(task.models, model) for model in own_models}}
     rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in builders.items()}
     models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
     auto = ("auto",) if task.main_metric is not None else ()

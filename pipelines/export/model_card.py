@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.export.parity import DEFAULT
+from pipelines.extensions import find_builder
 from pipelines.operating_point import OperatingPoint
 from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel
@@ -74,7 +75,7 @@ def _making(trained: TrainedModel, run: Run) -> str:
     environment, best = run.environment(), run.best_epoch()
     versions = ", ".join(f"{name} {number}" for name, number in environment["packages"].items() if number)
     lines = [
-        f"- architecture: `{trained.config.model}`: {_first_line(trained.task.models[trained.config.model])}",
+        f"- architecture: `{trained.config.model}`: {_first_line(find_builder(trained.task.models, trained.config.model))}",
         f"- parameters: {trained.model.count_params():,}",
         f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {trained.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
