@@ -172,6 +172,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """
     from pipelines.commands.run import run as run_config
     from pipelines.config.load import load_config
+    from pipelines.extensions import loaded_code
 
     checked = [load_config(config, overrides) for config in configs]  # check every config before the first training
     for name, config in zip(configs, checked, strict=True):
@@ -181,7 +182,8 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
         print_answers(finished.inputs, finished.targets, finished.answers)
         print_warnings(finished.run.warnings())
         click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
-        click.echo(f"try     {command_line('predict', finished.export, *as_arguments(finished.inputs[0]))}")
+        code = [part for path in loaded_code() for part in ("--code", path)] if "." in config.task else []
+        click.echo(f"try     {command_line('predict', *code, finished.export, *as_arguments(finished.inputs[0]))}")
         click.echo(f"serve   {command_line('serve', finished.export.parent)}")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +37,11 @@ def ran(work):
         patch.chdir(work)
         result = invoke("run", OWN / "sentiment.yaml", *CODE)
     assert result.exit_code == 0, result.output
+    (line,) = (line for line in result.stdout.splitlines() if line.startswith("try "))
+    verb, *arguments = shlex.split(line)[shlex.split(line).index("predict") :]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(work)
+        assert invoke(verb, *arguments).exit_code == 0, line
     return work
 
 

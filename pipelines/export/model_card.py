@@ -73,9 +73,10 @@ def _limits(trained: TrainedModel, data: Mapping[str, Any]) -> str:
 
 def _making(trained: TrainedModel, run: Run) -> str:
     environment, best = run.environment(), run.best_epoch()
+    builder = find_builder(trained.task.models, trained.config.model)
     versions = ", ".join(f"{name} {number}" for name, number in environment["packages"].items() if number)
     lines = [
-        f"- architecture: `{trained.config.model}`: {_first_line(find_builder(trained.task.models, trained.config.model))}",
+        f"- architecture: `{trained.config.model}`: {_first_line(builder)}",
         f"- parameters: {trained.model.count_params():,}",
         f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {trained.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
