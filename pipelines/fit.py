@@ -30,26 +30,25 @@ def fit(
     """Train the model of `config`, evaluate it on every split and write the results to `run`.
 
     An interrupted run resumes from its last checkpoint. So does a finished run if `config` has more epochs.
-    `show` is called with the summary of the data before training.
+    `show` is called with the summary of the data before training. The caller holds the lock of `run`.
 
     Raises:
-        UserError: If the data cannot be used, training diverges, or another process trains in this folder.
+        UserError: If the data cannot be used or training diverges.
     """
-    with run.locked():
-        preprocessor = adapt_preprocessor(config, dataset)
-        show(_summary(dataset, preprocessor))
-        trained = train_model(config, run, dataset, preprocessor)
-        metrics = {}
-        for split in ("train", "validation", "test"):
-            examples = trained.task.evaluation_examples(split, dataset[split])
-            answers = trained.answerer.answer_table(examples)
-            metrics[split] = measure(trained.task, split, examples, answers)
-        run.save_predictions(trained.task.predictions(examples, answers))
-        monitor = config.training["monitor"]
-        warnings = result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
-        warnings += write_report(run, trained, examples, answers)
-        run.save_model(trained.model, preprocessor.state)
-        run.finish(metrics, trained.task.metric_signatures(examples), warnings, config.to_yaml())
+    preprocessor = adapt_preprocessor(config, dataset)
+    show(_summary(dataset, preprocessor))
+    trained = train_model(config, run, dataset, preprocessor)
+    metrics = {}
+    for split in ("train", "validation", "test"):
+        examples = trained.task.evaluation_examples(split, dataset[split])
+        answers = trained.answerer.answer_table(examples)
+        metrics[split] = measure(trained.task, split, examples, answers)
+    run.save_predictions(trained.task.predictions(examples, answers))
+    monitor = config.training["monitor"]
+    warnings = result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
+    warnings += write_report(run, trained, examples, answers)
+    run.save_model(trained.model, preprocessor.state)
+    run.finish(metrics, trained.task.metric_signatures(examples), warnings, config.to_yaml())
     return trained
 
 

@@ -232,6 +232,14 @@ def test_a_folder_that_cannot_be_made_gets_one_line(csv, tmp_path):
     assert f"{csv}/run: this folder cannot be made (Not a directory)" in result.stderr
 
 
+@pytest.mark.parametrize("verb", ["train", "run"])
+def test_a_mistake_in_the_data_leaves_no_folder_of_a_run(verb, csv, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = invoke(verb, CONFIG, *sets(overrides(csv, "data.target=prize")))
+    assert result.exit_code == 1 and "no column 'prize'" in result.stderr
+    assert not list(tmp_path.glob("runs/*/*"))
+
+
 def test_metrics_that_only_some_splits_have_are_shown(capsys):
     print_metrics({"train": {"f1": 0.5, "PER.f1": 0.25}, "test": {"f1": 0.75, "LOC.f1": 0.125}})
     rows = [line.split()[1::2] for line in capsys.readouterr().out.splitlines() if "f1" in line]

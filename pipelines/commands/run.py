@@ -38,8 +38,9 @@ def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) 
         UserError: For the same reasons as `train` and `export`.
     """
     folder, _ = find_run(config)
-    dataset = load_run_dataset(config)
-    trained = fit(config, folder, dataset, show)
+    with folder.locked():
+        dataset = load_run_dataset(config)
+        trained = fit(config, folder, dataset, show)
     version = write_export(trained, folder, Path("exports") / config.task, dataset.test)
     examples = dataset.test.head(SHOWN)
     raw = trained.task.client_inputs(examples)

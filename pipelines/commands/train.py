@@ -32,7 +32,8 @@ def train(
     run, finished = find_run(checked, run_dir, resume)
     if finished:
         return load_trained_model(run), run
-    return fit(checked, run, load_run_dataset(checked), show), run
+    with run.locked():
+        return fit(checked, run, load_run_dataset(checked), show), run
 
 
 def find_run(checked: Config, run_dir: str | Path | None = None, resume: bool = False) -> tuple[Run, bool]:
