@@ -51,7 +51,7 @@ class Answering:
         `allow_missing` accepts rows without columns that training never saw missing.
 
         Raises:
-            UserError: naming the input that cannot be used.
+            UserError: If an input cannot be used. The message names it.
         """
         predictor = self._predictor
         return predictor.records(predictor.read(_as_texts(inputs, predictor.signature), allow_missing=allow_missing))
@@ -108,7 +108,7 @@ class TrainedRun(Answering):
         """Return where the model looks as it answers each input: tokens that look, tokens looked at, and weights.
 
         Raises:
-            UserError: where the model has no attention.
+            UserError: If the model has no attention.
         """
         from pipelines.commands.predict import predict
 
@@ -120,12 +120,20 @@ class TrainedRun(Answering):
         """Write the model as the next version in `to`, by default `exports/TASK`.
 
         Raises:
-            UserError: where `to` cannot be written, or the export does not answer as the run does.
+            UserError: If `to` cannot be written, or the export does not answer as the run does.
         """
         from pipelines.commands.export import export
 
         version, _ = export(self.folder, to, formats, threshold=threshold)
         return ExportedModel(version)
+
+    def serve(self, **options: Any) -> None:
+        """Export the run to `exports/TASK`, and serve it until interrupted, with the options of `pipelines serve`.
+
+        Raises:
+            UserError: If the run cannot be exported, a port is taken or a package is missing.
+        """
+        self.export().serve(**options)
 
 
 class ExportedModel(Answering):
@@ -135,7 +143,7 @@ class ExportedModel(Answering):
         """Serve it over HTTP and gRPC until interrupted; `options` are those of `pipelines serve`, such as `port`.
 
         Raises:
-            UserError: where a port is taken or a package is missing.
+            UserError: If a port is taken or a package is missing.
         """
         from pipelines.commands.serve import serve
 
@@ -178,7 +186,7 @@ def train(
     path: `model="mlp"`, `**{"optimizer.learning_rate": 3e-4}`. `show` is called with each line about the data.
 
     Raises:
-        UserError: for a mistake in the config, the data or the run folder.
+        UserError: If there is a mistake in the config, the data or the run folder.
     """
     import_tensorflow(verbose=False)
     from pipelines.commands.train import train as train_config
@@ -200,7 +208,7 @@ def tune(
     """Search for the best values of what a config marks with `tune`.
 
     Raises:
-        UserError: for a mistake in the config, the data or the folder, and where too many trials in a row fail.
+        UserError: If there is a mistake in the config, the data or the folder, or too many trials in a row fail.
     """
     import_tensorflow(verbose=False)
     from pipelines.commands.tune import tune as tune_config
@@ -213,7 +221,7 @@ def load_data(config: str | Path, **settings: Any) -> "Dataset":
     """Load the raw examples of a config, split as in training: `data.train`, `data.validation`, `data.test`.
 
     Raises:
-        UserError: for a mistake in the config or the data.
+        UserError: If there is a mistake in the config or the data.
     """
     import_tensorflow(verbose=False)
     from pipelines.config.load import load_config
@@ -226,7 +234,7 @@ def models(task: str) -> dict[str, dict[str, Any]]:
     """List a task's models, simplest first: what each is, and what each of its hyperparameters means.
 
     Raises:
-        UserError: for an unknown task.
+        UserError: If the task is unknown.
     """
     import_tensorflow(verbose=False)
     from pipelines.commands.tasks import models
@@ -250,7 +258,7 @@ def load(folder: str | Path) -> TrainedRun | ExportedModel:
     """Load a finished run, or an export.
 
     Raises:
-        UserError: where the folder is neither.
+        UserError: If the folder is neither.
     """
     import_tensorflow(verbose=False)
     from pipelines.export.load import newest_version

@@ -63,6 +63,14 @@ def test_a_run_is_exported_and_the_export_loaded(finished_run, tmp_path):
     assert pipelines.load(tmp_path / "houses").predict(ROWS) == export.predict(ROWS)
 
 
+def test_a_run_is_exported_and_its_folder_of_versions_served(finished_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    served = []
+    monkeypatch.setattr("pipelines.commands.serve.serve", lambda exports, **options: served.append((exports, options)))
+    pipelines.load(finished_run).serve(port=8510)
+    assert served == [([str(tmp_path / "exports" / "house_prices")], {"port": 8510})]
+
+
 def test_mistakes_are_user_errors(csv, finished_run, tmp_path):
     with pytest.raises(pipelines.UserError, match="neither a run folder nor an export"):
         pipelines.load(tmp_path)
