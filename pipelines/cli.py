@@ -17,6 +17,7 @@ from pipelines.errors import DataWarning, UserError
 from pipelines.export.formats import FORMATS
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.terminal import (
+    answer_line,
     as_arguments,
     command_line,
     print_answers,
@@ -306,9 +307,8 @@ def predict(
         click.echo("\n\n".join(write_attention(**answer) for answer in answers.records))
     elif output is None:
         for name, answer in zip(answers.names, answers.records, strict=True):
-            said = "  ".join(f"{key} {short_value(value)}" for key, value in answer.items())
             given = name in inputs and not os.path.exists(name)  # noqa: PTH110 - Path.exists raises on long strings
-            click.echo(f"{visible(shortened(name, NAME_CHARACTERS) if given else name)}: {visible(said)}")
+            click.echo(f"{visible(shortened(name, NAME_CHARACTERS) if given else name)}: {answer_line(answer)}")
     else:
         click.echo(f"{len(answers.records):,} answers in {output}")
 

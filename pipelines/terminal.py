@@ -77,7 +77,7 @@ def print_answers(inputs: Sequence[dict], targets: Sequence[dict], answers: Sequ
     """Print examples with their targets and predictions: a table, or on a narrow terminal one below the other."""
     console, heads = Console(), ["a few test examples", "target", "answer"]
     rows = [
-        [_marked(raw, answer), Text(_fields(target)), Text(_fields(answer))]
+        [_marked(raw, answer), Text(answer_line(target)), Text(answer_line(answer))]
         for raw, target, answer in zip(inputs, targets, answers, strict=True)
     ]
     if console.width >= WIDE:
@@ -87,8 +87,8 @@ def print_answers(inputs: Sequence[dict], targets: Sequence[dict], answers: Sequ
         console.print(example, Text(f"  target  {target}"), Text(f"  answer  {answer}"), sep="\n")
 
 
-def _fields(record: Mapping[str, Any]) -> str:
-    """Write a target or an answer: entities by their texts, probabilities with a bar."""
+def answer_line(record: Mapping[str, Any]) -> str:
+    """Return a target or an answer on one line: entities by their texts, probabilities with a bar."""
     return visible(", ".join(f"{name} {_field(name, value)}" for name, value in record.items()))
 
 
