@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -100,12 +100,16 @@ def evenly_spaced(examples: pd.DataFrame, most: int) -> pd.DataFrame:
     return examples.iloc[:: -(-len(examples) // most)].reset_index(drop=True)
 
 
-class Task(abc.ABC):
+PreprocessorT = TypeVar("PreprocessorT", bound=Preprocessor)
+ModelT = TypeVar("ModelT", bound="keras.Model")
+
+
+class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
     """The definition of a task. It has no state and does no training."""
 
     sources: Mapping[str, Callable]  # `data.source` -> function that loads raw examples
-    preprocessor: type[Preprocessor]
-    models: Mapping[str, Callable[..., "keras.Model"]]  # simplest first
+    preprocessor: type[PreprocessorT]
+    models: Mapping[str, Callable[..., ModelT]]  # simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which direction is better; `compute_metrics` may return more
     main_metric: Callable[[Mapping[str, Any]], str] | None = None  # `preprocessing` -> metric of `monitor: auto`
@@ -119,7 +123,7 @@ class Task(abc.ABC):
 
     @abc.abstractmethod
     def answer_inputs(
-        self, model: "keras.Model", preprocessor: Preprocessor, inputs: Tensors, outputs: "tf.Tensor | None" = None
+        self, model: ModelT, preprocessor: PreprocessorT, inputs: Tensors, outputs: "tf.Tensor | None" = None
     ) -> Tensors:
         """Return the readable predictions of a trained model for model inputs, in the graph.
 
@@ -136,8 +140,8 @@ class Task(abc.ABC):
 
     def validation_step(
         self,
-        model: "keras.Model",
-        preprocessor: Preprocessor,
+        model: ModelT,
+        preprocessor: PreprocessorT,
         inputs: Tensors,
         labels: "tf.Tensor",
         weights: "tf.Tensor",
@@ -147,7 +151,7 @@ class Task(abc.ABC):
         loss = model.compute_loss(y=labels, y_pred=outputs, sample_weight=weights)
         return loss, self.answer_inputs(model, preprocessor, inputs, outputs)
 
-    def answer_raw(self, model: "keras.Model", preprocessor: Preprocessor, raw: Tensors) -> Tensors:
+    def answer_raw(self, model: ModelT, preprocessor: PreprocessorT, raw: Tensors) -> Tensors:
         """Predict a batch of raw examples in the graph. The metrics are computed from these predictions."""
         return self.answer_inputs(model, preprocessor, padded(preprocessor.inputs(raw)))
 
@@ -155,7 +159,7 @@ class Task(abc.ABC):
         """Return a standard signature per metric that states exactly how it is computed. Default: none."""
         return {}
 
-    def endpoints(self, model: "keras.Model", preprocessor: Preprocessor) -> dict[str, Endpoint]:
+    def endpoints(self, model: ModelT, preprocessor: PreprocessorT) -> dict[str, Endpoint]:
         """Return the endpoints of an export by name: `serve`, which `predict` also calls, and any others.
 
         By default, `serve` calls `answer_raw`. `predict --attention` calls the endpoint `attention`, which returns the
@@ -164,7 +168,7 @@ class Task(abc.ABC):
         """
         return {"serve": Endpoint(partial(self.answer_raw, model, preprocessor), preprocessor.signature)}
 
-    def numeric_endpoint(self, model: "keras.Model", preprocessor: Preprocessor) -> NumericEndpoint | None:
+    def numeric_endpoint(self, model: ModelT, preprocessor: PreprocessorT) -> NumericEndpoint | None:
         """Return an endpoint for numeric-only formats. Default: None, because the task needs texts."""
         return None
 
@@ -191,7 +195,7 @@ class Task(abc.ABC):
         raise NotImplementedError
 
     def baseline_metrics(
-        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+        self, preprocessor: PreprocessorT, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the metrics of a baseline that ignores the input, such as the training mean. Default: none.
 
@@ -211,8 +215,8 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def pictures(
         self,
-        model: "keras.Model",
-        preprocessor: Preprocessor,
+        model: ModelT,
+        preprocessor: PreprocessorT,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, "Figure | str"]:
