@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs clean
+.PHONY: demo test lint format docs schemas clean
 
 demo: $(VENV)/installed
 	$(BIN)/python cli.py run configs/*.yaml
@@ -18,6 +18,9 @@ lint: $(VENV)/installed
 
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --quiet
+
+schemas: $(VENV)/installed  # after a change of settings
+	$(BIN)/python -c "from pipelines.config.load import write_schemas; write_schemas()"
 
 format: $(VENV)/installed
 	$(BIN)/ruff check --fix .

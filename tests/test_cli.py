@@ -12,6 +12,7 @@ import pytest
 from conftest import CONFIG, houses, invoke, overrides, sets
 
 from pipelines import cli
+from pipelines.data.tables.cells import read_cells
 from pipelines.terminal import print_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -291,24 +292,60 @@ def test_a_run_folder_in_use_is_left_alone(finished_run, csv):
     assert (finished_run / "metrics.json").read_bytes() == before
 
 
+NEVER = ["tensorflow", "keras"]
 QUICK = [
-    ["tasks"],
-    ["config", "house_prices"],
-    ["config", "translator", "--minimal"],
-    ["run", "nowhere.yaml"],
-    ["train", "house_price"],
-    ["train", "house_prices", "--set", "model"],
-    ["tune", "house_prices", "--set", "=3"],
-    ["run", "house_prices", "README.md"],
+    *(
+        (arguments, [*NEVER, "pandas", "pydantic"])
+        for arguments in (
+            "tasks",
+            "config house_prices",
+            "config translator --minimal",
+            "run nowhere.yaml",
+            "train house_price",
+            "train house_prices --set model",
+            "tune house_prices --set =3",
+        )
+    ),
+    *(
+        (arguments, [*NEVER, "pandas"])
+        for arguments in (
+            "run house_prices README.md",
+            "tasks entity_tagger",
+            "config house_prices --schema",
+            "config configs/benchmarks/btc.yaml",
+            "train house_prices --set training.epoch=3",
+            "tune translator --set optimizer.learning_rate=fast",
+        )
+    ),
+    *(
+        (f"train configs/benchmarks/{name}.yaml --set data.root=nowhere", NEVER)
+        for name in (
+            "btc",
+            "california",
+            "catvnoncat",
+            "multi30k",
+            "tiny_shakespeare",
+        )
+    ),
 ]
 
 
-@pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
-def test_what_needs_no_tensorflow_does_not_wait_for_it(arguments):
+@pytest.mark.parametrize(("arguments", "unneeded"), QUICK, ids=[arguments for arguments, _ in QUICK])
+def test_what_needs_no_tensorflow_does_not_wait_for_it(arguments, unneeded):
     code = (
         "import sys; from pipelines import cli; from click.testing import CliRunner;"
-        f"result = CliRunner().invoke(cli.main, {arguments!r}); print(result.output);"
-        "sys.exit(bool({'tensorflow', 'keras', 'pandas', 'pydantic'} & set(sys.modules)))"
+        f"result = CliRunner().invoke(cli.main, {arguments.split()!r}); print(result.output);"
+        f"sys.exit(bool(set({unneeded!r}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip(), done.stdout + done.stderr
+
+
+def test_data_that_was_read_before_tensorflow_is_not_read_again(csv, tmp_path, monkeypatch):
+    from pipelines.tasks.house_prices import sources
+
+    read = []
+    monkeypatch.setattr(sources, "read_cells", lambda *given: read.append(given) or read_cells(*given))
+    result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert len(read) == 1

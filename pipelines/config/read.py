@@ -2,12 +2,13 @@
 
 import copy
 import io
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -91,6 +92,16 @@ def shipped_config(task: str) -> Path:
 def minimal_config(task: str) -> str:
     """Return a short config of a task. Settings that it leaves out have the values of the shipped config."""
     return (shipped_config(task).parent / "minimal" / f"{task}.yaml").read_text(encoding="utf-8")
+
+
+def schema_path(task: str) -> Path:
+    """Return the path of the shipped JSON Schema of a task's config."""
+    return shipped_config(task).parent / "schemas" / f"{task}.json"
+
+
+def schema_text(schema: dict[str, Any]) -> str:
+    """Write a JSON Schema as the shipped ones are written."""
+    return json.dumps(schema, indent=2) + "\n"
 
 
 def _yaml() -> YAML:

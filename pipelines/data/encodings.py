@@ -2,9 +2,6 @@
 
 import codecs
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
 
 from pipelines.data.files import UNREADABLE, cause, open_bytes
 from pipelines.errors import UserError
@@ -50,28 +47,7 @@ SIGNATURES = (
 )
 CONTROLS = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # control characters that do not occur in text
 MOST_CONTROLS = 1 / 50  # share of a file's bytes; with more, the file is binary
-NAMES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}  # codecs for domains and source code
 NULS = 1 / 2  # share of every other byte; above it, a file without a byte order mark is UTF-16
-
-
-def _known(name: str) -> str:
-    try:
-        "".encode(name)  # raises LookupError for codecs that do not encode text
-        if codecs.lookup(name).name in NAMES:
-            raise LookupError
-    except LookupError:
-        raise ValueError("an encoding that Python knows, such as utf-8, cp1252 or utf-16-le") from None
-    return name
-
-
-Encoding = Annotated[
-    str,
-    AfterValidator(_known),
-    Field(
-        description="encoding of files without a byte order mark, such as utf-8, cp1252 (Windows, western Europe)"
-        " or shift_jis"
-    ),
-]
 
 
 def other_format(head: bytes, encoding: str = "utf-8") -> str | None:

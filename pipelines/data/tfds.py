@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pipelines.errors import UserError, did_you_mean
+from pipelines.tensorflow_startup import import_tensorflow
 
 DOWNLOAD_HOST = "https://storage.googleapis.com/tfds-data/"
 PROBE_SECONDS = 5  # TFDS itself retries for minutes before it reports that there is no network
@@ -49,6 +50,7 @@ def load_tfds(
     Raises:
         UserError: If the dataset, a split or a feature is unknown, or the data is neither prepared nor reachable.
     """
+    import_tensorflow()
     import tensorflow_datasets as tfds
 
     if not {"all", "train"} & set(splits):

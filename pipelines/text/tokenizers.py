@@ -21,11 +21,11 @@ from pydantic import Field
 from pipelines.errors import UserError
 from pipelines.storage import pack_texts, unpack_texts
 from pipelines.tensorflow_startup import silenced
+from pipelines.text import LINE_END, SPLIT_UNKNOWN
 
 PAD, UNKNOWN, START, END = range(4)  # the first ids of every vocabulary
 SPLIT_AT_ONCE = 1000  # texts per call; with one text per call, the call overhead takes nearly all of the time
 SPECIAL = ("", "\ufffd", "<start>", "<end>")  # their names in `pieces`
-SPLIT_UNKNOWN, LINE_END = "<unk>", "\n"  # in pre-tokenized texts
 BLANKS = r"[ \t\r\f\v]+"
 # Characters that SentencePiece reserves, and the Unicode noncharacters that replace them, which texts do not contain.
 RESERVED = {"\u2581": "\ufdd0", "\u2585": "\ufdd1", "\x1f": "\ufdd2", "\0": "\ufdd3"}

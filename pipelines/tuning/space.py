@@ -8,9 +8,10 @@ from typing import Any
 from keras_tuner import HyperParameters
 from ruamel.yaml.comments import CommentedMap
 
-from pipelines.config.load import Config, check, tune_nodes
+from pipelines.config.load import Config, check
 from pipelines.config.read import Unresolved
 from pipelines.config.tune_nodes import Range, TuneNode
+from pipelines.config.validation import tune_nodes
 from pipelines.errors import UserError
 
 FIXED = ("task", "tuning")

@@ -5,8 +5,9 @@ from cats import write_images
 from conftest import CONFIG, houses, invoke
 from taggers import write_conll
 
-from pipelines.config.load import load_config, tune_nodes
+from pipelines.config.load import load_config
 from pipelines.config.read import read_config
+from pipelines.config.validation import tune_nodes
 from pipelines.errors import UserError
 from pipelines.tasks import TASKS
 

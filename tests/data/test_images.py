@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pipelines.data.images.folders import image_folder
-from pipelines.data.images.read import decode_image, hdf5_images, undecodable
+from pipelines.data.images.hdf5 import hdf5_images
+from pipelines.data.images.read import decode_image, undecodable
 from pipelines.errors import UserError
 
 

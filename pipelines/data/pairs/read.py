@@ -22,6 +22,7 @@ from pipelines.data.pairs.tmx import read_tmx
 from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated, text_of
 from pipelines.errors import UserError
 
+SOURCE, TARGET = "source", "target"  # columns of a table of pairs
 LANGUAGE = "{language}"  # placeholder in a path for the code of either language
 TABLES = {
     ".tsv": read_tab_separated,
