@@ -122,7 +122,7 @@ class Command(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Replace `{program}` with the program's name."""
-        self.help = self.help.replace("{program}", program())
+        self.help = (self.help or "").replace("{program}", program())
         super().format_help_text(ctx, formatter)
 
 
@@ -431,7 +431,7 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     help="How often to check for new versions.",
 )
 @functools.partial(verb, keras=False)
-def serve(exports: tuple[str, ...], **options: object) -> None:
+def serve(exports: tuple[str, ...], **options: Any) -> None:
     """Serve exported models over REST, the Open Inference Protocol and gRPC, with a web page to try them.
 
     Example: {program} serve exports/house_prices exports/entity_tagger --port 8501

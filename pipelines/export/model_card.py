@@ -5,7 +5,7 @@ Follows Mitchell et al., Model Cards for Model Reporting (2019).
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.export.parity import DEFAULT
@@ -105,7 +105,7 @@ def _parity(parity: Mapping[str, Any]) -> str:
     return f"{intro}\n\n{_table(('format', 'signature', 'answer', 'difference'), rows)}"
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
 
 

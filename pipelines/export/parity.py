@@ -120,7 +120,7 @@ def _answers_of_a_fresh_process(name: str, folder: Path, questions: Questions) -
         requests, answers = Path(exchange) / "requests", Path(exchange) / "answers"
         requests.write_bytes(pickle.dumps(questions.requests))
         worker = [sys.executable, "-P", "-m", "pipelines.export.parity_worker"]
-        command = [*worker, name, str(folder.resolve()), requests, answers]
+        command = [*worker, name, str(folder.resolve()), str(requests), str(answers)]
         done = subprocess.run(command, cwd=exchange, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise RuntimeError(f"the exported {name} does not answer in a fresh process:\n{done.stderr}")

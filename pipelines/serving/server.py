@@ -115,9 +115,12 @@ class HeaderTimeout(HttpToolsProtocol):
 
     _header_bytes = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the header timeout of the first request."""
         super().connection_made(transport)
+        app = self.config.app
+        assert isinstance(app, partial)  # from `_config`
+        self._settings: Settings = app.args[0]
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
@@ -127,7 +130,7 @@ class HeaderTimeout(HttpToolsProtocol):
         """
         super().data_received(data)
         self._header_bytes = 0 if self._headers_due.cancelled() else self._header_bytes + len(data)
-        if self._header_bytes > self.config.app.args[0].max_header_bytes:
+        if self._header_bytes > self._settings.max_header_bytes:
             self.transport.write(TOO_MANY_HEADERS)
             self.transport.close()
 
@@ -150,7 +153,7 @@ class HeaderTimeout(HttpToolsProtocol):
         previous = getattr(self, "_headers_due", None)
         if previous is not None:
             previous.cancel()
-        self._headers_due = self.loop.call_later(self.config.app.args[0].read_seconds, self.transport.close)
+        self._headers_due = self.loop.call_later(self._settings.read_seconds, self.transport.close)
 
 
 def _app(settings: Settings) -> ASGIApp:

@@ -26,7 +26,6 @@ FIELDS_IN_A_ROW = 4
 FIELDS_ABOVE = 12  # with more fields, the answer is shown above them
 MOST_BARS = 10
 SPACES = str.maketrans({" ": "(space)", "\n": "(new line)", "\t": "(tab)"})
-IMAGE_FIELD = {"sources": ["upload", "clipboard"], "height": 320, "interactive": True}
 HEADLINE = 60  # characters; longer texts are not bold
 STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal}"
 
@@ -105,7 +104,7 @@ def _field(spec: Spec, example: Any, only: bool) -> Any:
     if spec.shape is None or len(spec.shape) != 1:
         return gr.Code(label=f"{spec.name} (JSON)", language="json", value="[]", interactive=True)
     if spec.is_text and IMAGE in spec.name.lower():
-        return gr.Image(label=spec.name, type="filepath", **IMAGE_FIELD)
+        return gr.Image(label=spec.name, type="filepath", sources=["upload", "clipboard"], height=320, interactive=True)
     if spec.is_text:
         return gr.Textbox(label=spec.name, value=example or "", lines=4 if only else 1, interactive=True)
     if spec.dtype.is_bool:
@@ -123,7 +122,7 @@ def ways_to_show(signature: Signature) -> list[Shown]:
     if {STARTS, STOPS, KINDS} <= left and text is not None and len(signature.inputs) == 1:
         shown.append(Shown(lambda: gr.HighlightedText(label=text, show_legend=True), partial(marked, text)))
         left = set()
-    wide = [name for name in sorted(left) if outputs[name].shape is not None and len(outputs[name].shape) == 2]
+    wide = [name for name in sorted(left) if len(outputs[name].shape or ()) == 2]
     names = next((name for name in wide if outputs[name].is_text), None)
     weights = next((name for name in wide if outputs[name].dtype.is_floating), None)
     if names and weights:

@@ -167,7 +167,7 @@ def _shape(tensor: dict[str, Any], name: str) -> list[int]:
 
 
 def _from_data(data: Any, shape: list[int], spec: Spec) -> np.ndarray:
-    flat = []
+    flat: list[Any] = []
     pending = [data] if isinstance(data, list) else []
     while pending:  # the protocol allows both nested and flat data
         part = pending.pop()

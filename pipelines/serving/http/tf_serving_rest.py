@@ -3,7 +3,7 @@
 https://www.tensorflow.org/tfx/serving/api_rest
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -49,9 +49,12 @@ def _add(routes: APIRouter, method: str, end: str, handle: Any, summary: str, bo
     async def of_label(request: Request, name: Name, label: Label) -> Response:
         return await handle(request, Address(name, label=label))
 
-    extra = {"openapi_extra": {"requestBody": body}} if body else {}
-    places = {"": newest, "/versions/{version}": of_version, "/labels/{label}": of_label}
-    for place, endpoint in places.items():
+    endpoints: dict[str, Callable[..., Any]] = {
+        "": newest,
+        "/versions/{version}": of_version,
+        "/labels/{label}": of_label,
+    }
+    for place, endpoint in endpoints.items():
         operation = f"{summary}{place}".replace("/", " ").replace("{", "").replace("}", "").replace(" ", "_")
         routes.add_api_route(
             f"{ROOT}{place}{end}",
@@ -59,7 +62,7 @@ def _add(routes: APIRouter, method: str, end: str, handle: Any, summary: str, bo
             methods=[method],
             summary=summary,
             operation_id=operation,
-            **extra,
+            openapi_extra={"requestBody": body} if body else None,
         )
 
 

@@ -109,7 +109,8 @@ class Batcher:
     def _next(self) -> list[Job]:
         """Remove the requests of the next batch from the queue; return none if it is better to wait."""
         loop, settings = asyncio.get_running_loop(), self.settings
-        batch, left = Batch(self.signature, settings), deque()
+        batch = Batch(self.signature, settings)
+        left: deque[Job] = deque()
         for job in self.queue:
             if job.answer.cancelled():
                 self.waiting -= job.rows

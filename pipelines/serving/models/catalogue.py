@@ -59,8 +59,8 @@ class ServedModel:
         if version is None:
             if not self.versions:
                 raise RequestError(Kind.UNAVAILABLE, f"Model {self.name} is not loaded yet")
-            version = self.labels.get(STABLE)
-            return self.versions.get(version, self.versions[max(self.versions)])
+            newest = max(self.versions)
+            return self.versions.get(self.labels.get(STABLE, newest), self.versions[newest])
         if version not in self.versions:
             raise unknown(f"Servable not found for request: Specific({self.name}, {version})")
         return self.versions[version]
