@@ -203,12 +203,12 @@ def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
 
 def _check_tls(settings: Settings) -> None:
     if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise UserError("--tls-cert", "certificate and key go together; give --tls-cert and --tls-key")
+        raise UserError("--tls-cert", "needs a certificate and its key; set both --tls-cert and --tls-key")
     if settings.tls_cert is not None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
         except (OSError, ssl.SSLError) as error:
-            raise UserError("--tls-cert", f"certificate and key do not work: {error}") from None
+            raise UserError("--tls-cert", f"cannot use this certificate and key: {error}") from None
 
 
 def _url(settings: Settings, listening: socket.socket) -> str:

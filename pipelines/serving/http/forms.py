@@ -41,7 +41,7 @@ class Shown:
 def mount(app: FastAPI, service: Service, place: str) -> None:
     """Add the page of forms; it is rendered on each page load, so that it shows the current versions."""
     with gr.Blocks(title="Models", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.Markdown("# Models\nTry what is served here. The API is described [here](/docs).")
+        gr.Markdown("# Models\nTry the served models. Programs can use the [API](/docs).")
 
         @gr.render(triggers=[page.load])
         def forms() -> None:
@@ -67,7 +67,9 @@ def mount(app: FastAPI, service: Service, place: str) -> None:
 def _form(service: Service, name: str, version: Version | None) -> None:
     if version is None or DEFAULT not in version.signatures:
         gr.Markdown(
-            "Not loaded yet: open this page again in a moment." if version is None else "Nothing to ask by default."
+            "This model is not loaded yet. Reload the page in a moment."
+            if version is None
+            else f"This model cannot be tried here because it has no signature `{DEFAULT}`."
         )
         return
     signature = version.signatures[DEFAULT]
@@ -80,8 +82,8 @@ def _form(service: Service, name: str, version: Version | None) -> None:
     fields = [] if many else _fields(signature, _example(version))
     shown = ways_to_show(signature)
     with gr.Row():
-        button = gr.Button("Ask", variant="primary")
-        streamed = gr.Button("Complete, piece by piece") if START in version.signatures else None
+        button = gr.Button("Predict", variant="primary")
+        streamed = gr.Button("Stream text") if START in version.signatures else None
     results = [way.component() for way in shown]
     if many:  # below many fields, the answer would be off screen
         fields = _fields(signature, _example(version))
@@ -109,7 +111,7 @@ def _field(spec: Spec, example: Any, only: bool) -> Any:
         return gr.Textbox(label=spec.name, value=example or "", lines=4 if only else 1, interactive=True)
     if spec.dtype.is_bool:
         return gr.Checkbox(label=spec.name, value=bool(example), interactive=True)
-    kind = "a number, or nothing" if spec.dtype.is_floating else "a whole number"
+    kind = "a number, or empty" if spec.dtype.is_floating else "a whole number"
     value = "" if example is None else f"{example:g}"
     return gr.Textbox(label=spec.name, value=value, placeholder=kind, interactive=True)
 
@@ -201,17 +203,17 @@ def _value(spec: Spec, value: Any) -> Any:
         try:
             return json.loads(value or "null")
         except ValueError:
-            raise gr.Error(f"{spec.name} is no JSON") from None
+            raise gr.Error(f"{spec.name} is not valid JSON") from None
     if spec.is_text and IMAGE in spec.name.lower():
         if value is None:
-            raise gr.Error("drop an image first")
+            raise gr.Error("choose an image first")
         return {"b64": base64.b64encode(Path(value).read_bytes()).decode()}
     if spec.is_text or spec.dtype.is_bool:
         return value
     try:
         return int(value) if spec.dtype.is_integer else float(value) if value.strip() else None
     except ValueError:
-        raise gr.Error(f"{spec.name} takes a number, not {value!r}") from None
+        raise gr.Error(f"{spec.name} must be a number, not {value!r}") from None
 
 
 def _example(version: Version) -> dict[str, Any]:
