@@ -79,7 +79,9 @@ def verb(function: Callable, keras: bool = True, first: First = lambda arguments
             click.echo(visible(f"error: {problem}"), err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
+            click.echo(
+                "interrupted; to continue a training run or a search, use train --resume or tune --resume", err=True
+            )
             sys.exit(130)
 
     return wrapped
@@ -117,7 +119,7 @@ class Command(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Replace `{program}` with the program's name."""
-        self.help = self.help.replace("{program}", program())
+        self.help = (self.help or "").replace("{program}", program())
         super().format_help_text(ctx, formatter)
 
 
@@ -305,7 +307,8 @@ def predict(
             given = name in inputs and not os.path.exists(name)  # noqa: PTH110 - Path.exists raises on long strings
             click.echo(f"{visible(shortened(name, NAME_CHARACTERS) if given else name)}: {answer_line(answer)}")
     else:
-        click.echo(f"{len(answers.records):,} answers in {output}")
+        count = len(answers.records)
+        click.echo(f"wrote {count:,} prediction{'s' * (count != 1)} to {output}")
 
 
 @main.command()
@@ -322,7 +325,9 @@ def predict(
     " numeric inputs only; numbers.json describes these inputs. Repeatable.",
 )
 @click.option(
-    "--unchecked", is_flag=True, help="Skip the parity check, such as when the data is gone. The model card notes it."
+    "--unchecked",
+    is_flag=True,
+    help="Skip the parity check, such as when the data is no longer available. The model card says so.",
 )
 @threshold
 @verb
@@ -374,7 +379,7 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     type=POSITIVE,
     default=Settings.max_queue,
     show_default=True,
-    help="Queue size in rows; more get HTTP 429.",
+    help="Maximum number of rows in the queue. Further requests get HTTP 429.",
 )
 @click.option(
     "--max-body-bytes",
@@ -426,7 +431,7 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     help="How often to check for new versions.",
 )
 @functools.partial(verb, keras=False)
-def serve(exports: tuple[str, ...], **options: object) -> None:
+def serve(exports: tuple[str, ...], **options: Any) -> None:
     """Serve exported models over REST, the Open Inference Protocol and gRPC, with a web page to try them.
 
     Example: {program} serve exports/house_prices exports/entity_tagger --port 8501
@@ -461,8 +466,8 @@ def tasks(task: str | None) -> None:
 @main.command()
 @click.argument("task_or_config", metavar="TASK|CONFIG", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the config instead, for editors.")
-@click.option("--minimal", is_flag=True, help="Print a dozen lines; what they leave out has its default.")
-@click.option("--from", "data", metavar="DATA", help="Look at a file or folder, and print a config that fits it.")
+@click.option("--minimal", is_flag=True, help="Print a short config; all other settings keep their defaults.")
+@click.option("--from", "data", metavar="DATA", help="Print a config for the data in this file or folder.")
 @functools.partial(verb, first=lambda arguments: True)
 def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | None) -> None:
     """Print a TASK's commented config, or check CONFIG and print it with its `tune` nodes resolved.

@@ -72,7 +72,7 @@ def test_both_signatures_are_compared_with_the_run_and_warm_a_server_up(exported
 def test_what_keeps_texts_out_of_other_formats_is_named(form, finished_tagger, tmp_path):
     result = invoke("export", finished_tagger, "--to", tmp_path / "tagger", "--format", form)
     assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1
-    assert "holds numbers only" in result.stderr and "RegexReplace" in result.stderr
+    assert "supports numbers only" in result.stderr and "RegexReplace" in result.stderr
     assert not (tmp_path / "tagger").exists()
 
 
