@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.errors import UserError
 from pipelines.tensorflow_startup import import_tensorflow
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pipelines.trained_model import TrainedModel
     from pipelines.tuning.search import Search
 
-    Inputs = pd.DataFrame | Mapping[str, Any] | str | Path | Iterable[Mapping[str, Any] | str | Path]
+    Inputs: TypeAlias = pd.DataFrame | Mapping[str, Any] | str | Path | Iterable[Mapping[str, Any] | str | Path]
 
 
 class Answering:
@@ -276,7 +276,12 @@ def _overrides(settings: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(show: Callable[[str], None] | None) -> Callable[[Any], None]:
-    return lambda summary: [show(line) for line in summary.lines()] if show else None
+    def show_lines(summary: Any) -> None:
+        if show is not None:
+            for line in summary.lines():
+                show(line)
+
+    return show_lines
 
 
 def _as_texts(inputs: "Inputs", signature: Mapping[str, Any]) -> list[str]:

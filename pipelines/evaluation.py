@@ -120,7 +120,8 @@ class Evaluator:
         self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
         self._step = tf.function(partial(task.validation_step, preprocessor=preprocessor), reduce_retracing=True)
         self.targets = [name for name in self.examples if name not in preprocessor.signature]
-        self._preprocessor, self._answerer = preprocessor, None
+        self._preprocessor = preprocessor
+        self._answerer: Answerer | None = None
 
     def direction(self, metric: str) -> str:
         """Return `min` if a lower `validation.<metric>` is better, else `max`."""

@@ -28,6 +28,7 @@ def load_code(paths: Iterable[str | Path]) -> None:
         if not name.isidentifier() or name in sys.modules or _is_another(name, file):
             raise UserError(f"--code {path}", f"'{name}' cannot be its module's name, or is taken; rename the file")
         spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=_inside(path))
+        assert spec is not None and spec.loader is not None  # because of the suffix .py
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:

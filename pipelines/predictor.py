@@ -34,7 +34,8 @@ class Predictor:
             UserError: naming the input that cannot be used.
         """
         columns = {name: str if spec.dtype.name == "string" else float for name, spec in self.signature.items()}
-        raw = self.task.read_inputs(inputs, file, columns, {**self.reading, "allow_missing": allow_missing})
+        path = None if file is None else str(file)
+        raw = self.task.read_inputs(inputs, path, columns, {**self.reading, "allow_missing": allow_missing})
         if raw.empty:
             raise UserError(str(file), "holds nothing to answer")
         return raw

@@ -39,7 +39,8 @@ def write_report(
         [trained.config.training["monitor"], *(f"validation.{name}" for name in trained.task.curves)]
     )
     with glyphs_missed() as missed:
-        pictures = {"learning_curves": learning_curves(run.history(), list(curves), run.trivial())}
+        pictures: dict[str, Figure | str] = {}
+        pictures["learning_curves"] = learning_curves(run.history(), list(curves), run.trivial())
         if samples := run.samples():
             pictures["samples"] = samples_page(samples)
         pictures |= trained.task.pictures(trained.model, trained.preprocessor, examples, answers)

@@ -94,7 +94,8 @@ def _maps(run: str | Path, inputs: Sequence[str], file: str | Path | None) -> tu
         raise UserError("--attention", f"the task {trained.config.task} shows none")
     answerer = Answerer(trained.endpoints["attention"])
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in answerer.signature.items()}
-    raw = trained.task.read_inputs(inputs, file, columns, trained.reading)
+    path = None if file is None else str(file)
+    raw = trained.task.read_inputs(inputs, path, columns, trained.reading)
     answers = answerer.answer_table(raw)
     if not answers["weights"].shape[1]:
         raise UserError("--attention", f"the model {trained.config.model} has none as it is set")
@@ -125,7 +126,7 @@ def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | 
 
 
 def _files(inputs: Sequence[str], file: str | Path | None) -> list[str | Path]:
-    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110 - Path.exists raises on long strings
+    paths: list[str | Path] = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110 - Path.exists raises on long strings
     return paths if file is None else [*paths, file]
 
 

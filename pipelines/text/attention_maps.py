@@ -1,10 +1,9 @@
 """Plots of attention weights, for any task with attention."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 PANEL_INCHES = 3.4
 LABELLED = 48  # maximum number of tokens per axis that get tick labels
@@ -45,7 +44,7 @@ def _visible(name: str) -> str:
     return name.replace("\n", "\u21b5")
 
 
-def write_attention(weights: ArrayLike, queries: Sequence[str], keys: Sequence[str]) -> str:
+def write_attention(weights: Iterable[Iterable[float]], queries: Sequence[str], keys: Sequence[str]) -> str:
     """Return an attention map (T, S) as text for a terminal; darker block characters mean more weight."""
     names, heads = [_visible(name) for name in queries], [_visible(name) for name in keys]
     wide = max(map(len, names), default=0)

@@ -122,7 +122,7 @@ class Keeper(keras.callbacks.Callback):
         """The 1-based epoch with the best `monitor`; ties are broken by the lowest validation.loss."""
         *earlier, last = self.history
         best = earlier[int(earlier[-1]["best_epoch"]) - 1] if earlier else last
-        return last["epoch"] if self._rank(last) < self._rank(best) else best["epoch"]
+        return int(last["epoch"] if self._rank(last) < self._rank(best) else best["epoch"])
 
     @property
     def finished(self) -> bool:
@@ -131,7 +131,7 @@ class Keeper(keras.callbacks.Callback):
             return False
         return len(self.history) - max(self.history[-1]["best_epoch"], self._unlearnt) >= self.patience
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Validate, with averaged weights if averaging is on, then write a checkpoint."""
         rate = float(self.model.optimizer.learning_rate)
         if not np.isfinite(logs["loss"]):

@@ -134,7 +134,7 @@ class RayPool:
             raise UserError("--ray", "needs the package ray; run: pip install ray") from None
         self.ray = ray
         try:
-            ray.init(address=address, **({"num_cpus": workers} if address == "local" else {}))
+            ray.init(address=address, num_cpus=workers if address == "local" else None)
             share = gpu_share(ray.cluster_resources().get("GPU", 0), workers)
             self.pool = Pool(processes=workers, maxtasksperchild=1, ray_remote_args={"num_gpus": share})
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -182,6 +182,7 @@ def gpu_share(gpus: float, workers: int) -> float:
 
 def _call(connection: Any, get_ready: Callable[[], None] | None) -> None:
     parent = multiprocessing.parent_process()
+    assert parent is not None  # because this runs in a child process
 
     def end_with_parent() -> None:  # otherwise a trial of a killed search would run beside the one that resumes it
         parent.join()

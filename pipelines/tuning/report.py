@@ -131,11 +131,10 @@ def _batch_size(search: Search, scored: list[Trial]) -> Figure:
     """Draw the validation loss of each batch size's best trial over epochs and over seconds."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
-    sign = 1 if search.direction == "min" else -1
     sizes = {str(trial.values["batches.size"]) for trial in scored if "batches.size" in trial.values}
     for size in sorted(sizes, key=lambda text: (not text.isdigit(), text.zfill(9))):
         same = [trial for trial in scored if str(trial.values.get("batches.size")) == size]
-        best = min(same, key=lambda trial: sign * trial.score)
+        best = min(same, key=search.rank)
         history = search.folder.trial(best.number if best.repeats is None else best.repeats).history()
         for axes, along in zip(panels, ("epoch", "seconds"), strict=True):
             axes.plot(history[along], history["validation.loss"], label=f"{size} (trial {best.number})")

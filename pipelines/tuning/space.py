@@ -53,13 +53,13 @@ class Space:
 
         A choice is given by its index, because KerasTuner accepts neither lists nor mixed types.
         """
-        space = HyperParameters()
+        space, model = HyperParameters(), self.nodes.get("model")
         for path, node in sorted(
             self.nodes.items(), key=lambda item: item[0] != "model"
         ):  # `model` first, because other nodes depend on it
             rung = path.split(".")[1] if path.startswith("models.") else None
-            if rung is not None and "model" in self.nodes:
-                choice = self.nodes["model"].tune.index(rung)
+            if rung is not None and model is not None and isinstance(model.tune, list):
+                choice = model.tune.index(rung)
                 with space.conditional_scope("model", [choice]):
                     _register(space, path, node)
             else:
