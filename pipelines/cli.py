@@ -79,7 +79,7 @@ def verb(function: Callable, keras: bool = True, first: First = lambda arguments
             click.echo(visible(f"error: {problem}"), err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
+            click.echo("interrupted; continue a training run or a search with: train or tune CONFIG --resume", err=True)
             sys.exit(130)
 
     return wrapped

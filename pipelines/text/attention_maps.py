@@ -24,7 +24,7 @@ def draw_attention(weights: Sequence[np.ndarray], queries: Sequence[str], keys: 
             axes.set_title(f"layer {layer}, head {head}", fontsize=9)
             _name(axes.xaxis, keys if layer == len(weights) else ())
             _name(axes.yaxis, queries if head == 1 else ())
-    figure.suptitle("Attention: each row is a token, its columns are what it looks at")
+    figure.suptitle("Attention: each row is a token, each column a token that it attends to")
     return figure
 
 

@@ -220,7 +220,8 @@ class Subwords(Tokenizer):
             )
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].rpartition("] ")[2]  # after the source location
-            raise UserError("preprocessing.vocabulary", f"SentencePiece cannot learn {self.most}: {reason}") from None
+            problem = f"SentencePiece cannot learn a vocabulary of {self.most}: {reason}"
+            raise UserError("preprocessing.vocabulary", problem) from None
         self.restore({"sentencepiece": np.frombuffer(model.getvalue(), np.uint8)})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:

@@ -131,7 +131,7 @@ class RayPool:
             import ray
             from ray.util.multiprocessing import Pool
         except ImportError:
-            raise UserError("--ray", "needs the package ray; run: pip install ray") from None
+            raise UserError("--ray", "needs the package ray; install it with: pip install ray") from None
         self.ray = ray
         try:
             ray.init(address=address, num_cpus=workers if address == "local" else None)
@@ -169,7 +169,7 @@ class RayJob:
         try:
             return self.result.get()
         except self.lost as error:
-            raise Killed(f"lost by Ray: {str(error).strip().splitlines()[0]}") from None
+            raise Killed(f"Ray lost its process: {str(error).strip().splitlines()[0]}") from None
 
 
 def gpu_share(gpus: float, workers: int) -> float:
@@ -210,5 +210,4 @@ def _print_to(path: Path) -> None:
 def _ending(code: int | None) -> str:
     if code is None or code >= 0:
         return f"exit code {code}"
-    more = "; out of memory, or killed by hand" if code == -9 else ""
-    return f"signal {-code}{more}"
+    return f"signal {-code}{' (it was killed, or out of memory)' if code == -9 else ''}"

@@ -183,10 +183,9 @@ class Search:
         self.shown(self)
         last = [other for other in self.ended if other.repeats is None][-self.settings["max_failures"] :]
         if len(last) == self.settings["max_failures"] and all(other.reason for other in last):
+            count = f"{len(last)} trials" if len(last) > 1 else "trial"
             reasons = "; ".join(f"trial {other.number}: {other.reason}" for other in last)
-            raise UserError(
-                str(self.folder.folder), f"the last {len(last)} trials failed, so the search ends ({reasons})"
-            )
+            raise UserError(str(self.folder.folder), f"the search stops, because the last {count} failed ({reasons})")
 
     def _tell_oracle(self, trial: Trial) -> None:
         """Report the score of a trial to the oracle.
@@ -230,7 +229,7 @@ class Search:
                 proposal = self.oracle.create_trial(f"trial {len(self.trials)}")
             self.refused = event == "refused"
             if trial is not None:  # the event is "proposed"
-                assert proposal.status == "RUNNING", "the oracle refuses what it proposed before"
+                assert proposal.status == "RUNNING", "the oracle no longer proposes a trial of the journal"
                 proposal.hyperparameters.values = trial.proposed
                 self.trials.append(trial)
         self.waiting = [trial for trial in self.trials if trial.open]

@@ -40,7 +40,7 @@ class Space:
             if path.split(".")[0] in FIXED:
                 raise UserError(unresolved.places.of(path.split(".")), "cannot be searched")
         if not nodes:
-            raise UserError(unresolved.path, "marks nothing with `tune`, such as {tune: [64, 128], default: 64}")
+            raise UserError(unresolved.path, "has no `tune` node; add one, such as {tune: [64, 128], default: 64}")
         space = cls(unresolved, nodes)
         space.config({})
         for path, node in nodes.items():
