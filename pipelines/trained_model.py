@@ -60,5 +60,6 @@ def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras
     """Build the model that the config selects."""
     model = find_builder(task.models, config.model)(preprocessor.features, **config.models[config.model])
     if task.decoding is not None:
+        assert config.decoding is not None  # required by the config of such a task
         model.decoding = task.decoding(**config.decoding)
     return model

@@ -230,7 +230,7 @@ def test_a_column_that_is_called_as_the_target_is_here_gets_one_line(tmp_path):
 def test_a_folder_that_cannot_be_made_gets_one_line(csv, tmp_path):
     result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", csv / "run")
     assert result.exit_code == 1
-    assert f"{csv}/run: this folder cannot be made (Not a directory)" in result.stderr
+    assert f"{csv}/run: cannot create this folder (Not a directory)" in result.stderr
 
 
 @pytest.mark.parametrize("verb", ["train", "run"])

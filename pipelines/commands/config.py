@@ -24,7 +24,7 @@ def config(
     """
     if data is not None:
         if task_or_config is not None:
-            raise UserError("--from", "prints a config for the data; name no task or config beside it")
+            raise UserError("--from", "cannot be combined with a task or a config")
         from pipelines.config.suggest import suggest_config
 
         return _with_schema(suggest_config(Path(data)))

@@ -50,7 +50,8 @@ def _takes(leaf: dict[str, Any]) -> str:
     if "const" in leaf:
         return str(leaf["const"])
     words = {"number": "number", "integer": "whole number", "boolean": "true or false", "null": "null"}
-    takes = words.get(leaf.get("type"), leaf.get("type", "anything"))
+    kind = leaf.get("type", "anything")
+    takes = words.get(kind, kind)
     bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     limits = [f"{sign} {leaf[key]:g}" for key, sign in bounds.items() if key in leaf]
     return " ".join([takes, " and ".join(limits)]).strip()

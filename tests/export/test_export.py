@@ -145,7 +145,7 @@ def test_changed_data_is_no_data_to_compare_on(finished_run, csv, tmp_path):
         result = invoke("export", run, "--to", tmp_path / "houses")
     finally:
         shutil.rmtree(root)
-    assert result.exit_code == 1 and "not what this run began with" in result.stderr
+    assert result.exit_code == 1 and "the data has changed since this run was started" in result.stderr
 
 
 def test_recorded_requests_warm_the_server_up(finished_export):
