@@ -319,12 +319,12 @@ REFUSED = {
     "no such encoding": (
         {"a.tsv": joined(EN, FR)},
         {"encoding": "utf-99"},
-        r"data\.encoding.*encoding that Python supports",
+        r"data\.encoding.*encoding that Python knows",
     ),
     "an encoding that is none": (
         {"a.tsv": joined(EN, FR)},
         {"encoding": "rot13"},
-        r"data\.encoding.*encoding that Python supports",
+        r"data\.encoding.*encoding that Python knows",
     ),
     "Excel": ({"a.xlsx": zipped("x")}, {}, r"a\.xlsx: is an Office file; save it as plain text or CSV"),
     "Excel that is called CSV": ({"a.csv": zipped("x")}, {}, r"a\.csv: is an Office file"),
@@ -351,7 +351,7 @@ REFUSED = {
     "an encoding of names": (
         {"a.tsv": joined(EN, FR)},
         {"encoding": "punycode"},
-        r"data\.encoding.*that Python supports",
+        r"data\.encoding.*that Python knows",
     ),
     "a name that no file has": ({"a.tsv": joined(EN, FR)}, {"path": "a\0.tsv"}, r"cannot be read .embedded null byte"),
     "SGML": ({"a.en": "<srcset>\n", "a.fr": "<refset>\n"}, {"path": "a.{language}"}, r"a\.en: is XML or HTML"),

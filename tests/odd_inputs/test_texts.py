@@ -162,7 +162,7 @@ REFUSED = {
         {"path": "d"},
         r"a\.txt:2702: byte 0xe9",
     ),
-    "no such encoding": ({"a.txt": TEXT}, {"encoding": "utf-99"}, r"data\.encoding.*encoding that Python supports"),
+    "no such encoding": ({"a.txt": TEXT}, {"encoding": "utf-99"}, r"data\.encoding.*encoding that Python knows"),
     "nothing": ({"a.txt": ""}, {}, r"a\.txt: holds no text"),
     "nothing but a mark": ({"a.txt": "\ufeff"}, {}, r"a\.txt: holds no text"),
     "nothing but blanks": ({"a.txt": " \n\t" * 9999}, {}, r"a\.txt: holds no text"),
