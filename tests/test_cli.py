@@ -147,8 +147,8 @@ CONFIG_MISTAKES = {
     "unknown metric": (["training.monitor=validation.maee"], "did you mean 'validation.mae'?"),
     "shares over one": (["split.train=0.9"], "split: train, validation and test add up to"),
     "missing file": (["data.path=nowhere.csv"], "nowhere.csv: cannot be read (No such file or directory)"),
-    "missing target": (["data.target=prize"], "no column 'prize', which data.target names; did you mean 'price'?"),
-    "unknown column": (["data.ignore=[agee]"], "no column 'agee', which data.ignore names; did you mean 'age'?"),
+    "missing target": (["data.target=prize"], "no column 'prize', as set in data.target; did you mean 'price'?"),
+    "unknown column": (["data.ignore=[agee]"], "no column 'agee', as set in data.ignore; did you mean 'age'?"),
     "ratio of text": (["preprocessing.ratios=[[age, district]]"], "preprocessing.ratios: no numeric column 'district'"),
     "empty tune": (["batches.size={tune: [], default: 3}"], "batches.size: tune node: there is nothing to choose from"),
     "no task but a list": (["task=[house_prices]"], "task: unknown task ['house_prices']"),
@@ -173,19 +173,19 @@ DATA_MISTAKES = {
     "header only": ("area,price\n", "this table has a header but no row"),
     "text in a numeric column": (
         houses(40).assign(age=lambda t: ["ten", *t["age"][1:]]).to_csv(index=False),
-        "houses.csv:2: column 'age' holds 'ten', not a number",
+        "houses.csv:2: column 'age' contains 'ten', not a number",
     ),
-    "no valid target": ("area,price\n1,\n2,x\n", "no row can be used: no target in column 'price'"),
-    "target only": ("price\n1\n2\n3\n", "no column is left beside the target 'price'"),
-    "one header twice": ("a,a,price\n1,2,3\n", "two columns are called 'a'; rename one"),
-    "more than a tensor holds": ("a,price\n1e300,2\n1,3\n" + "1,2\n" * 20, "houses.csv:2: column 'a' holds '1e300'"),
+    "no valid target": ("area,price\n1,\n2,x\n", "no rows can be used: no target in column 'price'"),
+    "target only": ("price\n1\n2\n3\n", "no columns are left besides the target 'price'"),
+    "one header twice": ("a,a,price\n1,2,3\n", "two columns are named 'a'; rename one"),
+    "more than a tensor holds": ("a,price\n1e300,2\n1,3\n" + "1,2\n" * 20, "houses.csv:2: column 'a' contains '1e300'"),
     "prices below nothing": (
         "a,price\n" + "1,-1\n" * 20,
         "log needs targets of zero or more, and 12 of train are not",
     ),
-    "ragged rows": ("area,price\n1,2\n1,2,3\n", "houses.csv:3: 3 cells, but the header names 2 columns"),
-    "too few rows": ("area,price\n1,2\n", "no example is left for it"),
-    "not text": (b"area,price\n\xff\xfe,2\n", "is no UTF-8; set data.encoding"),
+    "ragged rows": ("area,price\n1,2\n1,2,3\n", "houses.csv:3: has 3 cells, but the header has 2"),
+    "too few rows": ("area,price\n1,2\n", "no examples are left for this split"),
+    "not text": (b"area,price\n\xff\xfe,2\n", "is not valid UTF-8; set data.encoding"),
 }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
 import pydantic
+from pydantic_core import ErrorDetails
 from ruamel.yaml.comments import CommentedMap
 from typing_extensions import is_typeddict
 
@@ -51,13 +52,13 @@ def document_path(document: CommentedMap, loc: list, kind: str) -> list:
     return path
 
 
-def _in_words(fault: dict, config: type[pydantic.BaseModel], path: list) -> str:
+def _in_words(fault: ErrorDetails, config: type[pydantic.BaseModel], path: list) -> str:
     kind, value = fault["type"], fault.get("input")
     if kind == "extra_forbidden":
         known = _siblings(fault["loc"], config)
         return f"unknown setting{did_you_mean(str(path[-1]), known)}"
     if kind == "missing":
-        return "missing; every setting stands in the config (`config TASK` prints them all)"
+        return "missing; `config TASK` prints a config with all settings"
     if kind == "union_tag_not_found":
         return f"needs the key {fault['ctx']['discriminator']}"
     if kind == "union_tag_invalid":
@@ -110,7 +111,7 @@ def _line(document: Any, path: list) -> str:
     line, node = None, document
     for key in path:
         try:
-            line = (node.lc.key(key) if isinstance(node, dict) else node.lc.item(key))[0]
+            line = (node.lc.key(key) if isinstance(node, CommentedMap) else node.lc.item(key))[0]
             node = node[key]
         except (AttributeError, KeyError, IndexError, TypeError):
             break

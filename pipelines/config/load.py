@@ -1,6 +1,6 @@
 """Load a config, apply overrides, resolve its `tune` nodes and validate it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
@@ -62,41 +62,38 @@ def _choose_metrics(document: CommentedMap, task: Task) -> None:
 def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydantic.BaseModel]:
     """Return the pydantic model of a task's config, built from the signatures of the functions it configures."""
     builders = {**task.models, **{model: find_builder(task.models, model) for model in own}}
-    rungs = {rung: (settings(builder), Field(default=None)) for rung, builder in builders.items()}
+    rungs: dict[str, Any] = {rung: (settings(builder), Field(default=None)) for rung, builder in builders.items()}
     models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
     auto = ("auto",) if task.main_metric is not None else ()
-    metric = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics), *auto)]
-    training = pydantic.create_model(
-        "training",
-        __base__=settings(train),
-        monitor=(
-            Annotated[metric, Field(description="metric for early stopping and for choosing the best epoch")],
-            ...,
-        ),
-    )
-    objective = Annotated[
+    metric: Any = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics), *auto)]
+    monitor: Any = Annotated[metric, Field(description="metric for early stopping and for choosing the best epoch")]
+    training = pydantic.create_model("training", __base__=settings(train), monitor=(monitor, ...))
+    objective: Any = Annotated[
         metric, Field(description="metric that the search optimizes, at the best epoch of each trial")
     ]
     searches = tuple(
         pydantic.create_model(oracle, __base__=settings(build, name=oracle), objective=(objective, ...))
         for oracle, build in SEARCHES.items()
     )
-    tuning = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - members are only known at run time
+    tuning: Any = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - members are only known at run time
     about_decoding = Field(description="default settings for text generation, if a client sends none")
-    decoding = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
+    decoding: dict[str, Any] = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
+    this_task: Any = Literal[name]
+    one_model: Any = Literal[tuple(builders)]
+    preprocessor: Callable = task.preprocessor  # mypy does not know that a type is hashable
     return pydantic.create_model(
         name,
         __config__=FORBID_UNKNOWN,
-        task=(Literal[name], Field(description="task of this config")),
+        task=(this_task, Field(description="task of this config")),
         seed=(Annotated[int, Field(ge=0)], Field(description="random seed of training")),
         data=(choice(task.sources, "source"), Field(description="source of the raw examples")),
         split=(settings(split), Field(description="how examples are split into train, validation and test")),
         preprocessing=(
-            settings(task.preprocessor),
+            settings(preprocessor),
             Field(description="how raw examples are converted to model inputs"),
         ),
         batches=(settings(task.batches), Field(description="how examples are batched for training")),
-        model=(Literal[tuple(builders)], Field(description="name of the model in `models` to train")),
+        model=(one_model, Field(description="name of the model in `models` to train")),
         models=(models, Field(description="hyperparameters of each model of the task")),
         loss=(choice(task.losses, "name"), Field(description="loss function to minimize")),
         optimizer=(choice(OPTIMIZERS, "name"), Field(description="optimizer of the weights")),

@@ -3,7 +3,6 @@
 import copy
 import io
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -127,7 +126,7 @@ def read_yaml(path: str | Path) -> CommentedMap:
     try:
         document = _yaml().load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(str(path), f"cannot read this config ({os.strerror(error.errno)})") from None
+        raise UserError(str(path), f"cannot read this config ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(str(path), "this config is not UTF-8 text") from None
     except (YAMLError, ValueError) as error:  # ValueError: an impossible date

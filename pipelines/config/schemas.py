@@ -71,7 +71,7 @@ class _Types:
             return list[self.type_of(schema.get("items", {}))]  # type: ignore[misc]  # only known at run time
         if isinstance(schema.get("additionalProperties"), dict):
             keys = self.type_of({"type": "string", **schema.get("propertyNames", {})})
-            return dict[keys, self.type_of(schema["additionalProperties"])]  # type: ignore[valid-type]
+            return dict[keys, self.type_of(schema["additionalProperties"])]  # type: ignore[misc, valid-type]  # as above
         return SCALARS[schema["type"]] if "type" in schema else Any
 
     def _definition(self, name: str) -> Any:

@@ -111,7 +111,7 @@ def test_the_config_for_a_table_trains(csv, tmp_path, monkeypatch):
     ("arguments", "expected"),
     [
         (["--from", "nowhere.csv"], "nowhere.csv: no such file or folder"),
-        (["--from", "empty"], "holds neither files nor folders of images"),
+        (["--from", "empty"], "contains neither files nor folders of images"),
         (["--from", "words.csv"], "has no column of numbers to predict"),
         (["house_prices", "--from", "words.csv"], "cannot be combined with a task or a config"),
         (["--minimal", "house_price"], "did you mean 'house_prices'?"),

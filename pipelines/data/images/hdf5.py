@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 from pipelines.tensorflow_startup import import_tensorflow
 
 
@@ -33,7 +33,8 @@ def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
     for split, (images, labels, _) in arrays.items():
         names = classes or [str(number) for number in range(int(labels.max()) + 1)]
         if not (labels.min() >= 0 and labels.max() < len(names)):
-            raise UserError(str(paths[split]), f"labels run to {labels.max()}, but list_classes names {len(names)}")
+            problem = f"labels range from {labels.min()} to {labels.max()}, but the classes from 0 to {len(names) - 1}"
+            raise UserError(str(paths[split]), problem)
         encoded = [tf.io.encode_png(image).numpy() for image in images]
         tables[split] = pd.DataFrame({"image": encoded, "label": [names[int(label)] for label in labels]})
     return tables
@@ -49,9 +50,11 @@ def _read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != "uint8":
         raise UserError(str(path), f"images are {images.dtype} {images.shape}; they should be uint8 (N, H, W, 3)")
     if len(images) != labels.size or not len(images):
-        raise UserError(str(path), f"{len(images)} images, {labels.size} labels; each image needs one label")
+        found = f"{counted(len(images), 'image')}, {counted(labels.size, 'label')}"
+        raise UserError(str(path), f"{found}; each image needs one label")
     if labels.dtype.kind not in "iufb" or (labels != labels.astype("int64")).any():
-        raise UserError(str(path), f"labels are {labels.dtype}; they should be whole numbers, places in list_classes")
+        problem = f"labels are {labels.dtype}; they should be whole numbers, positions in list_classes"
+        raise UserError(str(path), problem)
     return images, labels.reshape(-1).astype("int64"), None if names is None else _class_names(names, path)
 
 
@@ -59,7 +62,7 @@ def _class_names(names: np.ndarray, path: Path) -> list[str]:
     try:
         return [name.decode() if isinstance(name, bytes) else str(name) for name in names.reshape(-1)]
     except UnicodeDecodeError:
-        raise UserError(str(path), "list_classes holds a name that is no UTF-8 text") from None
+        raise UserError(str(path), "list_classes contains a name that is not valid UTF-8") from None
 
 
 def _array(file: h5py.File, path: Path, ending: str) -> np.ndarray:

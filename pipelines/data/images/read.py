@@ -51,7 +51,7 @@ def _before_decoding(image: Path | bytes) -> str | None:
             str(image).encode()
         return header_fault(image)
     except UnicodeEncodeError:
-        return "its name is no UTF-8 text; rename it"
+        return "its name is not valid UTF-8; rename it"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

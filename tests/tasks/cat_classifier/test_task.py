@@ -142,7 +142,7 @@ def test_images_in_hdf5_files_are_read_as_arrays_were_written(tmp_path):
     [
         ("data.positive=[cta]", "data.positive: no class 'cta'; did you mean 'cat'?"),
         ("data.path=nowhere", "nowhere: no such folder"),
-        ("data.path={test: images}", "data.path: names no train file or folder"),
+        ("data.path={test: images}", "data.path: has no train file or folder"),
         ("models.resnet.depth=9", "models.resnet.depth"),
         ("models.cnn.padding=valid,model=cnn,preprocessing.image_size=8", "models.cnn.padding: an image"),
         ("preprocessing.augmentation.flipp=true", "flipp"),

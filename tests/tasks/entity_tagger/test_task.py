@@ -125,7 +125,7 @@ def test_a_run_reads_sentences_of_a_file_and_shows_its_answers(conll, tmp_path, 
     assert (result.exit_code, "none.txt: no such file" in result.stderr) == (1, True)
     (tmp_path / "empty.txt").write_text("\n \n")
     result = invoke("predict", "exports/entity_tagger", "--file", "empty.txt")
-    assert (result.exit_code, "empty.txt: holds no text" in result.stderr) == (1, True)
+    assert (result.exit_code, "empty.txt: contains no text" in result.stderr) == (1, True)
 
 
 @pytest.mark.slow
