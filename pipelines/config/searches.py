@@ -1,5 +1,6 @@
 """Search algorithms by name, each based on a KerasTuner oracle."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, TypedDict, Unpack
 
 from pydantic import Field
@@ -54,4 +55,4 @@ def hyperband(
     return oracle("HyperbandOracle", max_epochs=epochs, factor=factor, hyperband_iterations=iterations)
 
 
-SEARCHES = {"random": random, "grid": grid, "bayesian": bayesian, "hyperband": hyperband}
+SEARCHES: dict[str, Callable[..., Any]] = {"random": random, "grid": grid, "bayesian": bayesian, "hyperband": hyperband}
