@@ -1,13 +1,17 @@
 """Pretrained backbones from `keras.applications`, and how their weights are loaded."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import keras
 
 from pipelines.errors import UserError
 
-BACKBONES = {  # name -> network, and the scale and offset that map pixels from 0 to 255 to its input range
+Backbone = Literal["mobilenet_v2", "mobilenet_v3_small", "efficientnet_v2_b0", "resnet50_v2"]
+# name -> network, and the scale and offset that map pixels from 0 to 255 to its input range
+BACKBONES: dict[Backbone, tuple[Callable[..., keras.Model], float, float]] = {
     "mobilenet_v2": (keras.applications.MobileNetV2, 1 / 127.5, -1.0),
     "mobilenet_v3_small": (keras.applications.MobileNetV3Small, 1.0, 0.0),
     "efficientnet_v2_b0": (keras.applications.EfficientNetV2B0, 1.0, 0.0),
@@ -15,7 +19,7 @@ BACKBONES = {  # name -> network, and the scale and offset that map pixels from 
 }
 
 
-def load_backbone(network: keras.Model, backbone: str, weights: str, image_size: int) -> None:
+def load_backbone(network: keras.Model, backbone: Backbone, weights: str, image_size: int) -> None:
     """Load the weights of a backbone: `imagenet`, those of a file, or `none`.
 
     Raises:

@@ -62,8 +62,8 @@ def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
     chosen = [maps[0], maps[-1]]
     outputs = keras.Model(model.inputs, [layer.output for layer in chosen])({"image": images[:1]}, training=False)
     figure = Figure(figsize=(10, 8), layout="constrained")
-    for half, layer, output in zip(figure.subfigures(2, 1), chosen, outputs, strict=True):
-        half.suptitle(f"'{layer.name}' of one test image")
+    for half, layer, output in zip(figure.subfigures(2, 1, squeeze=False)[:, 0], chosen, outputs, strict=True):
+        half.suptitle(f"Feature maps of '{layer.name}' for one test image")
         planes = np.moveaxis(keras.ops.convert_to_numpy(output[0]), 2, 0)[: MOST_FILTERS - 1]
         for place, (plane, colours) in enumerate([(images[0], None), *((plane, "viridis") for plane in planes)], 1):
             axes = half.add_subplot(4, 8, place)

@@ -3,6 +3,7 @@
 Every model returns logits (B, O): one logit for the positive class, or one per class.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal, TypedDict, Unpack
 
@@ -13,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Units
 from pipelines.layers.basic import regularizer
 from pipelines.tasks.cat_classifier import layers
-from pipelines.tasks.cat_classifier.backbones import BACKBONES, load_backbone
+from pipelines.tasks.cat_classifier.backbones import BACKBONES, Backbone, load_backbone
 from pipelines.tasks.cat_classifier.preprocessing import Features
 from pipelines.training.pretrained import PretrainedModel
 
@@ -168,7 +169,7 @@ def inception(
 def pretrained(
     features: Features,
     *,
-    backbone: Annotated[Literal[tuple(BACKBONES)], Field(description="network from keras.applications")],
+    backbone: Annotated[Backbone, Field(description="network from keras.applications")],
     weights: Annotated[
         str,
         Field(
@@ -191,8 +192,14 @@ def pretrained(
     application, scale, offset = BACKBONES[backbone]
     pixels = keras.layers.Rescaling(scale, offset)(inputs["image"])
     network = application(include_top=False, weights=None, input_tensor=pixels, pooling="avg")
-    head = {"activation": activation, "dropout": dropout, "l2": l2, "batch_normalization": False}
-    x = layers.dense_layers(layers.drop(network.output, dropout), units, **head)
+    x = layers.dense_layers(
+        layers.drop(network.output, dropout),
+        units,
+        activation=activation,
+        dropout=dropout,
+        l2=l2,
+        batch_normalization=False,
+    )
     return PretrainedModel(
         inputs,
         _head(x, features, l2),
@@ -203,7 +210,7 @@ def pretrained(
     )
 
 
-MODELS = {
+MODELS: dict[str, Callable[..., keras.Model]] = {
     "logistic_regression": logistic_regression,
     "mlp": mlp,
     "cnn": cnn,

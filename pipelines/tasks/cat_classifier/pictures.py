@@ -1,6 +1,6 @@
 """Plots of a classifier's predictions: confusions, calibration and mistakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -12,8 +12,8 @@ from sklearn.calibration import CalibrationDisplay
 
 from pipelines.data.batches import raw_batches
 from pipelines.evaluation import decoded
-from pipelines.task import Preprocessor
 from pipelines.tasks.cat_classifier.explanations import feature_maps, first_layer, grad_cam
+from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
 from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
 SHOWN = 16  # images per page
@@ -24,8 +24,8 @@ MOST_CHARACTERS = 28  # largest length of a name in a plot
 
 
 def draw_pictures(
-    model: keras.Model, preprocessor: Preprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
-) -> dict[str, Figure]:
+    model: keras.Model, preprocessor: ImagePreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> dict[str, Figure | str]:
     """Draw all plots that the model supports, by file name."""
     true, label = examples[LABEL].to_numpy(str), decoded(answers["label"])
     classes, probabilities = decoded(answers["labels"][0]), answers["probabilities"]
@@ -58,7 +58,7 @@ def draw_pictures(
     return {name: figure for name, figure in pictures.items() if figure is not None}
 
 
-def _pixels(preprocessor: Preprocessor, examples: pd.DataFrame, rows: Sequence[int]) -> np.ndarray:
+def _pixels(preprocessor: ImagePreprocessor, examples: pd.DataFrame, rows: Collection[int]) -> np.ndarray:
     if not len(rows):
         return np.zeros((0, 1, 1, 3), "uint8")
     (raw,) = raw_batches(examples.iloc[list(rows)][["image"]])

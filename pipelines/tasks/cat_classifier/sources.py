@@ -19,6 +19,7 @@ from pipelines.tasks.cat_classifier.drawings import drawn_pictures
 
 LABEL = "label"  # the name of the target among raw examples
 KIND = "kind"  # the original class of an image, if `positive` groups several classes
+NO_CLASSES: list[str] = []
 NOT = "not "  # prefix of the negative label; the positive label follows
 
 Positive = Annotated[
@@ -52,7 +53,7 @@ def files(
             " <split>_set_y and list_classes; or one of these for each split by name"
         ),
     ],
-    positive: Positive = (),
+    positive: Positive = NO_CLASSES,
     bad_files: BadFiles = "error",
 ) -> Source:
     """Read JPEG, PNG, GIF, BMP and WebP files of any size and colour, or arrays from HDF5 files."""

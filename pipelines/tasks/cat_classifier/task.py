@@ -19,7 +19,7 @@ from pipelines.errors import DataWarning, UserError
 from pipelines.evaluation import decoded
 from pipelines.losses import cross_entropy
 from pipelines.metrics.classification import classification_metrics, metrics_by_class
-from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
+from pipelines.task import NumericEndpoint, Task, Tensors
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
@@ -27,7 +27,7 @@ from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
 from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
 
-class CatClassifier(Task):
+class CatClassifier(Task[ImagePreprocessor, keras.Model]):
     """Predict the class of an image."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
@@ -55,7 +55,7 @@ class CatClassifier(Task):
     )
 
     def answer_inputs(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+        self, model: keras.Model, preprocessor: ImagePreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Return the predicted label (B,) and its probability (B,), and all labels and probabilities (B, C)."""
         logits = model(inputs, training=False) if outputs is None else outputs
@@ -76,7 +76,7 @@ class CatClassifier(Task):
         """Count the images of each label."""
         return Counter(examples[LABEL])
 
-    def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
+    def numeric_endpoint(self, model: keras.Model, preprocessor: ImagePreprocessor) -> NumericEndpoint:
         """Return an endpoint from decoded images of the model's input size to probabilities."""
         size = preprocessor.image_size
         threshold = {} if preprocessor.positive is None else {"threshold": preprocessor.threshold}
@@ -85,9 +85,9 @@ class CatClassifier(Task):
             signature={"image": tf.TensorSpec([None, size, size, 3], tf.uint8, name="image")},
             numbers=preprocessor.inputs,
             reading={
-                "inputs": f"image: rows, columns and red, green, blue, 0 to 255, brought to {size} by {size}"
-                f" ('{preprocessor.resize}', bilinear with antialiasing) by the client: resized otherwise, answers"
-                " differ from what was measured",
+                "inputs": "image: rows, columns, and red, green and blue from 0 to 255. The client resizes it to"
+                f" {size} by {size} ('{preprocessor.resize}', bilinear with antialiasing). With any other resizing, the"
+                " predictions differ from those that were evaluated",
                 "labels": preprocessor.classes,
                 **threshold,
             },
@@ -117,11 +117,11 @@ class CatClassifier(Task):
         return examples[LABEL].to_numpy(str) == positive, answers["probabilities"][:, 0]
 
     def baseline_metrics(
-        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+        self, preprocessor: ImagePreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the metrics of a constant prediction: the most frequent class, with the class shares of train."""
         shares = train[LABEL].value_counts(normalize=True)[preprocessor.classes]
-        names = np.array([name.encode() for name in preprocessor.classes], object)
+        names = np.array([name.encode() for name in preprocessor.classes], "O")
         row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
         return self.compute_metrics(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})
 
@@ -139,10 +139,10 @@ class CatClassifier(Task):
     def pictures(
         self,
         model: keras.Model,
-        preprocessor: Preprocessor,
+        preprocessor: ImagePreprocessor,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
-    ) -> dict[str, Figure]:
+    ) -> dict[str, Figure | str]:
         """Draw the confusion matrix, calibration, the worst mistakes, and what the model looks at."""
         return draw_pictures(model, preprocessor, examples, answers)
 

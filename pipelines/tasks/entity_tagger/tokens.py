@@ -30,7 +30,7 @@ def find_tokens(text: tf.Tensor, pattern: str) -> tuple[tf.RaggedTensor, tf.Ragg
 
 def tokenize(texts: list[str], pattern: str) -> list[tuple[list[str], list[int]]]:
     """Split each text into tokens, and return the tokens and their character offsets."""
-    found = []
+    found: list[tuple[list[bytes], list[int]]] = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         tokens, starts = find_tokens(tf.constant(texts[start : start + TEXTS_AT_ONCE]), pattern)
         found += zip(tokens.to_list(), starts.to_list(), strict=True)

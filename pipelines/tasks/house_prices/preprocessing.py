@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic supports the standard one only from Python 3.12 on
 
 from pipelines.data.batches import tensors
@@ -29,10 +29,10 @@ UNKNOWN = 0.5  # warn if more than this share of a split's rows has a value that
 ADAPT_BATCH = 256
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
 class Neighbourhood(TypedDict):
     """Settings of the features from nearby training houses."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     columns: Annotated[
         dict[str, Annotated[float, Field(gt=0)]],
         Field(
@@ -109,7 +109,7 @@ class TablePreprocessor(Preprocessor):
         self.max_categories = max_categories
         self.min_count = min_count
         self.ratios = [[input_name(name) for name in pair] for pair in ratios]
-        self.neighbours = [
+        self.neighbours: list[Neighbourhood] = [
             {**near, "columns": {input_name(name): weight for name, weight in near["columns"].items()}}
             for near in neighbours
         ]
@@ -291,7 +291,7 @@ class TablePreprocessor(Preprocessor):
         self.state["raw_quantiles"] = np.nanquantile(values, at, axis=0).T.astype("float32")
         skewness = pd.DataFrame(values).skew().to_numpy("float64")
         self.state["skewed"] = (skewness > SKEWED) & (np.nanmin(values, axis=0) >= 0)
-        self.state["mean"], self.state["deviation"] = np.float32(0), np.float32(1)
+        self.state["mean"], self.state["deviation"] = np.zeros((), "float32"), np.ones((), "float32")
         scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
         mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
         deviation[deviation == 0] = 1.0

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
+from pipelines.task import NumericEndpoint, Task, Tensors
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.inputs import read_houses
 from pipelines.tasks.house_prices.models import MODELS
@@ -37,7 +37,7 @@ def huber(
     return keras.losses.Huber(delta)
 
 
-class HousePrices(Task):
+class HousePrices(Task[TablePreprocessor, keras.Model]):
     """Predict a number from a table of columns."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
@@ -57,13 +57,13 @@ class HousePrices(Task):
     )
 
     def answer_inputs(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+        self, model: keras.Model, preprocessor: TablePreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Return the price (B,) in the unit of the target: the mean over the members, with the scaling undone."""
         outputs = model(inputs, training=False) if outputs is None else outputs
         return {"price": preprocessor.price(keras.ops.mean(outputs, axis=-1))}
 
-    def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
+    def numeric_endpoint(self, model: keras.Model, preprocessor: TablePreprocessor) -> NumericEndpoint:
         """Return an endpoint that takes numbers as they are and categories as indices."""
         return NumericEndpoint(
             answer=lambda raw: self.answer_inputs(model, preprocessor, numeric.inputs(preprocessor, raw)),
@@ -89,7 +89,7 @@ class HousePrices(Task):
         }
 
     def baseline_metrics(
-        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+        self, preprocessor: TablePreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the best value of each metric that a constant prediction reaches.
 
@@ -109,10 +109,10 @@ class HousePrices(Task):
     def pictures(
         self,
         model: keras.Model,
-        preprocessor: Preprocessor,
+        preprocessor: TablePreprocessor,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
-    ) -> dict[str, Figure]:
+    ) -> dict[str, Figure | str]:
         """Draw predicted against actual prices, and the residuals."""
         true, price = examples[TARGET].to_numpy(), answers["price"]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}

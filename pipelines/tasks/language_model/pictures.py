@@ -134,7 +134,7 @@ def _map(vectors: np.ndarray, preprocessor: TextPreprocessor) -> Figure:
         places = sought.fit_transform(vectors[[at for at, _ in words]])
     figure = Figure(figsize=(10, 10), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*places.T, s=4, color="tab:gray")
+    axes.scatter(places[:, 0], places[:, 1], s=4, color="tab:gray")
     for (_, word), place in zip(words, places, strict=True):
         axes.annotate(word, place, fontsize=7)
     axes.set(title="Embeddings of the most frequent words (t-SNE)", xticks=[], yticks=[])

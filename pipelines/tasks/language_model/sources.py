@@ -3,7 +3,7 @@
 import pydoc_data.topics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import Annotated, Any, Unpack
 
 import pandas as pd
 from pydantic import Field
@@ -61,8 +61,8 @@ def files(
     tables = {split: _table(texts.documents) for split, texts in read.items()}
     for split, table in tables.items():
         if table.empty:
-            raise UserError(str(Path(root) / names[split][0]), "holds no text")
-    origin = {"files": {split: [str(file) for file in each.files] for split, each in found.items()}}
+            raise UserError(str(Path(root) / names[split][0]), "contains no text")
+    origin: dict[str, Any] = {"files": {split: [str(file) for file in each.files] for split, each in found.items()}}
     passed_over = [file for each in found.values() for file in each.passed_over]
     odd = list(dict.fromkeys(each for texts in read.values() for each in texts.odd))
     if passed_over:

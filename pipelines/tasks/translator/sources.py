@@ -79,14 +79,22 @@ class PreparedPairs(Prepared, Filters):
 
 def tfds(*, from_language: From, to_language: To, **settings: Unpack[PreparedPairs]) -> Source:
     """Read text pairs from TensorFlow Datasets. The features are named after the languages."""
-    filters: Filters = {name: settings.pop(name) for name in Filters.__annotations__}
-    keys = {SOURCE: "from_language", TARGET: "to_language"}
-    tables, origin = load_tfds({SOURCE: from_language, TARGET: to_language}, keys, **settings)
-    names = {split: f"{settings['name']} {settings['splits'][split]}" for split in tables}
+    filters: Filters = {"most_characters": settings["most_characters"], "most_ratio": settings["most_ratio"]}
+    tables, origin = load_tfds(
+        {SOURCE: from_language, TARGET: to_language},
+        {SOURCE: "from_language", TARGET: "to_language"},
+        name=settings["name"],
+        data_dir=settings["data_dir"],
+        download=settings["download"],
+        splits=settings["splits"],
+    )
+    names: dict[str, str] = {split: f"{settings['name']} {part}" for split, part in settings["splits"].items()}
     pairs = {
-        split: [Pair(*map(str.strip, row), f"{names[split]} {number}") for number, row in enumerate(rows)]
+        split: [
+            Pair(source.strip(), target.strip(), f"{names[split]} {number}")
+            for number, (source, target) in enumerate(zip(table[SOURCE], table[TARGET], strict=True))
+        ]
         for split, table in tables.items()
-        for rows in [zip(table[SOURCE], table[TARGET], strict=True)]
     }
     return _source(pairs, filters, {**_languages(from_language, to_language), **origin}, names)
 
@@ -99,7 +107,9 @@ def _source(
     odd: Sequence[str] = (),
 ) -> Source:
     """Apply the filters to train, or to pairs that are not split yet, and count the dropped pairs."""
-    tables, skipped, counts = {}, [], {}
+    tables: dict[str, pd.DataFrame] = {}
+    skipped: list[dict[str, str]] = []
+    counts: dict[str, int] = {}
     for split, pairs in read.items():
         if split in ("all", "train"):
             pairs, skipped, counts = filter_pairs(pairs, **filters)
