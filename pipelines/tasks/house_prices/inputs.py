@@ -64,8 +64,8 @@ def _value(where: str, value: Any, kind: type, form: Mapping[str, str]) -> Any:
     if kind is float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(where, f"takes a number, not {value!r}")
-        if abs(value) > LARGEST:
-            raise UserError(where, f"{value:g} is too large a number")
+        if abs(value) > float(LARGEST):  # Python compares integers of any size with a float
+            raise UserError(where, f"the number is too large; use at most {LARGEST:.4g}")
         return float(value)
     if isinstance(value, list | dict):
         raise UserError(where, f"takes one value, not {value!r}")
