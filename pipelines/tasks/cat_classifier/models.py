@@ -74,8 +74,9 @@ def cnn(
     inputs, x = _start(features)
     for width in filters:
         if padding == "valid" and x.shape[1] < kernel_size:
-            problem = f"an image {x.shape[1]} pixels wide is left, less than kernel_size {kernel_size}"
-            raise UserError("models.cnn.padding", f"{problem}; use same, fewer filters or a larger image_size")
+            left = f"{x.shape[1]} pixel{'s' * (x.shape[1] != 1)}"
+            problem = f"the image shrinks to {left}, less than kernel_size {kernel_size}"
+            raise UserError("models.cnn.padding", f"{problem}; use same, fewer convolutions or a larger image_size")
         x = layers.convolve(x, width, kernel_size, stride, padding, **layer)
         x = layers.pool(x, pooling, pool_size)
     x = layers.dense_layers(keras.layers.Flatten()(x), units, **layer)

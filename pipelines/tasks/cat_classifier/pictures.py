@@ -47,7 +47,8 @@ def draw_pictures(
         "confident_mistakes": _page(
             _pixels(preprocessor, examples, worst),
             [files[row] + captions[row] for row in worst],
-            f"The most confident of {len(mistakes)} mistakes in {len(true)} test images (class: answer, probability)",
+            f"The most confident mistakes (mistakes: {len(mistakes):,}, test images: {len(true):,})\n"
+            "true class: predicted class, probability",
         ),
         "grad_cam": grad_cam(
             model, _pixels(preprocessor, examples, explained), [captions[row] for row in explained], len(wrong)
@@ -73,7 +74,7 @@ def _confusion(true: np.ndarray, label: np.ndarray, classes: np.ndarray) -> Figu
     display = metrics.ConfusionMatrixDisplay(matrix, display_labels=list(map(_shown, known)))
     few = len(known) <= MOST_COUNTED
     display.plot(ax=figure.subplots(), cmap="Blues", xticks_rotation="vertical", values_format="d", include_values=few)
-    display.ax_.set(title=f"{len(true):,} test images", xlabel="answer", ylabel="class")
+    display.ax_.set(title=f"Test images: {len(true):,}", xlabel="predicted class", ylabel="true class")
     return figure
 
 
@@ -89,7 +90,7 @@ def _curves(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray) ->
                 is_class, probabilities[:, column], name=name, ax=precision_recall
             )
     roc.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
-    roc.set(title="Receiver operating characteristic", xlabel="false positives", ylabel="true positives")
+    roc.set(title="Receiver operating characteristic", xlabel="false positive rate", ylabel="true positive rate")
     precision_recall.set(title="Precision and recall", xlabel="recall", ylabel="precision")
     return _with_grid(figure)
 
@@ -104,13 +105,13 @@ def _calibration(
     if positive is not None:
         happened, forecast, name = true == positive, probabilities[:, 0], _shown(positive)
     else:
-        happened, forecast, name = true == label, confidence, "answered class"
+        happened, forecast, name = true == label, confidence, "the predicted class"
     forecast = np.clip(forecast, 0, 1)
     CalibrationDisplay.from_predictions(happened, forecast, n_bins=10, ax=axes, name=name, pos_label=True)
     histogram = axes.twinx()
     histogram.hist(forecast, bins=10, range=(0, 1), alpha=0.15, color="grey")
-    histogram.set_ylabel("images (bars)")
-    axes.set(title="Calibration", xlabel=f"probability of {name}", ylabel="how often it was so")
+    histogram.set_ylabel("number of images (bars)")
+    axes.set(title="Calibration", xlabel=f"predicted probability of {name}", ylabel="observed frequency")
     axes.grid(alpha=0.3)
     return figure
 

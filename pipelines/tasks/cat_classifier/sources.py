@@ -103,15 +103,15 @@ def _source(
         if name not in kinds:
             raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, kinds)}")
     if len(kinds) < 2 or set(positive) == set(kinds):
-        raise UserError("data", f"nothing to tell apart: the only class is {' or '.join(kinds)}")
+        raise UserError("data", f"the only class is {' or '.join(kinds)}, but at least two are required")
     skipped: list[dict[str, str]] = []
     for split, table in tables.items():
         faults = undecodable(table["image"])
         skipped += [{"place": _place(table["image"][row], split, row), "reason": faults[row]} for row in faults]
         tables[split] = _grouped(table.drop(index=list(faults)).reset_index(drop=True), positive)
     if skipped and bad_files == "error":
-        more = f" ({len(skipped) - 1} more that cannot be decoded)" if len(skipped) > 1 else ""
-        raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; remove it or set data.bad_files: skip")
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+        raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; remove it, or set data.bad_files: skip")
     return Source(tables, origin, skipped, warnings=list(warnings))
 
 

@@ -46,12 +46,12 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
     label = LABEL
     remarks = (KIND,)
     limits = (
-        "- It answers every image with one of its classes, also one that shows none of them.\n"
-        "- It knows images like those that it learnt from: other cameras, angles, backgrounds and styles were not"
-        " measured. Drawings say nothing of photographs.\n"
-        "- It sees an image at the size of its input: what is small in it is lost.\n"
-        "- Its probabilities are not calibrated; `report/` of the run shows how far they can be relied on.\n"
-        "- The orientation that a camera notes in EXIF data is not heeded."
+        "- The model predicts one of its classes for every image, even if the image shows none of them.\n"
+        "- It was not evaluated on cameras, angles, backgrounds and styles that differ from the training images."
+        " Results on drawings do not carry over to photographs.\n"
+        "- Images are resized to the input size of the model, so small details are lost.\n"
+        "- Probabilities are not calibrated. `report/` of the run shows how reliable they are.\n"
+        "- The orientation in EXIF data is ignored."
     )
 
     def answer_inputs(
@@ -159,10 +159,10 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         for number, reason in faults.items():
             if paths[number] in given:
                 raise UserError(str(paths[number]), reason)
-            warnings.warn(f"{paths[number]} left out: {reason}", DataWarning, stacklevel=1)
+            warnings.warn(f"{paths[number]} skipped: {reason}", DataWarning, stacklevel=1)
         sound = [path for number, path in enumerate(paths) if number not in faults]
         if faults and not sound:
-            raise UserError(str(paths[0]), f"{faults[0]}; no image is left to answer")
+            raise UserError(str(paths[0]), f"{faults[0]}, so there is no image to classify")
         return pd.DataFrame({"image": sound}, index=pd.Index(map(str, sound), dtype=object))
 
 
@@ -180,13 +180,13 @@ def _probabilities(logits: tf.Tensor) -> tf.Tensor:
 def _images_of(path: Path) -> list[Path]:
     """Return an image path, or the image paths in a folder. Warn about other files in it."""
     if not path.exists():
-        raise UserError(str(path), "no such file; an input is an image file, or a folder of them")
+        raise UserError(str(path), "no such file or folder; give an image file or a folder of images")
     if not path.is_dir():
         return [path]
     images, others = images_below(path)
     odd = passed_over_warnings(others, path)
     if not images:
-        raise UserError(str(path), f"this folder holds no image{''.join(f'; {line}' for line in odd)}")
+        raise UserError(str(path), f"this folder contains no images{''.join(f'; {line}' for line in odd)}")
     for line in odd:
         warnings.warn(line, DataWarning, stacklevel=1)
     return images

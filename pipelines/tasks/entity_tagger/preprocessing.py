@@ -104,7 +104,7 @@ class SentencePreprocessor(Preprocessor):
         names = {f"{entity.type} {' '.join(row[entity.start : entity.stop]).casefold()}" for row, entity in found}
         state["entities"] = sorted(names)
         if not state["types"]:
-            raise UserError("split.train", "holds no entity; nothing to learn")
+            raise UserError("split.train", "contains no entities, so there is nothing to train on")
         self.restore({name: pack_texts(texts) for name, texts in state.items()})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:

@@ -62,12 +62,12 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
     label = TAGS
     limits = (
-        "- It finds the types of entities that its training sentences name, and no others.\n"
-        "- Expect worse on texts of another kind, time or language, all in one case, or with many slips: they were not"
-        " measured.\n"
-        "- Names that training never saw are missed more often; `report/` of the run says by how much.\n"
-        "- A token's probability is that of its tag in its sentence, and not calibrated.\n"
-        "- Every sentence is tagged by itself: what was said before does not count."
+        "- The model finds only the entity types that occur in its training sentences.\n"
+        "- Expect lower quality on other kinds of text, times or languages, on texts in a single case, and on texts"
+        " with many errors. They were not evaluated.\n"
+        "- Names that are not in the training data are missed more often. `report/` of the run shows how much.\n"
+        "- A token's probability is that of its tag in its sentence. It is not calibrated.\n"
+        "- Each sentence is tagged separately, without the sentences before it."
     )
 
     def answer_inputs(

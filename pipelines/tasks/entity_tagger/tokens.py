@@ -46,6 +46,6 @@ def check_pattern(pattern: str, where: str) -> None:
     try:
         empty = tf.strings.regex_full_match("", f"({pattern})")
     except tf.errors.InvalidArgumentError:
-        raise UserError(where, f"'{pattern}' is no RE2 regular expression") from None
+        raise UserError(where, f"'{pattern}' is not a valid RE2 regular expression") from None
     if empty:
-        raise UserError(where, f"'{pattern}' also matches a token of no characters")
+        raise UserError(where, f"'{pattern}' also matches the empty string")

@@ -89,7 +89,7 @@ def files(
 ) -> Source:
     """Read tables with a header. The type of each column (number, date or category) is detected from its cells."""
     if decimal == thousands != "auto":
-        raise UserError("data.thousands", f"'{thousands}' cannot be the mark of decimals too")
+        raise UserError("data.thousands", f"'{thousands}' cannot also be the decimal mark")
     if decimal == "auto" and thousands in (",", "."):
         decimal = "," if thousands == "." else "."
     name = input_name(target)
@@ -136,14 +136,14 @@ def tfds(
     tables, origin = load_tfds(features, {column: f"features.{column}" for column in features}, **prepared)
     for table in tables.values():
         if len(table) and not pd.api.types.is_numeric_dtype(table[target]):
-            raise UserError("data.target", f"'{target}' is no number but such as {table[target].iloc[0]!r}")
+            raise UserError("data.target", f"'{target}' is not numeric, but contains {table[target].iloc[0]!r}")
     tables = {split: _with_target(table.rename(columns=names), names[target]) for split, table in tables.items()}
     return _typed_source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)
 
 
 def _with_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
     if target != TARGET and TARGET in table:
-        problem = f"'{target}' is called '{TARGET}' here, and the table has a column of that name beside it"
+        problem = f"'{target}' is renamed to '{TARGET}', but the table already has a column '{TARGET}'"
         raise UserError("data.target", f"{problem}; rename that column or leave it out")
     return table.rename(columns={target: TARGET})
 
@@ -166,7 +166,7 @@ def _rules_of(forms: Mapping[str, Form], rules: TableRules, cells: CellTable, wa
     surplus = [name for name in given if name not in forms]
     unknown = [name for name in surplus if name not in rules.ignore]
     if unknown:
-        warnings.append(f"{cells.name}: columns that the first file lacks are left out: {', '.join(unknown)}")
+        warnings.append(f"{cells.name}: columns that are not in the first file are ignored: {', '.join(unknown)}")
     return replace(rules, ignore=surplus, numeric=(), categorical=(), dates={}, forms=forms)
 
 

@@ -49,11 +49,14 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
     )
     limits = (
-        "- It knows the prices of the place and time that its table is of; elsewhere and later they are others.\n"
-        "- No answer lies outside the prices that it was trained on, however large or small a house is.\n"
-        "- A category that training did not know counts as unknown; a number far off is cut to what is usual.\n"
-        "- It gives one number and does not say how sure it is: `report/` of the run shows the spread.\n"
-        "- Its columns may stand for people, as a district does: decide on nobody by it."
+        "- The model was trained on prices of one place and period. Prices differ in other places and change later.\n"
+        "- Predictions are always within the range of the training prices, however large or small a house is.\n"
+        "- Categories that are not in the training data are treated as unknown. Numbers far outside the training range"
+        " are clipped.\n"
+        "- A prediction is a single number without an uncertainty. `report/` of the run shows the distribution of the"
+        " errors.\n"
+        "- Columns such as the district may be proxies for groups of people. Do not use the model for decisions about"
+        " people."
     )
 
     def answer_inputs(
@@ -139,9 +142,9 @@ def _against(true: np.ndarray, price: np.ndarray) -> Figure:
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
     ends = [min(true.min(), price.min()), max(true.max(), price.max())]
-    axes.plot(ends, ends, color="black", linewidth=1, label="exact")
+    axes.plot(ends, ends, color="black", linewidth=1, label="perfect prediction")
     axes.scatter(true, price, s=8, alpha=0.4)
-    axes.set(title=f"{len(true):,} test examples", xlabel="actual price", ylabel="predicted price", aspect="equal")
+    axes.set(title=f"Test examples: {len(true):,}", xlabel="actual price", ylabel="predicted price", aspect="equal")
     _thousands(axes.xaxis, axes.yaxis)
     axes.tick_params(axis="x", rotation=30)
     axes.grid(alpha=0.3)
@@ -155,7 +158,7 @@ def _residuals(true: np.ndarray, price: np.ndarray) -> Figure:
     residuals = true - price
     left.axhline(0, color="black", linewidth=1)
     left.scatter(price, residuals, s=8, alpha=0.4)
-    left.set(title="Residuals over the prediction", xlabel="predicted price", ylabel="actual - predicted")
+    left.set(title="Residuals by predicted price", xlabel="predicted price", ylabel="actual - predicted")
     right.hist(residuals, bins=60)
     right.axvline(0, color="black", linewidth=1)
     right.set(title=f"Residuals: median {np.median(residuals):,.4g}", xlabel="actual - predicted", ylabel="examples")

@@ -99,7 +99,7 @@ def transformer(
 ) -> GenerativeModel:
     """Causal Transformer with normalisation before each sublayer (Radford et al. 2018)."""
     if width % (2 * heads):
-        raise UserError("models.transformer.heads", f"the width {width} must be a multiple of twice the heads, {heads}")
+        raise UserError("models.transformer.heads", f"the width {width} must be a multiple of 2 * heads = {2 * heads}")
     added = {"learned": [LearnedPositions(features.context, _initial())], "sinusoidal": [SinusoidalPositions()]}
     blocks = [
         DecoderBlock(

@@ -78,11 +78,12 @@ def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dic
     some = [str(text) for text in texts.iloc[:: -(-len(texts) // SAMPLE)]]
     if any(SPLIT_UNKNOWN in text for text in some):
         facts["tokens"] = (
-            f"were split before, as {SPLIT_UNKNOWN} stands in the text: preprocessing.level token keeps them"
+            f"already split, because the text contains {SPLIT_UNKNOWN}; keep them with preprocessing.level: token"
         )
     if not parts_words(some):
         facts["words"] = (
-            "are not parted by blanks: word_perplexity is not given, and preprocessing.level should be no word or token"
+            "not separated by spaces, so word_perplexity is not computed; do not set preprocessing.level to word or"
+            " token"
         )
     return facts
 

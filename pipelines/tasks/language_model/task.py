@@ -77,10 +77,11 @@ class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
     batches = staticmethod(random_windows)
     decoding = staticmethod(decoding)
     limits = (
-        "- It says what is probable after the texts that it learnt from, not what is true.\n"
-        "- It repeats what these texts hold, their errors and their prejudices included, and at times word for word.\n"
-        "- It was measured on the end of the same text: expect worse on texts of another kind, time or language.\n"
-        "- Only as many tokens as its context holds are looked back on."
+        "- The model generates probable text, which may be false.\n"
+        "- It reproduces errors and biases of the training text, and sometimes copies it word for word.\n"
+        "- It was evaluated on later parts of the same text. Expect lower quality on other kinds of text, times or"
+        " languages.\n"
+        "- It uses only as many previous tokens as fit into its context."
     )
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:

@@ -69,10 +69,14 @@ def make_phrases(source: str, target: str, count: int) -> tuple[dict[str, list[W
             if len(own) == int(count * share):
                 break
         else:
-            raise UserError("data.examples", f"no {count} phrases can be made; at most some {len(own) / share:.0f}")
+            problem = f"cannot generate {count:,} different phrases; set at most about {len(own) / share:.0f}"
+            raise UserError("data.examples", problem)
         phrases[split] = own
     packages = {package: version(package) for package in ("Babel", "num2words")}
-    about = {"kinds": list(kinds), "values": "each date, time and number occurs in one split only; names in all"}
+    about = {
+        "kinds": list(kinds),
+        "values": "each date, time and number occurs in one split only; names occur in all splits",
+    }
     return phrases, {**about, "packages": packages}
 
 
@@ -82,7 +86,7 @@ def _locale(name: str, key: str) -> Any:
     try:
         return Locale.parse(name, sep="-" if "-" in name else "_")
     except (UnknownLocaleError, ValueError):
-        raise UserError(f"data.{key}", f"Babel knows no language '{name}'; write it as en, fr or pt_BR") from None
+        raise UserError(f"data.{key}", f"Babel has no language '{name}'; write it as en, fr or pt_BR") from None
 
 
 def _phrase(locales: tuple, kinds: dict[str, Say], names: list[Words], draw: random.Random, split: str) -> Words:

@@ -114,27 +114,26 @@ def _source(
         if split in ("all", "train"):
             pairs, skipped, counts = filter_pairs(pairs, **filters)
         if not pairs:
-            raise UserError(names[split], "holds no pair of texts that can be used")
+            raise UserError(names[split], "contains no usable text pairs")
         tables[split] = pd.DataFrame({SOURCE: [p.source for p in pairs], TARGET: [p.target for p in pairs]})
     facts = _facts(next(iter(tables.values())), origin["from_language"], origin["to_language"])
     if counts:
-        facts["left out"] = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
+        facts["removed"] = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
     return Source(tables, {**origin, "left_out": counts}, skipped, warnings=list(odd), facts=facts)
 
 
 def _facts(table: pd.DataFrame, from_language: str, to_language: str) -> dict[str, str]:
     """Describe the length of both sides, and the units of BLEU if the target language has no spaces."""
     lengths = [f"{median(table[side].map(len)):,.0f}" for side in (SOURCE, TARGET)]
-    facts = {"lengths": f"half of the texts have up to {lengths[0]} characters in {from_language}, {lengths[1]} in"}
-    facts["lengths"] += f" {to_language}"
+    facts = {"lengths": f"median {lengths[0]} characters in {from_language}, {lengths[1]} in {to_language}"}
     joined = [
         language
         for side, language in ((SOURCE, from_language), (TARGET, to_language))
         if not parts_words(table[side].tolist())
     ]
     if joined:
-        level = "preprocessing.level should be no word or token"
-        facts["words"] = f"of {' and '.join(joined)} are not parted by blanks: {level}"
+        level = "do not set preprocessing.level to word or token"
+        facts["words"] = f"not separated by spaces in {' and '.join(joined)}; {level}"
     return facts | about_tokens(table[TARGET].tolist())
 
 

@@ -36,11 +36,11 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
     batches = staticmethod(make_token_batches)
     decoding = staticmethod(searching)
     limits = (
-        "- It translates texts like the pairs that it learnt from: expect worse on another subject, style or length.\n"
-        "- What it says is fluent even where it is wrong: names, numbers and negations may be lost or made up.\n"
-        "- The score tells translations of one text apart; it is no probability that one is right.\n"
-        "- Each text is translated by itself, and what is longer than `preprocessing.longest` tokens is cut off.\n"
-        "- Prejudices of its pairs, such as which professions are men's, are in what it writes."
+        "- Expect lower quality on subjects, styles or lengths that differ from the training pairs.\n"
+        "- A wrong translation may still be fluent. Names, numbers and negations may be lost or invented.\n"
+        "- The score ranks translations of the same text. It is not the probability that one is correct.\n"
+        "- Each text is translated separately. Tokens beyond `preprocessing.longest` are cut off.\n"
+        "- Translations reproduce biases of the training pairs, such as the gender of professions."
     )
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
