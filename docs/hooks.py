@@ -1,5 +1,6 @@
 """Pages of the documentation that are made from the code: configuration, results, contributing, changelog."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,6 @@ ROOT = Path(__file__).parents[1]
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages."""
-    from pipelines.tensorflow_startup import import_tensorflow
-
-    import_tensorflow(verbose=False)
     from pipelines.tasks import TASKS
 
     pages = {f"reference/config/{task}.md": config_page(task) for task in TASKS}
@@ -47,10 +45,9 @@ def cli_page() -> str:
 
 def config_page(task: str) -> str:
     """Write a task's configuration as Markdown, from the JSON Schema of its config."""
-    from pipelines.config.load import config_schema
-    from pipelines.config.read import shipped_config
+    from pipelines.config.read import schema_path, shipped_config
 
-    schema = config_schema(task)
+    schema = json.loads(schema_path(task).read_text(encoding="utf-8"))
     definitions = schema["$defs"]
     about = "Settings that a config leaves out have the values of the config at the end of this page."
     tune = "Any value may be a `tune` node: see [Tune](../../how-to/tune.md)."

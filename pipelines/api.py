@@ -14,7 +14,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pipelines.errors import UserError
 from pipelines.tensorflow_startup import import_tensorflow
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     from pipelines.trained_model import TrainedModel
     from pipelines.tuning.search import Search
 
-    Inputs = pd.DataFrame | Mapping[str, Any] | str | Path | Iterable[Mapping[str, Any] | str | Path]
+    Inputs: TypeAlias = pd.DataFrame | Mapping[str, Any] | str | Path | Iterable[Mapping[str, Any] | str | Path]
 
 
 class Answering:
-    """What a run and an export have in common: they answer raw inputs."""
+    """Base class of `TrainedRun` and `ExportedModel`, which both predict raw inputs."""
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
@@ -45,10 +45,10 @@ class Answering:
         return load_predictor(self.folder)
 
     def predict(self, inputs: "Inputs", allow_missing: bool = False) -> list[dict[str, Any]]:
-        """Answer raw inputs, one record each, in order.
+        """Predict raw inputs; return one record each, in order.
 
         `inputs` are rows (a DataFrame, or mappings of columns), or texts, or paths of images; one of them or several.
-        `allow_missing` accepts rows without columns that training never saw missing.
+        `allow_missing` accepts rows without columns that were never missing in training.
 
         Raises:
             UserError: If an input cannot be used. The message names it.
@@ -99,13 +99,13 @@ class TrainedRun(Answering):
         return self.trained.model
 
     def evaluate(self, split: str = "test", threshold: str | None = None) -> dict[str, float]:
-        """Measure a split again, with another threshold if wanted: a number, or a rule such as `f1`."""
+        """Evaluate a split, optionally with another threshold: a number, or a rule such as `f1`."""
         from pipelines.commands.evaluate import evaluate
 
         return evaluate(self.folder, split, threshold).metrics
 
     def attention(self, inputs: "Inputs") -> list[dict[str, Any]]:
-        """Return where the model looks as it answers each input: tokens that look, tokens looked at, and weights.
+        """Return the attention weights of each input: query tokens, key tokens and the weights between them.
 
         Raises:
             UserError: If the model has no attention.
@@ -120,7 +120,7 @@ class TrainedRun(Answering):
         """Write the model as the next version in `to`, by default `exports/TASK`.
 
         Raises:
-            UserError: If `to` cannot be written, or the export does not answer as the run does.
+            UserError: If `to` cannot be written, or the predictions of the export differ from the run's.
         """
         from pipelines.commands.export import export
 
@@ -137,7 +137,7 @@ class TrainedRun(Answering):
 
 
 class ExportedModel(Answering):
-    """An export: a version's folder, or a folder of versions, of which the newest answers."""
+    """An export: the folder of a version, or a folder of versions, of which the newest is used."""
 
     def serve(self, **options: Any) -> None:
         """Serve it over HTTP and gRPC until interrupted; `options` are those of `pipelines serve`, such as `port`.
@@ -180,7 +180,7 @@ def train(
     show: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> TrainedRun:
-    """Train the model of a config and measure it on every split.
+    """Train the model of a config and evaluate it on every split.
 
     `config` is a YAML file, or the name of a task for the config that comes with it. `settings` override it by dotted
     path: `model="mlp"`, `**{"optimizer.learning_rate": 3e-4}`. `show` is called with each line about the data.
@@ -205,7 +205,7 @@ def tune(
     show: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> FinishedSearch:
-    """Search for the best values of what a config marks with `tune`.
+    """Search the hyperparameters that a config marks with `tune`.
 
     Raises:
         UserError: If there is a mistake in the config, the data or the folder, or too many trials in a row fail.
@@ -231,7 +231,7 @@ def load_data(config: str | Path, **settings: Any) -> "Dataset":
 
 
 def models(task: str) -> dict[str, dict[str, Any]]:
-    """List a task's models, simplest first: what each is, and what each of its hyperparameters means.
+    """List a task's models, simplest first, with a description of each model and its hyperparameters.
 
     Raises:
         UserError: If the task is unknown.
@@ -243,10 +243,10 @@ def models(task: str) -> dict[str, dict[str, Any]]:
 
 
 def load_code(*paths: str | Path) -> None:
-    """Import Python files with models or tasks of your own, which configs then name, such as `my_models.wide`.
+    """Import Python files with custom models or tasks; a config can then name them, such as `my_models.wide`.
 
     Raises:
-        UserError: If a path is no Python file or package, or another module has its name.
+        UserError: If a path is not a Python file or package, or another module has its name.
     """
     import_tensorflow(verbose=False)
     from pipelines.extensions import load_code
@@ -271,16 +271,21 @@ def load(folder: str | Path) -> TrainedRun | ExportedModel:
 
 
 def _overrides(settings: Mapping[str, Any]) -> list[str]:
-    """Write settings as overrides: JSON is YAML."""
+    """Return settings as command-line overrides; JSON is valid YAML."""
     return [f"{path}={json.dumps(value, default=str)}" for path, value in settings.items()]
 
 
 def _shown(show: Callable[[str], None] | None) -> Callable[[Any], None]:
-    return lambda summary: [show(line) for line in summary.lines()] if show else None
+    def show_lines(summary: Any) -> None:
+        if show is not None:
+            for line in summary.lines():
+                show(line)
+
+    return show_lines
 
 
 def _as_texts(inputs: "Inputs", signature: Mapping[str, Any]) -> list[str]:
-    """Write inputs as the command line takes them: texts, paths, or JSON objects of columns."""
+    """Return inputs as command-line arguments: texts, paths, or JSON objects of columns."""
     import pandas as pd
 
     from pipelines.storage import as_json

@@ -21,8 +21,9 @@ def settings(function: Callable, **fixed: str) -> type[pydantic.BaseModel]:
     fields: dict[str, Any] = {key: (Literal[value], ...) for key, value in fixed.items()}
     for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-            required = parameter.default is inspect.Parameter.empty
-            fields[name] = (parameter.annotation, ... if required else parameter.default)
+            default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+            # YAML has no tuples; a signature has them because a default that is a list would be shared.
+            fields[name] = (parameter.annotation, list(default) if isinstance(default, tuple) else default)
         elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
             (shared,) = get_args(parameter.annotation)
             fields |= {key: (hint, ...) for key, hint in get_type_hints(shared, include_extras=True).items()}

@@ -58,12 +58,12 @@ def verb(function: Callable, keras: bool = True, first: First = lambda arguments
         from pipelines.tensorflow_startup import import_tensorflow, output_refused
 
         try:
-            if not first(arguments) or code:
-                import_tensorflow(verbose, keras)
-                load_code(code)
             with warnings.catch_warnings():
                 warnings.simplefilter("always", DataWarning)
                 warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+                if not first({**arguments, "verbose": verbose}) or code:
+                    import_tensorflow(verbose, keras)
+                    load_code(code)
                 function(**arguments)
         except UserError as error:
             for line in str(error).splitlines():
@@ -79,7 +79,9 @@ def verb(function: Callable, keras: bool = True, first: First = lambda arguments
             click.echo(visible(f"error: {problem}"), err=True)
             sys.exit(1)
         except KeyboardInterrupt:
-            click.echo("interrupted; a training or a search goes on with: train or tune --resume, see -h", err=True)
+            click.echo(
+                "interrupted; to continue a training run or a search, use train --resume or tune --resume", err=True
+            )
             sys.exit(130)
 
     return wrapped
@@ -92,27 +94,22 @@ def _show_warning(show: Callable, message: Warning, category: type[Warning], *pl
         show(message, category, *place)
 
 
-def _read_configs(arguments: dict[str, Any]) -> bool:
-    """Find mistakes in YAML files, overrides and names of tasks before TensorFlow is imported."""
-    from pipelines.config.read import check_task, read_config
+def _check_configs(arguments: dict[str, Any]) -> bool:
+    """Check every config, then read the data of the first one, unless a run or a search is resumed."""
+    from pipelines.config.read import read_config
+    from pipelines.preflight import check_against_schema, read_early
 
-    for config in arguments["configs"] if "configs" in arguments else [arguments["config"]]:
-        check_task(read_config(config, arguments["overrides"]))
+    configs = arguments["configs"] if "configs" in arguments else [arguments["config"]]
+    checked = [check_against_schema(read_config(config, arguments["overrides"])) for config in configs]
+    if checked[0] is not None and not arguments.get("resume") and not arguments["verbose"]:
+        read_early(checked[0])
     return False
-
-
-def _prints_text(arguments: dict[str, Any]) -> bool:
-    """Return whether `config` prints a shipped config, or one for data, and checks none."""
-    from pipelines.tasks import TASKS
-
-    shipped = arguments["task_or_config"] in TASKS and not arguments["schema"]
-    return shipped or arguments["minimal"] or arguments["data"] is not None or arguments["task_or_config"] is None
 
 
 def _start_trial_server(arguments: dict[str, Any]) -> bool:
     from pipelines.tuning.pools import start_server
 
-    _read_configs(arguments)
+    _check_configs(arguments)
     start_server()
     return False
 
@@ -122,7 +119,7 @@ class Command(click.Command):
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Replace `{program}` with the program's name."""
-        self.help = self.help.replace("{program}", program())
+        self.help = (self.help or "").replace("{program}", program())
         super().format_help_text(ctx, formatter)
 
 
@@ -165,7 +162,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @main.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
 @overrides
-@functools.partial(verb, first=_read_configs)
+@functools.partial(verb, first=_check_configs)
 def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Train, evaluate and export the model of each CONFIG, then show a few predictions.
 
@@ -193,7 +190,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
 @overrides
 @click.option("--run-dir", metavar="DIR", help="Folder of the run. Default: runs/TASK/TIME.")
 @click.option("--resume", is_flag=True, help="Resume the run in --run-dir, or the newest unfinished run.")
-@functools.partial(verb, first=_read_configs)
+@functools.partial(verb, first=_check_configs)
 def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
     """Train the model of CONFIG and evaluate it on every split.
 
@@ -310,7 +307,8 @@ def predict(
             given = name in inputs and not os.path.exists(name)  # noqa: PTH110 - Path.exists raises on long strings
             click.echo(f"{visible(shortened(name, NAME_CHARACTERS) if given else name)}: {answer_line(answer)}")
     else:
-        click.echo(f"{len(answers.records):,} answers in {output}")
+        count = len(answers.records)
+        click.echo(f"wrote {count:,} prediction{'s' * (count != 1)} to {output}")
 
 
 @main.command()
@@ -327,7 +325,9 @@ def predict(
     " numeric inputs only; numbers.json describes these inputs. Repeatable.",
 )
 @click.option(
-    "--unchecked", is_flag=True, help="Skip the parity check, such as when the data is gone. The model card notes it."
+    "--unchecked",
+    is_flag=True,
+    help="Skip the parity check, such as when the data is no longer available. The model card says so.",
 )
 @threshold
 @verb
@@ -379,7 +379,7 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     type=POSITIVE,
     default=Settings.max_queue,
     show_default=True,
-    help="Queue size in rows; more get HTTP 429.",
+    help="Maximum number of rows in the queue. Further requests get HTTP 429.",
 )
 @click.option(
     "--max-body-bytes",
@@ -431,7 +431,7 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     help="How often to check for new versions.",
 )
 @functools.partial(verb, keras=False)
-def serve(exports: tuple[str, ...], **options: object) -> None:
+def serve(exports: tuple[str, ...], **options: Any) -> None:
     """Serve exported models over REST, the Open Inference Protocol and gRPC, with a web page to try them.
 
     Example: {program} serve exports/house_prices exports/entity_tagger --port 8501
@@ -443,7 +443,7 @@ def serve(exports: tuple[str, ...], **options: object) -> None:
 
 @main.command()
 @click.argument("task", required=False)
-@functools.partial(verb, first=lambda arguments: arguments["task"] is None)
+@functools.partial(verb, first=lambda arguments: True)
 def tasks(task: str | None) -> None:
     """List the tasks, or the models of one TASK with their hyperparameters.
 
@@ -466,9 +466,9 @@ def tasks(task: str | None) -> None:
 @main.command()
 @click.argument("task_or_config", metavar="TASK|CONFIG", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the config instead, for editors.")
-@click.option("--minimal", is_flag=True, help="Print a dozen lines; what they leave out has its default.")
-@click.option("--from", "data", metavar="DATA", help="Look at a file or folder, and print a config that fits it.")
-@functools.partial(verb, first=_prints_text)
+@click.option("--minimal", is_flag=True, help="Print a short config; all other settings keep their defaults.")
+@click.option("--from", "data", metavar="DATA", help="Print a config for the data in this file or folder.")
+@functools.partial(verb, first=lambda arguments: True)
 def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | None) -> None:
     """Print a TASK's commented config, or check CONFIG and print it with its `tune` nodes resolved.
 

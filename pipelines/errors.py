@@ -1,4 +1,4 @@
-"""The error for mistakes that the user can fix, and the warning about unusual input."""
+"""The error for mistakes that the user can fix, the warning about unusual input, and parts of their messages."""
 
 
 class UserError(Exception):
@@ -12,6 +12,11 @@ class UserError(Exception):
 
 class DataWarning(UserWarning):
     """A warning about unusual input and how it was handled. The command line prints it on one line."""
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: '1 example', '2,000 examples'."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def did_you_mean(name: str, known: list[str]) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.data.batches import Cache, evaluation_batches, raw_batches
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 
 
@@ -53,8 +53,8 @@ class NotFinite(ArithmeticError):
 
     def __init__(self, rows: np.ndarray, of: int):
         self.all = len(rows) == of
-        some = f"{len(rows):,} of {of:,} examples, the first of which is number {rows[0] + 1}"
-        super().__init__(f"the answers to {some}, are NaN or infinite")
+        some = f"{len(rows):,} of {counted(of, 'example')} (first: example {rows[0] + 1})"
+        super().__init__(f"the predictions for {some} are NaN or infinite")
 
 
 def measure(task: Task, split: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -66,7 +66,7 @@ def measure(task: Task, split: str, examples: pd.DataFrame, answers: Mapping[str
     try:
         _check_finite(answers)
     except NotFinite as error:
-        raise UserError(split, f"{error}: the model cannot answer them; look at their inputs") from None
+        raise UserError(split, f"{error}; check the inputs of these examples") from None
     return task.compute_metrics(examples, answers)
 
 
@@ -89,17 +89,17 @@ def result_warnings(
     own = metrics["validation"]
     warnings = []
     if compared and not any(sign[task.metrics[name]] * (own[name] - known[name]) < 0 for name in compared):
-        scores = ", ".join(f"{name} {own[name]:.4g} beside {known[name]:.4g}" for name in compared)
+        scores = "; ".join(f"{name} {own[name]:.4g}, baseline {known[name]:.4g}" for name in compared)
         warnings.append(
-            f"the model is no better on validation than an answer that looks at no input ({scores}): it has learnt"
-            " nothing that counts; train for longer, with another learning rate or model, or on more examples"
+            f"on the validation split, the model is no better than a baseline that ignores the input ({scores});"
+            " train for longer, change the learning rate or the model, or use more examples"
         )
     odd = [
         f"{name} of {split}" for split in metrics for name, value in metrics[split].items() if not np.isfinite(value)
     ]
     if not np.isfinite(loss := best_epoch["validation.loss"]):
-        warnings.append(f"validation.loss is {loss} at the best epoch: look at the targets of validation")
-    return warnings + ([f"no numbers, and null in metrics.json: {', '.join(odd)}"] if odd else [])
+        warnings.append(f"validation.loss is {loss} at the best epoch; check the targets of the validation split")
+    return warnings + ([f"NaN or infinite, so null in metrics.json: {', '.join(odd)}"] if odd else [])
 
 
 def _check_finite(answers: Mapping[str, np.ndarray]) -> None:
@@ -120,7 +120,8 @@ class Evaluator:
         self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
         self._step = tf.function(partial(task.validation_step, preprocessor=preprocessor), reduce_retracing=True)
         self.targets = [name for name in self.examples if name not in preprocessor.signature]
-        self._preprocessor, self._answerer = preprocessor, None
+        self._preprocessor = preprocessor
+        self._answerer: Answerer | None = None
 
     def direction(self, metric: str) -> str:
         """Return `min` if a lower `validation.<metric>` is better, else `max`."""
@@ -140,7 +141,8 @@ class Evaluator:
         score = self.trivial.get(monitor.removeprefix("validation."), 0.0)
         if not np.isfinite(score):
             others = ["loss", *(name for name, other in self.trivial.items() if np.isfinite(other))]
-            problem = f"{monitor} is {score} on this validation split of {len(self.examples):,}, whatever is answered"
+            size = counted(len(self.examples), "example")
+            problem = f"{monitor} is {score} on this validation split of {size}, whatever the model predicts"
             raise UserError(
                 "training.monitor", f"{problem}; choose validation.{', validation.'.join(dict.fromkeys(others))}"
             )

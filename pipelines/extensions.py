@@ -1,4 +1,4 @@
-"""Load your own models and tasks from Python files. A config runs no code without `--code`."""
+"""Load custom models and tasks from Python files. A config runs no code without `--code`."""
 
 import hashlib
 import importlib.util
@@ -17,17 +17,18 @@ def load_code(paths: Iterable[str | Path]) -> None:
     """Import Python files, or folders that are packages; their contents are then known by dotted names.
 
     Raises:
-        UserError: If a path is no Python file or package, or another module has its name.
+        UserError: If a path is not a Python file or package, or another module has its name.
     """
     for path in map(Path, paths):
         name, file = path.stem, path / "__init__.py" if path.is_dir() else path
         if name in _loaded and _loaded[name][0] == file.resolve():
             continue
         if file.suffix != ".py" or not file.is_file():
-            raise UserError(f"--code {path}", "no such Python file, or folder with an __init__.py")
+            raise UserError(f"--code {path}", "no such Python file or package (a folder with an __init__.py)")
         if not name.isidentifier() or name in sys.modules or _is_another(name, file):
-            raise UserError(f"--code {path}", f"'{name}' cannot be its module's name, or is taken; rename the file")
+            raise UserError(f"--code {path}", f"'{name}' is not a module name, or is already taken; rename the file")
         spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=_inside(path))
+        assert spec is not None and spec.loader is not None  # because of the suffix .py
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
@@ -56,7 +57,7 @@ def find_component(kind: str, dotted: str) -> Any:
     """
     module, *names = dotted.split(".")
     if module not in _loaded:
-        raise UserError(f"{kind} {dotted}", f"no code of this name is loaded; pass its file: --code {module}.py")
+        raise UserError(f"{kind} {dotted}", f"no module '{module}' is loaded; load its file with --code {module}.py")
     found: Any = _loaded[module][1]
     for name in names:
         if not hasattr(found, name):

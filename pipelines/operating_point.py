@@ -28,7 +28,7 @@ class OperatingPoint:
 
     def __str__(self) -> str:
         given = ", ".join(f"{name.replace('_', ' ')} {value:,.4g}" for name, value in self.validation.items())
-        return f"{self.threshold:.4g} ({self.rule}){f'; on validation {given}' if given else ''}"
+        return f"{self.threshold:.4g} ({self.rule}){f'; on the validation split: {given}' if given else ''}"
 
 
 def fixed_threshold(rule: str) -> float | None:
@@ -56,7 +56,7 @@ def set_threshold(
         UserError: If the task has no threshold, the rule is invalid, or no threshold satisfies it.
     """
     if trained.preprocessor.threshold is None:
-        raise UserError(WHERE, f"no threshold decides what this {trained.config.task} answers")
+        raise UserError(WHERE, f"this {trained.config.task} model has no decision threshold")
     fixed = fixed_threshold(rule)
     if validation is not None:
         examples = trained.task.evaluation_examples("validation", validation)
@@ -64,7 +64,7 @@ def set_threshold(
     elif fixed is not None:
         point = OperatingPoint(fixed, rule, {})
     else:
-        raise UserError(f"{WHERE} {rule}", "is chosen on the validation split, which is not at hand; give a number")
+        raise UserError(f"{WHERE} {rule}", "is chosen on the validation split, which is not available; give a number")
     trained.preprocessor.threshold = point.threshold
     return replace(trained), point  # a copy, because the cached `answerer` was traced with the old threshold
 
@@ -81,7 +81,7 @@ def choose(rule: str, true: np.ndarray, probability: np.ndarray) -> OperatingPoi
     if fixed is not None:
         return OperatingPoint(fixed, rule, _figures(np.array([fixed], "float32"), true, probability).iloc[0].to_dict())
     if true.all() or not true.any():
-        raise UserError(where, "the validation split holds a single class, so no threshold can be chosen on it")
+        raise UserError(where, "the validation split contains a single class, so no threshold can be chosen on it")
     found = np.unique(probability)
     # Halfway between two probabilities, so that rounding differences of an export do not change the decision.
     halfway = (np.concatenate([[0.0], found]) + np.concatenate([found, [1.0]])) / 2
@@ -92,7 +92,7 @@ def choose(rule: str, true: np.ndarray, probability: np.ndarray) -> OperatingPoi
     if not np.isfinite(goodness).any():
         name = rule.partition("=")[0]
         raise UserError(
-            where, f"no threshold gives that on validation; the highest {name} is {figures[name].max():.4g}"
+            where, f"no threshold reaches this on the validation split; the highest {name} is {figures[name].max():.4g}"
         )
     best = len(goodness) - 1 - int(np.argmax(goodness.to_numpy()[::-1]))  # ties: take the highest threshold
     return OperatingPoint(float(thresholds[best]), rule, figures.iloc[best].to_dict())

@@ -1,4 +1,4 @@
-"""Answer raw inputs with a finished run or an export, whichever a folder holds."""
+"""Predict raw inputs with a finished run or an export."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from pipelines.trained_model import load_trained_model
 
 @dataclass(frozen=True)
 class Predictor:
-    """What answers raw inputs, and how they are read."""
+    """A task, the function that predicts its raw inputs, and how they are read."""
 
     task: Task
     signature: Mapping[str, tf.TensorSpec]
@@ -31,24 +31,25 @@ class Predictor:
         """Read raw inputs given as text, and those in a file; the index names each.
 
         Raises:
-            UserError: naming the input that cannot be used.
+            UserError: If an input cannot be used; the message names it.
         """
         columns = {name: str if spec.dtype.name == "string" else float for name, spec in self.signature.items()}
-        raw = self.task.read_inputs(inputs, file, columns, {**self.reading, "allow_missing": allow_missing})
+        path = None if file is None else str(file)
+        raw = self.task.read_inputs(inputs, path, columns, {**self.reading, "allow_missing": allow_missing})
         if raw.empty:
-            raise UserError(str(file), "holds nothing to answer")
+            raise UserError(str(file), "contains no inputs")
         return raw
 
     def records(self, raw: pd.DataFrame) -> list[dict[str, Any]]:
-        """Answer raw inputs: one record each, in order."""
+        """Predict raw inputs; return one record each, in order."""
         return as_records(self.task, self.answer_table(raw))
 
 
 def load_predictor(run_or_export: str | Path) -> Predictor:
-    """Load what a folder holds.
+    """Load the predictor of a run or an export.
 
     Raises:
-        UserError: where it is neither a finished run nor an export.
+        UserError: If the folder is neither a finished run nor an export.
     """
     if Run(run_or_export).started:
         trained = load_trained_model(Run.open(run_or_export))

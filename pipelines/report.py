@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 
+from pipelines.errors import counted
 from pipelines.runs.run import Run
 from pipelines.storage import write_text, write_whole
 from pipelines.trained_model import TrainedModel
@@ -39,7 +40,8 @@ def write_report(
         [trained.config.training["monitor"], *(f"validation.{name}" for name in trained.task.curves)]
     )
     with glyphs_missed() as missed:
-        pictures = {"learning_curves": learning_curves(run.history(), list(curves), run.trivial())}
+        pictures: dict[str, Figure | str] = {}
+        pictures["learning_curves"] = learning_curves(run.history(), list(curves), run.trivial())
         if samples := run.samples():
             pictures["samples"] = samples_page(samples)
         pictures |= trained.task.pictures(trained.model, trained.preprocessor, examples, answers)
@@ -49,7 +51,8 @@ def write_report(
     if not missed:
         return []
     shown = ", ".join(sorted(missed)[:SHOWN_SIGNS])
-    return [f"{len(missed)} signs of the pictures are in no font here ({shown}): install one, such as Noto Sans CJK"]
+    count = counted(len(missed), "character")
+    return [f"no installed font has {count} of the figures ({shown}); install one that does, such as Noto Sans CJK"]
 
 
 def write_pictures(folder: Path, pictures: Mapping[str, Figure | str]) -> None:
@@ -100,7 +103,7 @@ def learning_curves(history: pd.DataFrame, metrics: Sequence[str], trivial: Mapp
         axes.plot(history["epoch"], history[metric], color="tab:orange", label="validation")
         axes.plot(best["epoch"], best[metric], "o", color="black", label=f"best epoch: {best[metric].iloc[0]:,.4g}")
         if np.isfinite(level := trivial.get(metric.removeprefix("validation."), np.nan)):
-            axes.axhline(level, color="grey", linestyle=":", label=f"answer that looks at no input: {level:,.4g}")
+            axes.axhline(level, color="grey", linestyle=":", label=f"baseline: {level:,.4g}")
         axes.set(title=metric, xlabel="epoch", ylabel=metric.removeprefix("validation."))
     for axes in panels:
         axes.legend()
@@ -114,7 +117,7 @@ def by_class_page(figures: pd.DataFrame) -> str:
     shown = figures.sort_values("count", ascending=False).to_html(float_format="{:.4g}".format, border=0)
     head = '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Classes</title><style>'
     style = "body { font: 15px/1.5 system-ui, sans-serif; margin: 2em } th, td { text-align: right; padding: 0 1em }"
-    return f"{head}{style}</style></head><body><h1>Each class of test</h1>{shown}</body></html>\n"
+    return f"{head}{style}</style></head><body><h1>Metrics of each class in the test split</h1>{shown}</body></html>\n"
 
 
 def samples_page(kept: Sequence[Mapping[str, Any]]) -> str:
@@ -134,8 +137,8 @@ def samples_page(kept: Sequence[Mapping[str, Any]]) -> str:
         "th { text-align: left } th, td { vertical-align: top; padding: 0.3em 1em 0.3em 0 } td { white-space: pre-wrap;"
     )
     return (
-        f"{head}{style} {cells} font-family: monospace }}</style></head><body><h1>Answers to validation examples as"
-        f" training went on</h1>{''.join(parts)}</body></html>\n"
+        f"{head}{style} {cells} font-family: monospace }}</style></head><body><h1>Predictions for validation examples"
+        f" during training</h1>{''.join(parts)}</body></html>\n"
     )
 
 

@@ -34,7 +34,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(str(folder), f"this folder cannot be made ({error.strerror})") from None
+        raise UserError(str(folder), f"cannot create this folder ({error.strerror})") from None
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def locked(path: Path, problem: str) -> Iterator[None]:
     try:
         file = path.open("w")
     except OSError as error:
-        raise UserError(str(path.parent), f"cannot write here ({error.strerror})") from None
+        raise UserError(str(path.parent), f"cannot write to this folder ({error.strerror})") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -167,4 +167,4 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, EOFError, BadZipFile, KeyError):
-        raise UserError(str(path), "missing or damaged: this is not what training wrote; train the run anew") from None
+        raise UserError(str(path), "missing or damaged; train the run again") from None

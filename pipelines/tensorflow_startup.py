@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterator
 
 
-def import_tensorflow(verbose: bool, keras: bool = True) -> None:
+def import_tensorflow(verbose: bool = False, keras: bool = True) -> None:
     """Import TensorFlow as the Keras backend, or without Keras; hide its startup messages unless `verbose`."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     share_gpus()

@@ -11,6 +11,7 @@ from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, load_dataset
 from pipelines.evaluation import Answerer
 from pipelines.extensions import find_builder
+from pipelines.preflight import take_source
 from pipelines.runs.run import Run
 from pipelines.task import Endpoint, Preprocessor, Task
 from pipelines.tasks import load_task
@@ -52,12 +53,13 @@ def load_trained_model(run: Run) -> TrainedModel:
 
 def load_run_dataset(config: Config) -> Dataset:
     """Load the raw examples of a config, with the same splits as in training."""
-    return load_dataset(config.data, config.split, load_task(config.task))
+    return load_dataset(config.data, config.split, load_task(config.task), take_source(config.task, config.data))
 
 
 def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:
     """Build the model that the config selects."""
     model = find_builder(task.models, config.model)(preprocessor.features, **config.models[config.model])
     if task.decoding is not None:
+        assert config.decoding is not None  # required by the config of such a task
         model.decoding = task.decoding(**config.decoding)
     return model

@@ -12,6 +12,7 @@ import pytest
 from conftest import CONFIG, houses, invoke, overrides, sets
 
 from pipelines import cli
+from pipelines.data.tables.cells import read_cells
 from pipelines.terminal import print_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -146,8 +147,8 @@ CONFIG_MISTAKES = {
     "unknown metric": (["training.monitor=validation.maee"], "did you mean 'validation.mae'?"),
     "shares over one": (["split.train=0.9"], "split: train, validation and test add up to"),
     "missing file": (["data.path=nowhere.csv"], "nowhere.csv: cannot be read (No such file or directory)"),
-    "missing target": (["data.target=prize"], "no column 'prize', which data.target names; did you mean 'price'?"),
-    "unknown column": (["data.ignore=[agee]"], "no column 'agee', which data.ignore names; did you mean 'age'?"),
+    "missing target": (["data.target=prize"], "no column 'prize', as set in data.target; did you mean 'price'?"),
+    "unknown column": (["data.ignore=[agee]"], "no column 'agee', as set in data.ignore; did you mean 'age'?"),
     "ratio of text": (["preprocessing.ratios=[[age, district]]"], "preprocessing.ratios: no numeric column 'district'"),
     "empty tune": (["batches.size={tune: [], default: 3}"], "batches.size: tune node: there is nothing to choose from"),
     "no task but a list": (["task=[house_prices]"], "task: unknown task ['house_prices']"),
@@ -172,19 +173,19 @@ DATA_MISTAKES = {
     "header only": ("area,price\n", "this table has a header but no row"),
     "text in a numeric column": (
         houses(40).assign(age=lambda t: ["ten", *t["age"][1:]]).to_csv(index=False),
-        "houses.csv:2: column 'age' holds 'ten', not a number",
+        "houses.csv:2: column 'age' contains 'ten', not a number",
     ),
-    "no valid target": ("area,price\n1,\n2,x\n", "no row can be used: no target in column 'price'"),
-    "target only": ("price\n1\n2\n3\n", "no column is left beside the target 'price'"),
-    "one header twice": ("a,a,price\n1,2,3\n", "two columns are called 'a'; rename one"),
-    "more than a tensor holds": ("a,price\n1e300,2\n1,3\n" + "1,2\n" * 20, "houses.csv:2: column 'a' holds '1e300'"),
+    "no valid target": ("area,price\n1,\n2,x\n", "no rows can be used: no target in column 'price'"),
+    "target only": ("price\n1\n2\n3\n", "no columns are left besides the target 'price'"),
+    "one header twice": ("a,a,price\n1,2,3\n", "two columns are named 'a'; rename one"),
+    "more than a tensor holds": ("a,price\n1e300,2\n1,3\n" + "1,2\n" * 20, "houses.csv:2: column 'a' contains '1e300'"),
     "prices below nothing": (
         "a,price\n" + "1,-1\n" * 20,
         "log requires targets of zero or more, but 12 in train are negative",
     ),
-    "ragged rows": ("area,price\n1,2\n1,2,3\n", "houses.csv:3: 3 cells, but the header names 2 columns"),
-    "too few rows": ("area,price\n1,2\n", "no example is left for it"),
-    "not text": (b"area,price\n\xff\xfe,2\n", "is no UTF-8; set data.encoding"),
+    "ragged rows": ("area,price\n1,2\n1,2,3\n", "houses.csv:3: has 3 cells, but the header has 2"),
+    "too few rows": ("area,price\n1,2\n", "no examples are left for this split"),
+    "not text": (b"area,price\n\xff\xfe,2\n", "is not valid UTF-8; set data.encoding"),
 }
 
 
@@ -229,7 +230,7 @@ def test_a_column_that_is_called_as_the_target_is_here_gets_one_line(tmp_path):
 def test_a_folder_that_cannot_be_made_gets_one_line(csv, tmp_path):
     result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", csv / "run")
     assert result.exit_code == 1
-    assert f"{csv}/run: this folder cannot be made (Not a directory)" in result.stderr
+    assert f"{csv}/run: cannot create this folder (Not a directory)" in result.stderr
 
 
 @pytest.mark.parametrize("verb", ["train", "run"])
@@ -291,24 +292,60 @@ def test_a_run_folder_in_use_is_left_alone(finished_run, csv):
     assert (finished_run / "metrics.json").read_bytes() == before
 
 
+NEVER = ["tensorflow", "keras"]
 QUICK = [
-    ["tasks"],
-    ["config", "house_prices"],
-    ["config", "translator", "--minimal"],
-    ["run", "nowhere.yaml"],
-    ["train", "house_price"],
-    ["train", "house_prices", "--set", "model"],
-    ["tune", "house_prices", "--set", "=3"],
-    ["run", "house_prices", "README.md"],
+    *(
+        (arguments, [*NEVER, "pandas", "pydantic"])
+        for arguments in (
+            "tasks",
+            "config house_prices",
+            "config translator --minimal",
+            "run nowhere.yaml",
+            "train house_price",
+            "train house_prices --set model",
+            "tune house_prices --set =3",
+        )
+    ),
+    *(
+        (arguments, [*NEVER, "pandas"])
+        for arguments in (
+            "run house_prices README.md",
+            "tasks entity_tagger",
+            "config house_prices --schema",
+            "config configs/benchmarks/btc.yaml",
+            "train house_prices --set training.epoch=3",
+            "tune translator --set optimizer.learning_rate=fast",
+        )
+    ),
+    *(
+        (f"train configs/benchmarks/{name}.yaml --set data.root=nowhere", NEVER)
+        for name in (
+            "btc",
+            "california",
+            "catvnoncat",
+            "multi30k",
+            "tiny_shakespeare",
+        )
+    ),
 ]
 
 
-@pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
-def test_what_needs_no_tensorflow_does_not_wait_for_it(arguments):
+@pytest.mark.parametrize(("arguments", "unneeded"), QUICK, ids=[arguments for arguments, _ in QUICK])
+def test_what_needs_no_tensorflow_does_not_wait_for_it(arguments, unneeded):
     code = (
         "import sys; from pipelines import cli; from click.testing import CliRunner;"
-        f"result = CliRunner().invoke(cli.main, {arguments!r}); print(result.output);"
-        "sys.exit(bool({'tensorflow', 'keras', 'pandas', 'pydantic'} & set(sys.modules)))"
+        f"result = CliRunner().invoke(cli.main, {arguments.split()!r}); print(result.output);"
+        f"sys.exit(bool(set({unneeded!r}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.strip(), done.stdout + done.stderr
+
+
+def test_data_that_was_read_before_tensorflow_is_not_read_again(csv, tmp_path, monkeypatch):
+    from pipelines.tasks.house_prices import sources
+
+    read = []
+    monkeypatch.setattr(sources, "read_cells", lambda *given: read.append(given) or read_cells(*given))
+    result = invoke("train", CONFIG, *sets(overrides(csv)), "--run-dir", tmp_path / "run")
+    assert result.exit_code == 0, result.output
+    assert len(read) == 1

@@ -100,11 +100,11 @@ def test_a_model_of_ones_own_is_picked_by_its_dotted_name(ran, monkeypatch):
         (
             (),
             ("task=nowhere.TASK",),
-            "task nowhere.TASK: no code of this name is loaded; pass its file: --code nowhere.py",
+            "task nowhere.TASK: no module 'nowhere' is loaded; load its file with --code nowhere.py",
         ),
         (CODE, ("task=sentiment.TASKS",), "there is no 'TASKS'; did you mean 'TASK'?"),
         (CODE, ("task=sentiment.bag_of_words",), "is not an instance of pipelines.task.Task"),
-        (CODE, ("model=nowhere.cnn",), "model nowhere.cnn: no code of this name is loaded"),
+        (CODE, ("model=nowhere.cnn",), "model nowhere.cnn: no module 'nowhere' is loaded"),
         (("--code", OWN / "none.py"), (), "no such Python file"),
         (("--code", OWN / "sentiment.yaml"), (), "no such Python file"),
     ],
@@ -128,7 +128,7 @@ def test_without_code_none_is_loaded_from_a_config(work, monkeypatch):
     monkeypatch.chdir(work)
     (work / "evil.py").write_text("raise SystemExit('run')")
     result = invoke("train", OWN / "sentiment.yaml", "--set", "task=evil.TASK")
-    assert result.exit_code == 1 and "no code of this name is loaded" in result.stderr
+    assert result.exit_code == 1 and "no module 'evil' is loaded" in result.stderr
     assert loaded_code() == before
 
 

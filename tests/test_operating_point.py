@@ -58,7 +58,7 @@ def test_no_other_threshold_is_better(seed, count, rule):
     try:
         point = choose(rule, true, probability)
     except UserError as error:
-        assert best == -np.inf and "no threshold gives that on validation" in str(error)
+        assert best == -np.inf and "no threshold reaches this on the validation split" in str(error)
         return
     assert value(probability >= np.float32(point.threshold)) >= best - 1e-12
     assert np.abs(probability - point.threshold).min() > 0, "an answer at the threshold may fall to either side"
@@ -78,5 +78,5 @@ def test_a_rule_that_is_none_gets_one_line(rule):
 
 @pytest.mark.parametrize("true", [np.zeros(4, bool), np.ones(4, bool)])
 def test_one_class_gives_no_threshold(true):
-    with pytest.raises(UserError, match="the validation split holds a single class"):
+    with pytest.raises(UserError, match="the validation split contains a single class"):
         choose("f1", true, np.float32([0.1, 0.2, 0.3, 0.4]))

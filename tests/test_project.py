@@ -1,14 +1,19 @@
 """What the project says of itself is true."""
 
+import json
 import re
 import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import pytest
 from conftest import LONGEST
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pipelines.cli import main
-from pipelines.tasks import TASKS
+from pipelines.config.read import schema_path
+from pipelines.tasks import TASKS, load_task
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,6 +32,14 @@ def test_every_dependency_is_pinned_within_its_range_and_has_a_reason():
     ]
     for requirement in map(Requirement, wanted):
         assert pins[requirement.name] in requirement.specifier
+
+
+def test_the_lock_holds_every_pin():
+    def pins(file: str) -> set[tuple[str, str]]:
+        found = re.findall(r"^([\w.-]+)\S*==([^\s;]+)", (ROOT / file).read_text(), re.MULTILINE)
+        return {(canonicalize_name(name), version) for name, version in found}
+
+    assert pins("requirements.lock") >= pins("requirements.txt"), "run `make lock`"
 
 
 def test_every_task_has_the_same_files_a_config_and_a_line_in_the_readme():
@@ -52,3 +65,17 @@ def test_the_documentation_names_every_verb_task_and_metric():
         assert f"reference/config/{task}.md" in navigation and f"pipelines config {task}" in pages
     pages = [path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")]
     assert all(page in navigation for page in pages)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_documentation_names_every_setting_model_and_metric(task):
+    spec = spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")
+    hooks = module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+    page = hooks.config_page(task)
+    for definition in json.loads(schema_path(task).read_text())["$defs"].values():
+        if definition.get("title") not in ("TuneNode", "Range", "models"):
+            assert all(f"`{name}`" in page for name in definition.get("properties", {}))
+    chosen = load_task(task)
+    assert all(f"### models, {name}\n" in page for name in chosen.models)
+    assert all(f"`validation.{metric}`" in page for metric in chosen.metrics)

@@ -37,8 +37,8 @@ def export(
             dataset = load_run_dataset(trained.config)
             opened.check_data(dataset.record)
         except UserError as error:
-            way_out = "the export is to answer the run's test examples as the run does; --unchecked leaves that out"
-            raise UserError("", *str(error).splitlines(), way_out) from None
+            hint = "an export is checked with the data of its run; skip this check with --unchecked"
+            raise UserError("", *str(error).splitlines(), hint) from None
         validation, test = dataset.validation, dataset.test
     if threshold is not None:
         trained, point = set_threshold(trained, threshold, validation)

@@ -66,7 +66,7 @@ def check_output(path: Path, inputs: Sequence[str], file: str | Path | None) -> 
     if path.is_dir():
         raise UserError(f"--output {path}", "is a folder; name a file")
     if path.exists() and any(Path(given).exists() and path.samefile(given) for given in _files(inputs, file)):
-        raise UserError(f"--output {path}", "is what is to be answered, and would be overwritten; name another file")
+        raise UserError(f"--output {path}", "is an input file, and would be overwritten; name another file")
 
 
 def write_answers(path: Path, answers: Answers) -> None:
@@ -91,13 +91,17 @@ def write_answers(path: Path, answers: Answers) -> None:
 def _maps(run: str | Path, inputs: Sequence[str], file: str | Path | None) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
     trained = load_trained_model(Run.open(run))
     if "attention" not in trained.endpoints:
-        raise UserError("--attention", f"the task {trained.config.task} shows none")
+        raise UserError("--attention", f"the task {trained.config.task} has no attention weights")
     answerer = Answerer(trained.endpoints["attention"])
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in answerer.signature.items()}
-    raw = trained.task.read_inputs(inputs, file, columns, trained.reading)
+    path = None if file is None else str(file)
+    raw = trained.task.read_inputs(inputs, path, columns, trained.reading)
     answers = answerer.answer_table(raw)
     if not answers["weights"].shape[1]:
-        raise UserError("--attention", f"the model {trained.config.model} has none as it is set")
+        name = trained.config.model
+        raise UserError(
+            "--attention", f"the model {name} was trained without attention; see its models.{name} settings"
+        )
     maps = []
     for weights, *sides in zip(answers["weights"], answers["queries"], answers["keys"], strict=True):
         queries, keys = ([name.decode() for name in side if name] for side in sides)
@@ -112,7 +116,7 @@ def _cell(value: Any) -> Any:
 
 def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | None) -> None:
     if not inputs and file is None:
-        raise UserError("predict", "nothing to answer; give an INPUT or --file FILE")
+        raise UserError("predict", "nothing to predict; give an INPUT or --file FILE")
     if not Path(folder).exists():
         raise UserError(str(folder), "no such folder; predict takes a run folder or an export first, then inputs")
     if file is not None and not Path(file).exists():
@@ -121,11 +125,11 @@ def _check_inputs(folder: str | Path, inputs: Sequence[str], file: str | Path | 
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise UserError(f"input {number}", f"{ascii(text)[:200]} is no UTF-8 text") from None
+            raise UserError(f"input {number}", f"{ascii(text)[:200]} is not valid UTF-8") from None
 
 
 def _files(inputs: Sequence[str], file: str | Path | None) -> list[str | Path]:
-    paths = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110 - Path.exists raises on long strings
+    paths: list[str | Path] = [text for text in inputs if os.path.exists(text)]  # noqa: PTH110 - Path.exists raises on long strings
     return paths if file is None else [*paths, file]
 
 

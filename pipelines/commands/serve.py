@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, did_you_mean
 
 
 def serve(
@@ -52,8 +52,8 @@ def read_labels(labels: Sequence[str], models: set[str]) -> dict[str, dict[str, 
         model, _, rest = text.partition(":")
         label, _, version = rest.partition("=")
         if not label or not version.isdigit():
-            raise UserError(f"--label {text}", "write it as MODEL:LABEL=VERSION, such as houses:stable=3")
+            raise UserError(f"--label {text}", "should be MODEL:LABEL=VERSION, such as houses:stable=3")
         if model not in models:
-            raise UserError(f"--label {text}", f"no model '{model}' is served; there is: {', '.join(sorted(models))}")
+            raise UserError(f"--label {text}", f"no model '{model}' is served{did_you_mean(model, sorted(models))}")
         read.setdefault(model, {})[label] = int(version)
     return read

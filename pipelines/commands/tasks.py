@@ -1,11 +1,12 @@
 """The `tasks` command: list the tasks, their models and hyperparameters."""
 
-import inspect
+import json
 from typing import Any
 
-from pipelines.build import settings
+from pipelines.config.read import schema_path
 from pipelines.errors import UserError, did_you_mean
-from pipelines.tasks import TASKS, load_task
+from pipelines.tasks import TASKS
+from pipelines.tensorflow_startup import import_tensorflow
 
 
 def models(task: str) -> dict[str, dict[str, Any]]:
@@ -16,21 +17,32 @@ def models(task: str) -> dict[str, dict[str, Any]]:
     """
     if task not in TASKS and "." not in task:
         raise UserError("tasks", f"unknown task '{task}'{did_you_mean(task, list(TASKS))}")
-    return {
-        name: {"about": inspect.getdoc(builder), "hyperparameters": _meanings(settings(builder))}
-        for name, builder in load_task(task).models.items()
-    }
+    definitions = _schema(task)["$defs"]
+    found = {}
+    for name, reference in definitions["models"]["properties"].items():
+        model = definitions[reference["$ref"].rsplit("/", 1)[1]]
+        settings = {
+            setting: {"takes": _takes(leaf), "means": leaf.get("description", "")}
+            for setting, leaf in model["properties"].items()
+        }
+        found[name] = {"about": model["description"], "hyperparameters": settings}
+    return found
 
 
-def _meanings(kind: Any) -> dict[str, dict[str, str]]:
-    properties = kind.model_json_schema()["properties"]
-    return {name: {"takes": _takes(leaf), "means": leaf.get("description", "")} for name, leaf in properties.items()}
+def _schema(task: str) -> dict[str, Any]:
+    """Return the JSON Schema of a task's config: the shipped one, which needs no TensorFlow, if there is one."""
+    if task in TASKS:
+        return json.loads(schema_path(task).read_text(encoding="utf-8"))
+    import_tensorflow()
+    from pipelines.config.load import config_schema
+
+    return config_schema(task)
 
 
 def _takes(leaf: dict[str, Any]) -> str:
     """Describe the values that a JSON Schema leaf allows, such as 'number >= 0 and < 1'."""
     if "anyOf" in leaf:
-        return " or ".join(map(_takes, leaf["anyOf"]))
+        return " or ".join(_takes(each) for each in leaf["anyOf"] if each.get("$ref") != "#/$defs/TuneNode")
     if "enum" in leaf:
         return ", ".join(map(str, leaf["enum"]))
     if leaf.get("type") == "array":
@@ -38,7 +50,8 @@ def _takes(leaf: dict[str, Any]) -> str:
     if "const" in leaf:
         return str(leaf["const"])
     words = {"number": "number", "integer": "whole number", "boolean": "true or false", "null": "null"}
-    takes = words.get(leaf.get("type"), leaf.get("type", "anything"))
+    kind = leaf.get("type", "anything")
+    takes = words.get(kind, kind)
     bounds = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
     limits = [f"{sign} {leaf[key]:g}" for key, sign in bounds.items() if key in leaf]
     return " ".join([takes, " and ".join(limits)]).strip()

@@ -11,7 +11,6 @@ from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel, load_run_dataset, load_trained_model
 
 MAY_CHANGE = ("training.epochs", "training.patience")
-MAY = "training.epochs, to more, and training.patience"
 
 
 def train(
@@ -62,10 +61,11 @@ def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
     fewer = wanted.training["epochs"] < begun.training["epochs"]
     if fewer or not set(differing) <= set(MAY_CHANGE):
         names = ", ".join(differing)
-        mend = f"start a new run, or go on with its own config: {run.going_on}"
-        raise UserError(str(run.folder), f"this run began with another {names}; {mend}; only {MAY} may change")
+        hint = f"start a new run, or continue with its own config: {run.going_on}"
+        allowed = "only training.patience may change, and training.epochs may increase"
+        raise UserError(str(run.folder), f"this run was started with another {names}; {hint}; {allowed}")
     if differing and run.finished and run.load_checkpoint() is None:
-        raise UserError(str(run.folder), "its checkpoints are gone, so that it cannot go on; start a new run")
+        raise UserError(str(run.folder), "its checkpoints are missing, so it cannot continue; start a new run")
     return bool(differing)
 
 

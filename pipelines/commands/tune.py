@@ -70,7 +70,7 @@ def tune(
 def _check_rule(base: Config, space: Space) -> None:
     if base.tuning is None:
         example = f"{{name: random, max_trials: 20, objective: {base.training['monitor']}, keep: 3, max_failures: 3}}"
-        raise UserError(space.unresolved.path, f"has no section `tuning`, such as {example}")
+        raise UserError(space.unresolved.path, f"has no section `tuning`; add one, such as tuning: {example}")
 
 
 def _with_absolute_paths(dataset: Dataset) -> Dataset:
@@ -100,12 +100,12 @@ def _folder(task: str, search_dir: str | Path | None, resume: bool) -> SearchFol
     elif resume:
         begun = sorted(path for path in searches.glob("*") if SearchFolder(path).started)
         if not begun:
-            raise UserError("--resume", f"{searches} holds no search; name one with --search-dir")
+            raise UserError("--resume", f"{searches} contains no search; name one with --search-dir")
         folder = SearchFolder(begun[-1].resolve())
     else:
         folder = SearchFolder((searches / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")).resolve())
     if resume and not folder.started:
-        raise UserError(str(folder.folder), "holds no search (no config.yaml in it)")
+        raise UserError(str(folder.folder), "contains no search (it has no config.yaml)")
     if not resume and not folder.free:
-        raise UserError(str(folder.folder), "already exists; choose another --search-dir, or go on with --resume")
+        raise UserError(str(folder.folder), "already exists; choose another --search-dir, or continue with --resume")
     return folder

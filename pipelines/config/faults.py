@@ -2,10 +2,12 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, get_args, get_type_hints
 
 import pydantic
+from pydantic_core import ErrorDetails
 from ruamel.yaml.comments import CommentedMap
+from typing_extensions import is_typeddict
 
 from pipelines.errors import did_you_mean
 
@@ -50,13 +52,13 @@ def document_path(document: CommentedMap, loc: list, kind: str) -> list:
     return path
 
 
-def _in_words(fault: dict, config: type[pydantic.BaseModel], path: list) -> str:
+def _in_words(fault: ErrorDetails, config: type[pydantic.BaseModel], path: list) -> str:
     kind, value = fault["type"], fault.get("input")
     if kind == "extra_forbidden":
         known = _siblings(fault["loc"], config)
         return f"unknown setting{did_you_mean(str(path[-1]), known)}"
     if kind == "missing":
-        return "missing; every setting stands in the config (`config TASK` prints them all)"
+        return "missing; `config TASK` prints a config with all settings"
     if kind == "union_tag_not_found":
         return f"needs the key {fault['ctx']['discriminator']}"
     if kind == "union_tag_invalid":
@@ -66,22 +68,42 @@ def _in_words(fault: dict, config: type[pydantic.BaseModel], path: list) -> str:
     if kind == "literal_error":
         known = fault["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"unknown {value!r}{did_you_mean(str(value), known)}"
+    if kind in ("dict_type", "model_type"):
+        return f"should be a mapping of settings, not {value!r}"
     return f"{fault['msg'].removeprefix('Value error, ').removeprefix('Input ')}, not {value!r}"
 
 
 def _siblings(loc: tuple, config: type[pydantic.BaseModel]) -> list[str]:
     """Return the names of the settings that the section at `loc` allows."""
-    kind: Any = config
+    section, options = _settings(config), []
     for key in loc[:-1]:
-        if isinstance(kind, type) and issubclass(kind, pydantic.BaseModel):
-            kind = kind.model_fields[key].annotation
-        else:  # in a discriminated union, the key is the tag of the member
-            kind = next(m for m in kind.__args__ if any(_tag(f.annotation) == key for f in m.model_fields.values()))
-    return list(kind.model_fields) if hasattr(kind, "model_fields") else []
+        if key in section:
+            options = list(_sections(section[key]))
+            section = options[0] if len(options) == 1 else {}
+        else:  # in a union, the key is the tag of a member
+            section = next((option for option in options if key in _tags(option)), {})
+    return list(section)
 
 
-def _tag(annotation: Any) -> Any:
-    return annotation.__args__[0] if getattr(annotation, "__origin__", None) is Literal else None
+def _settings(kind: Any) -> dict[str, Any]:
+    """Return the annotations of a section's settings: those of a pydantic model or a TypedDict."""
+    if is_typeddict(kind):
+        return get_type_hints(kind)
+    return {name: field.annotation for name, field in kind.model_fields.items()}
+
+
+def _sections(annotation: Any) -> Iterator[dict[str, Any]]:
+    """Yield the settings of each section within an annotation, such as the members of a union."""
+    if is_typeddict(annotation) or (isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel)):
+        yield _settings(annotation)
+    else:
+        for part in get_args(annotation):
+            yield from _sections(part)
+
+
+def _tags(section: dict[str, Any]) -> set[Any]:
+    """Return the values that select this member of a union."""
+    return {value for annotation in section.values() for value in get_args(annotation) if isinstance(value, str)}
 
 
 def _line(document: Any, path: list) -> str:
@@ -89,7 +111,7 @@ def _line(document: Any, path: list) -> str:
     line, node = None, document
     for key in path:
         try:
-            line = (node.lc.key(key) if isinstance(node, dict) else node.lc.item(key))[0]
+            line = (node.lc.key(key) if isinstance(node, CommentedMap) else node.lc.item(key))[0]
             node = node[key]
         except (AttributeError, KeyError, IndexError, TypeError):
             break

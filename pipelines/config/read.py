@@ -2,12 +2,12 @@
 
 import copy
 import io
-import os
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -93,6 +93,16 @@ def minimal_config(task: str) -> str:
     return (shipped_config(task).parent / "minimal" / f"{task}.yaml").read_text(encoding="utf-8")
 
 
+def schema_path(task: str) -> Path:
+    """Return the path of the shipped JSON Schema of a task's config."""
+    return shipped_config(task).parent / "schemas" / f"{task}.json"
+
+
+def schema_text(schema: dict[str, Any]) -> str:
+    """Write a JSON Schema as the shipped ones are written."""
+    return json.dumps(schema, indent=2) + "\n"
+
+
 def _yaml() -> YAML:
     yaml = YAML()  # the round-trip loader keeps comments and line numbers, and no tag can construct an object
     yaml.width = 120
@@ -116,7 +126,7 @@ def read_yaml(path: str | Path) -> CommentedMap:
     try:
         document = _yaml().load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(str(path), f"cannot read this config ({os.strerror(error.errno)})") from None
+        raise UserError(str(path), f"cannot read this config ({error.strerror})") from None
     except UnicodeDecodeError:
         raise UserError(str(path), "this config is not UTF-8 text") from None
     except (YAMLError, ValueError) as error:  # ValueError: an impossible date

@@ -58,7 +58,7 @@ def _for_folder(path: Path) -> str:
         )
     files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
     if not files:
-        raise UserError(str(path), "holds neither files nor folders of images")
+        raise UserError(str(path), "contains neither files nor folders of images")
     suffix = unpacked_suffix(files[0])
     if suffix in CONLL:
         return _sentences(path, "the suffix of the files")

@@ -74,6 +74,8 @@ def allow_tune_nodes(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _is_leaf(leaf: dict[str, Any], definitions: dict[str, Any]) -> bool:
-    references = [part["$ref"] for part in (leaf, *leaf.get("oneOf", ()), *leaf.get("anyOf", ())) if "$ref" in part]
-    return not any("properties" in definitions[reference.rsplit("/", 1)[1]] for reference in references)
+def _is_leaf(node: dict[str, Any], definitions: dict[str, Any]) -> bool:
+    """Return whether a JSON Schema describes a value, not a section or a choice of sections."""
+    if "$ref" in node:
+        return "properties" not in definitions[node["$ref"].rsplit("/", 1)[1]]
+    return all(_is_leaf(part, definitions) for part in (*node.get("oneOf", ()), *node.get("anyOf", ())))

@@ -57,13 +57,17 @@ class Dataset:
         return {"train": self.train, "validation": self.validation, "test": self.test}[name]
 
 
-def load_dataset(data: Mapping[str, Any], split_rule: Mapping[str, Any], task: "Task") -> Dataset:
+def load_dataset(
+    data: Mapping[str, Any], split_rule: Mapping[str, Any], task: "Task", source: Source | None = None
+) -> Dataset:
     """Load raw examples from the source that the config names, split them and summarize them.
+
+    `source` holds the examples if they were already read.
 
     Raises:
         UserError: If the source cannot be read, or a split would be empty.
     """
-    source: Source = build(data, task.sources, "source")
+    source = source or build(data, task.sources, "source")
     splits = split(source.examples, **split_rule)
     contents = {name: _contents(examples) for name, examples in splits.items()}
     hashes = {name: _hashes(each) for name, each in contents.items()}

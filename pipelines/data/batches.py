@@ -132,22 +132,22 @@ def make_batches(
     count = len(examples)
     if size == "auto":
         size = "full" if count <= FULL_UP_TO else SMALLEST_MINI_BATCH
-    size = count if size == "full" else max(1, min(size, count // least_steps))
-    steps = -(-count // size)
+    per_batch = count if isinstance(size, str) else max(1, min(size, count // least_steps))
+    steps = -(-count // per_batch)
     rows = _Rows(examples, preprocessor, cache)
     lengths = rows.lengths() if by_length else None
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
         if lengths is None:
-            return tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True)).batch(size)
+            return tf.data.Dataset.from_tensor_slices(tf.argsort(draw, stable=True)).batch(per_batch)
         order = tf.argsort(lengths * (1 + MIXING * draw) + draw, stable=True)
         # The position of the smaller batch is drawn too. If it were always the last one, the longest examples would
         # have the largest weight.
         places = tf.random.stateless_uniform([steps], seed=tf.stack([tf.cast(seed, tf.int64), -1 - epoch]))
         batches = tf.argsort(places, stable=True)
-        starts = batches * size - tf.where(batches > batches[0], steps * size - count, 0)
-        sizes = tf.where(batches == batches[0], size - (steps * size - count), size)
+        starts = batches * per_batch - tf.where(batches > batches[0], steps * per_batch - count, 0)
+        sizes = tf.where(batches == batches[0], per_batch - (steps * per_batch - count), per_batch)
         return _spans(order, starts, starts + sizes)
 
     return Batches(steps_per_epoch=steps, stream=rows.stream(seed, steps, one_epoch))

@@ -2,12 +2,9 @@
 
 import codecs
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import AfterValidator, Field
 
 from pipelines.data.files import UNREADABLE, cause, open_bytes
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 HEAD = 1 << 16  # bytes at the start of a file that are used to detect its format
 MARKS = {  # byte order marks; UTF-32 comes first, because its mark starts like that of UTF-16
@@ -20,58 +17,41 @@ MARKS = {  # byte order marks; UTF-32 comes first, because its mark starts like 
 ZIPPED = (
     (
         b"[Content_Types].xml",
-        "an Office file; save it as plain text or CSV, or let the name of an Excel file end in .xlsx",
+        "an Office file; save it as plain text or CSV, or rename it to end in .xlsx if it is an Excel file",
     ),
     (b"mimetypeapplication", "an OpenDocument or EPUB file; save it as plain text or CSV"),
 )
 SIGNATURES = (
-    (b"%PDF", "a PDF; take its text out first, as by pdftotext"),
-    (b"PK\x03\x04", "a zip archive; unpack it first"),
+    (b"%PDF", "a PDF file; extract its text first, for example with pdftotext"),
+    (b"PK\x03\x04", "a ZIP archive; extract it first"),
     (b"\xd0\xcf\x11\xe0", "an old Office file; save it as plain text or CSV"),
     (b"{\\rtf", "an RTF file; save it as plain text"),
-    (b"%!PS", "PostScript; take its text out first, as by ps2ascii"),
-    (b"PAR1", "a Parquet file; convert it, as by pandas: read_parquet(...).to_json(..., orient='records', lines=True)"),
-    (b"ARROW1", "an Arrow file; convert it to JSON lines first"),
-    (b"\x1f\x8b", "compressed by gzip; let its name end in .gz"),
-    (b"BZh", "compressed by bzip2; let its name end in .bz2"),
-    (b"\xfd7zXZ", "compressed by xz; let its name end in .xz"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
-    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it first"),
-    (b"Rar!", "a RAR archive; unpack it first"),
+    (b"%!PS", "a PostScript file; extract its text first, for example with ps2ascii"),
+    (
+        b"PAR1",
+        "a Parquet file; convert it, for example with pandas:"
+        " read_parquet(...).to_json(..., orient='records', lines=True)",
+    ),
+    (b"ARROW1", "an Arrow file; convert it to JSON Lines first"),
+    (b"\x1f\x8b", "compressed with gzip; rename it to end in .gz"),
+    (b"BZh", "compressed with bzip2; rename it to end in .bz2"),
+    (b"\xfd7zXZ", "compressed with xz; rename it to end in .xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed with zstd; decompress it first"),
+    (b"7z\xbc\xaf", "a 7-Zip archive; extract it first"),
+    (b"Rar!", "a RAR archive; extract it first"),
     (b"\x89PNG", "an image"),
     (b"\xff\xd8\xff", "an image"),
     (b"GIF8", "an image"),
     (b"II*\x00", "an image"),
     (b"MM\x00*", "an image"),
-    (b"RIFF", "an image, a sound or a film"),
-    (b"SQLite format 3", "a SQLite data base; export its text first"),
+    (b"RIFF", "an image, audio or video file"),
+    (b"SQLite format 3", "an SQLite database; export its text first"),
     (b"\x89HDF", "an HDF5 file; export its text first"),
     (b"\x93NUMPY", "a NumPy array"),
 )
 CONTROLS = bytes({*range(9), 11, *range(14, 27), *range(28, 32), 127})  # control characters that do not occur in text
 MOST_CONTROLS = 1 / 50  # share of a file's bytes; with more, the file is binary
-NAMES = {"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape"}  # codecs for domains and source code
 NULS = 1 / 2  # share of every other byte; above it, a file without a byte order mark is UTF-16
-
-
-def _known(name: str) -> str:
-    try:
-        "".encode(name)  # raises LookupError for codecs that do not encode text
-        if codecs.lookup(name).name in NAMES:
-            raise LookupError
-    except LookupError:
-        raise ValueError("an encoding that Python knows, such as utf-8, cp1252 or utf-16-le") from None
-    return name
-
-
-Encoding = Annotated[
-    str,
-    AfterValidator(_known),
-    Field(
-        description="encoding of files without a byte order mark, such as utf-8, cp1252 (Windows, western Europe)"
-        " or shift_jis"
-    ),
-]
 
 
 def other_format(head: bytes, encoding: str = "utf-8") -> str | None:
@@ -81,7 +61,7 @@ def other_format(head: bytes, encoding: str = "utf-8") -> str | None:
             return next((known for part, known in ZIPPED if part in head[:200]), kind)
     found, _ = find_encoding(head, encoding)
     if " ".encode(found) == b" " and sum(map(head.count, (bytes([c]) for c in CONTROLS))) > MOST_CONTROLS * len(head):
-        return "binary data, no text; if it is UTF-16 without a byte order mark, set data.encoding: utf-16-le"
+        return "binary data, not text; if it is UTF-16 without a byte order mark, set data.encoding: utf-16-le"
     return None
 
 
@@ -125,9 +105,9 @@ def decode(content: bytes, path: Path, encoding: str) -> tuple[str, list[str]]:
         raise wrong_byte(path, content[: mark + error.start], content[mark + error.start], found) from None
     odd = [] if mark else _said_of_utf8(content, path, found)
     if found != encoding and not mark:
-        odd.append(f"{path} has no byte order mark, but looks like UTF-16: read as {found}")
+        odd.append(f"{path} has no byte order mark but looks like UTF-16, so it is read as {found}")
     if nuls := text.count("\0"):
-        odd.append(f"{path} holds NUL characters ({nuls:,}): they are left out")
+        odd.append(f"{path} contains {counted(nuls, 'NUL character')}: removed")
     return plain(text), odd
 
 
@@ -143,8 +123,8 @@ def _said_of_utf8(content: bytes, path: Path, encoding: str) -> list[str]:
     except UnicodeDecodeError:
         return []
     if " ".encode(encoding) != b" " and "\0" not in text:
-        raise UserError(str(path), f"is UTF-8, not {encoding}; leave data.encoding out")
-    return [] if text.isascii() or "\0" in text else [f"{path} is UTF-8 too: is data.encoding: {encoding} right?"]
+        raise UserError(str(path), f"is UTF-8, not {encoding}; set data.encoding: utf-8")
+    return [] if text.isascii() or "\0" in text else [f"{path} is also valid UTF-8; check data.encoding: {encoding}"]
 
 
 def plain(text: str) -> str:
@@ -160,6 +140,6 @@ def wrong_byte(path: Path, before: bytes, byte: int, encoding: str) -> UserError
     """Return an error that names the place of a byte that is not valid in the encoding, and how to fix the file."""
     line = before.count(b"\n") + 1
     name = encoding.upper()
-    problem = f"byte 0x{byte:02x} (the file's byte {len(before):,}) is no {name}"
-    mend = "set data.encoding to what the file is written in, such as cp1252, or convert it: iconv -f CP1252 -t UTF-8"
+    problem = f"byte 0x{byte:02x} at position {len(before):,} of the file is not valid {name}"
+    mend = "set data.encoding to its encoding, such as cp1252, or convert the file: iconv -f CP1252 -t UTF-8"
     return UserError(f"{path}:{line}", f"{problem}; {mend}")

@@ -9,12 +9,12 @@ import zipfile
 import zlib
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import IO, Annotated, Literal, cast
 
 import pandas as pd
 from pydantic import Field
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 Root = Annotated[str, Field(description="folder that `path` is relative to")]
 Split = Literal["train", "validation", "test"]
@@ -27,7 +27,7 @@ def holds_files(values: pd.Series) -> bool:
     return len(values) > 0 and isinstance(values.iloc[0], Path)
 
 
-def open_bytes(path: str | Path) -> IO[bytes]:
+def open_bytes(path: str | Path) -> IO[bytes] | gzip.GzipFile:
     """Open a file to read bytes; `.gz`, `.bz2`, `.xz` and a `.zip` of one file are decompressed.
 
     Raises:
@@ -53,7 +53,7 @@ def unpacked_suffix(path: Path) -> str:
 
 def cause(error: Exception) -> str:
     """Return a short reason why a file cannot be read, without the name of the file."""
-    return os.strerror(error.errno) if getattr(error, "errno", None) else str(error)
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def paths_by_split(root: str, path: str | dict[Split, str]) -> dict[str, Path]:
@@ -63,8 +63,7 @@ def paths_by_split(root: str, path: str | dict[Split, str]) -> dict[str, Path]:
         UserError: If splits are named but train is not.
     """
     paths = {"all": path} if isinstance(path, str) else path
-    if "train" not in paths and "all" not in paths:
-        raise UserError("data.path", "names no train file or folder")
+    _check_names(paths)
     return {split: Path(root) / name for split, name in paths.items()}
 
 
@@ -80,7 +79,7 @@ def files_by_split(
         UserError: If splits are named but train is not, or no file is found.
     """
     named = path if isinstance(path, dict) else {"all": path}
-    paths_by_split(root, dict.fromkeys(named, ""))
+    _check_names(named)
     return {
         split: [file for name in ([each] if isinstance(each, str) else each) for file in _files(root, name, endings)]
         for split, each in named.items()
@@ -94,7 +93,7 @@ def names_by_split(path: str | list[str] | dict[Split, str | list[str]]) -> dict
         UserError: If splits are named but train is not.
     """
     given = path if isinstance(path, dict) else {"all": path}
-    paths_by_split("", dict.fromkeys(given, ""))
+    _check_names(given)
     return {split: [names] if isinstance(names, str) else names for split, names in given.items()}
 
 
@@ -111,11 +110,16 @@ def read_texts(column: str, inputs: Sequence[str], file: str | None) -> pd.DataF
         try:
             lines = Path(file).read_text(encoding="utf-8-sig").split("\n")
         except (OSError, UnicodeDecodeError):
-            raise UserError(file, "cannot be read as UTF-8 text with a sentence on each line") from None
+            raise UserError(file, "cannot be read as UTF-8 text with one sentence per line") from None
         if not any(line.strip() for line in lines):
-            raise UserError(file, "holds no text; write a sentence on each line")
+            raise UserError(file, "contains no text; write one sentence per line")
         named += [(f"{file}:{number}", line.rstrip("\r")) for number, line in enumerate(lines, 1) if line.strip()]
     return pd.DataFrame({column: [text for _, text in named]}, index=[name for name, _ in named])
+
+
+def _check_names(splits: Collection[str]) -> None:
+    if "train" not in splits and "all" not in splits:
+        raise UserError("data.path", "has no train file or folder")
 
 
 def _files(root: str, name: str, endings: Collection[str]) -> list[Path]:
@@ -123,12 +127,12 @@ def _files(root: str, name: str, endings: Collection[str]) -> list[Path]:
     if path.is_dir():
         found = sorted(each for each in path.iterdir() if each.is_file() and unpacked_suffix(each) in endings)
         if not found:
-            raise UserError(str(path), f"this folder holds no file that ends in {', '.join(endings)}")
+            raise UserError(str(path), f"this folder contains no file that ends in {', '.join(endings)}")
         return found
     if any(sign in name for sign in "*?[") and not path.exists():
         found = sorted(each for each in Path(root).glob(name) if each.is_file())
         if not found:
-            raise UserError(str(path), "no file's name fits this pattern")
+            raise UserError(str(path), "no file matches this pattern")
         return found
     return [path]
 
@@ -141,6 +145,8 @@ def _open_member(path: Path) -> IO[bytes]:
         if not name.endswith("/") and not name.startswith("__MACOSX/") and not Path(name).name.startswith(".")
     ]
     if len(names) != 1:
-        listed = f": {', '.join(names[:3])} ..." if names else ""
-        raise UserError(str(path), f"holds {len(names)} files{listed}; unpack it and name the one to read")
-    return io.BufferedReader(archive.open(names[0]))
+        listed = f": {', '.join(names[:3])}" + ", ..." * (len(names) > 3) if names else ""
+        raise UserError(
+            str(path), f"contains {counted(len(names), 'file')}{listed}; extract it and use one of its files"
+        )
+    return io.BufferedReader(cast(zipfile.ZipExtFile, archive.open(names[0])))

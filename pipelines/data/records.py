@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.data.files import unpacked_suffix
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 DELIMITERS = ",;\t|"
 SNIFFED = 200  # rows that are used to detect the delimiter
@@ -62,11 +62,8 @@ def read_delimited(text: str, path: Path, delimiter: str | None = None) -> Table
     most = max(widths, key=lambda width: (widths[width], width), default=0)
     for place, cells in rows:
         if len(cells) != most:
-            columns = f"{len(cells)} column{'s' * (len(cells) != 1)}"
-            problem = (
-                f"has {columns}, but most rows have {most} (delimiter {delimiter!r}); quote what holds a delimiter"
-            )
-            raise UserError(place, problem)
+            problem = f"has {counted(len(cells), 'column')}, but most rows have {most} (delimiter {delimiter!r})"
+            raise UserError(place, f"{problem}; quote cells that contain the delimiter")
     return Table(rows)
 
 
@@ -81,7 +78,7 @@ def read_json(text: str, path: Path) -> Table:
     flat = []
     for place, record in records:
         if not isinstance(record, dict):
-            raise UserError(place, f"is no JSON object with named texts, but {type(record).__name__}")
+            raise UserError(place, f"is not a JSON object with named texts, but of type {type(record).__name__}")
         flat.append((place, dict(_flat(record))))
     names = list(dict.fromkeys(name for _, record in flat for name in record))
     return Table([(place, [record.get(name, "") for name in names]) for place, record in flat], names)
@@ -94,7 +91,7 @@ def text_of(cell: str, place: str) -> str:
         UserError: If the cell holds a list instead of a text.
     """
     if isinstance(cell, NoText):
-        raise UserError(place, f"holds a list where a text should stand: {cell}")
+        raise UserError(place, f"contains a list instead of a text: {cell}")
     return cell
 
 
@@ -137,7 +134,7 @@ def _rows(text: str, path: Path, delimiter: str, skipped: int) -> Iterator[tuple
                 yield f"{path}:{line}", cells
             line = skipped + reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}:{line}", f"is not quoted as CSV is ({error})") from None
+        raise UserError(f"{path}:{line}", f"has invalid CSV quotes ({error})") from None
 
 
 def _whole(text: str, path: Path) -> Iterator[tuple[str, Any]]:
@@ -147,14 +144,14 @@ def _whole(text: str, path: Path) -> Iterator[tuple[str, Any]]:
         if looks_like_json(text):  # JSON lines in a file that is named .json
             yield from _lines(text, path)
             return
-        raise UserError(str(path), f"is no JSON ({_reason(error)})") from None
+        raise UserError(str(path), f"is not valid JSON ({_reason(error)})") from None
     if isinstance(found, dict):
         lists = [value for value in found.values() if isinstance(value, list)]
         if len(lists) != 1:
-            raise UserError(str(path), "is one JSON object; write a list of objects, or one object on each line")
+            raise UserError(str(path), "is a single JSON object; write a list of objects, or one object per line")
         (found,) = lists
     if not isinstance(found, list):
-        raise UserError(str(path), "holds no list of JSON objects")
+        raise UserError(str(path), "does not contain a list of JSON objects")
     yield from ((f"{path}: entry {number}", record) for number, record in enumerate(found, 1))
 
 
@@ -164,7 +161,7 @@ def _lines(text: str, path: Path) -> Iterator[tuple[str, Any]]:
             try:
                 yield f"{path}:{number}", json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}:{number}", f"is no JSON ({_reason(error)})") from None
+                raise UserError(f"{path}:{number}", f"is not valid JSON ({_reason(error)})") from None
 
 
 def _reason(error: Exception) -> str:

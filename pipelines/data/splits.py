@@ -34,14 +34,14 @@ def split(
         UserError: If the shares do not add up to 1, or a split would be empty.
     """
     if abs(train + validation + test - 1) > 1e-9:
-        raise UserError("split", f"train, validation and test add up to {train + validation + test:g}, not to 1")
+        raise UserError("split", f"train, validation and test add up to {train + validation + test:g}, not 1")
     given = dict(examples)
     whole = given.pop("all", None) if "all" in given else given.pop("train")
     names = [name for name in ("train", "validation", "test") if name not in given]
     shares = {"train": train, "validation": validation, "test": test}
     total = sum(shares[name] for name in names)
     if not total:
-        raise UserError("split.train", "0 leaves nothing to train on")
+        raise UserError("split.train", "is 0, so there is nothing to train on")
     order = np.random.default_rng(seed).permutation(len(whole)) if shuffle else np.arange(len(whole))
     # Round before truncating, because of float error: 0.7 + 0.1 is 0.7999999999999999.
     cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
@@ -52,7 +52,7 @@ def split(
         if given[name].empty:
             raise UserError(
                 f"split.{name}",
-                f"no example is left for it ({len(whole)} in all); give it a larger share or more examples",
+                f"no examples are left for this split ({len(whole):,} in total); increase its share or add examples",
             )
     return {name: given[name] for name in shares}
 

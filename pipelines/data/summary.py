@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.errors import counted
+
 FEW = 5  # training examples of a class; with fewer, a model learns next to nothing
 RARE = 1 / 20  # share of the most frequent class; a rarer class may never be predicted
 NAMED = 12  # classes, or columns of a type, that are listed on the screen
@@ -52,17 +54,18 @@ def class_warnings(classes: Mapping[str, Mapping[str, int]]) -> list[str]:
     for name, counts in classes.items():
         if counts["train"] == 0:
             elsewhere = ", ".join(split for split, count in counts.items() if count)
-            warnings.append(f"class '{name}' has no example in train, only in {elsewhere}: it will never be answered")
+            warnings.append(f"class '{name}' has no examples in train, only in {elsewhere}: it will never be predicted")
         elif counts["train"] < FEW:
-            warnings.append(f"class '{name}' has only {counts['train']} examples in train: too few to learn from")
+            few = counted(counts["train"], "example")
+            warnings.append(f"class '{name}' has only {few} in train: too few to learn from")
         elif counts["train"] < RARE * most:
             warnings.append(
-                f"class '{name}' is rare in train ({counts['train']:,} beside {most:,} of the most frequent class):"
-                " it may never be answered; see the metrics by class"
+                f"class '{name}' is rare in train ({counts['train']:,} examples, but {most:,} of the most frequent"
+                " class): it may never be predicted; see the metrics by class"
             )
         missing = [split for split in ("validation", "test") if counts["train"] and not counts[split]]
         if missing:
-            warnings.append(f"class '{name}' has no example in {' and '.join(missing)}: it is not measured there")
+            warnings.append(f"class '{name}' has no examples in {' and '.join(missing)}: it is not evaluated there")
     return _few(warnings, "classes")
 
 
@@ -73,7 +76,8 @@ def duplicate_warnings(duplicates: Mapping[str, int], rows: Mapping[str, int]) -
         later, _, earlier = where.partition(" in ")
         if count:
             warnings.append(
-                f"{count:,} of {rows[later]:,} examples of {later} also stand in {earlier}: its metrics flatter"
+                f"{count:,} of {rows[later]:,} {later} examples {'are' if count > 1 else 'is'} also in {earlier}:"
+                f" the {later} metrics are too optimistic"
             )
     return warnings
 
@@ -87,8 +91,8 @@ def contradiction_warnings(inputs: np.ndarray, whole: np.ndarray, label: str) ->
     count = int((pairs.groupby("inputs").size() > 1).sum())
     if not count:
         return []
-    several = f"{count:,} inputs occur" if count > 1 else "one input occurs"
-    return [f"{several} with more than one {label}: nothing can answer both rightly"]
+    several = f"{count:,} inputs occur" if count > 1 else "1 input occurs"
+    return [f"{several} with more than one {label}: no model can predict all of them correctly"]
 
 
 def skip_warnings(skipped: Sequence[Mapping[str, str]]) -> list[str]:
@@ -97,13 +101,13 @@ def skip_warnings(skipped: Sequence[Mapping[str, str]]) -> list[str]:
         return []
     first = skipped[0]
     rest = "; data.json lists more" if len(skipped) > 1 else ""
-    return [f"{len(skipped):,} left out: {first['place']}: {first['reason']}{rest}"]
+    return [f"{counted(len(skipped), 'example')} skipped: {first['place']}: {first['reason']}{rest}"]
 
 
 def _few(warnings: list[str], what: str) -> list[str]:
     if len(warnings) <= NAMED:
         return warnings
-    return [*warnings[:NAMED], f"and so of {len(warnings) - NAMED} more {what}: data.json counts them"]
+    return [*warnings[:NAMED], f"{counted(len(warnings) - NAMED, 'more warning')} about {what}: see data.json"]
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -9,6 +9,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pipelines.errors import UserError, did_you_mean
+from pipelines.tensorflow_startup import import_tensorflow
 
 DOWNLOAD_HOST = "https://storage.googleapis.com/tfds-data/"
 PROBE_SECONDS = 5  # TFDS itself retries for minutes before it reports that there is no network
@@ -49,10 +50,11 @@ def load_tfds(
     Raises:
         UserError: If the dataset, a split or a feature is unknown, or the data is neither prepared nor reachable.
     """
+    import_tensorflow()
     import tensorflow_datasets as tfds
 
     if not {"all", "train"} & set(splits):
-        raise UserError("data.splits", "names no train split")
+        raise UserError("data.splits", "has no train split")
     builder = _make_builder(name, data_dir)
     if not builder.is_prepared():
         _prepare(builder, data_dir, download)
@@ -65,7 +67,9 @@ def load_tfds(
             examples = builder.as_dataset(split=expression, decoders=encoded)
         except (ValueError, KeyError):
             known = ", ".join(builder.info.splits)
-            raise UserError(f"data.splits.{split}", f"'{name}' has no split '{expression}'; it has {known}") from None
+            raise UserError(
+                f"data.splits.{split}", f"'{name}' has no split '{expression}'; choose from {known}"
+            ) from None
         tables[split] = pd.DataFrame(
             [
                 {column: _feature(example, path) for column, path in paths.items()}
@@ -87,10 +91,10 @@ def _make_builder(name: str, data_dir: str | None) -> Any:
     try:
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.registered.DatasetNotFoundError:
-        raise UserError("data.name", f"TensorFlow Datasets knows no '{name}'") from None
+        raise UserError("data.name", f"TensorFlow Datasets has no dataset '{name}'") from None
     except (ValueError, AssertionError) as error:  # TFDS raises these for invalid names, configs and versions
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError("data.name", f"TensorFlow Datasets cannot make '{name}': {reason}") from None
+        raise UserError("data.name", f"TensorFlow Datasets cannot load '{name}': {reason}") from None
 
 
 def _prepare(builder: Any, data_dir: str | None, download: bool) -> None:
@@ -98,11 +102,11 @@ def _prepare(builder: Any, data_dir: str | None, download: bool) -> None:
     where = data_dir or "~/tensorflow_datasets"
     command = f"tfds build {builder.name} --data_dir {where}"
     if not download:
-        mend = f"set data.download: true, or run where a network answers: {command}"
+        mend = f"set data.download: true, or run on a machine with network access: {command}"
         raise UserError("data.download", f"'{name}' is not prepared in {where}; {mend}")
     if not _online():
-        mend = f"no network answers here; run where one does: {command}"
-        raise UserError("data.download", f"'{name}' is not prepared in {where} and {mend}")
+        problem = f"'{name}' is not prepared in {where}, and there is no network access"
+        raise UserError("data.download", f"{problem}; run on a machine with network access: {command}")
     builder.download_and_prepare()
 
 
@@ -128,7 +132,9 @@ def _find(features: Any, path: list[str], config_key: str) -> Any:
             features = features[key]
         except (KeyError, TypeError):
             known = list(features) if hasattr(features, "keys") else []
-            raise UserError(f"data.{config_key}", f"no feature '{'/'.join(path)}'{did_you_mean(key, known)}") from None
+            raise UserError(
+                f"data.{config_key}", f"there is no feature '{'/'.join(path)}'{did_you_mean(key, known)}"
+            ) from None
     return features
 
 

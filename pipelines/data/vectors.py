@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipelines.data.files import UNREADABLE, cause, open_bytes
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 
 def vector_words(path: str | Path) -> list[str]:
@@ -29,13 +29,12 @@ def read_vectors(path: str | Path, rows: Sequence[int], table: np.ndarray) -> No
     """
     for row, (number, word, numbers) in zip(rows, _lines(Path(path)), strict=True):
         if len(numbers) != table.shape[1]:
-            mend = f"set word_width: {len(numbers)}"
-            problem = f"has {len(numbers)} numbers, the model's words {table.shape[1]}; {mend}"
-            raise UserError(f"{path}:{number}", problem)
+            problem = f"has {counted(len(numbers), 'number')}, but the model's word vectors have {table.shape[1]}"
+            raise UserError(f"{path}:{number}", f"{problem}; set word_width: {len(numbers)}")
         try:
             vector = np.array(numbers, dtype="float32")
         except ValueError:
-            raise UserError(f"{path}:{number}", f"'{word}' is followed by what is no number") from None
+            raise UserError(f"{path}:{number}", f"'{word}' is followed by something that is not a number") from None
         if row >= 0:
             table[row] = vector
 
@@ -62,5 +61,5 @@ def _lines(path: Path) -> Iterator[tuple[int, str, list[str]]]:
     except UNREADABLE as error:
         raise UserError(str(path), f"cannot read these word vectors ({cause(error)})") from None
     except UnicodeDecodeError:
-        problem = "not UTF-8 text; word vectors are read in their text form, not the binary one"
+        problem = "is not UTF-8 text; use word vectors in the text format, not in the binary one"
         raise UserError(str(path), problem) from None

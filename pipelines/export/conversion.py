@@ -36,8 +36,8 @@ def numeric_endpoint(trained: "TrainedModel", format_name: str) -> "NumericEndpo
     texts = {node.type for node in graph.get_operations() if _handles_texts(node)}
     raise UserError(
         f"--format {format_name}",
-        f"holds numbers only, and {trained.config.task} handles texts with {listed_operations(texts)};"
-        " export a saved_model",
+        f"supports numbers only, but {trained.config.task} processes texts with {listed_operations(texts)};"
+        " use --format saved_model",
     )
 
 

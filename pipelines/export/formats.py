@@ -45,4 +45,4 @@ def check_installed(formats: Iterable[str]) -> None:
         for module in FORMATS[name].modules:
             if find_spec(module) is None:
                 fix = f"install it with: pip install 'keras-task-pipelines[{name}]'"
-                raise UserError(f"--format {name}", f"'{module}' is missing; {fix}")
+                raise UserError(f"--format {name}", f"'{module}' is not installed; {fix}")

@@ -37,7 +37,7 @@ def write(trained: "TrainedModel", endpoint: "NumericEndpoint", folder: Path) ->
         if not unknown:
             raise
         names = {name.strip() for part in unknown for name in part.split(",")}
-        problem = f"LiteRT has no counterpart for {listed_operations(names)} in this model"
+        problem = f"LiteRT does not support {listed_operations(names)}, which this model uses"
         raise UserError("--format litert", problem) from None
     (folder / FILE).write_bytes(content)
 

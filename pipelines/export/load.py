@@ -32,7 +32,7 @@ class LoadedExport:
             self.task: str = about["task"]
             self.reading: dict[str, Any] = about["reading"]
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(str(version.about), "missing or damaged: this is not what export wrote") from None
+            raise UserError(str(version.about), "is missing or damaged; export the run again") from None
         with silenced():  # SentencePiece reports that the model has no normalizer
             self._function = load_saved_model(version.folder).signatures["serving_default"]
 
@@ -52,5 +52,5 @@ def newest_version(folder: Path) -> ExportVersion:
     if not ExportVersion(folder).saved_model.is_file() and folder.is_dir():
         folder = next(reversed(numbered(folder)), folder)
     if not ExportVersion(folder).about.is_file():
-        raise UserError(str(folder), "neither a run folder nor an export")
+        raise UserError(str(folder), "is neither a run folder nor an export")
     return ExportVersion(folder)

@@ -5,7 +5,7 @@ Follows Mitchell et al., Model Cards for Model Reporting (2019).
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipelines.export.parity import DEFAULT
@@ -15,7 +15,7 @@ from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel
 
 SHOWN_CHARACTERS = 300  # longer texts of the data source, such as a citation, are cut
-NOT_STATED = "not stated by the source; find it out before you pass the model on"
+NOT_STATED = "not stated by the source; check it before you share the model"
 
 
 def model_card(trained: TrainedModel, run: Run, parity: Mapping[str, Any], point: OperatingPoint | None = None) -> str:
@@ -24,12 +24,12 @@ def model_card(trained: TrainedModel, run: Run, parity: Mapping[str, Any], point
     `point` is the export's operating point, if it differs from the run's.
     """
     sections = {
-        "What it does": _task(trained),
+        "Description": _task(trained),
         "Data": _data(run.data()),
         "Metrics": _metrics(run.metrics(), point),
-        "Limits": _limits(trained, run.data()),
-        "How it was made": _making(trained, run),
-        "Compared with the run": _parity(parity),
+        "Limitations": _limits(trained, run.data()),
+        "Training": _making(trained, run),
+        "Parity with the run": _parity(parity),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
     return f"# {trained.config.task}: {trained.config.model}\n\n{body}\n"
@@ -38,7 +38,7 @@ def model_card(trained: TrainedModel, run: Run, parity: Mapping[str, Any], point
 def _task(trained: TrainedModel) -> str:
     lines = [_first_line(trained.task), ""]
     for name, endpoint in trained.endpoints.items():
-        lines.append(f"Signature `{DEFAULT if name == 'serve' else name}` takes, for each example:\n")
+        lines.append(f"Inputs of signature `{DEFAULT if name == 'serve' else name}`, for each example:\n")
         lines += [f"- `{key}`: {spec.dtype.name}{_shape(spec.shape)}" for key, spec in endpoint.signature.items()]
         lines.append("")
     return "\n".join(lines).rstrip()
@@ -48,7 +48,7 @@ def _data(data: Mapping[str, Any]) -> str:
     origin = {"licence": NOT_STATED, **data["origin"]}
     lines = [f"- {_cell(key)}: {_cell(value)}" for key, value in {**data["source"], **origin}.items()]
     lines += [f"- split: {', '.join(f'{key} {value}' for key, value in data['split'].items())}"]
-    lines += [f"- left out: {data['skipped']['count']:,} examples", ""]
+    lines += [f"- skipped examples: {data['skipped']['count']:,}", ""]
     rows = [(split, f"{count:,}", data["fingerprint"][split]) for split, count in data["examples"].items()]
     return "\n".join([*lines, _table(("split", "examples", "fingerprint"), rows)])
 
@@ -56,18 +56,21 @@ def _data(data: Mapping[str, Any]) -> str:
 def _metrics(metrics: Mapping[str, Mapping[str, float]], point: OperatingPoint | None) -> str:
     names = dict.fromkeys(name for scores in metrics.values() for name in scores)
     rows = [(name, *(_number(scores.get(name, math.nan)) for scores in metrics.values())) for name in names]
-    intro = "The model of the best epoch, chosen by validation."
+    intro = "The model is from the epoch with the best validation result."
     if point:
-        intro += f" The table is of the run's own threshold; this export's is **{point}**."
+        intro += f" The metrics are for the threshold of the run; this export has the threshold **{point}**."
     return f"{intro}\n\n{_table(('metric', *metrics), rows)}"
 
 
 def _limits(trained: TrainedModel, data: Mapping[str, Any]) -> str:
     lines = [trained.task.limits]
-    shared = {where: count for where, count in data["duplicates_across_splits"].items() if count}
-    lines += [
-        f"- {count:,} examples of {where} are the very same: its metrics flatter." for where, count in shared.items()
-    ]
+    for where, count in data["duplicates_across_splits"].items():
+        later, _, earlier = where.partition(" in ")
+        if count:
+            lines.append(
+                f"- Examples of {later} that also occur in {earlier}: {count:,}."
+                f" The metrics of {later} may be too optimistic."
+            )
     return "\n".join(lines)
 
 
@@ -80,9 +83,10 @@ def _making(trained: TrainedModel, run: Run) -> str:
         f"- parameters: {trained.model.count_params():,}",
         f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {trained.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
-        f"- on: Python {environment['python']}, {environment['platform']}, {environment['cores']} cores; {versions}",
+        f"- environment: Python {environment['python']}, {environment['platform']}, CPU cores: {environment['cores']}",
+        f"- packages: {versions}",
         "",
-        "The whole config, which trains it again:",
+        "The full config, to train the model again:",
         "",
         f"```yaml\n{trained.config.to_yaml().rstrip()}\n```",
     ]
@@ -91,7 +95,7 @@ def _making(trained: TrainedModel, run: Run) -> str:
 
 def _parity(parity: Mapping[str, Any]) -> str:
     if not parity["compared"]:
-        return f"**Not compared**: {parity['reason']}. Nothing says that the export answers as the run's model does."
+        return f"**Not compared**: {parity['reason']}. The export may make other predictions than the run's model."
     rows = [
         (form, signature, answer, *(f"{kind.replace('_', ' ')}: {apart:.2g}" for kind, apart in found.items()))
         for form, about in parity["formats"].items()
@@ -99,13 +103,13 @@ def _parity(parity: Mapping[str, Any]) -> str:
         for answer, found in entry["answers"].items()
     ]
     intro = (
-        f"{parity['examples']:,} examples of the {parity['split']} split were answered by the run's model and by the"
-        " export in a fresh process; `parity.json` has the tolerances."
+        f"The run's model, and the export in a new process, predicted {parity['examples']:,} examples of the"
+        f" {parity['split']} split. `parity.json` has the tolerances."
     )
-    return f"{intro}\n\n{_table(('format', 'signature', 'answer', 'difference'), rows)}"
+    return f"{intro}\n\n{_table(('format', 'signature', 'output', 'difference'), rows)}"
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ("---",) * len(header), *rows))
 
 
@@ -119,8 +123,8 @@ def _first_line(documented: Any) -> str:
 
 
 def _shape(shape: Any) -> str:
-    sizes = ", ".join("any number" if size is None else str(size) for size in shape[1:])
-    return f", {sizes} of them" if sizes else ""
+    sizes = ", ".join("any" if size is None else str(size) for size in shape[1:])
+    return f", shape ({sizes})" if sizes else ""
 
 
 def _number(value: float) -> str:

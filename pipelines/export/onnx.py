@@ -32,7 +32,7 @@ def write(trained: "TrainedModel", endpoint: "NumericEndpoint", folder: Path) ->
         )
     unknown = {node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)}
     if unknown:
-        raise UserError("--format onnx", f"ONNX has no counterpart for {listed_operations(unknown)} in this model")
+        raise UserError("--format onnx", f"ONNX does not support {listed_operations(unknown)}, which this model uses")
     onnx.save(model, folder / FILE)
 
 

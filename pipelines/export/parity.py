@@ -28,8 +28,8 @@ COMPARED = 256  # test examples, evenly spaced over the split
 
 NUMBERS_APART, ROWS_DIFFER = "largest_difference", "differing_rows"
 REFUSED = (
-    "does not come out as the run's model gives it ({0} {1:.3g}); the export is refused and nothing was written."
-    " This is no mistake of yours: please report it, with the run's config.yaml and environment.json"
+    "differs from the prediction of the run's model ({0}: {1:.3g}), so nothing was exported."
+    " This is a bug: please report it with the run's config.yaml and environment.json"
 )
 
 
@@ -53,7 +53,7 @@ def ask(trained: TrainedModel, test: pd.DataFrame) -> Questions:
         signature = DEFAULT if name == "serve" else name
         lacking = [key for key in endpoint.signature if key not in columns and key not in endpoint.typical]
         if lacking:
-            questions.left_out[signature] = f"no example holds {', '.join(lacking)}"
+            questions.left_out[signature] = f"the examples have no {', '.join(lacking)}"
             continue
         answerer = Answerer(endpoint)
         for inputs in _inputs(endpoint, columns):
@@ -90,7 +90,7 @@ def compare(format_name: str, folder: Path, questions: Questions) -> dict[str, A
             kind, apart = _difference(own[name], other[name])
             if not apart <= (tolerance if kind == NUMBERS_APART else 0):
                 raise UserError(
-                    f"{format_name}, signature '{signature}', answer '{name}'",
+                    f"{format_name}, signature '{signature}', output '{name}'",
                     REFUSED.format(kind.replace("_", " "), apart),
                 )
             entry["answers"][name] = {kind: max(apart, entry["answers"].get(name, {kind: 0})[kind])}
@@ -120,10 +120,10 @@ def _answers_of_a_fresh_process(name: str, folder: Path, questions: Questions) -
         requests, answers = Path(exchange) / "requests", Path(exchange) / "answers"
         requests.write_bytes(pickle.dumps(questions.requests))
         worker = [sys.executable, "-P", "-m", "pipelines.export.parity_worker"]
-        command = [*worker, name, str(folder.resolve()), requests, answers]
+        command = [*worker, name, str(folder.resolve()), str(requests), str(answers)]
         done = subprocess.run(command, cwd=exchange, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"the exported {name} does not answer in a fresh process:\n{done.stderr}")
+            raise RuntimeError(f"the exported {name} failed in a new process:\n{done.stderr}")
         return pickle.loads(answers.read_bytes())
 
 

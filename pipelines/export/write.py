@@ -43,20 +43,21 @@ def write_export(
         UserError: If `folder` cannot be written, a format does not support the model, or predictions differ.
     """
     check_installed(formats)
-    others = {name: numeric_endpoint(trained, name) for name in formats if FORMATS[name].write is not None}
+    writers = {name: write for name in formats if (write := FORMATS[name].write) is not None}
+    endpoints = {name: numeric_endpoint(trained, name) for name in writers}
     temporary = folder / f".{os.getpid()}.tmp"
     version = ExportVersion(temporary)
     try:
         with writing(folder, "cannot write an export here"):
             folder.mkdir(parents=True, exist_ok=True)
             _write_saved_model(trained, version, point)
-            for name, endpoint in others.items():
-                FORMATS[name].write(trained, endpoint, temporary)
-                _write_json(version.numbers, endpoint.reading)
-            parity = {"compared": False, "reason": "the examples were not at hand"}
+            for name, write in writers.items():
+                write(trained, endpoints[name], temporary)
+                _write_json(version.numbers, endpoints[name].reading)
+            parity = {"compared": False, "reason": "the test examples were not available"}
             if test is not None:
                 questions = ask(trained, test)
-                asked = {name: ask_in_numbers(questions, endpoint) for name, endpoint in others.items()}
+                asked = {name: ask_in_numbers(questions, endpoint) for name, endpoint in endpoints.items()}
                 parity = _parity(run, temporary, {"saved_model": questions, **asked})
                 _write_warmup(version.warmup_requests, folder.name, questions)
             _write_json(version.parity, parity)

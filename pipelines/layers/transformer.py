@@ -97,11 +97,8 @@ def _causal(x: keras.KerasTensor) -> keras.KerasTensor:
     return steps[:, None] >= steps
 
 
-class CausalAttention(keras.layers.Layer):
-    """Causal multi-head self-attention with H heads: (B, T, D) -> (B, T, D).
-
-    `step` computes the same incrementally, with a cache of keys and values.
-    """
+class Attention(keras.layers.Layer):
+    """Base class of multi-head attention with H heads, with one projection for queries, keys and values."""
 
     def __init__(
         self,
@@ -125,6 +122,26 @@ class CausalAttention(keras.layers.Layer):
         self.project_in.build(shape)
         self.project_out.build(shape)
 
+    def _split(
+        self, x: keras.KerasTensor, position: Any
+    ) -> tuple[keras.KerasTensor, keras.KerasTensor, keras.KerasTensor]:
+        parts = ops.reshape(self.project_in(x), (-1, ops.shape(x)[1], 3, self.heads, self.width // self.heads))
+        queries, keys, values = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), 3)
+        return (rotate(queries, position), rotate(keys, position), values) if self.rotary else (queries, keys, values)
+
+    def _attend(self, queries, keys, values, seen) -> keras.KerasTensor:
+        weights = attention_weights(queries, keys, seen)
+        weights = weights if self.drop is None else self.drop(weights)
+        joined = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
+        return self.project_out(ops.reshape(joined, (-1, ops.shape(joined)[1], self.width)))
+
+
+class CausalAttention(Attention):
+    """Causal multi-head self-attention with H heads: (B, T, D) -> (B, T, D).
+
+    `step` computes the same incrementally, with a cache of keys and values.
+    """
+
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Attend within the whole sequence at once."""
         queries, keys, values = self._split(x, 0)
@@ -147,17 +164,6 @@ class CausalAttention(keras.layers.Layer):
         values = ops.slice_update(cache["values"], (0, 0, position, 0), values)
         seen = (position + ops.arange(ops.shape(x)[1]))[:, None] >= ops.arange(ops.shape(keys)[2])
         return self._attend(queries, keys, values, seen), {"keys": keys, "values": values}
-
-    def _split(self, x: keras.KerasTensor, position: Any) -> tuple[keras.KerasTensor, ...]:
-        parts = ops.reshape(self.project_in(x), (-1, ops.shape(x)[1], 3, self.heads, self.width // self.heads))
-        queries, keys, values = ops.unstack(ops.transpose(parts, (2, 0, 3, 1, 4)), 3)
-        return (rotate(queries, position), rotate(keys, position), values) if self.rotary else (queries, keys, values)
-
-    def _attend(self, queries, keys, values, seen) -> keras.KerasTensor:
-        weights = attention_weights(queries, keys, seen)
-        weights = weights if self.drop is None else self.drop(weights)
-        joined = ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3))
-        return self.project_out(ops.reshape(joined, (-1, ops.shape(joined)[1], self.width)))
 
 
 class DecoderBlock(keras.layers.Layer):

@@ -11,10 +11,11 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
-from pipelines.layers.transformer import CausalAttention, attention_weights
+from pipelines.layers.transformer import Attention, CausalAttention, attention_weights
 
 Norm = Literal["pre", "post"]
-ATTENTION = {  # Vaswani et al. 2017, section 5.4, apply dropout to the attention output, not its weights
+# Vaswani et al. 2017, section 5.4, apply dropout to the attention output, not its weights.
+ATTENTION: dict[str, Any] = {
     "rotary": False,
     "dropout": 0.0,
     "use_bias": True,
@@ -41,7 +42,7 @@ class GrowingAttention(CausalAttention):
         return self._attend(queries, keys, values, seen), {"keys": keys, "values": values}
 
 
-class SelfAttention(CausalAttention):
+class SelfAttention(Attention):
     """Self-attention over the unmasked steps: (B, S, D), mask (B, S) -> (B, S, D)."""
 
     def call(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
@@ -49,7 +50,7 @@ class SelfAttention(CausalAttention):
         return self._attend(*self._split(x, 0), mask[:, None, None, :])
 
 
-class CrossAttention(CausalAttention):
+class CrossAttention(Attention):
     """Attention from target to source: target (B, T, D), source (B, S, D), source mask (B, S) -> (B, T, D).
 
     `remember` projects the source once. `attend` also takes K beams per source, (B K, T, D).

@@ -24,7 +24,7 @@ PACKAGES = (
 
 def describe_environment() -> dict[str, Any]:
     """Return the command, the platform and package versions; the version is None if a package is not installed."""
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in PACKAGES:
         try:
             versions[package] = version(package)

@@ -66,15 +66,15 @@ class Run:
         if folder is not None:
             run = cls(folder)
             if run.folder.exists() and not run._free:
-                raise UserError(str(folder), "already exists; choose another --run-dir, or go on with --resume")
+                raise UserError(str(folder), "already exists; choose another --run-dir, or continue with --resume")
             return run
         base = Path("runs") / task / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")
         make_folder(base.parent)
         for path in _numbered(base):
-            with writing(path, "this folder cannot be made"), suppress(FileExistsError):
+            with writing(path, "cannot create this folder"), suppress(FileExistsError):
                 path.mkdir()  # if two processes try, only one succeeds
                 return cls(path)
-        raise AssertionError("numbers end")
+        raise AssertionError("unreachable")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -83,7 +83,7 @@ class Run:
         Raises:
             UserError: If it cannot be created or written to, or another process holds the lock.
         """
-        with locked(self._lock, "another process is training here; wait for it, or choose another --run-dir"):
+        with locked(self._lock, "another process is training in this folder; wait for it, or choose another --run-dir"):
             try:
                 yield
             finally:
@@ -101,10 +101,10 @@ class Run:
         """
         run = cls(folder)
         if not run.started:
-            what = "not a run folder (no config.yaml in it)" if run.folder.exists() else "no such folder"
-            raise UserError(str(folder), f"{what}; `train` makes one and prints its path")
+            what = "not a run folder (it has no config.yaml)" if run.folder.exists() else "no such folder"
+            raise UserError(str(folder), f"{what}; `train` creates one and prints its path")
         if not run.finished:
-            raise UserError(str(folder), f"this run is not finished; go on with: {run.going_on}")
+            raise UserError(str(folder), f"this run is not finished; continue with: {run.going_on}")
         return run
 
     @classmethod
@@ -118,7 +118,7 @@ class Run:
         for run in map(cls, folders):
             if run.started and not run.finished:
                 return run
-        raise UserError("--resume", f"runs/{task} holds no unfinished run; name one with --run-dir")
+        raise UserError("--resume", f"runs/{task} contains no unfinished run; name one with --run-dir")
 
     @property
     def started(self) -> bool:
@@ -172,7 +172,7 @@ class Run:
             UserError: If the fingerprints differ.
         """
         if self.data()["fingerprint"] != data["fingerprint"]:
-            raise UserError(str(self.folder), "the data is not what this run began with; train a new run on it")
+            raise UserError(str(self.folder), "the data has changed since this run was started; train a new run")
 
     def data(self) -> dict[str, Any]:
         """Read the record of the run's data: its source, splits and fingerprint."""

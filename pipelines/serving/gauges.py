@@ -13,18 +13,41 @@ class Gauges:
     """The metrics of one server process; with several workers, `written` returns them for all workers together."""
 
     def __init__(self):
-        self.registry = CollectorRegistry()
-        given = {"namespace": "pipelines", "registry": self.registry}
-        self.requests = Counter("requests", "Requests answered.", ["protocol", "model", "code"], **given)
-        self.seconds = Histogram(
-            "request_seconds", "Time from request to answer.", ["protocol", "model"], buckets=SECONDS, **given
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "pipelines_requests", "Number of requests.", ["protocol", "model", "code"], registry=registry
         )
-        self.batches = Histogram("batch_rows", "Rows that ran together.", ["model"], buckets=ROWS, **given)
-        summed = {"multiprocess_mode": "livesum", **given}
-        self.queue = Gauge("queue_rows", "Rows that wait to run.", ["model"], **summed)
-        self.under_way = Gauge("requests_under_way", "Requests being answered.", **summed)
+        self.seconds = Histogram(
+            "pipelines_request_seconds",
+            "Duration of a request.",
+            ["protocol", "model"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.batches = Histogram(
+            "pipelines_batch_rows", "Number of rows in a batch.", ["model"], buckets=ROWS, registry=registry
+        )
+        self.queue = Gauge(
+            "pipelines_queue_rows",
+            "Number of rows in the queue.",
+            ["model"],
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.under_way = Gauge(
+            "pipelines_requests_under_way",
+            "Number of requests in progress.",
+            multiprocess_mode="livesum",
+            registry=registry,
+        )
+        self.loaded = Gauge(
+            "pipelines_versions_loaded",
+            "Number of loaded versions.",
+            ["model"],
+            multiprocess_mode="max",
+            registry=registry,
+        )
         self._labelled: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
-        self.loaded = Gauge("versions_loaded", "Versions in memory.", ["model"], multiprocess_mode="max", **given)
 
     def answered(self, protocol: str, model: str, code: str, seconds: float) -> None:
         """Record a finished request and its duration in seconds."""

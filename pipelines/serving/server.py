@@ -115,9 +115,12 @@ class HeaderTimeout(HttpToolsProtocol):
 
     _header_bytes = 0
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the header timeout of the first request."""
         super().connection_made(transport)
+        app = self.config.app
+        assert isinstance(app, partial)  # from `_config`
+        self._settings: Settings = app.args[0]
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
@@ -127,7 +130,7 @@ class HeaderTimeout(HttpToolsProtocol):
         """
         super().data_received(data)
         self._header_bytes = 0 if self._headers_due.cancelled() else self._header_bytes + len(data)
-        if self._header_bytes > self.config.app.args[0].max_header_bytes:
+        if self._header_bytes > self._settings.max_header_bytes:
             self.transport.write(TOO_MANY_HEADERS)
             self.transport.close()
 
@@ -150,7 +153,7 @@ class HeaderTimeout(HttpToolsProtocol):
         previous = getattr(self, "_headers_due", None)
         if previous is not None:
             previous.cancel()
-        self._headers_due = self.loop.call_later(self.config.app.args[0].read_seconds, self.transport.close)
+        self._headers_due = self.loop.call_later(self._settings.read_seconds, self.transport.close)
 
 
 def _app(settings: Settings) -> ASGIApp:
@@ -200,12 +203,12 @@ def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
 
 def _check_tls(settings: Settings) -> None:
     if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise UserError("--tls-cert", "certificate and key go together; give --tls-cert and --tls-key")
+        raise UserError("--tls-cert", "needs a certificate and its key; set both --tls-cert and --tls-key")
     if settings.tls_cert is not None:
         try:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
         except (OSError, ssl.SSLError) as error:
-            raise UserError("--tls-cert", f"certificate and key do not work: {error}") from None
+            raise UserError("--tls-cert", f"cannot use this certificate and key: {error}") from None
 
 
 def _url(settings: Settings, listening: socket.socket) -> str:

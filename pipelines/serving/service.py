@@ -95,7 +95,7 @@ class Service:
         signature = find_signature(version, signature_name, method)
         missing = set(wanted) - set(signature.outputs)
         if missing:
-            raise invalid(f"output '{min(missing)}' is none of the outputs: {', '.join(signature.outputs)}")
+            raise invalid(f"no output '{min(missing)}'; choose from: {', '.join(signature.outputs)}")
         with version.in_use():
             inputs = read(signature)
             counted = self._check(inputs)
@@ -114,11 +114,11 @@ class Service:
         step = find_signature(version, STEP)
         check_streams(start, step)
         if self.streams >= self.settings.max_streams:
-            raise RequestError(Kind.BUSY, "too many streams at a time; try again later")
+            raise RequestError(Kind.BUSY, "too many streams at once; try again later")
         inputs = read(start)
         self._check(inputs)
         if any(len(array) != 1 for array in inputs.values() if array.ndim):
-            raise invalid("a stream answers one row; ask for each by itself")
+            raise invalid("streaming supports one row per request; send one request for each row")
         held = contextlib.ExitStack()
         held.enter_context(version.in_use())
         held.enter_context(self._counted_stream())
@@ -145,16 +145,18 @@ class Service:
             if not rows:
                 raise invalid(f"input '{name}' is empty")
             if rows > settings.max_rows:
-                raise invalid(f"input '{name}' has {rows} rows; {settings.max_rows} at most are answered at a time")
+                raise invalid(f"input '{name}' has {rows:,} rows; at most {settings.max_rows:,} are allowed")
             if array.dtype == object:
                 counted += self._check_strings(name, array.flat)
         if len({len(array) for array in inputs.values() if array.ndim}) > 1:
             raise invalid(
-                "inputs have unequal numbers of rows: "
+                "inputs have different numbers of rows: "
                 + ", ".join(f"{k} {len(v)}" for k, v in inputs.items() if v.ndim)
             )
         if counted > settings.max_image_pixels:
-            raise invalid(f"{counted:,} pixels are too many; at most {settings.max_image_pixels:,} in a request")
+            raise invalid(
+                f"the images have {counted:,} pixels in total; at most {settings.max_image_pixels:,} are allowed"
+            )
         return counted
 
     def _check_strings(self, name: str, strings: Iterator[bytes]) -> int:
@@ -164,7 +166,8 @@ class Service:
                 counted += pixels(content)
             elif len(content) > self.settings.max_text_bytes:
                 raise invalid(
-                    f"input '{name}' has a text of {len(content):,} bytes; at most {self.settings.max_text_bytes:,}"
+                    f"input '{name}' has a text of {len(content):,} bytes;"
+                    f" at most {self.settings.max_text_bytes:,} are allowed"
                 )
         return counted
 
@@ -208,4 +211,4 @@ def find_signature(version: Version, name: str, method: str | None = None) -> Si
 
 def _tell_failure(task: asyncio.Task) -> None:
     if not task.cancelled() and task.exception():
-        log("the folders are no longer followed", logging.CRITICAL, reason=repr(task.exception()))
+        log("stopped watching the model folders", logging.CRITICAL, reason=repr(task.exception()))

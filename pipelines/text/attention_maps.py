@@ -1,10 +1,9 @@
 """Plots of attention weights, for any task with attention."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 PANEL_INCHES = 3.4
 LABELLED = 48  # maximum number of tokens per axis that get tick labels
@@ -25,7 +24,7 @@ def draw_attention(weights: Sequence[np.ndarray], queries: Sequence[str], keys: 
             axes.set_title(f"layer {layer}, head {head}", fontsize=9)
             _name(axes.xaxis, keys if layer == len(weights) else ())
             _name(axes.yaxis, queries if head == 1 else ())
-    figure.suptitle("Attention: each row is a token, its columns are what it looks at")
+    figure.suptitle("Attention: each row is a token, each column a token that it attends to")
     return figure
 
 
@@ -45,7 +44,7 @@ def _visible(name: str) -> str:
     return name.replace("\n", "\u21b5")
 
 
-def write_attention(weights: ArrayLike, queries: Sequence[str], keys: Sequence[str]) -> str:
+def write_attention(weights: Iterable[Iterable[float]], queries: Sequence[str], keys: Sequence[str]) -> str:
     """Return an attention map (T, S) as text for a terminal; darker block characters mean more weight."""
     names, heads = [_visible(name) for name in queries], [_visible(name) for name in keys]
     wide = max(map(len, names), default=0)

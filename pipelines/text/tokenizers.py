@@ -21,11 +21,11 @@ from pydantic import Field
 from pipelines.errors import UserError
 from pipelines.storage import pack_texts, unpack_texts
 from pipelines.tensorflow_startup import silenced
+from pipelines.text import LINE_END, SPLIT_UNKNOWN
 
 PAD, UNKNOWN, START, END = range(4)  # the first ids of every vocabulary
 SPLIT_AT_ONCE = 1000  # texts per call; with one text per call, the call overhead takes nearly all of the time
 SPECIAL = ("", "\ufffd", "<start>", "<end>")  # their names in `pieces`
-SPLIT_UNKNOWN, LINE_END = "<unk>", "\n"  # in pre-tokenized texts
 BLANKS = r"[ \t\r\f\v]+"
 # Characters that SentencePiece reserves, and the Unicode noncharacters that replace them, which texts do not contain.
 RESERVED = {"\u2581": "\ufdd0", "\u2585": "\ufdd1", "\x1f": "\ufdd2", "\0": "\ufdd3"}
@@ -198,18 +198,30 @@ class Subwords(Tokenizer):
                 model_writer=model,
                 vocab_size=self.most,
                 model_type=self.algorithm,
-                **{"pad_id": PAD, "unk_id": UNKNOWN, "bos_id": START, "eos_id": END},
+                pad_id=PAD,
+                unk_id=UNKNOWN,
+                bos_id=START,
+                eos_id=END,
                 # With the usual names <pad>, <unk>, <s> and </s>, a text could not contain these strings.
-                **{"pad_piece": "\ufdd4", "unk_piece": "\ufdd5", "bos_piece": "\ufdd6", "eos_piece": "\ufdd7"},
-                **{"normalization_rule_name": "identity", "add_dummy_prefix": False},
-                **{"remove_extra_whitespaces": False, "user_defined_symbols": ["\n"]},
-                **{"character_coverage": 1.0, "max_sentence_length": 1 << 24, "num_threads": 1, "minloglevel": 2},
+                pad_piece="\ufdd4",
+                unk_piece="\ufdd5",
+                bos_piece="\ufdd6",
+                eos_piece="\ufdd7",
+                normalization_rule_name="identity",
+                add_dummy_prefix=False,
+                remove_extra_whitespaces=False,
+                user_defined_symbols=["\n"],
+                character_coverage=1.0,
+                max_sentence_length=1 << 24,
+                num_threads=1,
+                minloglevel=2,
                 split_digits=self.split_digits,
                 hard_vocab_limit=False,
             )
         except RuntimeError as error:
             reason = str(error).splitlines()[-1].rpartition("] ")[2]  # after the source location
-            raise UserError("preprocessing.vocabulary", f"SentencePiece cannot learn {self.most}: {reason}") from None
+            problem = f"SentencePiece cannot learn a vocabulary of {self.most}: {reason}"
+            raise UserError("preprocessing.vocabulary", problem) from None
         self.restore({"sentencepiece": np.frombuffer(model.getvalue(), np.uint8)})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -235,11 +247,11 @@ class Subwords(Tokenizer):
 
 
 def _set_aside(text: str) -> str:
-    return text.translate(str.maketrans(RESERVED))
+    return text.translate(str.maketrans("".join(RESERVED), "".join(RESERVED.values())))
 
 
 def _put_back(piece: str) -> str:
-    return piece.translate(str.maketrans({stand_in: sign for sign, stand_in in RESERVED.items()}))
+    return piece.translate(str.maketrans("".join(RESERVED.values()), "".join(RESERVED)))
 
 
 def _joined(table: list[str], ids: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 import keras
 import tensorflow as tf
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic needs Python 3.12 for the standard one
 
 MOST_STEPS = 128  # per execution, because the progress display only updates in between
@@ -15,10 +15,10 @@ WITHOUT_XLA = (  # layers that make XLA slower on a CPU: its random numbers and 
 )
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
 class Execution(TypedDict):
     """Execution settings of a compiled training step."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     jit_compile: Annotated[bool, Field(description="compile the training step with XLA")]
     steps_per_execution: Annotated[int, Field(ge=1, description="number of training steps per call from Python")]
 
@@ -32,7 +32,7 @@ def resolve_execution(
     length (`varying`), for which XLA would compile the step again for each length.
     Steps per execution is reduced to a divisor of `steps_per_epoch`, so that an epoch keeps its number of steps.
     """
-    if execution == "auto":
+    if isinstance(execution, str):  # auto
         hindered = any(map(_hinders, model._flatten_layers()))
         on_cpu = not tf.config.list_physical_devices("GPU")
         jit_compile = not (varying or (hindered and on_cpu))

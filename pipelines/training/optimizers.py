@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules by name."""
 
 from collections.abc import Callable
-from typing import Annotated, TypedDict, Unpack
+from typing import Annotated, TypeAlias, TypedDict, Unpack
 
 import keras
 from pydantic import Field
@@ -66,7 +66,7 @@ def adamw(
     return _make(keras.optimizers.AdamW, step, beta_2=beta_2)
 
 
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
     "gradient_descent": gradient_descent,
     "momentum": momentum,
     "rmsprop": rmsprop,
@@ -84,7 +84,7 @@ def _make(kind: Callable[..., keras.Optimizer], step: Step, **own: float) -> ker
     return optimizer
 
 
-Rate = keras.optimizers.schedules.LearningRateSchedule
+Rate: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 WarmupEpochs = Annotated[
     float, Field(ge=0, description="number of epochs in which the learning rate first rises from zero")
 ]
@@ -170,7 +170,7 @@ def _fall(kind: Callable[..., Rate], peak: float, steps_per_epoch: int, falling:
     return WarmUp(decay, falling["warmup_epochs"] * steps_per_epoch)
 
 
-SCHEDULES = {
+SCHEDULES: dict[str, Callable[..., Rate]] = {
     "constant": constant,
     "inverse_time": inverse_time,
     "exponential": exponential,

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.data.batches import Batches
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 from pipelines.evaluation import Evaluator, NotFinite
 from pipelines.runs.checkpoints import Checkpoint, Weights
 from pipelines.runs.run import Run
@@ -122,7 +122,7 @@ class Keeper(keras.callbacks.Callback):
         """The 1-based epoch with the best `monitor`; ties are broken by the lowest validation.loss."""
         *earlier, last = self.history
         best = earlier[int(earlier[-1]["best_epoch"]) - 1] if earlier else last
-        return last["epoch"] if self._rank(last) < self._rank(best) else best["epoch"]
+        return int(last["epoch"] if self._rank(last) < self._rank(best) else best["epoch"])
 
     @property
     def finished(self) -> bool:
@@ -131,12 +131,12 @@ class Keeper(keras.callbacks.Callback):
             return False
         return len(self.history) - max(self.history[-1]["best_epoch"], self._unlearnt) >= self.patience
 
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Validate, with averaged weights if averaging is on, then write a checkpoint."""
         rate = float(self.model.optimizer.learning_rate)
         if not np.isfinite(logs["loss"]):
-            problem = f"the loss became {logs['loss']} in epoch {epoch + 1}, at a rate of {rate:.3g}"
-            raise UserError("optimizer.learning_rate", f"{problem}; a smaller one would help")
+            problem = f"the loss became {logs['loss']} in epoch {epoch + 1} at a learning rate of {rate:.3g}"
+            raise UserError("optimizer.learning_rate", f"{problem}; use a smaller one")
         last = self._weights()
         if self.model.optimizer.use_ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
@@ -182,13 +182,13 @@ class Keeper(keras.callbacks.Callback):
         if not self.history or len(self.history) >= last_epoch:
             return []
         if self.finished:
-            used = f"patience {self.patience} is used up at epoch {len(self.history)}"
-            return [f"{used}: no more is trained; training.patience would have to be larger, or null"]
+            stopped = f"training stopped early in epoch {len(self.history)} and does not continue"
+            return [f"{stopped}; set training.patience to more than {self.patience}, or to null"]
         before, now = self.history[-1]["learning_rate"], float(self.model.optimizer.learning_rate)
         if np.isclose(now, before, rtol=1e-3, atol=0):
             return []
-        spans = f"the schedule spans {last_epoch} epochs now, and was at {before:.3g} when it spanned fewer"
-        return [f"the learning rate goes on at {now:.3g} in epoch {len(self.history) + 1}: {spans}"]
+        jump = f"the learning rate jumps from {before:.3g} to {now:.3g} in epoch {len(self.history) + 1}"
+        return [f"{jump}, because the schedule now spans {last_epoch} epochs"]
 
     def restore_best(self) -> None:
         """Load the weights of the best epoch into the model."""
@@ -213,9 +213,9 @@ class Keeper(keras.callbacks.Callback):
             return self.evaluator.validate(self.model)
         except NotFinite as error:
             if not error.all and all(np.isfinite(values).all() for values in self._weights()):
-                raise UserError("validation", f"{error}, though all weights are finite; look at its inputs") from None
-            problem = f"the answers to validation became NaN or infinite in epoch {epoch}, at a rate of {rate:.3g}"
-            raise UserError("optimizer.learning_rate", f"{problem}; a smaller one would help") from None
+                raise UserError("validation", f"{error}, although all weights are finite; check their inputs") from None
+            problem = f"the predictions became NaN or infinite in epoch {epoch} at a learning rate of {rate:.3g}"
+            raise UserError("optimizer.learning_rate", f"{problem}; use a smaller one") from None
 
     def _check_monitor(self) -> None:
         """Raise if `monitor` is not finite in the first epoch, because it will not become finite later."""
@@ -225,8 +225,9 @@ class Keeper(keras.callbacks.Callback):
         rows, targets = self.evaluator.odd_labels(), ""
         if len(rows):
             shown = self.evaluator.examples.iloc[rows[0]][self.evaluator.targets].to_dict()
-            targets = f": example {rows[0] + 1} of validation, {shown}, is one of {len(rows)} that have no finite label"
-        raise UserError("training.monitor", f"{self.monitor} is {value}, so that no epoch can be the best{targets}")
+            count = f"{counted(len(rows), 'example')} without a finite label"
+            targets = f"; the validation split has {count} (first: example {rows[0] + 1}, {shown})"
+        raise UserError("training.monitor", f"{self.monitor} is {value}, so no epoch can be the best{targets}")
 
     def _weights(self) -> Weights:
         return [variable.numpy() for variable in self.model.variables]

@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.errors import counted
 from pipelines.terminal import table, visible
 from pipelines.tuning.journal import Trial
 from pipelines.tuning.search import Search
@@ -80,7 +81,7 @@ class Display:
         if trial.reason is not None:
             return f"failed: {trial.reason}"
         best = search.ranked[0].number == trial.number
-        repeats = f" (as trial {trial.repeats})" if trial.repeats is not None else ""
+        repeats = f" (same as trial {trial.repeats})" if trial.repeats is not None else ""
         return f"{trial.score:,.4g}{' best' if best else ''}{repeats}"
 
     def _summary(self, search: Search) -> str:
@@ -88,4 +89,5 @@ class Display:
             f"best {search.ranked[0].score:,.4g} (trial {search.ranked[0].number})" if search.ranked else "no score yet"
         )
         left = search.seconds_left
-        return f"{len(search.ended)} trials  {best}" + (f"  {left / 60:.0f} min left" if left is not None else "")
+        remaining = f"  {left / 60:.0f} min left" if left is not None else ""
+        return f"{counted(len(search.ended), 'trial')}  {best}{remaining}"

@@ -86,7 +86,7 @@ class SearchFolder:
             write_text(self.config, config.to_yaml())
             return []
         if json.loads(self._data.read_text()) != fingerprint:
-            raise UserError(str(self.folder), "the data is not what this search began with; begin a new one on it")
+            raise UserError(str(self.folder), "the data has changed since this search was started; start a new one")
         begun = read_config(self.config)
         if begun.document == config.document:
             return []
@@ -95,12 +95,12 @@ class SearchFolder:
         if before is not None and now is not None:
             longer["tuning"]["max_trials"] = max(before, now)
         if longer != config.document:
-            mend = f"go on with its own: tune {self.config} --search-dir {self.folder} --resume"
-            more = "; of its settings only tuning.max_trials may grow"
-            raise UserError(str(self.folder), f"this search began with another config; {mend}{more}")
+            command = f"tune {self.config} --search-dir {self.folder} --resume"
+            hint = f"continue with its own config: {command}; only tuning.max_trials may increase"
+            raise UserError(str(self.folder), f"this search was started with another config; {hint}")
         self._forget_refusals(before)
         write_text(self.config, config.to_yaml())
-        return [f"the search goes on to {now} trials; it was to end after {before}"]
+        return [f"tuning.max_trials was {before} and is now {now}"]
 
     def _forget_refusals(self, most: int) -> None:
         """Remove from the journal that the oracle proposed nothing more because there were `most` trials."""
@@ -137,7 +137,8 @@ class SearchFolder:
         Raises:
             UserError: If the folder cannot be created or written to, or another process holds the lock.
         """
-        return locked(self._lock, "another process is searching here")
+        problem = "another search is running in this folder; wait for it, or choose another --search-dir"
+        return locked(self._lock, problem)
 
 
 def _line(event: str, trial: Trial | None) -> str:

@@ -131,10 +131,10 @@ class RayPool:
             import ray
             from ray.util.multiprocessing import Pool
         except ImportError:
-            raise UserError("--ray", "needs the package ray; run: pip install ray") from None
+            raise UserError("--ray", "needs the package ray; install it with: pip install ray") from None
         self.ray = ray
         try:
-            ray.init(address=address, **({"num_cpus": workers} if address == "local" else {}))
+            ray.init(address=address, num_cpus=workers if address == "local" else None)
             share = gpu_share(ray.cluster_resources().get("GPU", 0), workers)
             self.pool = Pool(processes=workers, maxtasksperchild=1, ray_remote_args={"num_gpus": share})
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -169,7 +169,7 @@ class RayJob:
         try:
             return self.result.get()
         except self.lost as error:
-            raise Killed(f"lost by Ray: {str(error).strip().splitlines()[0]}") from None
+            raise Killed(f"Ray lost its process: {str(error).strip().splitlines()[0]}") from None
 
 
 def gpu_share(gpus: float, workers: int) -> float:
@@ -182,6 +182,7 @@ def gpu_share(gpus: float, workers: int) -> float:
 
 def _call(connection: Any, get_ready: Callable[[], None] | None) -> None:
     parent = multiprocessing.parent_process()
+    assert parent is not None  # because this runs in a child process
 
     def end_with_parent() -> None:  # otherwise a trial of a killed search would run beside the one that resumes it
         parent.join()
@@ -209,5 +210,4 @@ def _print_to(path: Path) -> None:
 def _ending(code: int | None) -> str:
     if code is None or code >= 0:
         return f"exit code {code}"
-    more = "; out of memory, or killed by hand" if code == -9 else ""
-    return f"signal {-code}{more}"
+    return f"signal {-code}{' (it was killed, or out of memory)' if code == -9 else ''}"

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipelines.config.tune_nodes import Range, TuneNode
+from pipelines.errors import counted
 from pipelines.report import glyphs_missed, write_pictures
 from pipelines.storage import write_text, writing
 from pipelines.tuning.journal import Trial
@@ -63,11 +64,10 @@ def _objective(search: Search, scored: list[Trial]) -> Figure:
     low, high = np.quantile(scores, [0, 1]) if search.direction == "max" else np.quantile(scores, [0, 0.9])
     margin = 0.05 * (high - low) or abs(high) * 0.05 or 1.0
     axes.set(
-        xlabel="minutes of training, all trials added up", ylabel=search.objective, ylim=(low - margin, high + margin)
+        xlabel="training time of all trials (minutes)", ylabel=search.objective, ylim=(low - margin, high + margin)
     )
-    axes.set(
-        title=f"{len(scored)} trials" + (f" ({outside} lie above)" if (outside := int((scores > high).sum())) else "")
-    )
+    outside = int((scores > high).sum())
+    axes.set(title=counted(len(scored), "trial") + (f" ({outside} above the plot)" if outside else ""))
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
@@ -97,7 +97,7 @@ def _parallel(search: Search, scored: list[Trial]) -> Figure:
     axes.set(
         xticks=range(len(paths) + 1), xticklabels=[*(p.replace(".", ".\n") for p in paths), search.objective], yticks=[]
     )
-    title = "Values of each trial, and its rank by the objective"
+    title = "Values of each trial and its rank by the objective"
     axes.set(title=title, xlim=(-0.1, len(paths) + 0.5), ylim=(-0.03, 1.05))
     axes.spines[:].set_visible(False)
     return figure
@@ -122,7 +122,7 @@ def _importance(search: Search, scored: list[Trial]) -> Figure:
     axes = figure.subplots()
     bars = {"width": importance.importances_mean[order], "xerr": importance.importances_std[order]}
     axes.barh([paths[at] for at in order], **bars)
-    axes.set(xlabel="fall of R2 when the value is shuffled", title=f"Importance for the rank by {search.objective}")
+    axes.set(xlabel="decrease of R2 when the value is shuffled", title=f"Importance for the rank by {search.objective}")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
@@ -131,18 +131,17 @@ def _batch_size(search: Search, scored: list[Trial]) -> Figure:
     """Draw the validation loss of each batch size's best trial over epochs and over seconds."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     panels = figure.subplots(1, 2)
-    sign = 1 if search.direction == "min" else -1
     sizes = {str(trial.values["batches.size"]) for trial in scored if "batches.size" in trial.values}
     for size in sorted(sizes, key=lambda text: (not text.isdigit(), text.zfill(9))):
         same = [trial for trial in scored if str(trial.values.get("batches.size")) == size]
-        best = min(same, key=lambda trial: sign * trial.score)
+        best = min(same, key=search.rank)
         history = search.folder.trial(best.number if best.repeats is None else best.repeats).history()
         for axes, along in zip(panels, ("epoch", "seconds"), strict=True):
             axes.plot(history[along], history["validation.loss"], label=f"{size} (trial {best.number})")
-    for axes, along in zip(panels, ("epoch", "seconds of training"), strict=True):
+    for axes, along in zip(panels, ("epoch", "training time (seconds)"), strict=True):
         axes.set(xlabel=along, ylabel="validation loss")
         axes.grid(alpha=0.3)
-    panels[0].set_title("The best trial of each batch size")
+    panels[0].set_title("Best trial of each batch size")
     panels[1].legend(title="batch size", fontsize=8)
     return figure
 

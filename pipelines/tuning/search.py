@@ -30,6 +30,7 @@ class Search:
     def __init__(self, folder: SearchFolder, space: Space, dataset: Dataset | None, shown: Callable[["Search"], None]):
         self.folder, self.space, self.dataset, self.shown = folder, space, dataset, shown
         base = space.config({})
+        assert base.tuning is not None  # checked by `tune`
         self.settings: dict[str, Any] = base.tuning
         self.objective: str = self.settings["objective"]
         task = load_task(base.task)
@@ -74,12 +75,15 @@ class Search:
 
         If there are none, trials that stopped earlier count. Repeats never do.
         """
-        sign = 1 if self.direction == "min" else -1
         scored = [t for t in self.trials if t.score is not None and t.repeats is None]
         whole = [t for t in scored if t.until_epoch is None or t.until_epoch >= self.epochs]
-        return sorted(
-            whole or scored, key=lambda trial: (sign * trial.score, trial.figures["validation.loss"], trial.number)
-        )
+        return sorted(whole or scored, key=self.rank)
+
+    def rank(self, trial: Trial) -> tuple[float, float, int]:
+        """Return a sort key of a trial that has a score: the best trial is the lowest."""
+        assert trial.score is not None and trial.figures is not None
+        sign = 1 if self.direction == "min" else -1
+        return sign * trial.score, trial.figures["validation.loss"], trial.number
 
     def run(self, pool: Pool, workers: int) -> None:
         """Run trials, `workers` at a time.
@@ -115,10 +119,10 @@ class Search:
                 trial.score, trial.figures, trial.reason = same.score, same.figures, same.reason
                 trial.repeats = same.number
                 self._end(trial)
-        trial = self._propose()
-        if trial is None:
+        proposed = self._propose()
+        if proposed is None:
             return None
-        self.waiting.append(trial)
+        self.waiting.append(proposed)
         return self._next()
 
     def _propose(self) -> Trial | None:
@@ -179,10 +183,9 @@ class Search:
         self.shown(self)
         last = [other for other in self.ended if other.repeats is None][-self.settings["max_failures"] :]
         if len(last) == self.settings["max_failures"] and all(other.reason for other in last):
+            count = f"{len(last)} trials" if len(last) > 1 else "trial"
             reasons = "; ".join(f"trial {other.number}: {other.reason}" for other in last)
-            raise UserError(
-                str(self.folder.folder), f"the last {len(last)} trials failed, so the search ends ({reasons})"
-            )
+            raise UserError(str(self.folder.folder), f"the search stops, because the last {count} failed ({reasons})")
 
     def _tell_oracle(self, trial: Trial) -> None:
         """Report the score of a trial to the oracle.
@@ -218,15 +221,15 @@ class Search:
     def _catch_up(self) -> None:
         """Replay the journal to the oracle, so that the search continues as if it had not been interrupted."""
         for event, trial in self.folder.events():
-            if event == "ended":
+            if trial is not None and event == "ended":
                 self.trials[trial.number] = trial
                 self._tell_oracle(trial)
                 continue
             with quiet():
                 proposal = self.oracle.create_trial(f"trial {len(self.trials)}")
             self.refused = event == "refused"
-            if event == "proposed":
-                assert proposal.status == "RUNNING", "the oracle refuses what it proposed before"
+            if trial is not None:  # the event is "proposed"
+                assert proposal.status == "RUNNING", "the oracle no longer proposes a trial of the journal"
                 proposal.hyperparameters.values = trial.proposed
                 self.trials.append(trial)
         self.waiting = [trial for trial in self.trials if trial.open]

@@ -8,9 +8,10 @@ from typing import Any
 from keras_tuner import HyperParameters
 from ruamel.yaml.comments import CommentedMap
 
-from pipelines.config.load import Config, check, tune_nodes
+from pipelines.config.load import Config, check
 from pipelines.config.read import Unresolved
 from pipelines.config.tune_nodes import Range, TuneNode
+from pipelines.config.validation import tune_nodes
 from pipelines.errors import UserError
 
 FIXED = ("task", "tuning")
@@ -40,7 +41,7 @@ class Space:
             if path.split(".")[0] in FIXED:
                 raise UserError(unresolved.places.of(path.split(".")), "cannot be searched")
         if not nodes:
-            raise UserError(unresolved.path, "marks nothing with `tune`, such as {tune: [64, 128], default: 64}")
+            raise UserError(unresolved.path, "has no `tune` node; add one, such as {tune: [64, 128], default: 64}")
         space = cls(unresolved, nodes)
         space.config({})
         for path, node in nodes.items():
@@ -53,13 +54,13 @@ class Space:
 
         A choice is given by its index, because KerasTuner accepts neither lists nor mixed types.
         """
-        space = HyperParameters()
+        space, model = HyperParameters(), self.nodes.get("model")
         for path, node in sorted(
             self.nodes.items(), key=lambda item: item[0] != "model"
         ):  # `model` first, because other nodes depend on it
             rung = path.split(".")[1] if path.startswith("models.") else None
-            if rung is not None and "model" in self.nodes:
-                choice = self.nodes["model"].tune.index(rung)
+            if rung is not None and model is not None and isinstance(model.tune, list):
+                choice = model.tune.index(rung)
                 with space.conditional_scope("model", [choice]):
                     _register(space, path, node)
             else:

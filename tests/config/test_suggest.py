@@ -5,8 +5,9 @@ from cats import write_images
 from conftest import CONFIG, houses, invoke
 from taggers import write_conll
 
-from pipelines.config.load import load_config, tune_nodes
+from pipelines.config.load import load_config
 from pipelines.config.read import read_config
+from pipelines.config.validation import tune_nodes
 from pipelines.errors import UserError
 from pipelines.tasks import TASKS
 
@@ -110,9 +111,9 @@ def test_the_config_for_a_table_trains(csv, tmp_path, monkeypatch):
     ("arguments", "expected"),
     [
         (["--from", "nowhere.csv"], "nowhere.csv: no such file or folder"),
-        (["--from", "empty"], "holds neither files nor folders of images"),
+        (["--from", "empty"], "contains neither files nor folders of images"),
         (["--from", "words.csv"], "has no column of numbers to predict"),
-        (["house_prices", "--from", "words.csv"], "name no task or config beside it"),
+        (["house_prices", "--from", "words.csv"], "cannot be combined with a task or a config"),
         (["--minimal", "house_price"], "did you mean 'house_prices'?"),
         (["--minimal", str(CONFIG)], "--minimal: needs a task"),
         ([], "name a task (cat_classifier"),

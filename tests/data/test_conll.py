@@ -47,15 +47,15 @@ def test_lines_are_those_of_the_file_and_columns_count_from_either_end(tmp_path)
 
 
 BAD = {
-    "no tag": (b"Ann B-PER\nran\nBob B-PER\n", "a:2: 1 column, but most lines have 2"),
-    "no tags": (b"Ann\nran\n", "a:1: 1 column, but no tag"),
-    "a column more": (b"Ann B-PER\nNew York B-LOC\nBob B-PER\n", "a:2: 3 columns, but most lines have 2"),
-    "a tag alone, not in the last column": (b"Ann\tO\tO\n\tB-PER\tO\n", "a:2: a tag, 'B-PER', but no token"),
-    "a tag alone": (b"Ann\tO\n\tB-PER\n", "a:2: a tag, 'B-PER', but no token"),
-    "nothing": (b"\n\n", "a: holds no sentence"),
+    "no tag": (b"Ann B-PER\nran\nBob B-PER\n", "a:2: has 1 column, but most lines have 2"),
+    "no tags": (b"Ann\nran\n", "a:1: has 1 column, but no tag"),
+    "a column more": (b"Ann B-PER\nNew York B-LOC\nBob B-PER\n", "a:2: has 3 columns, but most lines have 2"),
+    "a tag alone, not in the last column": (b"Ann\tO\tO\n\tB-PER\tO\n", "a:2: has the tag 'B-PER', but no token"),
+    "a tag alone": (b"Ann\tO\n\tB-PER\n", "a:2: has the tag 'B-PER', but no token"),
+    "nothing": (b"\n\n", "a: contains no sentences"),
     "another encoding": (
         "Ann O\nJosé B-PER\n".encode("latin-1"),
-        "a:2: byte 0xe9 .* is no UTF-8; set data.encoding",
+        "a:2: byte 0xe9 .* is not valid UTF-8; set data.encoding",
     ),
 }
 

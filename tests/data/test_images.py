@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from pipelines.data.images.folders import image_folder
-from pipelines.data.images.read import decode_image, hdf5_images, undecodable
+from pipelines.data.images.hdf5 import hdf5_images
+from pipelines.data.images.read import decode_image, undecodable
 from pipelines.errors import UserError
 
 
@@ -67,7 +68,7 @@ def test_what_cannot_be_decoded_is_found_with_its_reason(tmp_path):
     found = undecodable(paths)
     assert list(found) == [1, 2, 3, 5]
     assert found[1] == "an empty file" and "JPEG, PNG, GIF, BMP or WebP" in found[2] and "cannot be read" in found[5]
-    assert "a JPEG image that is cut short or damaged" in found[3]
+    assert "a truncated or damaged JPEG image" in found[3]
     assert undecodable(contents) == {number: found[number] for number in (1, 2, 3)}
 
 
@@ -81,16 +82,16 @@ def test_a_folder_lists_its_classes_and_their_files_at_any_depth(tmp_path):
         ("cat/more/a.png", "cat"),
         ("dog/c.gif", "dog"),
     ]
-    assert warnings == [f"2 files (.cache, .hidden) in {tmp_path}, hidden or no images: passed over"]
+    assert warnings == [f"skipped 2 files (.cache, .hidden) in {tmp_path}: hidden or not images"]
 
 
 @pytest.mark.parametrize(
     ("folders", "expected"),
     [
         (None, "no such folder"),
-        ([], "holds no subfolder"),
+        ([], "contains no subfolders"),
         (["train", "val"], "set data.path: {train: train, validation: val}"),
-        (["cat", "dog"], "its subfolders (cat, dog) hold no image"),
+        (["cat", "dog"], "its subfolders (cat, dog) contain no images"),
     ],
 )
 def test_a_folder_of_another_form_is_explained(tmp_path, folders, expected):
@@ -127,8 +128,13 @@ def test_hdf5_images_keep_their_pixels_and_share_the_names_of_classes(tmp_path):
     [
         (np.zeros((2, 8, 8, 3), "float32"), [0, 1], None, "they should be uint8 (N, H, W, 3)"),
         (np.zeros((2, 8, 8), "uint8"), [0, 1], None, "they should be uint8 (N, H, W, 3)"),
-        (np.zeros((2, 8, 8, 3), "uint8"), [0], None, "2 images, 1 labels"),
-        (np.zeros((2, 8, 8, 3), "uint8"), [0, 2], [b"a", b"b"], "labels run to 2, but list_classes names 2"),
+        (np.zeros((2, 8, 8, 3), "uint8"), [0], None, "2 images, 1 label"),
+        (
+            np.zeros((2, 8, 8, 3), "uint8"),
+            [0, 2],
+            [b"a", b"b"],
+            "labels range from 0 to 2, but the classes from 0 to 1",
+        ),
     ],
 )
 def test_an_hdf5_file_of_another_form_is_explained(tmp_path, images, labels, classes, expected):

@@ -63,7 +63,7 @@ def test_a_memory_may_write_a_region_either_way(tmp_path):
 
 def test_a_language_that_a_memory_lacks_is_named(tmp_path):
     (tmp_path / "memory.tmx").write_text(TMX)
-    with pytest.raises(UserError, match="holds nothing in 'de'; it has en, en-gb, fr"):
+    with pytest.raises(UserError, match="contains no text in 'de', only in en, en-gb, fr"):
         read(tmp_path / "memory.tmx", "en", "de")
 
 
@@ -77,11 +77,11 @@ def test_a_damaged_archive_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "wrong"),
     [
-        ("a.{language}", {"a.en": "one\n", "a.fr": "un\ndeux\n"}, "holds 2 lines, but a.en 1"),
+        ("a.{language}", {"a.en": "one\n", "a.fr": "un\ndeux\n"}, "has 2 lines, but a.en has 1"),
         ("a.{language}", {"a.en": "one\n"}, r"a\.fr: cannot be read \(No such file or directory\)"),
         ("a.tsv", {"a.tsv": "one\tun\ntwo\n"}, "has no tab"),
         ("a.tmx", {"a.tmx": "<tmx><tu>"}, "cannot be read as TMX"),
-        ("a.txt", {"a.txt": "one,un\n"}, "is none of .tsv"),
+        ("a.txt", {"a.txt": "one,un\n"}, "is neither .tsv"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, content, wrong):

@@ -44,12 +44,12 @@ def test_splits_that_are_given_stay_and_the_lacking_is_cut_off_train():
 
 
 def test_shares_and_sizes_are_checked():
-    with pytest.raises(UserError, match=r"add up to 1.1, not to 1"):
+    with pytest.raises(UserError, match=r"add up to 1.1, not 1"):
         split({"all": frame(10)}, train=0.7, validation=0.2, test=0.2, seed=0)
-    with pytest.raises(UserError, match=r"split\.validation: no example is left"):
+    with pytest.raises(UserError, match=r"split\.validation: no examples are left"):
         split({"all": frame(2)}, **SHARES, seed=0)
     rest = {"validation": frame(2), "test": frame(2)}
-    with pytest.raises(UserError, match=r"split\.train: 0 leaves nothing to train on"):
+    with pytest.raises(UserError, match=r"split\.train: is 0, so there is nothing to train on"):
         split({"train": frame(2), **rest}, train=0.0, validation=0.5, test=0.5, seed=0)
 
 

@@ -20,8 +20,8 @@ def test_classes_that_cannot_be_learnt_or_measured_are_named():
     dog, fox, owl, elk = class_warnings(classes)
     assert "'dog' is rare" in dog and "500" in dog
     assert "'fox' has only 2 examples" in fox
-    assert "'owl' has no example in train, only in test" in owl
-    assert "'elk' has no example in validation: it is not measured there" in elk
+    assert "'owl' has no examples in train, only in test" in owl
+    assert "'elk' has no examples in validation: it is not evaluated there" in elk
 
 
 def test_balanced_classes_give_no_warning():
@@ -35,20 +35,20 @@ def test_many_warnings_of_a_kind_are_counted():
 
 def test_duplicates_across_splits_are_counted_beside_their_split():
     warnings = duplicate_warnings({"test in train": 3, "validation in train": 0}, counts(80, 10, 10))
-    assert warnings == ["3 of 10 examples of test also stand in train: its metrics flatter"]
+    assert warnings == ["3 of 10 test examples are also in train: the test metrics are too optimistic"]
 
 
 def test_inputs_with_two_labels_are_counted_and_repeated_examples_are_not():
     inputs, whole = np.array([1, 1, 2, 2, 3]), np.array([10, 10, 20, 21, 30])
     assert contradiction_warnings(inputs, whole, "label") == [
-        "one input occurs with more than one label: nothing can answer both rightly"
+        "1 input occurs with more than one label: no model can predict all of them correctly"
     ]
     assert contradiction_warnings(inputs[:2], whole[:2], "label") == []
 
 
 def test_what_was_left_out_is_counted_with_the_first_place():
     skipped = [{"place": "a.csv:3", "reason": "no target"}, {"place": "a.csv:9", "reason": "no target"}]
-    assert skip_warnings(skipped) == ["2 left out: a.csv:3: no target; data.json lists more"]
+    assert skip_warnings(skipped) == ["2 examples skipped: a.csv:3: no target; data.json lists more"]
     assert skip_warnings([]) == []
 
 

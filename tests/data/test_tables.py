@@ -38,11 +38,11 @@ def test_a_stray_text_in_a_column_of_numbers_is_named_with_its_line(tmp_path):
     text = (
         'a,note,price\n1,"two\nlines",10\n2,x,20\n' + "\n" + "".join(f"{i},x,{i}\n" for i in range(20)) + "oops,x,5\n"
     )
-    with pytest.raises(UserError, match=r"t\.csv:26: column 'a' holds 'oops', not a number"):
+    with pytest.raises(UserError, match=r"t\.csv:26: column 'a' contains 'oops', not a number"):
         table(tmp_path, text)
     frame, skipped = table(tmp_path, text, bad_rows="skip")
     assert len(frame) == 22
-    assert skipped == [{"place": f"{tmp_path}/t.csv:26", "reason": "column 'a' holds 'oops', not a number"}]
+    assert skipped == [{"place": f"{tmp_path}/t.csv:26", "reason": "column 'a' contains 'oops', not a number"}]
 
 
 def test_rows_with_no_target_are_counted_and_skipped_where_allowed(tmp_path):
@@ -57,15 +57,15 @@ def test_rows_with_no_target_are_counted_and_skipped_where_allowed(tmp_path):
 def test_names_suit_a_signature_and_stay_apart(tmp_path):
     names = list(map(input_name, ["Lot.Frontage", "1st floor", "größe", "面积", "卧室", ""]))
     assert names == ["Lot_Frontage", "_1st_floor", "gru00f6u00dfe", "u9762u79ef", "u5367u5ba4", "_"]
-    with pytest.raises(UserError, match=r"t\.csv: columns 'a\.b' and 'a b' would both be called 'a_b'; rename one"):
+    with pytest.raises(UserError, match=r"t\.csv: columns 'a\.b' and 'a b' would both be named 'a_b'; rename one"):
         table(tmp_path, "a.b,a b,price\n1,2,3\n")
 
 
 @pytest.mark.parametrize("bad_rows", ["error", "skip"])
 def test_a_table_of_which_no_row_can_be_used_says_why(tmp_path, bad_rows):
-    with pytest.raises(UserError, match=r"t\.csv:2: no row can be used: column 'a' holds 'x', not a number"):
+    with pytest.raises(UserError, match=r"t\.csv:2: no rows can be used: column 'a' contains 'x', not a number"):
         table(tmp_path, "a,price\nx,1\n", numeric=["a"], bad_rows=bad_rows)
-    with pytest.raises(UserError, match=r"t\.csv:2: column 'a' holds 'x', not a number; mend it"):
+    with pytest.raises(UserError, match=r"t\.csv:2: column 'a' contains 'x', not a number; fix it"):
         table(tmp_path, "a,price\nx,1\n", numeric=["a"], target=None)
 
 

@@ -37,7 +37,7 @@ def test_tags_are_read_as_what_they_plainly_are(case):
 
 def test_a_scheme_that_is_named_settles_what_could_be_meant():
     mixed = Counter({"O": 50, "B-CELL": 20, "PER": 20})
-    with pytest.raises(UserError, match="PER: tags such as 'B-CELL' stand beside others such as 'PER'"):
+    with pytest.raises(UserError, match="PER: tags such as 'B-CELL' are mixed with others such as 'PER'"):
         read_spelling(mixed, "detect", [], str)
     assert read_spelling(mixed, "plain", [], str).tags["B-CELL"] == "I-B-CELL"
     assert read_spelling(mixed, "bio", [], str).tags == {"O": "O", "B-CELL": "B-CELL", "PER": "PER"}

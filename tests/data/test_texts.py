@@ -47,7 +47,7 @@ def test_a_bad_byte_is_named_by_its_line(tmp_path, name):
     path = tmp_path / name
     with (gzip.open if name.endswith("gz") else open)(path, "wb") as file:
         file.write(b"first line\nsecond \xff line\n")
-    with pytest.raises(UserError, match=r"b\.txt(\.gz)?:2: byte 0xff .*no UTF-8"):
+    with pytest.raises(UserError, match=r"b\.txt(\.gz)?:2: byte 0xff .*not valid UTF-8"):
         read_file(path, 1, Reading())
 
 

@@ -56,17 +56,17 @@ def test_a_split_expression_can_be_split_here(data_dir):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"name": "no_such_data"}, "data.name: TensorFlow Datasets knows no 'no_such_data'"),
-        ({"name": "no such"}, "data.name: TensorFlow Datasets cannot make 'no such'"),
-        ({"name": "ted_hrlr_translate/pt_to_xx"}, "data.name: TensorFlow Datasets cannot make"),
-        ({"splits": {"all": "trian"}}, "data.splits.all: 'flats' has no split 'trian'; it has"),
+        ({"name": "no_such_data"}, "data.name: TensorFlow Datasets has no dataset 'no_such_data'"),
+        ({"name": "no such"}, "data.name: TensorFlow Datasets cannot load 'no such'"),
+        ({"name": "ted_hrlr_translate/pt_to_xx"}, "data.name: TensorFlow Datasets cannot load"),
+        ({"splits": {"all": "trian"}}, "data.splits.all: 'flats' has no split 'trian'; choose from"),
         ({"features": {"a": "about/sice", "cost": "cost"}}, "no feature 'about/sice'; did you mean 'size'?"),
         ({"target": "price"}, "data.target: 'price' is not one of data.features"),
         ({"target": "kind"}, "data.target: 'kind' is not numeric, but contains 'let'"),
-        ({"splits": {"test": "test"}}, "data.splits: names no train split"),
+        ({"splits": {"test": "test"}}, "data.splits: has no train split"),
         (
             {"features": {"a b": "name", "a.b": "kind", "cost": "cost"}},
-            "data.features: columns 'a b' and 'a.b' would both be called 'a_b'; rename one",
+            "data.features: columns 'a b' and 'a.b' would both be named 'a_b'; rename one",
         ),
     ],
 )
@@ -79,12 +79,14 @@ def test_what_is_not_there_is_named(data_dir, changes, expected):
 def test_unprepared_data_says_what_to_run_where(tmp_path, monkeypatch):
     changes = {"name": "wine_quality/white", "data_dir": str(tmp_path), "features": {"cost": "quality"}}
     with pytest.raises(
-        UserError, match=r"is not prepared in .*; set data.download: true, or run where a network answers: tfds build"
+        UserError,
+        match=r"is not prepared in .*; set data.download: true, or run on a machine with network access: tfds build",
     ):
         load(**changes)
     monkeypatch.setattr("pipelines.data.tfds._online", lambda: False)
     with pytest.raises(
-        UserError, match=r"is not prepared in .* and no network answers here; run where one does: tfds build"
+        UserError,
+        match=r"is not prepared in .*, and there is no network access; run on a machine with .*: tfds build",
     ):
         load(**changes, download=True)
     assert not list(tmp_path.iterdir())

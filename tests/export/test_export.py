@@ -83,7 +83,7 @@ def test_a_drifting_export_is_refused_and_leaves_nothing(finished_run, tmp_path,
     monkeypatch.setattr(kind, "write_out", tampered)
     result = invoke("export", finished_run, "--to", tmp_path / "houses")
     assert result.exit_code == 1
-    assert "answer 'price'" in result.stderr and "refused" in result.stderr
+    assert "output 'price'" in result.stderr and "nothing was exported" in result.stderr
     assert list((tmp_path / "houses").iterdir()) == []
 
 
@@ -107,7 +107,7 @@ def test_texts_and_whole_numbers_have_to_be_equal_and_numbers_nearly(own, other,
     questions = parity.Questions(2, [("serve", {})], [answers(own)])
     monkeypatch.setattr(parity, "_answers_of_a_fresh_process", lambda *_: ([answers(other)], {}))
     if drifts:
-        with pytest.raises(UserError, match=r"answer 'answer'.*refused"):
+        with pytest.raises(UserError, match=r"output 'answer'.*nothing was exported"):
             parity.compare("saved_model", tmp_path, questions)
     else:
         parity.compare("saved_model", tmp_path, questions)
@@ -145,7 +145,7 @@ def test_changed_data_is_no_data_to_compare_on(finished_run, csv, tmp_path):
         result = invoke("export", run, "--to", tmp_path / "houses")
     finally:
         shutil.rmtree(root)
-    assert result.exit_code == 1 and "not what this run began with" in result.stderr
+    assert result.exit_code == 1 and "the data has changed since this run was started" in result.stderr
 
 
 def test_recorded_requests_warm_the_server_up(finished_export):
@@ -160,7 +160,7 @@ def test_the_model_card_tells_task_data_metrics_limits_and_making(finished_run, 
     card = (finished_export / "1" / "model_card.md").read_text()
     assert card.startswith("# house_prices: mlp\n")
     titles = [line[3:] for line in card.splitlines() if line.startswith("## ")]
-    assert titles == ["What it does", "Data", "Metrics", "Limits", "How it was made", "Compared with the run"]
+    assert titles == ["Description", "Data", "Metrics", "Limitations", "Training", "Parity with the run"]
     data = json.loads((finished_run / "data.json").read_text())
     assert all(fingerprint in card for fingerprint in data["fingerprint"].values())
     metrics = json.loads((finished_run / "metrics.json").read_text())

@@ -75,7 +75,7 @@ def test_a_drifting_format_is_refused_and_leaves_nothing(finished_run, tmp_path,
     monkeypatch.setitem(formats.FORMATS, "onnx", replace(formats.FORMATS["onnx"], write=tampered))
     result = invoke("export", finished_run, "--to", tmp_path / "houses", "--format", "onnx")
     assert result.exit_code == 1
-    assert "onnx, signature 'serving_default', answer 'price'" in result.stderr
+    assert "onnx, signature 'serving_default', output 'price'" in result.stderr
     assert list((tmp_path / "houses").iterdir()) == []
 
 

@@ -86,14 +86,14 @@ PASSED_OVER = {  # what is done to the folder -> what is said; what is read stay
     "a hidden image": (lambda f: write(f / "cat/.7.png", encode(picture(7))), "(.7.png)"),
     "a hidden folder": (lambda f: write(f / ".thumbs/cat/0.png", encode(picture(7))), "(.thumbs)"),
     "what a Mac's zip holds": (lambda f: write(f / "__MACOSX/cat/._0.png"), "there is no class '__MACOSX'"),
-    "an image beside the classes": (lambda f: write(f / "7.png", encode(picture(7))), "beside the folders of classes"),
-    "an empty class": (lambda f: (f / "rabbit").mkdir(), "rabbit holds no image: there is no class 'rabbit'"),
+    "an image beside the classes": (lambda f: write(f / "7.png", encode(picture(7))), "outside the class folders"),
+    "an empty class": (lambda f: (f / "rabbit").mkdir(), "rabbit contains no images: there is no class 'rabbit'"),
     "a class without an image": (lambda f: write(f / "bird/list.txt"), "there is no class 'bird'"),
-    "a link that leads nowhere": (lambda f: (f / "owl").symlink_to(f / "gone"), "owl is a link that leads nowhere"),
+    "a link that leads nowhere": (lambda f: (f / "owl").symlink_to(f / "gone"), "owl, a broken link"),
     "a pipe": (lambda f: os.mkfifo(f / "cat/pipe.png"), "(pipe.png)"),
     "subfolders of a class": (
         lambda f: [move(f / f"dog/{n}.png", f / f"dog/{kind}/{n}.png") for n, kind in ((3, "a"), (4, "b"), (5, "b"))],
-        "holds images in its subfolders alone (a, b ...): they count as one class",
+        "contains images only in subfolders (a, b): read as one class",
     ),
 }
 
@@ -134,7 +134,7 @@ def test_names_of_classes_are_the_same_however_their_letters_are_written(folder)
 @pytest.mark.parametrize("other", ["Cat", "cat ", "CAT", "ｃａｔ"])
 def test_classes_that_differ_in_case_or_blanks_alone_are_said(other, folder):
     write(folder / other / "7.png", encode(picture(7)))
-    assert f"classes {' and '.join(map(repr, sorted(['cat', other])))} differ in case" in " ".join(
+    assert f"classes {' and '.join(map(repr, sorted(['cat', other])))} differ only in case" in " ".join(
         read(folder).warnings
     )
 
@@ -157,39 +157,48 @@ def rle_bmp():
 
 
 BAD = {  # content of a file called .jpg -> what is said of it
-    "TIFF": (encode(picture(), "TIFF"), "a TIFF image, which is not read; convert it to PNG or JPEG"),
-    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image, which is not read; convert it"),
-    "HEIF by its second brand": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC image"),
-    "AVIF": (encode(picture(), "AVIF"), "AVIF image, which is not read"),
-    "Photoshop": (b"8BPS\0\1", "a Photoshop image, which is not read"),
-    "ICO": (encode(picture(size=(16, 16)), "ICO"), "ICO image"),
-    "JPEG XL": (b"\xff\x0a\xfa", "JPEG XL image"),
-    "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000 image"),
-    "SVG": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG image"),
-    "PDF": (b"%PDF-1.7 ...", "a PDF document, no image; save its pages as PNG"),
-    "MP4": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video, no image"),
-    "AVI": (b"RIFF\0\0\0\0AVI LIST", "a video, no image"),
-    "WebM": (b"\x1aE\xdf\xa3\x01", "a video (Matroska or WebM), no image"),
-    "web page": (b"<!DOCTYPE html><html><title>404</title>", "a web page (HTML), no image; download the image itself"),
-    "ZIP": (b"PK\x03\x04....", "a ZIP archive, no image; unpack it"),
+    "TIFF": (encode(picture(), "TIFF"), "an image in an unsupported format (TIFF); convert it to PNG or JPEG"),
+    "HEIC": (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "an image in an unsupported format (HEIC); convert it"),
+    "HEIF by its second brand": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "an image in an unsupported format (HEIC)"),
+    "AVIF": (encode(picture(), "AVIF"), "an image in an unsupported format (AVIF)"),
+    "Photoshop": (b"8BPS\0\1", "an image in an unsupported format (Photoshop)"),
+    "ICO": (encode(picture(size=(16, 16)), "ICO"), "an image in an unsupported format (ICO)"),
+    "JPEG XL": (b"\xff\x0a\xfa", "an image in an unsupported format (JPEG XL)"),
+    "JPEG 2000": (b"\0\0\0\x0cjP  \r\n\x87\n", "an image in an unsupported format (JPEG 2000)"),
+    "SVG": (
+        b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>',
+        "an image in an unsupported format (SVG)",
+    ),
+    "PDF": (b"%PDF-1.7 ...", "a PDF document, not an image; save its pages as PNG"),
+    "MP4": (b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom", "a video, not an image"),
+    "AVI": (b"RIFF\0\0\0\0AVI LIST", "a video, not an image"),
+    "WebM": (b"\x1aE\xdf\xa3\x01", "a video (Matroska or WebM), not an image"),
+    "web page": (
+        b"<!DOCTYPE html><html><title>404</title>",
+        "a web page (HTML), not an image; download the image itself",
+    ),
+    "ZIP": (b"PK\x03\x04....", "a ZIP archive, not an image; extract it"),
     "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
-    "text": (b"not found", "a text, no JPEG, PNG, GIF, BMP or WebP image"),
-    "noise": (bytes(range(1, 200)), "no JPEG, PNG, GIF, BMP or WebP image"),
+    "text": (b"not found", "a text file, not a JPEG, PNG, GIF, BMP or WebP image"),
+    "noise": (bytes(range(1, 200)), "not a JPEG, PNG, GIF, BMP or WebP image"),
     "nothing": (b"", "an empty file"),
-    "cut JPEG": (encode(picture(), "JPEG")[:-40], "a JPEG image that is cut short or damaged"),
-    "cut PNG": (encode(picture())[:-60], "a PNG image that is cut short or damaged"),
-    "cut GIF": (encode(picture(), "GIF")[:-40], "a GIF image that is cut short or damaged"),
-    "cut BMP": (encode(picture(), "BMP")[:-20], "a BMP image that is cut short or damaged"),
-    "cut WebP": (encode(picture(), "WEBP")[:-20], "a WebP image that is cut short or damaged"),
-    "head of a JPEG": (b"\xff\xd8\xff", "a JPEG image that is cut short"),
+    "cut JPEG": (encode(picture(), "JPEG")[:-40], "a truncated or damaged JPEG image"),
+    "cut PNG": (encode(picture())[:-60], "a truncated or damaged PNG image"),
+    "cut GIF": (encode(picture(), "GIF")[:-40], "a truncated or damaged GIF image"),
+    "cut BMP": (encode(picture(), "BMP")[:-20], "a truncated or damaged BMP image"),
+    "cut WebP": (encode(picture(), "WEBP")[:-20], "a truncated or damaged WebP image"),
+    "head of a JPEG": (b"\xff\xd8\xff", "a truncated or damaged JPEG image"),
     "animated WebP": (
         encode(picture(), "WEBP", save_all=True, append_images=[picture(1)]),
-        "an animated WebP image, which is not read; save its first frame",
+        "an animated WebP image, which is not supported; save its first frame",
     ),
-    "BMP of two colours": (encode(picture(mode="1"), "BMP"), "a BMP image of 1 bits a pixel, which is not read"),
-    "packed BMP": (rle_bmp(), "a BMP image that is compressed"),
-    "bomb": (bomb(60000, 60000), "an image of over 134 million pixels, which takes too much memory; shrink it"),
-    "small bomb": (bomb(MOST_PIXELS // 1000 + 1, 1000), "an image of over 134 million pixels"),
+    "BMP of two colours": (
+        encode(picture(mode="1"), "BMP"),
+        "a BMP image with 1 bit per pixel, which is not supported",
+    ),
+    "packed BMP": (rle_bmp(), "a BMP image with compression"),
+    "bomb": (bomb(60000, 60000), "an image with over 134 million pixels, which needs too much memory; resize it"),
+    "small bomb": (bomb(MOST_PIXELS // 1000 + 1, 1000), "an image with over 134 million pixels"),
 }
 
 
@@ -284,31 +293,35 @@ def hdf5(place, **arrays):
 
 IMAGES, LABELS = np.zeros((2, 8, 8, 3), "uint8"), np.array([0, 1])
 PLACES = {  # what data.path names -> what is said
-    "nothing": ("x", lambda p: None, "no such folder; data.path is a folder with one subfolder a class"),
-    "an image": ("x.png", lambda p: write(p, encode(picture())), "a single image (PNG); data.path is a folder"),
-    "a HEIC image": ("x.heic", lambda p: write(p, BAD["HEIC"][0]), "a single image (HEIC)"),
-    "a zip": ("x.zip", zipped, "a ZIP archive, no image; unpack it"),
-    "a tar": ("x.tar.gz", packed, "a gzip archive, no image; unpack it"),
-    "a list": ("x.txt", lambda p: write(p, b"cat/0.png\n"), "a file; data.path is a folder"),
-    "a table": ("x.csv", lambda p: write(p, b"file,label\n"), "a file; data.path is a folder"),
-    "an empty folder": ("x", lambda p: p.mkdir(), "holds no subfolder; put the images of each class in a folder"),
-    "images alone": ("x", lambda p: write(p / "a.png", encode(picture())), "holds no subfolder"),
+    "nothing": ("x", lambda p: None, "no such folder; set data.path to a folder with one subfolder per class"),
+    "an image": ("x.png", lambda p: write(p, encode(picture())), "a single image (PNG); set data.path to a folder"),
+    "an image in an unsupported format (HEIC)": ("x.heic", lambda p: write(p, BAD["HEIC"][0]), "a single image (HEIC)"),
+    "a zip": ("x.zip", zipped, "a ZIP archive, not an image; extract it"),
+    "a tar": ("x.tar.gz", packed, "a gzip archive, not an image; extract it"),
+    "a list": ("x.txt", lambda p: write(p, b"cat/0.png\n"), "a file; set data.path to a folder"),
+    "a table": ("x.csv", lambda p: write(p, b"file,label\n"), "a file; set data.path to a folder"),
+    "an empty folder": (
+        "x",
+        lambda p: p.mkdir(),
+        "contains no subfolders; put the images of each class in a separate folder",
+    ),
+    "images alone": ("x", lambda p: write(p / "a.png", encode(picture())), "contains no subfolders"),
     "one class": ("x", lambda p: write(p / "cat/a.png", encode(picture())), "the only class is cat"),
-    "texts alone": ("x", lambda p: write(p / "cat/a.txt"), "its subfolders (cat) hold no image; there is 1 other file"),
+    "texts alone": ("x", lambda p: write(p / "cat/a.txt"), "its subfolders (cat) contain no images, only 1 other file"),
     "splits": (
         "x",
         lambda p: [write(p / each / "cat/a.png", encode(picture())) for each in ("Train", "valid", "Test")],
-        "holds splits, not classes; set data.path: {test: Test, train: Train, validation: valid}",
+        "contains splits, not classes; set data.path: {test: Test, train: Train, validation: valid}",
     ),
     "splits beside notes": (
         "x",
         lambda p: [write(p / each / "cat/a.png", encode(picture())) for each in ("train", "test", "annotations")],
-        "holds splits, not classes",
+        "contains splits, not classes",
     ),
     "a folder around the classes": (
         "x",
         lambda p: [write(p / "x" / each / "a.png", encode(picture())) for each in ("cat", "dog")],
-        "its only subfolder 'x' holds cat, dog; name it in data.path",
+        "its only subfolder 'x' has the subfolders cat, dog; set data.path to",
     ),
     "no HDF5": ("x.h5", lambda p: write(p, b"no HDF5"), "cannot be read as an HDF5 file"),
     "other keys": ("x.h5", lambda p: hdf5(p, x=IMAGES, y=LABELS), "one key that ends in _set_x; it has x, y"),
@@ -323,7 +336,7 @@ PLACES = {  # what data.path names -> what is said
     "classes in Latin-1": (
         "x.h5",
         lambda p: hdf5(p, a_set_x=IMAGES, a_set_y=LABELS, list_classes=np.array([b"caf\xe9", b"b"])),
-        "no UTF-8 text",
+        "not valid UTF-8",
     ),
     "HDF5 of another ending": ("x.data", lambda p: hdf5(p, x=IMAGES), "one key that ends in _set_x"),
 }
@@ -363,7 +376,7 @@ def test_an_image_in_two_classes_is_said(positive, folder):
     assert "label" not in " ".join(dataset(folder, positive=positive).summary.warnings)
     write(folder / "dog" / "copy.png", encode(picture(0)))
     said = dataset(folder, positive=positive).summary.warnings
-    assert "one input occurs with more than one label: nothing can answer both rightly" in said
+    assert "1 input occurs with more than one label: no model can predict all of them correctly" in said
 
 
 def test_rare_classes_and_those_of_two_images_are_said(folder):
@@ -425,7 +438,7 @@ def test_predict_answers_what_can_be_answered_of_a_folder(named, folder):
     assert result.exit_code == 0, result.output
     names = [line.partition(": ")[0] for line in result.stdout.splitlines()]
     assert len(names) == 6 and all(name.endswith(f"/{n}.png") for n, name in enumerate(names))
-    assert "(Thumbs.db)" in result.stderr and "cut.jpg skipped: a JPEG image that is cut short" in result.stderr
+    assert "(Thumbs.db)" in result.stderr and "cut.jpg skipped: a truncated or damaged JPEG image" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -433,10 +446,10 @@ def test_predict_answers_what_can_be_answered_of_a_folder(named, folder):
     [
         ("gone.png", None, "gone.png: no such file or folder; give an image file"),
         ("x" * 300, None, "xxx ...: File name too long"),
-        ("a.jpg", BAD["HEIC"][0], "a.jpg: a HEIC image"),
-        ("t/a.txt", b"xx", "t: this folder contains no images; 1 file (a.txt)"),
-        ("t/a.jpg", b"xx", "a.jpg: a text, no JPEG, PNG, GIF, BMP or WebP image"),
-        ("t/.a.png", encode(picture()), "t: this folder contains no images; 1 file (.a.png)"),
+        ("a.jpg", BAD["HEIC"][0], "a.jpg: an image in an unsupported format (HEIC)"),
+        ("t/a.txt", b"xx", "t: this folder contains no images; skipped 1 file (a.txt)"),
+        ("t/a.jpg", b"xx", "a.jpg: a text file, not a JPEG, PNG, GIF, BMP or WebP image"),
+        ("t/.a.png", encode(picture()), "t: this folder contains no images; skipped 1 file (.a.png)"),
     ],
 )
 def test_an_input_that_cannot_be_answered_is_named(name, content, said, named, tmp_path):

@@ -63,32 +63,40 @@ ID, LINES = range(1, 101), "\n".join
 READ = {  # name -> files, settings of `data`, and what a warning says, or None where all is as plain as can be
     "plain": ({"a.tsv": joined(EN, FR)}, {}, None),
     "Tatoeba": ({"a.tsv": joined(ID, EN, range(900, 1000), FR)}, {}, r"columns 1 and 3 \(from 0\).*numbers or ids"),
-    "one id": ({"a.tsv": joined(ID, EN, FR)}, {}, r"columns 1 and 2 \(from 0\) are the pair, not 0 \(numbers or ids"),
-    "codes": ({"a.tsv": joined(["eng"] * 100, EN, ["fra"] * 100, FR)}, {}, r"not 0 \(always 'eng'\), 2"),
+    "one id": (
+        {"a.tsv": joined(ID, EN, FR)},
+        {},
+        r"columns 1 and 2 \(from 0\) are read as the pair, not 0 \(numbers or ids",
+    ),
+    "codes": ({"a.tsv": joined(["eng"] * 100, EN, ["fra"] * 100, FR)}, {}, r"not 0 \(only 'eng'\), 2"),
     "named ids": ({"a.tsv": joined([f"sent_{n}" for n in ID], EN, FR)}, {}, "numbers or ids"),
     "attribution": ({"a.txt": joined(EN, FR, [f"CC-BY {n} me" for n in ID])}, {}, r"columns 0 and 1.*not 2 \(texts\)"),
     "columns by number": ({"a.tsv": joined(FR, ID, EN)}, {"source_column": 2, "target_column": 0}, None),
     "columns by name": (
         {"a.tsv": "u\tv\n" + joined(EN, FR)},
         {"source_column": "u", "target_column": "v"},
-        "first line names the columns",
+        "first line is read as a header",
     ),
     "last column": ({"a.tsv": joined(FR, ID, EN)}, {"source_column": -1, "target_column": 0}, None),
-    "header": ({"a.tsv": "en\tfr\n" + joined(EN, FR)}, {}, r"first line names the columns \(en, fr\)"),
-    "header in words": ({"a.tsv": "English\tFrench\n" + joined(EN, FR)}, {}, "is no pair"),
-    "header of no language": ({"a.csv": "source,target\n" + quoted(EN, FR)}, {}, "is no pair"),
-    "header with more words": ({"a.csv": "id,text_en,text_fr\n" + quoted(ID, EN, FR)}, {}, "is no pair"),
-    "header, other order": ({"a.tsv": "French\tEnglish\n" + joined(FR, EN)}, {}, "column 1 .from 0. is the source"),
-    "header and translation": ({"a.csv": "text;translation\n" + quoted(EN, FR, by=";")}, {}, "is no pair"),
-    "header above numbers": ({"a.tsv": "nr\tsatz\tphrase\n" + joined(ID, EN, FR)}, {}, "is no pair"),
-    "header of two sentences": ({"a.tsv": "sentence1\tsentence2\n" + joined(EN, FR)}, {}, "is no pair"),
+    "header": ({"a.tsv": "en\tfr\n" + joined(EN, FR)}, {}, r"first line is read as a header \(en, fr\)"),
+    "header in words": ({"a.tsv": "English\tFrench\n" + joined(EN, FR)}, {}, "is read as a header"),
+    "header of no language": ({"a.csv": "source,target\n" + quoted(EN, FR)}, {}, "is read as a header"),
+    "header with more words": ({"a.csv": "id,text_en,text_fr\n" + quoted(ID, EN, FR)}, {}, "is read as a header"),
+    "header, other order": (
+        {"a.tsv": "French\tEnglish\n" + joined(FR, EN)},
+        {},
+        "by its name, column 1 .from 0. is the source",
+    ),
+    "header and translation": ({"a.csv": "text;translation\n" + quoted(EN, FR, by=";")}, {}, "is read as a header"),
+    "header above numbers": ({"a.tsv": "nr\tsatz\tphrase\n" + joined(ID, EN, FR)}, {}, "is read as a header"),
+    "header of two sentences": ({"a.tsv": "sentence1\tsentence2\n" + joined(EN, FR)}, {}, "is read as a header"),
     "header of a known corpus": (
         {"a.csv": "English words/sentences,French words/sentences\n" + quoted(EN, FR)},
         {},
-        "is no pair",
+        "is read as a header",
     ),
-    "numbered columns": ({"a.csv": ",0,1\n" + quoted(ID, EN, FR)}, {}, "is no pair"),
-    "an index of pandas": ({"a.csv": ",en,fr\n" + quoted(ID, EN, FR)}, {}, "is no pair"),
+    "numbered columns": ({"a.csv": ",0,1\n" + quoted(ID, EN, FR)}, {}, "is read as a header"),
+    "an index of pandas": ({"a.csv": ",en,fr\n" + quoted(ID, EN, FR)}, {}, "is read as a header"),
     "CSV": ({"a.csv": quoted(EN, FR)}, {}, None),
     "CSV, semicolons": ({"a.csv": quoted(EN, FR, by=";")}, {}, None),
     "CSV, tabs": ({"a.csv": joined(EN, FR)}, {}, None),
@@ -142,10 +150,10 @@ READ = {  # name -> files, settings of `data`, and what a warning says, or None 
     "UTF-16 without a mark": (
         {"a.tsv": joined(EN, FR).encode("utf-16-be")},
         {},
-        "looks like UTF-16: read as utf-16-be",
+        "looks like UTF-16, so it is read as utf-16-be",
     ),
     "latin-1": ({"a.tsv": joined(EN, FR).encode("latin-1")}, {"encoding": "latin-1"}, None),
-    "NULs": ({"a.tsv": joined(EN, FR).replace(" ", " \0", 2)}, {}, r"NUL characters \(2\)"),
+    "NULs": ({"a.tsv": joined(EN, FR).replace(" ", " \0", 2)}, {}, r"2 NUL characters"),
     "gzip": ({"a.tsv.gz": gzip.compress(joined(EN, FR).encode())}, {}, None),
     "entities": ({"a.tsv": joined(EN, FR).replace("'", "&#39;")}, {}, "HTML entities.* in 100 of 100 pairs"),
     "entities, twice": ({"a.tsv": joined(EN, FR).replace("'", "&amp;apos;")}, {}, "HTML entities"),
@@ -191,16 +199,16 @@ ODD = {  # what is read as it stands, with a warning
     "numbers as a source": (
         {"a.tsv": joined(ID, FR)},
         {"most_ratio": 99.0},
-        r"column 0 \(from 0\) holds numbers or ids",
+        r"column 0 \(from 0\) is read as text, although it contains numbers or ids",
     ),
-    "untranslated": ({"a.tsv": joined(EN, EN)}, {}, "100 of 100 pairs have the same text on both sides"),
-    "tags": ({"a.tsv": joined([f"<b>{a}</b>" for a in EN], FR)}, {}, "100 of 100 pairs hold tags"),
-    "damage": ({"a.tsv": joined(EN, [b.replace("é", "\ufffd") for b in FR])}, {}, "pairs hold U.FFFD"),
-    "misread": ({"a.tsv": joined(EN, FR).replace("é", "Ã©")}, {}, "UTF-8 that was read as cp1252"),
+    "untranslated": ({"a.tsv": joined(EN, EN)}, {}, "100 of 100 pairs with the same text on both sides"),
+    "tags": ({"a.tsv": joined([f"<b>{a}</b>" for a in EN], FR)}, {}, "100 of 100 pairs with tags"),
+    "damage": ({"a.tsv": joined(EN, [b.replace("é", "\ufffd") for b in FR])}, {}, "pairs with U.FFFD"),
+    "misread": ({"a.tsv": joined(EN, FR).replace("é", "Ã©")}, {}, "UTF-8 read as cp1252"),
     "UTF-8 that is called otherwise": (
         {"a.tsv": joined(EN, ["x"] * 99 + ["é"])},
         {"encoding": "cp1252", "most_ratio": 99.0},
-        "is UTF-8 too: is data.encoding: cp1252 right",
+        "is also valid UTF-8; check data.encoding: cp1252",
     ),
     "another script": (
         {"a.tsv": joined(EN, FR)},
@@ -210,28 +218,28 @@ ODD = {  # what is read as it stands, with a warning
     "the other way round": (
         {"a.tsv": joined([f"{a} кошек" for a in RUSSIAN * 10], EN)},
         {"to_language": "ru"},
-        "stand the other way round",
+        "seem to be swapped",
     ),
     "the other way round, in one script": (
         {"a.tsv": joined([f"les {b} et une des" for b in FR], [f"the {a} of that" for a in EN])},
         {},
-        "stand the other way round",
+        "seem to be swapped",
     ),
     "not aligned": (
         {"a.tsv": joined(["x " * (n % 10 + 1) for n in ID], ["y " * (n // 10 + 1) for n in ID])},
         {"most_ratio": 99.0},
-        "do the lines correspond",
+        "check that the lines correspond",
     ),
     "an empty side": ({"a.tsv": joined(EN, ["", *FR[1:]])}, {}, None),
     "names of nothing that is known": (
         {"a.tsv": "frage\tantwort\n" + joined(EN, FR)},
         {},
-        "is taken for a pair; if it",
+        "is read as a pair; if it",
     ),
     "columns by number under names": (
         {"a.tsv": "frage\tantwort\n" + joined(EN, FR)},
         {"source_column": 0, "target_column": 1},
-        "is taken for a pair; if it names columns",
+        "is read as a pair; if it is a header",
     ),
     "entities that are kept": ({"a.tsv": joined(EN, FR).replace("'", "&#39;")}, {"unescape": False}, None),
     "quotes that are text": ({"a.tsv": joined([f'"{a}" he said' for a in EN], FR)}, {}, None),
@@ -259,51 +267,55 @@ def test_it_is_read_as_it_stands_and_said(name, tmp_path):
 
 
 REFUSED = {
-    "no tab": ({"a.tsv": LINES(EN)}, {}, r"a\.tsv: has no tab between two columns"),
+    "no tab": ({"a.tsv": LINES(EN)}, {}, r"a\.tsv: has no tab between source and target"),
     "one line without a tab": ({"a.tsv": joined(EN, FR) + "alone\n"}, {}, r"a\.tsv:101: has no tab"),
     "one column of texts": (
         {"a.tsv": joined(ID, ["eng"] * 100, EN)},
         {},
-        r"source_column.*of 0: numbers or ids, 1: always 'eng'",
+        r"source_column.*of 0: numbers or ids, 1: only 'eng'",
     ),
     "fewer lines": (
         {"a.en": LINES(EN), "a.fr": LINES(FR[1:])},
         {"path": "a.{language}"},
-        r"a\.fr: holds 99 lines, but a.en 100",
+        r"a\.fr: has 99 lines, but a.en has 100",
     ),
     "two files, wrong order": (
         {"a.en": LINES(EN), "a.fr": LINES(FR)},
         {"path": ["a.fr", "a.en"]},
-        r"data\.path: a.fr and a.en by name",
+        r"data\.path: the order of the files does not match their names .a.fr, a.en",
     ),
     "a ragged CSV": (
         {"a.csv": joined(EN[:9], FR[:9], by=";") + "one;un;deux\n"},
         {},
         r"a\.csv:10: has 3 columns, but most rows have 2",
     ),
-    "an open quote": ({"a.csv": quoted(EN, FR) + '"one,un\n'}, {}, r"a\.csv:101: is not quoted"),
+    "an open quote": ({"a.csv": quoted(EN, FR) + '"one,un\n'}, {}, r"a\.csv:101: has invalid CSV quotes"),
     "no delimiter": ({"a.csv": LINES(ONES)}, {}, r"a\.csv: has no tab"),
     "no such column": (
         {"a.tsv": joined(EN, FR)},
         {"source_column": 5, "target_column": 1},
-        r"data\.source_column: .*0 to 1, and none is 5",
+        r"data\.source_column: .*no column 5; choose one from 0 to 1",
     ),
     "a misspelt column": (
         {"a.csv": "en,fr\n" + quoted(EN, FR)},
         {"source_column": "en", "target_column": "fra"},
         r"data\.target_column: .*did you mean 'fr'",
     ),
-    "half a choice": ({"a.tsv": joined(EN, FR)}, {"source_column": 1}, r"data\.target_column: is needed"),
-    "broken JSON": ({"a.jsonl": lines([{"en": "a", "fr": "b"}]) + "{"}, {}, r"a\.jsonl:2: is no JSON"),
-    "deep JSON": ({"a.json": "[" * 99999}, {}, r"a\.json: is no JSON"),
-    "no objects": ({"a.jsonl": "[1, 2]\n"}, {}, r"a\.jsonl.* is no JSON object"),
-    "one JSON object": ({"a.json": '{"hello": "bonjour"}'}, {}, r"a\.json: is one JSON object"),
+    "half a choice": ({"a.tsv": joined(EN, FR)}, {"source_column": 1}, r"data\.target_column: is missing; set both"),
+    "broken JSON": ({"a.jsonl": lines([{"en": "a", "fr": "b"}]) + "{"}, {}, r"a\.jsonl:2: is not valid JSON"),
+    "deep JSON": ({"a.json": "[" * 99999}, {}, r"a\.json: is not valid JSON"),
+    "no objects": ({"a.jsonl": "[1, 2]\n"}, {}, r"a\.jsonl.* is not a JSON object"),
+    "one JSON object": ({"a.json": '{"hello": "bonjour"}'}, {}, r"a\.json: is a single JSON object"),
     "keys of neither": (
         {"a.jsonl": lines({"q": a, "z": b, "n": "c"} for a, b in PAIRS)},
         {},
-        r"a\.jsonl: which columns are the pair.*q, z, n",
+        r"a\.jsonl: has more than two columns.*q, z, n",
     ),
-    "latin-1": ({"a.tsv": joined(EN, FR).encode("latin-1")}, {}, r"a\.tsv:1: byte 0xe9 .* no UTF-8; set data.encoding"),
+    "latin-1": (
+        {"a.tsv": joined(EN, FR).encode("latin-1")},
+        {},
+        r"a\.tsv:1: byte 0xe9 .* not valid UTF-8; set data.encoding",
+    ),
     "no such encoding": (
         {"a.tsv": joined(EN, FR)},
         {"encoding": "utf-99"},
@@ -322,10 +334,10 @@ REFUSED = {
     "gzip of another name": (
         {"a.tsv": gzip.compress(b"a\tb\n")},
         {},
-        r"a\.tsv: is compressed by gzip; let its name end",
+        r"a\.tsv: is compressed with gzip; rename it to end",
     ),
     "gzip that is none": ({"a.tsv.gz": b"a\tb\n"}, {}, r"a\.tsv\.gz: cannot be read"),
-    "no tabs in a text": ({"a.txt": LINES(EN)}, {}, r"a\.txt: is none of \.tsv"),
+    "no tabs in a text": ({"a.txt": LINES(EN)}, {}, r"a\.txt: is neither \.tsv"),
     "two tables as lines": (
         {"a.txt": joined(EN, FR), "b.txt": joined(EN, FR)},
         {"path": ["a.txt", "b.txt"]},
@@ -333,8 +345,8 @@ REFUSED = {
     ),
     "XLIFF": ({"a.xlf": '<?xml version="1.0"?><xliff>\t</xliff>'}, {}, r"a\.xlf: is XML or HTML"),
     "one column twice": ({"a.tsv": joined(EN, FR)}, {"source_column": 1, "target_column": -1}, r"data\.target_column"),
-    "lists in JSON": ({"a.jsonl": lines([{"en": "a", "fr": ["b"]}])}, {}, r"a\.jsonl:1: holds a list .*\[\"b\"\]"),
-    "no object in JSON": ({"a.json": "[]"}, {}, r"a\.json: names fewer than two texts: none"),
+    "lists in JSON": ({"a.jsonl": lines([{"en": "a", "fr": ["b"]}])}, {}, r"a\.jsonl:1: contains a list .*\[\"b\"\]"),
+    "no object in JSON": ({"a.json": "[]"}, {}, r"a\.json: has fewer than two texts: none"),
     "UTF-8 that is called UTF-16": ({"a.tsv": joined(EN, FR)}, {"encoding": "utf-16"}, r"a\.tsv: is UTF-8, not utf-16"),
     "an encoding of names": (
         {"a.tsv": joined(EN, FR)},
@@ -344,12 +356,12 @@ REFUSED = {
     "a name that no file has": ({"a.tsv": joined(EN, FR)}, {"path": "a\0.tsv"}, r"cannot be read .embedded null byte"),
     "SGML": ({"a.en": "<srcset>\n", "a.fr": "<refset>\n"}, {"path": "a.{language}"}, r"a\.en: is XML or HTML"),
     "broken TMX": ({"a.tmx": "<tmx><tu>"}, {}, r"a\.tmx: cannot be read as TMX"),
-    "a TMX without the language": ({"a.tmx": tmx("en", "de")}, {}, r"a\.tmx: holds nothing in 'fr'; it has de, en"),
+    "a TMX without the language": ({"a.tmx": tmx("en", "de")}, {}, r"a\.tmx: contains no text in 'fr', only in de, en"),
     "nothing": ({"a.tsv": ""}, {}, r"a\.tsv: has no tab|a\.tsv: contains no usable text pairs"),
     "nothing but blanks": ({"a.tsv": " \t \n" * 9}, {}, r"a\.tsv: contains no usable text pairs"),
     "no file": ({"a.tsv": joined(EN, FR)}, {"path": "b.tsv"}, r"b\.tsv: cannot be read \(No such file"),
     "a folder": ({"a.tsv": joined(EN, FR)}, {"path": "."}, r"cannot be read \(Is a directory\)"),
-    "no train": ({"a.tsv": joined(EN, FR)}, {"path": {"test": "a.tsv"}}, r"data\.path: names no train file"),
+    "no train": ({"a.tsv": joined(EN, FR)}, {"path": {"test": "a.tsv"}}, r"data\.path: has no train file"),
 }
 
 
@@ -387,7 +399,7 @@ def test_any_quoted_table_is_read_as_it_was_written(tmp_path, delimiter, encodin
     content = gzip.compress(content) if packed else content
     found = source(tmp_path, {f"a.csv{packed}": content}, {"most_ratio": 99.0})
     assert rows(found) == [(a.strip(), b.strip()) for a, b in pairs]
-    assert any("first line names" in each for each in found.warnings) == header
+    assert any("is read as a header" in each for each in found.warnings) == header
 
 
 def test_languages_have_their_codes_where_babel_is_not_installed(monkeypatch):

@@ -98,7 +98,7 @@ def test_a_metric_of_one_row_is_null_in_every_file_and_on_the_command_line(tmp_p
     folder = tmp_path / "run"
     result = invoke("train", CONFIG, *linear(tmp_path / "train.csv", files), "--run-dir", folder)
     assert result.exit_code == 0, result.output
-    assert "warning: no numbers, and null in metrics.json: r2 of validation" in result.stderr
+    assert "warning: NaN or infinite, so null in metrics.json: r2 of validation" in result.stderr
     for path in folder.glob("*.json"):
         strict(path.read_text())
     assert math.isnan(Run(folder).metrics()["validation"]["r2"])
@@ -192,14 +192,14 @@ def test_patience_counts_from_when_something_was_learnt(values, losses, trivial,
 
 
 def test_a_monitor_that_is_no_number_stops_training_and_names_the_example(tmp_path):
-    with pytest.raises(UserError, match=r"validation\.m is inf.*example 2 of validation, \{'price': 0\.0\}"):
+    with pytest.raises(UserError, match=r"validation\.m is inf.*first: example 2, \{'price': 0\.0\}"):
         keep(tmp_path, [(math.inf, 1.0)], better="min")
 
 
 def test_answers_of_no_number_are_told_apart_from_a_learning_rate_that_is_too_high(tmp_path):
     for rows, expected in (
-        (np.array([0, 1]), r"optimizer\.learning_rate.*epoch 1, at a rate of 0\.01"),
-        (np.array([1]), "look at its inputs"),
+        (np.array([0, 1]), r"optimizer\.learning_rate.*epoch 1 at a learning rate of 0\.01"),
+        (np.array([1]), "check their inputs"),
     ):
         keeper_scores = Scores([], math.nan, "max")
         keeper_scores.validate = lambda model, rows=rows: (_ for _ in ()).throw(NotFinite(rows, 2))
@@ -227,11 +227,11 @@ def test_a_divergence_that_validation_sees_first_is_said_in_one_line(csv, tmp_pa
         "loss={name: absolute_error}",
     ]
     result = invoke("train", CONFIG, *linear(csv, *settings), "--run-dir", tmp_path / "run")
-    one_line(result, "optimizer.learning_rate", "at a rate of")
+    one_line(result, "optimizer.learning_rate", "at a learning rate of")
 
 
 def test_a_split_that_cannot_be_answered_is_named():
-    with pytest.raises(UserError, match=r"test: the answers to 1 of 3 examples.*number 2"):
+    with pytest.raises(UserError, match=r"test: the predictions for 1 of 3 examples \(first: example 2\)"):
         measure(None, "test", None, {"price": np.array([1.0, np.nan, 2.0])})
 
 
@@ -251,7 +251,7 @@ def test_a_split_that_cannot_be_answered_is_named():
 )
 def test_a_model_that_is_no_better_than_a_trivial_answer_is_said_to_be(name, monitor, own, trivial, warned):
     found = result_warnings(load_task(name), monitor, {"validation": own}, trivial, {"validation.loss": 1.0})
-    assert any("no better on validation than an answer that looks at no input" in line for line in found) == warned
+    assert any("no better than a baseline that ignores the input" in line for line in found) == warned
 
 
 # Two processes, and folders in use
@@ -266,7 +266,7 @@ def test_two_runs_of_one_second_get_two_folders(tmp_path, monkeypatch):
 
 def test_a_run_folder_is_held_by_one_and_given_back(tmp_path):
     run = Run.new("house_prices", tmp_path / "run")
-    refused = pytest.raises(UserError, match="another process is training here")
+    refused = pytest.raises(UserError, match="another process is training in this folder")
     with run.locked(), refused, Run(tmp_path / "run").locked():
         pass
     assert not (tmp_path / "run").exists(), "training did not start"
@@ -308,7 +308,7 @@ def test_of_two_processes_that_train_in_one_folder_one_is_refused(csv, tmp_path)
     assert sorted(code for *_, code in ended) == [0, 1], ended
     (error,) = (error for _, error, code in ended if code)
     assert (
-        re.search(r"error: .*run: (another process is training here|already exists)", error)
+        re.search(r"error: .*run: (another process is training in this folder|already exists)", error)
         and "Traceback" not in error
     )
     assert len(Run(tmp_path / "run").history()) == 40
@@ -318,7 +318,7 @@ def test_a_live_run_is_not_resumed_by_another(csv, tmp_path, finished_run):
     live = Run(shutil.copytree(finished_run, tmp_path / "run"))
     with live.locked():
         result = invoke("train", live.config, "--run-dir", live.folder, "--resume", "--set", "training.epochs=9")
-        one_line(result, "another process is training here")
+        one_line(result, "another process is training in this folder")
 
 
 # Disks that take nothing more
@@ -381,7 +381,7 @@ def test_answers_on_a_full_disk_end_with_one_line_and_leave_what_was_there(finis
     assert [path.name for path in tmp_path.iterdir()] == ["answers.csv"]
     assert (tmp_path / "answers.csv").read_text() == "kept"
     nowhere = invoke("predict", finished_run, "--file", csv, "--output", "/proc/none/answers.csv")
-    one_line(nowhere, "/proc/none: this folder cannot be made")
+    one_line(nowhere, "/proc/none: cannot create this folder")
 
 
 def test_a_folder_in_which_nothing_may_be_written_is_read(finished_run, csv, tmp_path):
@@ -446,14 +446,14 @@ def test_a_place_where_nothing_can_be_written_is_one_line(folder, csv, tmp_path)
     (tmp_path / "file").write_text("")
     place = tmp_path / folder  # of an absolute folder, that folder
     rate = "optimizer.learning_rate={tune: [0.001, 0.01], default: 0.001}"
-    one_line(invoke("train", CONFIG, *linear(csv), "--run-dir", place), str(place), "cannot be made")
-    one_line(invoke("tune", CONFIG, *linear(csv, rate), "--search-dir", place), str(place), "cannot be made")
+    one_line(invoke("train", CONFIG, *linear(csv), "--run-dir", place), str(place), "cannot create this folder")
+    one_line(invoke("tune", CONFIG, *linear(csv, rate), "--search-dir", place), str(place), "cannot create this folder")
 
 
 def test_runs_where_the_current_folder_takes_none_are_one_line(csv, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").write_text("")
-    one_line(invoke("train", CONFIG, *linear(csv)), "runs/house_prices", "cannot be made")
+    one_line(invoke("train", CONFIG, *linear(csv)), "runs/house_prices", "cannot create this folder")
 
 
 # Going on with what had ended
@@ -501,23 +501,23 @@ def test_a_finished_run_stays_until_the_longer_one_has_ended(csv, tmp_path, monk
 )
 def test_a_finished_run_goes_on_with_nothing_else(settings, expected, finished_run):
     result = invoke("train", finished_run / "config.yaml", "--run-dir", finished_run, "--resume", *sets(settings))
-    one_line(result, expected, "only training.epochs, to more, and training.patience may change")
+    one_line(result, expected, "only training.patience may change, and training.epochs may increase")
 
 
 def test_a_run_without_checkpoints_does_not_begin_anew_in_silence(finished_run, tmp_path):
     run = Run(shutil.copytree(finished_run, tmp_path / "run"))
     shutil.rmtree(run.checkpoints)
     result = invoke("train", run.config, "--run-dir", run.folder, "--resume", "--set", "training.epochs=9")
-    one_line(result, "its checkpoints are gone")
+    one_line(result, "its checkpoints are missing")
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["schedule={name: cosine, warmup_epochs: 0, final_share: 0.0}"], "the learning rate goes on at"),
+        (["schedule={name: cosine, warmup_epochs: 0, final_share: 0.0}"], "the learning rate jumps from"),
         (
             ["training.patience=1", "optimizer.learning_rate=1.0", "training.epochs=20"],
-            "patience 1 is used up at epoch",
+            "training stopped early in epoch",
         ),
     ],
 )
@@ -548,10 +548,10 @@ def test_a_finished_search_goes_on_to_more_trials_as_if_it_had_never_stopped(ora
     assert said[0] == "examples  train 96, validation 24, test 30"
     said.clear()
     parts, whole = search("parts", 7, resume=True), search("whole", 7)
-    assert "the search goes on to 7 trials; it was to end after 4" in said
+    assert "tuning.max_trials was 4 and is now 7" in said
     assert [trial.values for trial in parts.trials] == [trial.values for trial in whole.trials]
     assert len(search("parts", 7, resume=True).trials) == 7
-    with pytest.raises(UserError, match=r"only tuning\.max_trials may grow"):
+    with pytest.raises(UserError, match=r"only tuning\.max_trials may increase"):
         search("parts", 5, resume=True)
 
 

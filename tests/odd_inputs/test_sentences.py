@@ -135,19 +135,19 @@ READ = {  # what is odd -> file, content, settings, what a warning says: read as
     "an index first": ("a.conll", columns(lambda at, token, tag: f"{at}\t{token}\t{tag}"), {}, "from column 1"),
     "times first": ("a.conll", columns(lambda at, token, tag: f"{at}.5\t{token}\t{tag}"), {}, "from column 1"),
     "an index last": ("a.tsv", columns(lambda at, token, tag: f"{token}\t{tag}\t{at}"), {"tag_column": 1}, None),
-    "a header": ("a.tsv", "token\ttag\n" + lines(CLEAN), {}, "named by line 1: token, tag"),
-    "a header of other words": ("a.tsv", "Wort\tMarke\n" + lines(CLEAN), {}, "named by line 1: Wort, Marke"),
+    "a header": ("a.tsv", "token\ttag\n" + lines(CLEAN), {}, "taken from line 1: token, tag"),
+    "a header of other words": ("a.tsv", "Wort\tMarke\n" + lines(CLEAN), {}, "taken from line 1: Wort, Marke"),
     "columns named in the config": (
         "a.tsv",
         columns(lambda at, token, tag: f"{tag}\tx\t{token}").join(["Marke\tZahl\tWort\n", ""]),
         {"token_column": "Wort", "tag_column": "Marke"},
-        "named by line 1",
+        "taken from line 1",
     ),
     "a header that stands again": (
         "a.tsv",
         "token\ttag\n" + lines(CLEAN[:2]) + "\ntoken\ttag\n" + lines(CLEAN[2:]),
         {},
-        "stands again in line",
+        "skipped the repeated header in line",
     ),
     "Kaggle's CSV": ("a.csv", kaggle(",", first_only=True), {}, "Sentence #, Word, POS, Tag"),
     "Kaggle's CSV, every row numbered": ("a.csv", kaggle(",", first_only=False), {}, "Sentence #"),
@@ -163,7 +163,7 @@ READ = {  # what is odd -> file, content, settings, what a warning says: read as
         "a.csv",
         "sep=|\nword|tag\n" + columns(lambda _, token, tag: f"{token}|{tag}"),
         {},
-        "named by line 2: word, tag",
+        "taken from line 2: word, tag",
     ),
     "CSV without a header": ("a.csv", columns(lambda _, token, tag: f'"{token}",{tag}'), {}, None),
     "CSV by another ending": ("a.txt", columns(lambda _, token, tag: f'"{token}",{tag}'), {}, None),
@@ -187,7 +187,7 @@ READ = {  # what is odd -> file, content, settings, what a warning says: read as
         "a.conllup",
         "# global.columns = ID FORM NER\n" + columns(lambda at, token, tag: f"{at + 1}\t{token}\t{tag}", "# id = 1\n"),
         {},
-        "named by a comment: ID, FORM, NER",
+        "taken from a comment: ID, FORM, NER",
     ),
     "comment lines": (
         "a.tsv",
@@ -234,14 +234,14 @@ READ = {  # what is odd -> file, content, settings, what a warning says: read as
     "a byte order mark": ("a.conll", "\ufeff" + lines(CLEAN), {}, None),
     "UTF-16": ("a.conll", lines(CLEAN).encode("utf-16"), {}, None),
     "UTF-16 without a mark": ("a.conll", lines(CLEAN).encode("utf-16-le"), {}, "read as utf-16-le"),
-    "NULs": ("a.conll", lines(CLEAN).replace("Oslo", "Os\0lo"), {}, "NUL characters (1)"),
+    "NULs": ("a.conll", lines(CLEAN).replace("Oslo", "Os\0lo"), {}, "1 NUL character"),
     "CRLF, twice": ("a.conll", lines(CLEAN).replace("\n", "\r\r\n"), {}, None),
     "CR in places": ("a.conll", lines(CLEAN).replace("O\n", "O\r", 2), {}, None),
     "CR": ("a.conll", lines(CLEAN).replace("\n", "\r"), {}, None),
     "blanks and tabs at line ends": ("a.conll", lines(CLEAN).replace("\n", " \t\n"), {}, None),
     "many blank lines": ("a.conll", "\n\n" + lines(CLEAN).replace("\n\n", "\n\n \n\u00a0\n\n") + "\n\n", {}, None),
     "no end of the last line": ("a.conll", lines(CLEAN).rstrip("\n"), {}, None),
-    "tokens of blanks": ("a.conll", lines(CLEAN).replace("The\t", "\u00a0\tO\nThe\t"), {}, "1 lines without a token"),
+    "tokens of blanks": ("a.conll", lines(CLEAN).replace("The\t", "\u00a0\tO\nThe\t"), {}, "1 line without a token"),
     "bzip2": ("a.conll.bz2", bz2.compress(lines(CLEAN).encode()), {}, None),
     "a zip of one file": ("a.zip", zipped("a.conll", lines(CLEAN)), {}, None),
     "gzip": ("a.conll.gz", gzip.compress(lines(CLEAN).encode()), {}, None),
@@ -312,43 +312,61 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         "a.conll",
         columns(lambda _, token, tag: f"{tag}\t{token}"),
         {},
-        "a.conll:1: column 1, which is to hold the tags",
+        "a.conll:1: the tags are read from column 1, which",
         "set data.tag_column to 0",
     ),
     "the token's column is the tag's": (
         "a.conll",
         columns(lambda _, token, tag: f"{tag}\t{token}"),
         {"tag_column": 0, "token_column": 0},
-        "a.conll:1: column 0",
+        "a.conll:1: the tokens are read from column 0",
         "set data.token_column to 1",
     ),
     "the token's column is an index": (
         "a.conll",
         columns(lambda at, token, tag: f"{at}\t{token}\t{tag}"),
         {"token_column": 0},
-        "a.conll:1: column 0, which is to hold the tokens, holds numbers alone",
+        "a.conll:1: the tokens are read from column 0, which contains only numbers",
         "set data.token_column to 1",
     ),
-    "an index and no token": ("a.conll", columns(lambda at, _, tag: f"{at}\t{tag}"), {}, "a.conll:1", "numbers alone"),
+    "an index and no token": ("a.conll", columns(lambda at, _, tag: f"{at}\t{tag}"), {}, "a.conll:1", "only numbers"),
     "tokens left out": ("a.conll", columns(lambda at, _, tag: f"_\t{tag}"), {}, "a.conll:1", "'_' in every line"),
-    "tags in both columns": ("a.conll", columns(lambda _, __, tag: f"{tag}\t{tag}"), {}, "a.conll:1", "holds tags"),
+    "tags in both columns": ("a.conll", columns(lambda _, __, tag: f"{tag}\t{tag}"), {}, "a.conll:1", "contains tags"),
     "another column last": (
         "a.csv",
         "Word,Tag,POS\n" + columns(lambda at, token, tag: f'"{token}",{tag},{"NN" if at else "DT"}'),
         {},
-        "a.csv:2: POS, which is to hold the tags, holds DT, NN",
+        "a.csv:2: the tags are read from POS, which contains DT, NN",
         "set data.tag_column to Tag",
     ),
     "parts of speech": ("a.conll", columns(lambda at, token, _: f"{token}\tX{at}"), {}, "a.conll:1", "only 0% of the"),
     "a name that no header has": ("a.tsv", "token\ttag\n" + lines(CLEAN), {"tag_column": "tga"}, "a.tsv:2", "'tag'?"),
-    "a name and no header": ("a.conll", lines(CLEAN), {"token_column": "word"}, "a.conll:1", "no header names"),
-    "a column too far": ("a.conll", lines(CLEAN), {"tag_column": 7}, "a.conll:1", "2 columns, so no tag in column 7"),
+    "a name and no header": (
+        "a.conll",
+        lines(CLEAN),
+        {"token_column": "word"},
+        "a.conll:1",
+        "there is no header with the column",
+    ),
+    "a column too far": (
+        "a.conll",
+        lines(CLEAN),
+        {"tag_column": 7},
+        "a.conll:1",
+        "has 2 columns, but data.tag_column is 7",
+    ),
     "CoNLL-U without tags": ("a.conllu", conll_u("Ref"), {}, "a.conllu:2", "the keys Ref, SpaceAfter"),
     "a line without a tag": ("a.conll", lines(CLEAN) + "\nAnn\n", {}, "a.conll:24", "1 column, but most lines have 2"),
     "a token with a blank": ("a.conll", lines(CLEAN, " ") + "New York O\n", {}, "a.conll:23", "3 columns, but most"),
     "blanks that do not break": ("a.conll", lines(CLEAN, "\u00a0"), {}, "a.conll:1", "non-breaking"),
-    "a quote that is left open": ("a.csv", 'Word,Tag\n",O\nAnn,B-PER\nx",O\n', {}, "a.csv:2", "a quote is opened"),
-    "a tag without a token": ("a.conll", lines(CLEAN) + "\n\tB-PER\n", {}, "a.conll:24", "no token in its column"),
+    "a quote that is left open": (
+        "a.csv",
+        'Word,Tag\n",O\nAnn,B-PER\nx",O\n',
+        {},
+        "a.csv:2",
+        "a quote opened in this line",
+    ),
+    "a tag without a token": ("a.conll", lines(CLEAN) + "\n\tB-PER\n", {}, "a.conll:24", "but no token"),
     "numbers for tags": (
         "a.conll",
         lines(CLEAN, tag=lambda tag: str(NAMES.index(tag))),
@@ -361,36 +379,42 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         lines(CLEAN, tag=lambda tag: str(NAMES.index(tag))),
         {"tag_names": NAMES[:3]},
         "data.tag_names",
-        "none for tag 3",
+        "but not for 3",
     ),
-    "names for texts": ("a.conll", lines(CLEAN), {"tag_names": NAMES}, "data.tag_names", "tags are texts already"),
+    "names for texts": (
+        "a.conll",
+        lines(CLEAN),
+        {"tag_names": NAMES},
+        "data.tag_names",
+        "is only for tags that are numbers",
+    ),
     "brackets": (
         "a.conll",
         lines(CLEAN, tag=lambda tag: "*" if tag == "O" else f"({tag[2:]}*)"),
         {},
         "a.conll:1",
-        "as of CoNLL-2012",
+        "as in CoNLL-2012",
     ),
     "several tags in a cell": (
         "a.conll",
         lines(CLEAN, tag=lambda tag: "B-LOC|B-ORG" if tag == "B-LOC" else tag),
         {},
-        "a.conll:5: 'B-LOC|B-ORG' is several tags",
-        "keep one layer",
+        "a.conll:5: 'B-LOC|B-ORG' contains several tags",
+        "from one layer",
     ),
     "prefixes and none": (
         "a.conll",
         lines(CLEAN) + "\n" + lines(CLEAN, tag=lambda tag: tag if tag == "O" else "TOOL"),
         {},
         "a.conll:24",
-        "it cannot be told what they mean",
+        "their meaning is ambiguous",
     ),
     "two words for O": (
         "a.conll",
         lines(CLEAN, tag=lambda tag: "None" if tag == "O" else tag).replace("lives\tNone", "lives\tOther"),
         {},
         "a.conll:4",
-        "both 'None' and 'Other'",
+        "the tags 'None' and 'Other'",
     ),
     "an illegal tag": (
         "a.conll",
@@ -404,7 +428,7 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         "a.conll",
         20 * lines(CLEAN).replace("\n\n", "\n"),
         {},
-        "a.conll: holds one sentence",
+        "a.conll: contains a single sentence",
         "blank line",
     ),
     "latin-1": (
@@ -435,30 +459,30 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         "a.xlsx: is an Office file",
         "save it as plain text or CSV",
     ),
-    "a PDF": ("a.pdf", b"%PDF-1.4", {}, "a.pdf: is a PDF", "take its text out first"),
-    "gzip by another ending": ("a.conll", gzip.compress(b"x"), {}, "a.conll: is compressed by gzip", "end in .gz"),
+    "a PDF": ("a.pdf", b"%PDF-1.4", {}, "a.pdf: is a PDF file", "extract its text first"),
+    "gzip by another ending": ("a.conll", gzip.compress(b"x"), {}, "a.conll: is compressed with gzip", "end in .gz"),
     "no archive": ("a.conll.gz", b"x\tO\n", {}, "a.conll.gz: cannot be read", ""),
-    "one long line": ("a.conll", 200_000 * "x", {}, "a.conll:1: 1 column, but no tag", "a line is a token"),
-    "nothing": ("a.conll", "\n \n", {}, "a.conll: holds no sentence", ""),
-    "a header alone": ("a.tsv", "token\ttag\n", {}, "a.tsv: holds a header, but no sentence", ""),
+    "one long line": ("a.conll", 200_000 * "x", {}, "a.conll:1: has 1 column, but no tag", "write a token and its tag"),
+    "nothing": ("a.conll", "\n \n", {}, "a.conll: contains no sentences", ""),
+    "a header alone": ("a.tsv", "token\ttag\n", {}, "a.tsv: contains a header but no sentences", ""),
     "no such file": ("a.conll", "", {"path": "b.conll"}, "b.conll: cannot be read (No such file", ""),
-    "no file": ("a.conll", "", {"path": []}, "data.path: names no file", ""),
-    "a pattern without a match": ("a.conll", "", {"path": "*.jsonl"}, "*.jsonl: matches no file", ""),
-    "a folder without a known file": ("a.xyz", "", {"path": "."}, "holds no file with a known ending", ".conll"),
-    "JSON that ends": ("a.json", '[{"tokens": ["a"]', {}, "a.json:1: not JSON", ""),
+    "no file": ("a.conll", "", {"path": []}, "data.path: contains no file", ""),
+    "a pattern without a match": ("a.conll", "", {"path": "*.jsonl"}, "*.jsonl: no file matches this pattern", ""),
+    "a folder without a known file": ("a.xyz", "", {"path": "."}, "contains no file with a known suffix", ".conll"),
+    "JSON that ends": ("a.json", '[{"tokens": ["a"]', {}, "a.json:1: is not valid JSON", ""),
     "a line that is no JSON": (
         "a.jsonl",
         records(lambda t, s: {"text": t, "entities": spans(s)}, "{x\n"),
         {},
         "a.jsonl:4",
-        "not JSON",
+        "is not valid JSON",
     ),
-    "JSON too deep": ("a.json", "[" * 100_000, {}, "a.json: not JSON (too deep)", ""),
+    "JSON too deep": ("a.json", "[" * 100_000, {}, "a.json: is not valid JSON (nested too deeply)", ""),
     "keys that are not known": (
         "a.jsonl",
         '{"satz": "x"}\n{"satz": "y"}\n',
         {},
-        "a.jsonl:1: has the keys satz",
+        "a.jsonl:1: cannot be read from the keys satz",
         "ner_tags",
     ),
     "a record that is no object": (
@@ -466,14 +490,14 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         '{"text": "x", "entities": []}\n7\n',
         {},
         "a.jsonl:2",
-        "a record is an object",
+        "is not a JSON object",
     ),
     "numbers as Hugging Face has them": (
         "a.jsonl",
         records(lambda text, each: {"tokens": text.split(), "ner_tags": [NAMES.index(tag) for _, tag in each]}),
         {},
         "data.tag_names",
-        "name them from 0",
+        "set their names, counted from 0",
     ),
     "fewer tags than tokens": (
         "a.json",
@@ -500,14 +524,14 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         "a.jsonl",
         '{"text": "é Ann", "entities": [{"start": 2, "end": 4, "label": "PER", "text": "Ann"}]}',
         {},
-        "record 1, entities: 'Ann' is said",
+        "record 1, entities: 'Ann' should be at",
         "count characters",
     ),
     "an entity that cuts a token": (
         "a.jsonl",
         records(lambda t, s: {"text": t, "entities": spans(s)}, '{"text": "Oslo-based", "entities": [[0, 4, "LOC"]]}'),
         {},
-        "a.jsonl:4: 'Oslo' (LOC, 0 to 4) cuts the token 'Oslo-based' in two",
+        "a.jsonl:4: 'Oslo' (LOC, 0 to 4) splits the token 'Oslo-based'",
         "bad_tags: repair",
     ),
     "entities that overlap": (
@@ -564,25 +588,25 @@ def test_skipped_sentences_are_counted(tmp_path):
 
 def test_sentences_too_long_or_of_one_token_are_said(tmp_path):
     long = read(tmp_path, "a.conll", lines(CLEAN) + "\n" + 20 * lines(CLEAN).replace("\n\n", "\n"))
-    assert "1 of 4 sentences have more than 300 tokens, the longest 400" in long.warnings[0]
+    assert "1 of 4 sentences with more than 300 tokens, up to 400" in long.warnings[0]
     short = read(tmp_path, "b.conll", lines(CLEAN).replace("\n", "\n\n"), bad_tags="repair")
-    assert any("20 of 20 sentences are one token" in warning for warning in short.warnings)
+    assert any("20 of 20 sentences have only one token" in warning for warning in short.warnings)
 
 
 def test_types_that_differ_in_case_are_said(tmp_path):
     source = read(tmp_path, "a.conll", lines(CLEAN) + "\nEve\tB-per\n")
-    assert any("differ in nothing but case" in warning and "PER, per" in warning for warning in source.warnings)
+    assert any("differ only in case" in warning and "PER, per" in warning for warning in source.warnings)
 
 
 def test_more_tags_in_another_column_are_said(tmp_path):
     content = columns(lambda _, token, tag: f"{token}\t{tag}\t{'B-LOC' if token == 'York' else 'O'}")
     source = read(tmp_path, "a.tsv", content)
-    assert "column 1 holds more tags (8) than column 2 (1)" in source.warnings[0]
+    assert "column 1 contains more tags (8) than column 2 (1)" in source.warnings[0]
 
 
 def test_characters_that_are_lost_already_are_said(tmp_path):
     source = read(tmp_path, "a.conll", lines(CLEAN) + "\nJos\ufffd\tB-PER\n")
-    assert "holds 1 characters that an earlier conversion lost" in source.warnings[0]
+    assert "contains 1 replacement character (U+FFFD)" in source.warnings[0]
 
 
 def test_lists_patterns_and_folders_of_files_are_read(tmp_path):
@@ -600,9 +624,7 @@ def test_lists_patterns_and_folders_of_files_are_read(tmp_path):
     ):
         source = read(tmp_path, "unused.txt", "", path=path)
         assert sentences(source) == CLEAN and source.origin["files"] == {"all": expected}
-        assert any("1 files with other endings are passed over: notes.md" in w for w in source.warnings) == (
-            path == "parts"
-        )
+        assert any("skipped 1 file with other suffixes: notes.md" in w for w in source.warnings) == (path == "parts")
 
 
 def test_files_that_are_named_as_splits_are_said(tmp_path):
@@ -616,7 +638,7 @@ def test_the_same_note_of_many_files_is_one_line(tmp_path):
     for number in range(4):
         (tmp_path / f"{number}.conll").write_text("token\ttag\n" + lines(CLEAN))
     source = read(tmp_path, "unused.md", "", path="*.conll")
-    assert len(source.warnings) == 1 and "0.conll and 3 more files: columns are named" in source.warnings[0]
+    assert len(source.warnings) == 1 and "0.conll and 3 more files: column names are taken" in source.warnings[0]
 
 
 def test_the_default_pattern_is_that_of_the_shipped_config():
@@ -633,7 +655,7 @@ def test_a_class_that_lies_only_in_test_is_named_before_training_in_any_script(t
     settings = [f"data={json.dumps({**section, 'bad_tags': 'error'})}", *small]
     result = invoke("train", CONFIG, *sets(settings), "--run-dir", tmp_path / "run")
     assert result.exit_code == 0, result.output
-    assert "class 'Dağ' has no example in train, only in test: it will never be answered" in result.output
+    assert "class 'Dağ' has no examples in train, only in test: it will never be predicted" in result.output
     assert "tags, read as BIO (1): column 1" in result.output
     assert "Ört.f1" in json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]
 

@@ -177,15 +177,15 @@ def test_lists_folders_and_patterns_of_files_are_one_table(tmp_path):
     for path in ("part-*.csv", ["part-0.csv", "part-1.csv", "part-2.csv"], "."):
         same(load(tmp_path, path), clean())
     (tmp_path / "part-3.csv").write_text("area,kind,z\n1,flat,2\n")
-    with pytest.raises(UserError, match=r"part-3\.csv: its columns are not those of .*part-0\.csv: y, z"):
+    with pytest.raises(UserError, match=r"part-3\.csv: its columns differ from those of .*part-0\.csv: y, z"):
         load(tmp_path, "part-*.csv")
 
 
 WARNED = {  # cells of `area` -> what they are, and what is said
-    "NaN": ("NaN", float("nan"), "say NaN are taken for missing"),
-    "null": ("null", float("nan"), "say null are taken for missing"),
+    "NaN": ("NaN", float("nan"), "read as missing values (NaN)"),
+    "null": ("null", float("nan"), "read as missing values (null)"),
     "N/A": ("N/A", float("nan"), "N/A"),
-    "dash": ("-", float("nan"), "say - are taken for missing"),
+    "dash": ("-", float("nan"), "read as missing values (-)"),
     "error of Excel": ("#DIV/0!", float("nan"), "#DIV/0!"),
     "None": ("None", float("nan"), "None"),
 }
@@ -203,20 +203,20 @@ def test_words_for_missing_among_numbers_are_missing_and_said(tmp_path, name):
 
 
 SAID = {  # a table that is read, with what is said of it
-    "a column of several units": (table_of(size=["1 bed", "2 beds", "3 km"] * 10), "'size' is taken for a category"),
+    "a column of several units": (table_of(size=["1 bed", "2 beds", "3 km"] * 10), "'size' is read as a category"),
     "text in a third of a column": (
         table_of(size=["1", "2", "many"] * 10),
-        "20 of 30 cells are numbers: others .* 'many'",
+        "20 of 30 cells are numbers .others: 'many'",
     ),
-    "codes with zeros": (table_of(zip=[f"0{n}" for n in range(2000, 2030)]), "'zip': numbers begin with zeros"),
+    "codes with zeros": (table_of(zip=[f"0{n}" for n in range(2000, 2030)]), "'zip': some numbers have leading zeros"),
     "a constant": (table_of(state="Iowa"), "the same value in every row.*: state"),
-    "ids": (table_of(name=[f"N-{n}x" for n in range(30)]), "another text in every row.*: name"),
-    "row numbers": (table_of(number=range(1, 31)), "count the rows.*: number"),
-    "nothing in a column": (table_of(lot=""), "hold nothing: lot"),
+    "ids": (table_of(name=[f"N-{n}x" for n in range(30)]), "a different text in every row.*: name"),
+    "row numbers": (table_of(number=range(1, 31)), "number the rows.*: number"),
+    "nothing in a column": (table_of(lot=""), "empty columns: lot"),
     "dates of two meanings": (table_of(sold=["1/2/2024", "3/4/2024"] * 15), "'sold': dates are read as %m/%d/%Y"),
     "a mark of two meanings": (table_of(size=["1,200", "3,400"] * 15), "'size': 1,200 is read as 1,200"),
-    "a column without a name": (clean().rename(columns={"kind": ""}), "1 columns have no name"),
-    "the same rows": (pd.concat([clean().head(3)] * 10), "also stand in train"),
+    "a column without a name": (clean().rename(columns={"kind": ""}), "1 column without a name"),
+    "the same rows": (pd.concat([clean().head(3)] * 10), "also in train"),
 }
 
 
@@ -258,40 +258,43 @@ def test_dates_are_told_and_read(tmp_path, form):
 REFUSED = {  # bytes, and what the one line says
     "a wide row": (
         b"area,kind,y\n1,flat,2\n3,flat,4,5\n6,flat,7\n",
-        r"t\.csv:3: 4 cells, but the header names 3 columns",
+        r"t\.csv:3: has 4 cells, but the header has 3",
     ),
-    "the first row alone wide": (b"area,kind,y\n1,a,flat,2\n3,flat,4\n6,flat,7\n", r"t\.csv:2: 4 cells"),
-    "all rows wide": (b"area,y\n" + b"1,2,3\n" * 9, r"t\.csv:2: no row can be used: 3 cells"),
-    "a narrow row": (b"area,kind,y\n1,flat,2\n3\n6,flat,7\n", r"t\.csv:3: 1 cells, but the header names 3"),
-    "two columns of a name": (b"area,area,y\n1,2,3\n", r"two columns are called 'area'"),
+    "the first row alone wide": (b"area,kind,y\n1,a,flat,2\n3,flat,4\n6,flat,7\n", r"t\.csv:2: has 4 cells"),
+    "all rows wide": (b"area,y\n" + b"1,2,3\n" * 9, r"t\.csv:2: no rows can be used: has 3 cells"),
+    "a narrow row": (b"area,kind,y\n1,flat,2\n3\n6,flat,7\n", r"t\.csv:3: has 1 cell, but the header has 3"),
+    "two columns of a name": (b"area,area,y\n1,2,3\n", r"two columns are named 'area'"),
     "Excel, old": (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(99),
         r"is an old Office file; save it as plain text or CSV",
     ),
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(99), r"is an image"),
     "PDF": (b"%PDF-1.7 ...", r"is a PDF"),
-    "gzip by another name": (gzip.compress(b"area,y\n1,2\n"), r"is compressed by gzip; let its name end in \.gz"),
+    "gzip by another name": (gzip.compress(b"area,y\n1,2\n"), r"is compressed with gzip; rename it to end in \.gz"),
     "latin-1": (
         "area,kind,y\n1,größe,2\n".encode("latin-1"),
-        r"t\.csv:2: byte 0xf6 .* is no UTF-8; set data\.encoding",
+        r"t\.csv:2: byte 0xf6 .* is not valid UTF-8; set data\.encoding",
     ),
-    "an open quote": (b'area,kind,y\n1,"flat,2\n3,flat,4\n', r"t\.csv:2: not a CSV table: unexpected end of data"),
+    "an open quote": (b'area,kind,y\n1,"flat,2\n3,flat,4\n', r"t\.csv:2: is not valid CSV: unexpected end of data"),
     "a header below others": (b"Report,2024,Q1\narea,kind,y\n1,flat,2\n", r"t\.csv:2: this looks like the header"),
-    "no header": (b"1,flat,2\n3,flat,4\n", r"no column 'y', which data\.target names"),
+    "no header": (b"1,flat,2\n3,flat,4\n", r"no column 'y', as set in data\.target"),
     "a header alone": (b"area,kind,y\n", r"a header but no row"),
     "nothing": (b"", r"this table is empty"),
     "blank lines": (b"\n\n \n", r"this table is empty"),
     "a text as the target": (
         b"area,y\n" + b"1,2\n" * 20 + b"3,dear\n",
-        r"t\.csv:22: column 'y' holds 'dear', not a number",
+        r"t\.csv:22: column 'y' contains 'dear', not a number",
     ),
-    "a stray text": (b"area,y\n" + b"1,2\n" * 20 + b"big,3\n", r"t\.csv:22: column 'area' holds 'big', not a number"),
+    "a stray text": (
+        b"area,y\n" + b"1,2\n" * 20 + b"big,3\n",
+        r"t\.csv:22: column 'area' contains 'big', not a number",
+    ),
     "a stray date": (
         b"sold,y\n" + b"2024-05-01,2\n" * 20 + b"2024-02-31,3\n",
-        r"column 'sold' holds '2024-02-31', not a date",
+        r"column 'sold' contains '2024-02-31', not a date",
     ),
-    "a target too large": (b"area,y\n" + b"1,2\n" * 20 + b"1,1e300\n", r"t\.csv:22: column 'y' holds '1e300'"),
-    "the target alone": (b"y\n1\n2\n3\n", r"no column is left beside the target"),
+    "a target too large": (b"area,y\n" + b"1,2\n" * 20 + b"1,1e300\n", r"t\.csv:22: column 'y' contains '1e300'"),
+    "the target alone": (b"y\n1\n2\n3\n", r"no columns are left besides the target"),
 }
 
 
@@ -308,22 +311,22 @@ OTHER_REFUSED = {
     "a delimiter that is not the table's": (
         {"delimiter": ","},
         text(sep=";"),
-        r"the header is one name.*data\.delimiter: ';'",
+        r"the header is a single name.*data\.delimiter: ';'",
     ),
-    "a target that is ignored": ({"ignore": ["y"]}, text(), r"data\.ignore: names the target 'y'"),
-    "a target as a category": ({"categorical": ["y"]}, text(), r"data\.categorical: names the target 'y'"),
+    "a target that is ignored": ({"ignore": ["y"]}, text(), r"data\.ignore: contains the target 'y'"),
+    "a target as a category": ({"categorical": ["y"]}, text(), r"data\.categorical: contains the target 'y'"),
     "one mark for two": ({"decimal": ",", "thousands": ","}, text(), r"data\.thousands: ','"),
     "an unknown column": ({"ignore": ["aera"]}, text(), r"no column 'aera'.*did you mean 'area'"),
     "a file that is not there": ({"path": "u.csv"}, text(), r"u\.csv: cannot be read \(No such file"),
-    "a pattern of nothing": ({"path": "u*.csv"}, text(), r"no file's name fits this pattern"),
-    "JSON that is none": ({"path": "t.jsonl"}, '{"area": 1, "y": 2}\n{"area": 1', r"t\.jsonl:2: not valid JSON"),
-    "JSON with lists": ({"path": "t.jsonl"}, '{"area": [1], "y": 2}\n', r"t\.jsonl:1: column 'area' holds"),
+    "a pattern of nothing": ({"path": "u*.csv"}, text(), r"no file matches this pattern"),
+    "JSON that is none": ({"path": "t.jsonl"}, '{"area": 1, "y": 2}\n{"area": 1', r"t\.jsonl:2: is not valid JSON"),
+    "JSON with lists": ({"path": "t.jsonl"}, '{"area": [1], "y": 2}\n', r"t\.jsonl:1: column 'area' contains"),
     "JSON after empty lines": (
         {"path": "t.jsonl"},
         '\n\n{"area": [1], "y": 2}\n',
-        r"t\.jsonl:3: column 'area' holds a list",
+        r"t\.jsonl:3: column 'area' contains a list",
     ),
-    "JSON of numbers": ({"path": "t.jsonl"}, "1\n2\n", r"t\.jsonl:1: a row is a JSON object"),
+    "JSON of numbers": ({"path": "t.jsonl"}, "1\n2\n", r"t\.jsonl:1: is not a JSON object"),
 }
 
 
@@ -339,7 +342,7 @@ def test_a_zip_of_several_files_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
         archive.writestr("a.csv", text())
         archive.writestr("b.csv", text())
-    with pytest.raises(UserError, match=r"t\.zip: holds 2 files: a\.csv, b\.csv \.\.\.; unpack it"):
+    with pytest.raises(UserError, match=r"t\.zip: contains 2 files: a\.csv, b\.csv; extract it"):
         load(tmp_path, "t.zip")
 
 
@@ -347,7 +350,9 @@ def test_bad_rows_are_left_out_and_said_where_allowed(tmp_path):
     (tmp_path / "t.csv").write_text(text() + "1,flat\n2,flat,3,4\n,house,\n")
     dataset = load(tmp_path, bad_rows="skip")
     same(dataset, clean())
-    assert any("3 left out" in warning and "t.csv:32: 2 cells" in warning for warning in dataset.summary.warnings)
+    assert any(
+        "3 examples skipped" in warning and "t.csv:32: has 2 cells" in warning for warning in dataset.summary.warnings
+    )
 
 
 def test_marks_may_be_set(tmp_path):
@@ -436,9 +441,9 @@ UNANSWERABLE = {
     "a column is absent": ("kind;sold;lot\nflat;05.03.2020;3\n", r"missing column 'area', which had no missing values"),
     "a column is misspelt": ("aera;kind;sold\n1;flat;05.03.2020\n", r"unknown column 'aera'; did you mean 'area'"),
     "no column is known": ("a;b\n1;2\n", r"unknown column 'a'"),
-    "a text for a number": ("area;kind;sold\nbig;flat;05.03.2020\n", r"new\.csv:2: column 'area' holds 'big'"),
-    "a text for a date": ("area;kind;sold\n1;flat;soon\n", r"new\.csv:2: column 'sold' holds 'soon', not a date"),
-    "a wide row": ("area;kind;sold\n1;flat;05.03.2020;9\n", r"new\.csv:2: 4 cells"),
+    "a text for a number": ("area;kind;sold\nbig;flat;05.03.2020\n", r"new\.csv:2: column 'area' contains 'big'"),
+    "a text for a date": ("area;kind;sold\n1;flat;soon\n", r"new\.csv:2: column 'sold' contains 'soon', not a date"),
+    "a wide row": ("area;kind;sold\n1;flat;05.03.2020;9\n", r"new\.csv:2: has 4 cells"),
     "an empty file": ("", r"this table is empty"),
 }  # fmt: skip
 

@@ -46,12 +46,12 @@ READ = {  # name -> files, settings of `data`, what a warning says or None, and 
     "NULs": (
         {"a.txt": TEXT.replace("cafés", "ca\0fés", 3)},
         {},
-        r"a.txt holds NUL characters \(3\): they are left out",
+        r"a.txt contains 3 NUL characters: removed",
     ),
     "damage": (
         {"a.txt": TEXT.replace("é", "\ufffd")},
         {},
-        r"a.txt holds U\+FFFD \(300 times\)",
+        r"a.txt contains 300 replacement characters \(U\+FFFD\)",
         [TEXT.replace("é", "\ufffd")],
     ),
     "gzip": ({"a.txt.gz": gzip.compress(TEXT.encode())}, {}, None),
@@ -84,12 +84,12 @@ READ = {  # name -> files, settings of `data`, what a warning says or None, and 
     "others in a folder": (
         {"a.txt": TEXT, "b.pdf": PDF, "c.png": PNG, "d.docx": WORD, "e.bin": bytes(range(32)) * 9, "z.html": "<html>"},
         {"path": "."},
-        r"5 files were passed over: b.pdf \(is a PDF.*c.png \(is an image\), d.docx \(is an Office",
+        r"skipped 5 files: b.pdf \(is a PDF.*c.png \(is an image\), d.docx \(is an Office",
     ),
     "a table in a folder": (
         {"a.txt": TEXT, "b.csv": "x,y\n1,2\n", "package.json": '{"name": "x"}'},
         {"path": "."},
-        "2 files were passed over: b.csv .has no text called 'text'; it has x, y",
+        "skipped 2 files: b.csv .has no text named 'text', only x, y",
     ),
     "one line": ({"a.txt": TEXT.replace("\n", " ")}, {}, None, [TEXT.replace("\n", " ")]),
     "no blanks": ({"a.txt": "abc" * 9999}, {}, None, ["abc" * 9999]),
@@ -136,27 +136,27 @@ def test_it_is_read_like_its_clean_twin(name, tmp_path):
 
 
 REFUSED = {
-    "PDF": ({"a.txt": PDF}, {}, r"a\.txt: is a PDF; take its text out first"),
+    "PDF": ({"a.txt": PDF}, {}, r"a\.txt: is a PDF file; extract its text first"),
     "Word": ({"a.docx": WORD}, {}, r"a\.docx: is an Office file"),
     "an image": ({"a.png": PNG}, {}, r"a\.png: is an image"),
     "binary data": ({"a.txt": bytes(range(256)) * 99}, {}, r"a\.txt: is binary data"),
     "only others in a folder": (
         {"d/a.pdf": PDF, "d/b.png": PNG},
         {"path": "d"},
-        r"d: holds no text file; 2 were passed over",
+        r"d: contains no text files, only 2 other files",
     ),
-    "an empty folder": ({"d/Thumbs.db": b"x"}, {"path": "d"}, r"d: holds no text file"),
+    "an empty folder": ({"d/Thumbs.db": b"x"}, {"path": "d"}, r"d: contains no text files"),
     "HTML": ({"a.html": "<html>x"}, {}, r"a\.html: is HTML or XML; .*as_written: true"),
     "HTML as text": ({"a.txt": "\ufeff \n<!DOCTYPE html><p>x"}, {}, r"a\.txt: is HTML or XML"),
     "JSON without the key": (
         {"a.jsonl": jsonl("body", [TEXT])},
         {},
-        r"a\.jsonl: has no text called 'text'; it has id, body",
+        r"a\.jsonl: has no text named 'text', only id, body",
     ),
-    "broken JSON": ({"a.jsonl": jsonl("text", ["x"]) + "{"}, {}, r"a\.jsonl:2: is no JSON"),
-    "one JSON object": ({"a.json": '{"text": "x"}'}, {}, r"a\.json: is one JSON object"),
-    "CSV without the column": ({"a.csv": "x,y\n1,2\n"}, {}, r"a\.csv: has no text called 'text'; it has x, y"),
-    "latin-1": ({"a.txt": TEXT.encode("latin-1")}, {}, r"a\.txt:1: byte 0xe9 .* no UTF-8; set data.encoding"),
+    "broken JSON": ({"a.jsonl": jsonl("text", ["x"]) + "{"}, {}, r"a\.jsonl:2: is not valid JSON"),
+    "one JSON object": ({"a.json": '{"text": "x"}'}, {}, r"a\.json: is a single JSON object"),
+    "CSV without the column": ({"a.csv": "x,y\n1,2\n"}, {}, r"a\.csv: has no text named 'text', only x, y"),
+    "latin-1": ({"a.txt": TEXT.encode("latin-1")}, {}, r"a\.txt:1: byte 0xe9 .* not valid UTF-8; set data.encoding"),
     "latin-1 late in a folder": (
         {"d/a.txt": (TEXT * 9 + "\n").encode() + b"\xe9"},
         {"path": "d"},
@@ -166,7 +166,7 @@ REFUSED = {
     "nothing": ({"a.txt": ""}, {}, r"a\.txt: contains no text"),
     "nothing but a mark": ({"a.txt": "\ufeff"}, {}, r"a\.txt: contains no text"),
     "nothing but blanks": ({"a.txt": " \n\t" * 9999}, {}, r"a\.txt: contains no text"),
-    "a very short text": ({"a.txt": "Hi."}, {}, r"split\.\w+: no example is left"),
+    "a very short text": ({"a.txt": "Hi."}, {}, r"split\.\w+: no examples are left"),
     "a short text": (
         {"a.txt": "Hello there. " * 90},
         {"path": {"train": "a.txt"}},
@@ -174,9 +174,9 @@ REFUSED = {
     ),
     "no file": ({"a.txt": TEXT}, {"path": "b.txt"}, r"b\.txt: no such file or folder"),
     "a pattern of nothing": ({"a.txt": TEXT}, {"path": "*.md"}, r"\*\.md: no such file or folder"),
-    "no train": ({"a.txt": TEXT}, {"path": {"test": "a.txt"}}, r"data\.path: names no train"),
+    "no train": ({"a.txt": TEXT}, {"path": {"test": "a.txt"}}, r"data\.path: has no train"),
     "gzip that is none": ({"a.txt.gz": TEXT}, {}, r"a\.txt\.gz: cannot be read"),
-    "gzip of another name": ({"a.txt": gzip.compress(b"x" * 99)}, {}, r"a\.txt: is compressed by gzip"),
+    "gzip of another name": ({"a.txt": gzip.compress(b"x" * 99)}, {}, r"a\.txt: is compressed with gzip"),
 }
 
 

@@ -66,13 +66,13 @@ REFUSED = {  # arguments, {} for the folder of odd things -> what is said
     "set NaN": (["train", CONFIG, "--set", "optimizer.learning_rate=.nan"], "optimizer.learning_rate: "),
     "set infinity": (["train", CONFIG, "--set", "optimizer.learning_rate=.inf"], "should be a finite number"),
     "set nothing to a number": (["train", CONFIG, "--set", "seed="], "seed: should be a valid integer"),
-    "resume nothing": (["train", CONFIG, "--resume"], "--resume: runs/house_prices holds no unfinished run"),
+    "resume nothing": (["train", CONFIG, "--resume"], "--resume: runs/house_prices contains no unfinished run"),
     "tune nothing there": (["tune", "{}/gone.yaml"], "gone.yaml: cannot read this config"),
     "evaluate a file": (["evaluate", CONFIG], "not a run folder"),
-    "evaluate an empty folder": (["evaluate", "{}/empty"], "empty: not a run folder (no config.yaml in it)"),
-    "evaluate half a run": (["evaluate", "{}/unfinished"], "unfinished: this run is not finished; go on with"),
-    "export half a run": (["export", "{}/unfinished"], "unfinished: this run is not finished; go on with"),
-    "predict half a run": (["predict", "{}/unfinished", HOUSE], "unfinished: this run is not finished; go on with"),
+    "evaluate an empty folder": (["evaluate", "{}/empty"], "empty: not a run folder (it has no config.yaml)"),
+    "evaluate half a run": (["evaluate", "{}/unfinished"], "unfinished: this run is not finished; continue with"),
+    "export half a run": (["export", "{}/unfinished"], "unfinished: this run is not finished; continue with"),
+    "predict half a run": (["predict", "{}/unfinished", HOUSE], "unfinished: this run is not finished; continue with"),
     "export nothing there": (["export", "{}/gone"], "gone: no such folder"),
     "predict of nothing there": (["predict", "{}/gone", HOUSE], "gone: no such folder; predict takes a run folder or"),
     "predict of a file": (["predict", CONFIG, HOUSE], "neither a run folder nor an export"),
@@ -132,7 +132,7 @@ INPUTS = {  # inputs for a table's export -> what is said
     "null": (["null"], "is not a JSON object"),
     "a number": (["1e999"], "is not a JSON object"),
     "nothing": ([""], "is not a JSON object"),
-    "no UTF-8": (["\udcff"], "input 1: '\\udcff' is no UTF-8 text"),
+    "no UTF-8": (["\udcff"], "input 1: '\\udcff' is not valid UTF-8"),
     "the second one": ([HOUSE, "{"], "is not a JSON object"),
     "a column that is none": (['{"Area (m2)": 1, "age": 1, "district": "a", "[red]": 1}'], "unknown column '[red]'"),
     "a list in a column": (['{"Area (m2)": [1], "age": 1, "district": "a"}'], "must be a number"),
@@ -143,7 +143,10 @@ INPUTS = {  # inputs for a table's export -> what is said
     "no ending": ([HOUSE, "--output", "a"], "--output a: should end in"),
     "a folder as output": ([HOUSE, "--output", "there.csv"], "--output there.csv: is a folder; name a file"),
     "no folder for the output": ([HOUSE, "--output", "houses.csv/a.csv"], "houses.csv"),
-    "the inputs as output": (["--file", "houses.csv", "--output", "houses.csv"], "is what is to be answered"),
+    "the inputs as output": (
+        ["--file", "houses.csv", "--output", "houses.csv"],
+        "is an input file, and would be overwritten",
+    ),
     "attention of a table": ([HOUSE, "--attention"], "--attention"),
 }
 
@@ -160,11 +163,11 @@ def test_an_odd_input_gets_one_line_and_writes_nothing(given, finished_run, csv,
 
 
 def test_nothing_to_answer_is_said(finished_run):
-    refused(invoke("predict", finished_run), "nothing to answer; give an INPUT or --file FILE")
+    refused(invoke("predict", finished_run), "nothing to predict; give an INPUT or --file FILE")
 
 
 def test_a_table_has_no_threshold(finished_run, tmp_path):
-    said = "--threshold: no threshold decides what this house_prices answers"
+    said = "--threshold: this house_prices model has no decision threshold"
     refused(invoke("evaluate", finished_run, "--threshold", "f1"), said)
     refused(invoke("export", finished_run, "--to", tmp_path / "exports", "--threshold", "0.3"), said)
     assert not (tmp_path / "exports").exists()

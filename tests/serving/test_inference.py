@@ -62,9 +62,9 @@ def test_mistakes_reach_the_client_as_its_exceptions(client):
     x = tensor("x", [1], "FP32")
     for model, inputs, status, reason in (
         ("none", [x], "404", "Latest(none)"),
-        ("adder", [tensor("z", [1], "FP32")], "400", "wanted: x"),
+        ("adder", [tensor("z", [1], "FP32")], "400", "expected: x"),
         ("adder", [tensor("x", ["a"], "BYTES")], "400", "datatype FP32, not BYTES"),
-        ("adder", [tensor("x", [[1]], "FP32")], "400", "takes the shape (any), not (1, 1)"),
+        ("adder", [tensor("x", [[1]], "FP32")], "400", "must have the shape (any), not (1, 1)"),
     ):
         with pytest.raises(InferenceServerException) as error:
             client.infer(model, inputs)
@@ -72,9 +72,12 @@ def test_mistakes_reach_the_client_as_its_exceptions(client):
 
 
 BODIES = {
-    "no inputs": ({}, "takes a list of tensors"),
-    "no shape": ({"inputs": [{"name": "x", "datatype": "FP32", "data": [1]}]}, "takes a shape"),
-    "too few values": ({"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1]}]}, "takes 2 values"),
+    "no inputs": ({}, "must be a list of tensors"),
+    "no shape": ({"inputs": [{"name": "x", "datatype": "FP32", "data": [1]}]}, "the shape of input 'x' must be a list"),
+    "too few values": (
+        {"inputs": [{"name": "x", "datatype": "FP32", "shape": [2], "data": [1]}]},
+        "must have 2 values",
+    ),
     "many dimensions": (
         {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1] * 70, "data": [1]}]},
         "cannot have the shape",
@@ -89,7 +92,7 @@ BODIES = {
     ),
     "an unknown output": (
         {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}], "outputs": [{"name": "z"}]},
-        "'z' is none of the outputs",
+        "no output 'z'",
     ),
 }
 

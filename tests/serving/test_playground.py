@@ -107,24 +107,24 @@ def test_each_model_has_a_form_that_suits_it(browser, server, tmp_path):
     browser.open("houses")
     browser.write("100")
     browser.write("old town", field=2)
-    browser.press("Ask")
+    browser.press("Predict")
     browser.reads("price:")
 
     browser.open("tagger")
     browser.write("Mr Bob Lee lives in Oslo 7.")
-    browser.press("Ask")
+    browser.press("Predict")
     browser.reads("PER")
 
     Image.new("RGB", (8, 8), (7, 7, 7)).save(tmp_path / "grey.png")
     browser.open("pictures")
     browser.driver.find_element("css selector", "input[type=file]").send_keys(str(tmp_path / "grey.png"))
     browser.shown("img")
-    browser.press("Ask")
+    browser.press("Predict")
     browser.reads("mean: 7")
 
     browser.open("speller")
     browser.write("abcdef")
-    browser.press("Complete, piece by piece")
+    browser.press("Stream text")
     deadline = time.monotonic() + 30
     while browser.shown("textarea", 2)[-1].get_property("value") != "abcdef" and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -138,5 +138,5 @@ def test_a_mistake_is_said_on_the_page(browser, server):
     browser.driver.get(server.url)
     browser.open("adder")
     browser.write("ten")
-    browser.press("Ask")
-    browser.reads("x takes a number, not 'ten'")
+    browser.press("Predict")
+    browser.reads("x must be a number, not 'ten'")

@@ -32,7 +32,7 @@ def test_versions_come_and_go(started, tmp_path):
     toys.write_adder(folder, 5)
     until(lambda: version(server) == 5)
     events = [json.loads(line) for line in server.log.read_text().splitlines()]
-    assert [event["version"] for event in events if event["event"] == "version left out"] == [4]
+    assert [event["version"] for event in events if event["event"] == "version not loaded"] == [4]
     assert version(server, "adder/versions/1").startswith("Servable not found")
 
 

@@ -107,7 +107,7 @@ def test_a_run_killed_outright_is_taken_up(csv, tmp_path):
     process.wait()
     result = invoke("evaluate", tmp_path / "killed")
     assert "this run is not finished" in result.stderr
-    going_on = result.stderr.split("go on with: ")[1].split()
+    going_on = result.stderr.split("continue with: ")[1].split()
     resumed = invoke(*going_on)
     assert resumed.exit_code == 0, resumed.output
     train(CONFIG, settings, tmp_path / "whole")
@@ -136,7 +136,7 @@ def test_a_run_goes_on_only_with_its_own_config_and_data(csv, tmp_path, monkeypa
     with pytest.raises(UserError, match=r"another seed, optimizer\.learning_rate"):
         train(CONFIG, overrides(copy, "seed=5", "optimizer.learning_rate=0.5"), tmp_path / "run", resume=True)
     copy.write_text(csv.read_text().replace("north", "east"))
-    with pytest.raises(UserError, match="the data is not what this run began with"):
+    with pytest.raises(UserError, match="the data has changed since this run was started"):
         train(CONFIG, overrides(copy), tmp_path / "run", resume=True)
 
 

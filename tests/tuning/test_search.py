@@ -279,7 +279,7 @@ def test_a_search_of_other_data_is_refused(csv, tmp_path, monkeypatch):
     other.write_text("".join(rows))
     search(tmp_path / "s", other, MadeUp(), TUNING["random"], RATE, monkeypatch=monkeypatch)
     other.write_text("".join(rows[:-1]))
-    with pytest.raises(UserError, match="the data is not what this search began with"):
+    with pytest.raises(UserError, match="the data has changed since this search was started"):
         search(tmp_path / "s", other, MadeUp(), TUNING["random"], RATE, resume=True, monkeypatch=monkeypatch)
 
 
@@ -296,7 +296,7 @@ def test_a_torn_line_of_the_journal_never_happened(csv, tmp_path, monkeypatch):
 BAD = {
     "nothing to search": (
         ["optimizer.learning_rate=0.1", "batches.size=8", "models.mlp.dropout=0.1"],
-        "marks nothing with",
+        "has no `tune` node",
     ),
     "no rule": (["tuning=null"], "has no section `tuning`"),
     "an empty choice": (
@@ -348,11 +348,14 @@ def test_a_folder_of_another_search_is_left_alone(csv, tmp_path, monkeypatch):
     search(tmp_path / "s", csv, MadeUp(), TUNING["random"], RATE, monkeypatch=monkeypatch)
     with pytest.raises(UserError, match="already exists"):
         search(tmp_path / "s", csv, MadeUp(), TUNING["random"], RATE, monkeypatch=monkeypatch)
-    with pytest.raises(UserError, match="began with another config"):
+    with pytest.raises(UserError, match="started with another config"):
         search(tmp_path / "s", csv, MadeUp(), TUNING["grid"], RATE, resume=True, monkeypatch=monkeypatch)
-    with pytest.raises(UserError, match="holds no search"):
+    with pytest.raises(UserError, match="contains no search"):
         search(tmp_path / "none", csv, MadeUp(), TUNING["grid"], RATE, resume=True, monkeypatch=monkeypatch)
-    with SearchFolder(tmp_path / "s").locked(), pytest.raises(UserError, match="another process is searching here"):
+    with (
+        SearchFolder(tmp_path / "s").locked(),
+        pytest.raises(UserError, match="another search is running in this folder"),
+    ):
         search(tmp_path / "s", csv, MadeUp(), TUNING["random"], RATE, resume=True, monkeypatch=monkeypatch)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from pipelines.data.images.kinds import HEAD, decoded_format, is_image, no_image_kind, other_format
 from pipelines.errors import UserError
 
-LAYOUT = "data.path is a folder with one subfolder a class, or an HDF5 file"
+LAYOUT = "set data.path to a folder with one subfolder per class, or to an HDF5 file"
 SPLITS = {  # folder name -> the split that it stands for
     "train": "train",
     "training": "train",
@@ -40,10 +40,10 @@ def image_folder(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     beside, passed_over = _divided(path for path in folder.iterdir() if _is_hidden(path) or not path.is_dir())
     classes = sorted(path for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
     if not classes:
-        raise UserError(str(folder), "holds no subfolder; put the images of each class in a folder of its own")
+        raise UserError(str(folder), "contains no subfolders; put the images of each class in a separate folder")
     _refuse_splits(folder, [path.name for path in classes])
-    warnings = [f"{_some(beside, 'image')} in {folder} beside the folders of classes: passed over"] if beside else []
-    warnings += [f"{path} is a link that leads nowhere: passed over" for path in passed_over if path.is_symlink()]
+    warnings = [f"skipped {_some(beside, 'image')} in {folder}, outside the class folders"] if beside else []
+    warnings += [f"skipped {path}, a broken link" for path in passed_over if path.is_symlink()]
     rows = []
     for place in classes:
         label = _class_name(place)
@@ -53,12 +53,11 @@ def image_folder(folder: Path) -> tuple[pd.DataFrame, list[str]]:
         warnings += _layout_warnings(place, images)
     if not rows:
         names = ", ".join(path.name for path in classes[:5])
-        found = f"; there is {_some(passed_over, 'other file')}" if passed_over else ""
-        raise UserError(str(folder), f"its subfolders ({names}) hold no image{found}")
+        found = f", only {_some(passed_over, 'other file')}" if passed_over else ""
+        raise UserError(str(folder), f"its subfolders ({names}) contain no images{found}")
     if len(classes) == 1 and len(within := _subfolders(classes[0], [image for image, _ in rows])) > 1:
-        raise UserError(
-            str(folder), f"its only subfolder '{classes[0].name}' holds {', '.join(within[:5])}; name it in data.path"
-        )
+        problem = f"its only subfolder '{classes[0].name}' has the subfolders {', '.join(within[:5])}"
+        raise UserError(str(folder), f"{problem}; set data.path to that subfolder")
     table = pd.DataFrame(rows, columns=["image", "label"])
     return table, [*warnings, *_spelling_warnings(table["label"].unique()), *passed_over_warnings(passed_over, folder)]
 
@@ -85,7 +84,7 @@ def images_below(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def passed_over_warnings(others: Sequence[Path], folder: Path) -> list[str]:
     """Return a warning that names the skipped files below a folder."""
-    return [f"{_some(others, 'file')} in {folder}, hidden or no images: passed over"] if others else []
+    return [f"skipped {_some(others, 'file')} in {folder}: hidden or not images"] if others else []
 
 
 def _is_hidden(path: Path) -> bool:
@@ -93,7 +92,8 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _divided(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    images, others = [], []
+    images: list[Path] = []
+    others: list[Path] = []
     for path in sorted(paths):
         (images if is_image(path) else others).append(path)
     return images, others
@@ -110,7 +110,7 @@ def _refuse_place(place: Path) -> NoReturn:
         _refuse_folder(error)
     kind = decoded_format(head) or other_format(head)
     what = f"a single image ({kind})" if kind else no_image_kind(head) or "a file"
-    raise UserError(str(place), f"{what}; {LAYOUT}")
+    raise UserError(str(place), f"is {what}; {LAYOUT}")
 
 
 def _refuse_folder(error: OSError) -> NoReturn:
@@ -122,7 +122,7 @@ def _refuse_splits(folder: Path, names: Sequence[str]) -> None:
     splits = {SPLITS[name.lower()]: name for name in names if name.lower() in SPLITS}
     if splits and (len(splits) == len(names) or ("train" in splits and len(splits) > 1)):
         named = ", ".join(f"{split}: {name}" for split, name in splits.items())
-        raise UserError(str(folder), f"holds splits, not classes; set data.path: {{{named}}}")
+        raise UserError(str(folder), f"contains splits, not classes; set data.path: {{{named}}}")
 
 
 def _class_name(place: Path) -> str:
@@ -130,17 +130,17 @@ def _class_name(place: Path) -> str:
     try:
         place.name.encode()
     except UnicodeEncodeError:
-        raise UserError(repr(str(place)), "the name of this folder is no UTF-8 text; rename it") from None
+        raise UserError(repr(str(place)), "the name of this folder is not valid UTF-8; rename it") from None
     return unicodedata.normalize("NFC", place.name)
 
 
 def _layout_warnings(place: Path, images: Sequence[Path]) -> list[str]:
     if not images:
-        return [f"{place} holds no image: there is no class '{place.name}'"]
+        return [f"{place} contains no images: there is no class '{place.name}'"]
     within = _subfolders(place, images)
     if len(within) < 2 or any(image.parent == place for image in images):
         return []
-    return [f"{place} holds images in its subfolders alone ({', '.join(within[:NAMED])} ...): they count as one class"]
+    return [f"{place} contains images only in subfolders ({', '.join(within[:NAMED])}): read as one class"]
 
 
 def _subfolders(place: Path, images: Sequence[Path]) -> list[str]:
@@ -154,7 +154,7 @@ def _spelling_warnings(classes: Sequence[str]) -> list[str]:
     for name in classes:
         names.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().split()), []).append(name)
     return [
-        f"classes {' and '.join(map(repr, alike))} differ in case or blanks alone: they count as {len(alike)} classes"
+        f"classes {' and '.join(map(repr, alike))} differ only in case or blanks: read as {len(alike)} classes"
         for alike in names.values()
         if len(alike) > 1
     ]

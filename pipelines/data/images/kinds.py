@@ -6,6 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipelines.errors import counted
+
 FORMATS = "JPEG, PNG, GIF, BMP or WebP"
 HEAD = 512  # bytes at the start of a file that are used to detect its format
 MOST_PIXELS = 1 << 27  # of one image: 134 million, which take 1.6 GB as float32 while the image is resized
@@ -32,16 +34,16 @@ _OTHER_IMAGES = {
     b"P6\n": "PPM",
 }
 _NO_IMAGES = {
-    b"%PDF": "a PDF document, no image; save its pages as PNG",
-    b"PK\x03\x04": "a ZIP archive, no image; unpack it",
-    b"\x1f\x8b": "a gzip archive, no image; unpack it",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive, no image; unpack it",
-    b"Rar!": "a RAR archive, no image; unpack it",
-    b"BZh": "a bzip2 archive, no image; unpack it",
-    b"\xfd7zXZ\0": "an xz archive, no image; unpack it",
-    b"\x1aE\xdf\xa3": "a video (Matroska or WebM), no image; save its frames as PNG",
-    b"version https://git-lfs": "a Git LFS pointer in place of the image; get the image with: git lfs pull",
-    b"\x89HDF\r\n": "an HDF5 file, no image",
+    b"%PDF": "a PDF document, not an image; save its pages as PNG",
+    b"PK\x03\x04": "a ZIP archive, not an image; extract it",
+    b"\x1f\x8b": "a gzip archive, not an image; extract it",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive, not an image; extract it",
+    b"Rar!": "a RAR archive, not an image; extract it",
+    b"BZh": "a bzip2 archive, not an image; extract it",
+    b"\xfd7zXZ\0": "an xz archive, not an image; extract it",
+    b"\x1aE\xdf\xa3": "a video (Matroska or WebM), not an image; save its frames as PNG",
+    b"version https://git-lfs": "a Git LFS pointer instead of the image; download the image with: git lfs pull",
+    b"\x89HDF\r\n": "an HDF5 file, not an image",
 }
 _HEIC, _AVIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"), (b"avif", b"avis")
 
@@ -74,9 +76,9 @@ def no_image_kind(head: bytes) -> str | None:
         if head.startswith(start):
             return what
     if head[4:8] == b"ftyp" or (head[:4] == b"RIFF" and head[8:12] == b"AVI "):
-        return "a video, no image; save its frames as PNG"
+        return "a video, not an image; save its frames as PNG"
     if b"<html" in head.lower() or b"<!doctype html" in head.lower():
-        return "a web page (HTML), no image; download the image itself"
+        return "a web page (HTML), not an image; download the image itself"
     return None
 
 
@@ -105,13 +107,15 @@ def content_fault(content: bytes) -> str:
     if not content:
         return "an empty file"
     if name := decoded_format(head):
-        return f"a {name} image that is cut short or damaged; remove it, or save it anew"
+        return f"a truncated or damaged {name} image; save it again or remove it"
     if name := other_format(head):
-        return f"a {name} image, which is not read; convert it to PNG or JPEG (ImageMagick: magick OLD NEW.png)"
+        return (
+            f"an image in an unsupported format ({name}); convert it to PNG or JPEG (ImageMagick: magick OLD NEW.png)"
+        )
     if kind := no_image_kind(head):
         return kind
     text = not any(byte < 9 or 13 < byte < 32 for byte in head)
-    return f"{'a text, ' if text else ''}no {FORMATS} image that can be decoded"
+    return f"{'a text file, ' if text else ''}not a {FORMATS} image that can be decoded"
 
 
 def header_fault(image: Path | bytes) -> str | None:
@@ -127,24 +131,24 @@ def header_fault(image: Path | bytes) -> str | None:
         head = image[:HEAD]
     kind = decoded_format(head)
     if kind == "WebP" and head[12:16] == b"VP8X" and int.from_bytes(head[20:21], "big") & 2:
-        return "an animated WebP image, which is not read; save its first frame as PNG or WebP"
+        return "an animated WebP image, which is not supported; save its first frame as PNG or WebP"
     if kind == "BMP" and (fault := _bmp_fault(head)):
-        return f"a BMP image {fault}, which is not read; save it as PNG"
+        return f"a BMP image {fault}, which is not supported; save it as PNG"
     if kind and _pixels(image) > MOST_PIXELS:
-        return f"an image of over {MOST_PIXELS / 1e6:,.0f} million pixels, which takes too much memory; shrink it"
+        return f"an image with over {MOST_PIXELS / 1e6:,.0f} million pixels, which needs too much memory; resize it"
     return None
 
 
 def _bmp_fault(head: bytes) -> str | None:
     size, bits, compression = (int.from_bytes(head[a:b], "little") for a, b in ((14, 18), (28, 30), (30, 34)))
     if size < 40:
-        return "of OS/2"
+        return "in OS/2 format"
     if compression not in (0, 3):
-        return "that is compressed"
+        return "with compression"
     if bits not in (8, 24, 32):
-        return f"of {bits} bits a pixel"
+        return f"with {counted(bits, 'bit')} per pixel"
     blue_first = b"\0\0\xff\0\0\xff\0\0\xff\0\0\0"
-    return "with channels in another order" if compression == 3 and head[54:66] != blue_first else None
+    return "with an unusual order of channels" if compression == 3 and head[54:66] != blue_first else None
 
 
 def _pixels(image: Path | bytes) -> float:

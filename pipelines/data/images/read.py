@@ -1,17 +1,13 @@
-"""Decode images, find images that cannot be decoded, and read arrays of images from HDF5 files."""
+"""Decode images, and find images that cannot be decoded."""
 
 import warnings
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import h5py
-import numpy as np
-import pandas as pd
 import tensorflow as tf
 
 from pipelines.data.images.kinds import content_fault, header_fault
-from pipelines.errors import UserError
 
 
 def decode_image(encoded: tf.Tensor) -> tf.Tensor:
@@ -23,32 +19,6 @@ def decode_image(encoded: tf.Tensor) -> tf.Tensor:
         tf.errors.InvalidArgumentError: If the bytes are not such an image.
     """
     return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.decode_jpeg(encoded, channels=3), lambda: _decode(encoded))
-
-
-def is_hdf5(path: Path) -> bool:
-    """Return whether a file is an HDF5 file, by its suffix or its first bytes."""
-    return path.suffix.lower() in (".h5", ".hdf5") or (path.is_file() and h5py.is_hdf5(path))
-
-
-def hdf5_images(paths: dict[str, Path]) -> dict[str, pd.DataFrame]:
-    """Read images and their labels from HDF5 files, one file per split.
-
-    The keys are `<split>_set_x` (N, H, W, 3) uint8, `<split>_set_y` (N,) and `list_classes`, which may be in any one of
-    the files. Images become PNG bytes.
-
-    Raises:
-        UserError: If a file cannot be read, lacks a key, or holds something else under it.
-    """
-    arrays = {split: _read_hdf5(path) for split, path in paths.items()}
-    classes = next((classes for _, _, classes in arrays.values() if classes is not None), None)
-    tables = {}
-    for split, (images, labels, _) in arrays.items():
-        names = classes or [str(number) for number in range(int(labels.max()) + 1)]
-        if not (labels.min() >= 0 and labels.max() < len(names)):
-            raise UserError(str(paths[split]), f"labels run to {labels.max()}, but list_classes names {len(names)}")
-        encoded = [tf.io.encode_png(image).numpy() for image in images]
-        tables[split] = pd.DataFrame({"image": encoded, "label": [names[int(label)] for label in labels]})
-    return tables
 
 
 def undecodable(images: Iterable[Path | bytes]) -> dict[int, str]:
@@ -81,7 +51,7 @@ def _before_decoding(image: Path | bytes) -> str | None:
             str(image).encode()
         return header_fault(image)
     except UnicodeEncodeError:
-        return "its name is no UTF-8 text; rename it"
+        return "its name is not valid UTF-8; rename it"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
@@ -124,36 +94,3 @@ def _coloured(indices: tf.Tensor, encoded: tf.Tensor, head: tf.Tensor) -> tf.Ten
     start = 14 + tf.reduce_sum(tf.cast(head[14:18], tf.int32) * [1, 1 << 8, 1 << 16, 1 << 24])
     palette = tf.io.decode_raw(tf.strings.substr(encoded, start, 1024), tf.uint8, fixed_length=1024)
     return tf.gather(tf.reshape(palette, [256, 4])[:, 2::-1], tf.cast(indices[:, :, 0], tf.int32))
-
-
-def _read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray, list[str] | None]:
-    try:
-        with h5py.File(path, "r") as file:
-            images, labels = (_array(file, path, ending) for ending in ("_set_x", "_set_y"))
-            names = _array(file, path, "list_classes") if "list_classes" in file else None
-    except OSError:
-        raise UserError(str(path), "cannot be read as an HDF5 file") from None
-    if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != "uint8":
-        raise UserError(str(path), f"images are {images.dtype} {images.shape}; they should be uint8 (N, H, W, 3)")
-    if len(images) != labels.size or not len(images):
-        raise UserError(str(path), f"{len(images)} images, {labels.size} labels; each image needs one label")
-    if labels.dtype.kind not in "iufb" or (labels != labels.astype("int64")).any():
-        raise UserError(str(path), f"labels are {labels.dtype}; they should be whole numbers, places in list_classes")
-    return images, labels.reshape(-1).astype("int64"), None if names is None else _class_names(names, path)
-
-
-def _class_names(names: np.ndarray, path: Path) -> list[str]:
-    try:
-        return [name.decode() if isinstance(name, bytes) else str(name) for name in names.reshape(-1)]
-    except UnicodeDecodeError:
-        raise UserError(str(path), "list_classes holds a name that is no UTF-8 text") from None
-
-
-def _array(file: h5py.File, path: Path, ending: str) -> np.ndarray:
-    names = [name for name in file if name.endswith(ending)]
-    if len(names) != 1:
-        raise UserError(str(path), f"should have one key that ends in {ending}; it has {', '.join(file) or 'none'}")
-    found = file[names[0]]
-    if not isinstance(found, h5py.Dataset):
-        raise UserError(str(path), f"'{names[0]}' is a group; it should be an array")
-    return np.asarray(found[()])

@@ -35,13 +35,15 @@ def pair_warnings(sides: tuple[Sequence[str], Sequence[str]], languages: tuple[s
         return []
     pairs = list(zip(*sides, strict=True))
     found = [
-        (sum(a == b for a, b in pairs), SAME, "have the same text on both sides: were they translated?"),
-        (_share(pairs, TAG), FEW, "hold tags such as <b>, which are learnt as text"),
-        (sum("\ufffd" in a or "\ufffd" in b for a, b in pairs), 0, "hold U+FFFD, where a character was lost earlier"),
-        (_share(pairs, MISREAD), FEW, "look like UTF-8 that was read as cp1252 (such as 'Ã©'): mend the file first"),
+        (sum(a == b for a, b in pairs), SAME, "the same text on both sides", "check that they are translated"),
+        (_share(pairs, TAG), FEW, "tags such as <b>", "tags are learned as text"),
+        (sum("\ufffd" in a or "\ufffd" in b for a, b in pairs), 0, "U+FFFD", "text was lost earlier"),
+        (_share(pairs, MISREAD), FEW, "what looks like UTF-8 read as cp1252 (such as 'Ã©')", "fix the file first"),
     ]
     warnings = [
-        f"{place}: {number:,} of {count:,} pairs {what}" for number, least, what in found if number > least * count
+        f"{place}: {number:,} of {count:,} pairs with {what}: {advice}"
+        for number, least, what, advice in found
+        if number > least * count
     ]
     return warnings + _wrong_language(sides, languages, place) + _unrelated(sides, place)
 
@@ -60,10 +62,10 @@ def _wrong_language(sides: tuple[Sequence[str], Sequence[str]], languages: tuple
     if fits(written[0], expected[0]) and fits(written[1], expected[1]) and not swapped(sides, languages):
         return []
     if fits(written[0], expected[1]) and fits(written[1], expected[0]):
-        return [f"{place}: by their words, '{languages[0]}' and '{languages[1]}' stand the other way round"]
+        return [f"{place}: '{languages[0]}' and '{languages[1]}' seem to be swapped, judging by their words"]
     return [
         f"{place}: {side} texts are mostly {next(iter(shares))} letters, but '{language}' is written in"
-        f" {' or '.join(sorted(wanted))}: is it the right column?"
+        f" {' or '.join(sorted(wanted))}: check that it is the right column or file"
         for side, shares, wanted, language in zip(("source", "target"), written, expected, languages, strict=True)
         if not fits(shares, wanted)
     ]
@@ -77,6 +79,6 @@ def _unrelated(sides: tuple[Sequence[str], Sequence[str]], place: str) -> list[s
     if related >= RELATED:
         return []
     return [
-        f"{place}: long sources have no longer targets than short ones (correlation of lengths {related:.2f}):"
-        " do the lines correspond?"
+        f"{place}: the lengths of sources and targets are not related (correlation {related:.2f}):"
+        " check that the lines correspond"
     ]

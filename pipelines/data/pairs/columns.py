@@ -75,39 +75,41 @@ def choose_columns(
     width = _usual_width(rows)
     known = table.names or [cell.strip() for cell in (rows[0] if rows else [])]
     header = not table.names and (_is_header(known, languages, rows[1:]) or any(name in known for name in wanted))
-    odd = [f"{path}: the first line names the columns ({', '.join(known)}) and is no pair"] if header else []
+    odd = [f"{path}: the first line is read as a header ({', '.join(known)})"] if header else []
     kinds = [_kind([row[at].strip() for row in rows[header:] if at < len(row)]) for at in range(width)]
     named = _by_name(known, languages) if header or table.names else None
     if wanted != (None, None):
         keys = ("source_column", "target_column")
         found = [_asked(column, known, width, path, key) for key, column in zip(keys, wanted, strict=True)]
         if found[0] == found[1]:
-            raise UserError("data.target_column", f"is the source's: column {found[0]} of {path}")
+            raise UserError("data.target_column", f"is the same as data.source_column: column {found[0]} of {path}")
     elif named:
         found = list(named)
         if found[0] > found[1]:
-            odd.append(f"{path}: by its name, column {found[0]} (from 0) is the source, {found[1]} the target")
+            odd.append(f"{path}: by its name, column {found[0]} (from 0) is the source, and {found[1]} the target")
     else:
         found = _first_texts(table, path, kinds)
         odd += _said_of_choice(found, kinds, path, known if header or table.names else [])
     odd += [] if header or table.names else _said_of_likely_header(rows, path)
     odd += [
-        f"{path}: column {at} (from 0) holds {kinds[at]}, and is taken for a text" for at in found if kinds[at] != TEXTS
+        f"{path}: column {at} (from 0) is read as text, although it contains {kinds[at]}"
+        for at in found
+        if kinds[at] != TEXTS
     ]
-    return Columns(*found, header, odd)
+    return Columns(found[0], found[1], header, odd)
 
 
 def _first_texts(table: Table, path: Path, kinds: Sequence[str]) -> list[int]:
     """Return the only two columns, or the first two that hold texts."""
     if table.names is not None and len(kinds) < 2:
-        raise UserError(str(path), f"names fewer than two texts: {', '.join(table.names) or 'none'}")
+        raise UserError(str(path), f"has fewer than two texts: {', '.join(table.names) or 'none'}")
     if len(kinds) < 2:
-        problem = "has no tab between two columns, source and target; two files of lines are given as [a.en, a.fr]"
+        problem = "has no tab between source and target; for two files of lines, set data.path: [a.en, a.fr]"
         raise UserError(str(path), problem)
     texts = [at for at, kind in enumerate(kinds) if kind == TEXTS]
     if len(kinds) > 2 and (table.names or len(texts) < 2):
         columns = ", ".join(table.names or (f"{at}: {kind}" for at, kind in enumerate(kinds)))
-        problem = f"which columns are the pair? Set data.source_column and data.target_column, of {columns}"
+        problem = f"has more than two columns; set data.source_column and data.target_column to two of {columns}"
         raise UserError(str(path), problem)
     return texts[:2] if len(kinds) > 2 else [0, 1]
 
@@ -116,10 +118,10 @@ def _said_of_choice(found: Sequence[int], kinds: Sequence[str], path: Path, know
     if len(kinds) > 2:
         rest = ", ".join(f"{at} ({kind})" for at, kind in enumerate(kinds) if at not in found)
         return [
-            f"{path}: columns {found[0]} and {found[1]} (from 0) are the pair, not {rest}; data.source_column and"
-            " data.target_column say otherwise"
+            f"{path}: columns {found[0]} and {found[1]} (from 0) are read as the pair, not {rest}; to change this, set"
+            " data.source_column and data.target_column"
         ]
-    return [f"{path}: '{known[0]}' is taken for the source, '{known[1]}' for the target"] if known else []
+    return [f"{path}: '{known[0]}' is read as the source and '{known[1]}' as the target"] if known else []
 
 
 def _said_of_likely_header(rows: Sequence[Sequence[str]], path: Path) -> list[str]:
@@ -134,7 +136,7 @@ def _said_of_likely_header(rows: Sequence[Sequence[str]], path: Path) -> list[st
         return []
     names = ", ".join(cell.strip() for cell in first)
     return [
-        f"{path}: the first line ({names}) is taken for a pair; if it names columns, set data.source_column to a name"
+        f"{path}: the first line ({names}) is read as a pair; if it is a header, set data.source_column to a name in it"
     ]
 
 
@@ -145,13 +147,13 @@ def _usual_width(rows: Sequence[Sequence[str]]) -> int:
 
 def _asked(column: int | str | None, known: Sequence[str], width: int, path: Path, key: str) -> int:
     if column is None:
-        raise UserError(f"data.{key}", "is needed where the other column is given")
+        raise UserError(f"data.{key}", "is missing; set both data.source_column and data.target_column")
     if isinstance(column, str):
         if column not in known:
             raise UserError(f"data.{key}", f"{path} has no column '{column}'{did_you_mean(column, list(known))}")
         return known.index(column)
     if not -width <= column < width:
-        raise UserError(f"data.{key}", f"{path} has {width} columns, 0 to {width - 1}, and none is {column}")
+        raise UserError(f"data.{key}", f"{path} has no column {column}; choose one from 0 to {width - 1}")
     return column % width
 
 
@@ -161,7 +163,7 @@ def _words(name: str) -> list[str]:
 
 def _by_name(known: Sequence[str], languages: tuple[str, str]) -> tuple[int, int] | None:
     """Return the columns that are named after their languages, or else after source and target."""
-    sides = []
+    sides: list[int | None] = []
     for language, usual in zip(languages, (SOURCES, TARGETS), strict=True):
         own = [at for at, name in enumerate(known) if _means(name, names(language))]
         generic = [at for at, name in enumerate(known) if _means(name, usual)]
@@ -169,12 +171,11 @@ def _by_name(known: Sequence[str], languages: tuple[str, str]) -> tuple[int, int
         sides.append(fewest[0] if fewest else None)
     if sides[0] == sides[1]:
         return None
-    if None in sides:  # only one side is named, and the table has one other column of texts
-        more = [at for at, name in enumerate(known) if at not in sides and set(_words(name)) & WITH_TEXT]
-        if len(more) != 1:
-            return None
-        sides[sides.index(None)] = more[0]
-    return sides[0], sides[1]
+    more = [at for at, name in enumerate(known) if at not in sides and set(_words(name)) & WITH_TEXT]
+    if None in sides and len(more) != 1:  # only one side is named, and the other is not clear
+        return None
+    source, target = (more[0] if side is None else side for side in sides)
+    return source, target
 
 
 def _means(name: str, wanted: Sequence[str] | frozenset[str]) -> bool:
@@ -204,11 +205,11 @@ def _is_header(cells: Sequence[str], languages: tuple[str, str], later: Sequence
 def _kind(cells: Sequence[str]) -> str:
     filled = [cell for cell in cells if cell]
     if not filled:
-        return "nothing"
+        return "no text"
     if all(ADDRESS.fullmatch(cell) for cell in filled):
-        return "addresses"
+        return "web addresses"
     if all(ID.fullmatch(cell) for cell in filled):
         return IDS
     if len(filled) > 2 and len(set(filled)) == 1:
-        return f"always '{filled[0][:20]}'"
+        return f"only '{filled[0][:20]}'"
     return TEXTS

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import islice
@@ -146,7 +146,7 @@ def _parts(language: str) -> list[str]:
 
 
 @cache
-def _aliases() -> dict[str, str]:
+def _aliases() -> Mapping[str, str]:
     """Return CLDR's shorter codes of languages, such as en for eng; empty without Babel, which has the list."""
     try:
         from babel.core import get_global

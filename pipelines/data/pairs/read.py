@@ -20,8 +20,9 @@ from pipelines.data.pairs.columns import choose_columns
 from pipelines.data.pairs.languages import codes, same_language
 from pipelines.data.pairs.tmx import read_tmx
 from pipelines.data.records import Table, looks_like_json, read_delimited, read_json, read_tab_separated, text_of
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
+SOURCE, TARGET = "source", "target"  # columns of a table of pairs
 LANGUAGE = "{language}"  # placeholder in a path for the code of either language
 TABLES = {
     ".tsv": read_tab_separated,
@@ -90,7 +91,9 @@ def filter_pairs(
 
     Returns the good pairs, the place of each bad pair with the reason, and the number of bad pairs for each reason.
     """
-    kept, skipped, counts = [], [], Counter()
+    kept: list[Pair] = []
+    skipped: list[dict[str, str]] = []
+    counts: Counter[str] = Counter()
     for pair in pairs:
         reason = _fault(pair, most_characters, most_ratio)
         if reason is None:
@@ -125,7 +128,8 @@ def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
     if len(files) == 2 and not any(
         LANGUAGE in name or unpacked_suffix(Path(name)) in {*TABLES, ".tmx"} for name in names
     ):
-        parts = [_read_lines(*_in_order(files, how), how)]
+        _check_order(files, how)
+        parts = [_read_lines(files[0], files[1], how)]
     else:
         parts = [_read_one(file, how) for file in files]
     read = Read([pair for part in parts for pair in part.pairs], [odd for part in parts for odd in part.odd])
@@ -139,7 +143,7 @@ def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
 
 def _read_one(path: Path, how: Reading) -> Read:
     if LANGUAGE in str(path):
-        return _read_lines(*(_of_language(path, name) for name in (how.source, how.target)), how)
+        return _read_lines(_of_language(path, how.source), _of_language(path, how.target), how)
     kind = unpacked_suffix(path)
     if kind == ".tmx":
         return Read([Pair(*unit) for unit in read_tmx(path, how.source, how.target)])
@@ -149,8 +153,8 @@ def _read_one(path: Path, how: Reading) -> Read:
         kind = ".jsonl" if looks_like_json(text) else ".tsv" if "\t" in text.lstrip().partition("\n")[0] else kind
     if kind not in TABLES:
         named = ", ".join([*TABLES, ".tmx"])
-        problem = f"is none of {named} nor a text with tabs; name two files of lines, as [a.en, a.fr] or a.{LANGUAGE}"
-        raise UserError(str(path), problem)
+        mend = f"for two files of lines, set data.path: [a.en, a.fr] or a.{LANGUAGE}"
+        raise UserError(str(path), f"is neither {named} nor text with tabs; {mend}")
     table = TABLES[kind](text, path)
     columns = choose_columns(table, path, (how.source, how.target), (how.source_column, how.target_column))
     return Read(list(_pairs(table, columns.source, columns.target, columns.header)), [*odd, *columns.odd])
@@ -164,8 +168,8 @@ def _pairs(table: Table, source: int, target: int, header: bool) -> Iterator[Pai
         if not any(cells):
             cells = [""] * (max(source, target) + 1)
         if len(cells) <= max(source, target):
-            raise UserError(place, "has no tab between two columns, source and target")
-        yield Pair(*(_one_line(text_of(cells[at], place)) for at in (source, target)), place)
+            raise UserError(place, "has no tab between source and target")
+        yield Pair(_one_line(text_of(cells[source], place)), _one_line(text_of(cells[target], place)), place)
 
 
 def _one_line(cell: str) -> str:
@@ -177,21 +181,23 @@ def _read_lines(source: Path, target: Path, how: Reading) -> Read:
     for path, text in zip((source, target), texts, strict=True):
         _check_markup(text, path)
         if text.count("\t") > text.count("\n") / 2:
-            raise UserError(str(path), "has tabs in most lines, so each is no text; call it .tsv if it holds pairs")
+            raise UserError(
+                str(path), "has tabs in most lines, so a line is not one text; rename it to .tsv if it contains pairs"
+            )
     sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
     longer, shorter = sorted(sides, key=len, reverse=True)
     while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end do not count
         longer.pop()
     if len(sides[0]) != len(sides[1]):
-        problem = f"holds {len(sides[1])} lines, but {source.name} {len(sides[0])}; line by line they should correspond"
-        raise UserError(str(target), problem)
-    pairs = [Pair(*texts, f"{source}:{number}") for number, texts in enumerate(zip(*sides, strict=True), 1)]
+        problem = f"has {counted(len(sides[1]), 'line')}, but {source.name} has {len(sides[0]):,}"
+        raise UserError(str(target), f"{problem}; make the files correspond line by line")
+    pairs = [Pair(one, other, f"{source}:{number}") for number, (one, other) in enumerate(zip(*sides, strict=True), 1)]
     return Read(pairs, [each for part in odd for each in part])
 
 
 def _check_markup(text: str, path: Path) -> None:
     if text.lstrip()[:20].lower().startswith(MARKUP):
-        raise UserError(str(path), "is XML or HTML; take the texts out first, one on each line")
+        raise UserError(str(path), "is XML or HTML; extract the texts first, one per line")
 
 
 def _of_language(path: Path, language: str) -> Path:
@@ -200,17 +206,17 @@ def _of_language(path: Path, language: str) -> Path:
     return next((each for each in named if each.is_file()), named[0])
 
 
-def _in_order(files: Sequence[Path], how: Reading) -> Sequence[Path]:
-    """Return two files, or refuse them if they are named after their languages in reverse order."""
+def _check_order(files: Sequence[Path], how: Reading) -> None:
+    """Refuse two files that are named after their languages in reverse order."""
     wrong = [
         file.name
         for file, own, other in zip(files, (how.source, how.target), (how.target, how.source), strict=True)
         if same_language(unpacked_suffix(file)[1:], other) and not same_language(unpacked_suffix(file)[1:], own)
     ]
     if wrong:
-        problem = f"{' and '.join(wrong)} by name: the file of '{how.source}' should stand first, then '{how.target}'"
+        order = f"the file of '{how.source}' first, then '{how.target}'"
+        problem = f"the order of the files does not match their names ({', '.join(wrong)}); write {order}"
         raise UserError("data.path", problem)
-    return files
 
 
 def _unescaped(read: Read, place: str) -> Read:
@@ -218,5 +224,5 @@ def _unescaped(read: Read, place: str) -> Read:
     count = sum(own != before for own, before in zip(pairs, read.pairs, strict=True))
     if not count:
         return read
-    said = f"{place}: HTML entities, such as &quot; for a quote, became characters in {count:,} of {len(pairs):,} pairs"
-    return Read(pairs, [*read.odd, f"{said}; data.unescape: false keeps them"])
+    warning = f"{place}: replaced HTML entities such as &quot; with characters in {count:,} of {len(pairs):,} pairs"
+    return Read(pairs, [*read.odd, f"{warning}; to keep them, set data.unescape: false"])

@@ -20,26 +20,29 @@ def read_tmx(path: Path, source: str, target: str) -> Iterator[tuple[str, str, s
     Raises:
         UserError: If the file cannot be read as TMX, or holds nothing in one of the languages.
     """
-    number, known = 0, {}
+    number = 0
+    known: dict[str, str] = {}
     try:
         with open_bytes(path) as file:
             for _, unit in ElementTree.iterparse(file):
                 if _kind(unit) != "tu":
                     continue
                 number += 1
-                texts = {}
+                texts: dict[str, str] = {}
                 for variant in (part for part in unit if _kind(part) == "tuv"):
                     language = variant.get(XML_LANGUAGE) or variant.get("lang") or ""
                     segments = (_said(part) for part in variant if _kind(part) == "seg")
                     texts.setdefault(language.lower().replace("_", "-"), " ".join(next(segments, "").split()))
                 unit.clear()
                 known |= texts
-                yield (*(_of_language(texts, name) for name in (source, target)), f"{path}: unit {number}")
+                yield _of_language(texts, source), _of_language(texts, target), f"{path}: unit {number}"
     except (ElementTree.ParseError, LookupError, UnicodeError, *UNREADABLE) as error:
         raise UserError(str(path), f"cannot be read as TMX ({cause(error)})") from None
     for name in (source, target):
         if not _of_language(dict.fromkeys(known, "x"), name):
-            raise UserError(str(path), f"holds nothing in '{name}'; it has {', '.join(sorted(known)) or 'no units'}")
+            raise UserError(
+                str(path), f"contains no text in '{name}', only in {', '.join(sorted(known)) or 'no language'}"
+            )
 
 
 def _kind(element: ElementTree.Element) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.data.sentences.sentence import Sentence, TaggedFile, drop_blank_tokens, length_notes
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 TOKENS = ("tokens", "words")
 TAGS = ("ner_tags", "tags", "labels", "label", "ner", "ner_labels", "bio")
@@ -14,8 +14,8 @@ TEXT = ("text", "data", "sentence", "content")
 SPANS = ("entities", "spans", "label", "labels", "annotations")  # spaCy, Prodigy, doccano
 RECORDS = ("data", "examples", "annotations", "train", "documents", "rows")  # keys that hold the list of all records
 FORMS = '{"tokens": [...], "ner_tags": [...]} or {"text": "...", "entities": [[start, end, "PER"], ...]}'
-CUT = "texts, cut into tokens by data.token_pattern"
-BY_CHARACTER = "entities, from character to character"
+CUT = "texts, split into tokens by data.token_pattern"
+BY_CHARACTER = "entities, as character offsets"
 
 Tokenize = Callable[[list[str]], list[tuple[list[str], list[int]]]]  # texts -> for each, its tokens and their offsets
 
@@ -74,9 +74,9 @@ def read_json(path: Path, text: str, tokenize: Tokenize) -> TaggedFile:
     empty = [each for each in tagged if not each.tokens]
     tagged = [each for each in tagged if each.tokens]
     if not tagged:
-        raise UserError(str(path), "holds no sentence")
-    notes = [f"{len(empty):,} records without a token are left out, the first {empty[0].source}"] if empty else []
-    return TaggedFile(tagged, keys, notes + length_notes(tagged, "cut such texts into sentences"), skipped)
+        raise UserError(str(path), "contains no sentences")
+    notes = [f"skipped {counted(len(empty), 'record')} without tokens (first: {empty[0].source})"] if empty else []
+    return TaggedFile(tagged, keys, notes + length_notes(tagged, "split such texts into sentences"), skipped)
 
 
 def _records(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -88,7 +88,7 @@ def _records(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield from _lines(path, text)
             return
         line = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise UserError(f"{path}{line}", f"not JSON ({getattr(error, 'msg', 'too deep')})") from None
+        raise UserError(f"{path}{line}", f"is not valid JSON ({_reason(error)})") from None
     if isinstance(whole, dict) and not _first(whole, (*TOKENS, "text"), list | str):
         whole = next((whole[key] for key in RECORDS if isinstance(whole.get(key), list)), [whole])
     for number, record in enumerate(whole if isinstance(whole, list) else [whole], start=1):
@@ -102,14 +102,18 @@ def _lines(path: Path, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
         try:
             yield f"{path}:{number}", _as_object(json.loads(line), f"{path}:{number}")
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}:{number}", f"not JSON ({getattr(error, 'msg', 'too deep')})") from None
+            raise UserError(f"{path}:{number}", f"is not valid JSON ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "msg", None) or "nested too deeply"
 
 
 def _as_object(record: Any, place: str) -> dict[str, Any]:
     if isinstance(record, list) and len(record) == 2 and isinstance(record[1], dict):  # spaCy 2 writes [text, {...}]
         record = {"text": record[0], **record[1]}
     if not isinstance(record, dict):
-        raise UserError(place, f"a record is an object, such as {FORMS}; this is {type(record).__name__}")
+        raise UserError(place, f"is not a JSON object, but of type {type(record).__name__}; write {FORMS}")
     return record
 
 
@@ -133,7 +137,7 @@ def _read(record: dict[str, Any], place: str) -> tuple[Sentence | TaggedText, di
         return Sentence(*kept, place), {text: "tokens, between blanks", tags: "tags"}
     spans = _first(record, SPANS, list)
     if text is None or (spans is None and "_input_hash" not in record):  # Prodigy omits empty lists
-        raise UserError(place, f"has the keys {', '.join(map(str, record)) or 'none'}; what is read is {FORMS}")
+        raise UserError(place, f"cannot be read from the keys {', '.join(map(str, record)) or '(none)'}; write {FORMS}")
     found = [_span(entity, record[text], f"{place}, {spans}") for entity in (record[spans] if spans else [])]
     own = _own_tokens(record["tokens"], record[text], f"{place}, tokens") if record.get("tokens") else None
     return TaggedText(record[text], found, own, place), {
@@ -144,13 +148,13 @@ def _read(record: dict[str, Any], place: str) -> tuple[Sentence | TaggedText, di
 
 def _check_characters(texts: Sequence[str], place: str) -> None:
     if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
-        raise UserError(place, "holds half of a surrogate pair, which is no character; write the file as UTF-8")
+        raise UserError(place, "contains half of a surrogate pair, which is not a character; write the file as UTF-8")
 
 
 def _tags(tags: list[Any], where: str) -> list[str]:
     """Convert tags to strings. Numbers are replaced by their names later."""
     if any(isinstance(tag, bool) for tag in tags):
-        raise UserError(where, "holds true or false, which is no tag")
+        raise UserError(where, "contains true or false, which is not a tag")
     return [str(tag).strip() for tag in tags]
 
 
@@ -166,7 +170,7 @@ def _own_tokens(tokens: list[Any], text: str, where: str) -> tuple[list[str], li
         else:
             start = stop = None
         if type(start) is not int or type(stop) is not int or not 0 <= start < stop <= len(text):
-            raise UserError(where, f"{json.dumps(token)[:60]} is no part of the text, or lacks start and end")
+            raise UserError(where, f"{json.dumps(token)[:60]} is not part of the text, or has no start and end")
         found.append((text[start:stop], start))
     kept = [(token, start) for token, start in found if token.strip()]
     return [token for token, _ in kept], [start for _, start in kept]
@@ -180,16 +184,20 @@ def _span(entity: Any, text: str, where: str) -> Span:
         kind = next((entity[key] for key in KINDS if key in entity), None)
         kind = kind[0] if isinstance(kind, list) and len(kind) == 1 else kind
     else:
-        raise UserError(where, f"{json.dumps(entity)[:60]} is no entity: [start, end, type], or an object with these")
+        raise UserError(
+            where, f"{json.dumps(entity)[:60]} is not an entity; write [start, end, type], or an object with these keys"
+        )
     if type(start) is not int or type(stop) is not int or not isinstance(kind, str) or not kind.strip():
         shown = json.dumps(entity, ensure_ascii=False)[:80]
-        raise UserError(where, f"{shown} needs whole numbers as start and end, and a text as type")
+        raise UserError(where, f"{shown} is not an entity; write whole numbers as start and end, and a text as type")
     if not 0 <= start < stop <= len(text):
-        raise UserError(where, f"an entity from {start} to {stop} in a text of {len(text)} characters")
-    said = entity.get("text") if isinstance(entity, dict) else None
-    if isinstance(said, str) and said.strip() != text[start:stop].strip():
-        problem = f"'{said}' is said to stand from {start} to {stop}, where the text has '{text[start:stop]}'"
-        raise UserError(where, f"{problem}; count characters (Unicode code points) from 0, the end exclusive")
+        raise UserError(
+            where, f"an entity from {start} to {stop} does not fit a text of {counted(len(text), 'character')}"
+        )
+    own = entity.get("text") if isinstance(entity, dict) else None
+    if isinstance(own, str) and own.strip() != text[start:stop].strip():
+        problem = f"'{own}' should be at {start} to {stop}, but the text there is '{text[start:stop]}'"
+        raise UserError(where, f"{problem}; count characters (Unicode code points) from 0, with the end exclusive")
     return Span(start, stop, kind.strip())
 
 
@@ -203,23 +211,24 @@ def _align(tagged: TaggedText, tokens: list[str], starts: list[int]) -> Sentence
 
     An entity is widened to whole tokens. If entities overlap, the longest one is kept.
     """
-    tags, faults, lost = ["O"] * len(tokens), {}, 0
+    tags, lost = ["O"] * len(tokens), 0
+    faults: dict[int, str] = {}
     stops = [start + len(token) for start, token in zip(starts, tokens, strict=True)]
     for span in sorted(set(tagged.spans), key=lambda span: (span.start - span.stop, span)):
         within = [at for at in range(len(tokens)) if starts[at] < span.stop and stops[at] > span.start]
-        said = f"'{tagged.text[span.start : span.stop]}' ({span.type}, {span.start} to {span.stop})"
+        entity = f"'{tagged.text[span.start : span.stop]}' ({span.type}, {span.start} to {span.stop})"
         problem = None
         if not within:
-            problem = f"{said} holds no token"
+            problem = f"{entity} contains no token"
         elif any(tags[at] != "O" for at in within):
-            problem = f"{said} overlaps with another entity, of which the longer is kept"
+            problem = f"{entity} overlaps with another entity: the longer one is kept"
         if problem:
             lost += 1
         else:
             for at in within:
                 tags[at] = f"{'B' if at == within[0] else 'I'}-{span.type}"
             cut = [at for at in within if starts[at] < span.start or stops[at] > span.stop]
-            problem = f"{said} cuts the token '{tokens[cut[0]]}' in two, and is widened to it" if cut else None
+            problem = f"{entity} splits the token '{tokens[cut[0]]}': extended to the whole token" if cut else None
         if problem:
             at = within[0] if within else 0
             faults[at] = f"{faults[at]}; {problem}" if at in faults else problem

@@ -55,21 +55,21 @@ def check_tags(table: Table, tag: int, plain: bool) -> None:
         UserError: If the column is refused. The message says what to do.
     """
     cells = table.counts[tag]
-    said = f"{table.name(tag)}, which is to hold the tags, holds"
+    problem = f"the tags are read from {table.name(tag)}, which contains"
     filled = [cell for cell in cells if cell not in SIGNS_FOR_O]
     pairs = [cell for cell in filled if "=" in cell]
     if pairs and len(pairs) >= MOSTLY * len(filled):  # as in the MISC column of CoNLL-U
         keys = sorted({pair.partition("=")[0] for cell in pairs for pair in cell.split("|")})[:8]
-        mend = "set data.tag_column to the key, or the column, of the tags"
-        raise UserError(table.where, f"{said} pairs with the keys {', '.join(keys)}; {mend}")
+        mend = "set data.tag_column to the key or the column of the tags"
+        raise UserError(table.where, f"{problem} KEY=VALUE pairs with the keys {', '.join(keys)}; {mend}")
     nothing = _share(cells, lambda cell: cell in SIGNS_FOR_O or cell.casefold() in WORDS_FOR_O)
     written = _share(cells, lambda cell: is_tag(cell) or bool(SUFFIX.fullmatch(cell)))
     others = [number for number in range(len(table.columns)) if number != tag and looks_like_tags(table, number)]
     if not others or plain or (nothing < 1 and (nothing >= LEAST_O or written >= MOSTLY)):
         return
-    better = f"{table.name(others[-1])} ({table.shown(others[-1])}) looks like them"
+    better = f"{table.name(others[-1])} ({table.shown(others[-1])}) looks like tags"
     mend = f"set data.tag_column to {table.setting(others[-1])}"
-    raise UserError(table.where, f"{said} {table.shown(tag)}; {better}: {mend}")
+    raise UserError(table.where, f"{problem} {table.shown(tag)}, but {better}; {mend}")
 
 
 def check_tokens(table: Table, token: int, tag: int, sentence: tuple[int, ...]) -> None:
@@ -83,22 +83,22 @@ def check_tokens(table: Table, token: int, tag: int, sentence: tuple[int, ...]) 
     """
     cells, problem = table.counts[token], None
     if token == tag:
-        problem = "the tags too"
+        problem = "is also read as the tags"
     elif token in sentence:
-        problem = "the sentence numbers too"
+        problem = "is also read as the sentence numbers"
     elif looks_like_tags(table, token) or table.columns[token] == table.columns[tag]:
-        problem = f"tags ({table.shown(token)})"
+        problem = f"contains tags ({table.shown(token)})"
     elif numbers(cells) and (_words(table, token, tag, sentence) or _counts_up(table.columns[token])):
-        problem = f"numbers alone ({table.shown(token)})"
+        problem = f"contains only numbers ({table.shown(token)})"
     elif len(cells) == 1 and cells.total() > MANY:
-        problem = f"'{next(iter(cells))}' in every line"
+        problem = f"contains '{next(iter(cells))}' in every line"
     if problem:
-        better = "no other column looks like the tokens"
+        better = "and no other column looks like tokens"
         if words := _words(table, token, tag, sentence):
             best = max(words, key=lambda number: len(table.counts[number]))
-            better = f"{table.name(best)} ({table.shown(best)}) looks like the tokens"
-            better = f"{better}: set data.token_column to {table.setting(best)}"
-        raise UserError(table.where, f"{table.name(token)}, which is to hold the tokens, holds {problem}; {better}")
+            better = f"but {table.name(best)} ({table.shown(best)}) looks like tokens"
+            better = f"{better}; set data.token_column to {table.setting(best)}"
+        raise UserError(table.where, f"the tokens are read from {table.name(token)}, which {problem}, {better}")
 
 
 def column_notes(table: Table, token: int, tag: int, rules: ColumnRules) -> list[str]:
@@ -107,15 +107,15 @@ def column_notes(table: Table, token: int, tag: int, rules: ColumnRules) -> list
     if rules.token is None and token > 0 and table.header is None:
         notes.append(f"tokens are read from column {token} ({table.shown(token)}), not from column 0")
     if numbers(table.counts[token]):
-        notes.append(f"every token is a number ({table.shown(token)}); is data.token_column right?")
+        notes.append(f"every token is a number ({table.shown(token)}): check data.token_column")
     types, count = _types(table.counts[tag])
     for number, cells in enumerate(table.counts):
         others, more = _types(cells) if number not in (token, tag) else (set(), 0)
         if others & types and more > count:
-            notes.append(f"{table.name(number)} holds more tags ({more:,}) than {table.name(tag)} ({count:,})")
+            notes.append(f"{table.name(number)} contains more tags ({more:,}) than {table.name(tag)} ({count:,})")
     called = [name for name in table.header or () if plain_name(name) in TAG_NAMES]
     if called and not isinstance(rules.tag, str) and table.name(tag) not in called:
-        notes.append(f"tags are read from {table.name(tag)}, as data.tag_column says, not from {called[0]}")
+        notes.append(f"tags are read from {table.name(tag)}, as set in data.tag_column, not from {called[0]}")
     return notes
 
 

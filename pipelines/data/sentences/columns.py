@@ -12,10 +12,10 @@ from pipelines.data.sentences.headers import (
     ColumnRules,
     plain_name,
 )
-from pipelines.errors import UserError, did_you_mean
+from pipelines.errors import UserError, counted, did_you_mean
 
 TAG_KEYS = {"ner", "ne", "name", "nertag", "ner_tag", "iob", "bio"}  # keys in the MISC column of CoNLL-U
-FORM = "a line is a token and its tag, a blank line ends a sentence"
+FORM = "write a token and its tag on each line, and a blank line after each sentence"
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,13 @@ def _place(table: Table, column: Column, key: str) -> int:
     if isinstance(column, int):
         if -width <= column < width:
             return column % width
-        problem = f"{width} column{'s' * (width != 1)}, so no {key.partition('_')[0]} in column {column}"
+        problem = f"has {counted(width, 'column')}, but data.{key} is {column}"
         raise UserError(table.where, f"{problem}; {FORM}")
     if header is None:
-        raise UserError(table.where, f"no header names a column '{column}', as data.{key} does; number it from 0")
+        problem = f"there is no header with the column '{column}' of data.{key}"
+        raise UserError(table.where, f"{problem}; set it to a number, counted from 0")
     if column not in header:
-        problem = f"the header names no column '{column}', as data.{key} does"
+        problem = f"the header has no column '{column}', as set in data.{key}"
         raise UserError(table.where, f"{problem}{did_you_mean(column, header)}")
     return header.index(column)
 

@@ -11,7 +11,7 @@ from pipelines.data.sentences.headers import ColumnRules, is_header
 from pipelines.data.sentences.lines import Row, find_delimiter, read_rows, take_comments, trim
 from pipelines.data.sentences.sentence import Sentence, TaggedFile, drop_blank_tokens, length_notes
 from pipelines.data.sentences.spelling import SIGNS_FOR_O
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 CONLL_U = "ID FORM LEMMA UPOS XPOS FEATS HEAD DEPREL DEPS MISC".split()
 WITHIN_INDEX = re.compile(r"\d+[.-]\d+")  # CoNLL-U writes 1-2 for a token of several words, and 1.1 for an empty node
@@ -36,25 +36,25 @@ def read_conll(path: Path, text: str, rules: ColumnRules, ending: str = "") -> T
     named_by = "a comment"
     table = [row for row in rows if row.cells]
     if not table:
-        raise UserError(str(path), "holds no sentence")
+        raise UserError(str(path), "contains no sentences")
     if header is None and is_header(table[0].cells, [row.cells for row in table[1:]], rules):
         header, named_by = table[0].cells, f"line {table[0].line}"
         _drop_header(rows, table, header, notes)
     _check_widths(path, table, width, text)
     if header is None and _is_conll_u(table, ending):
-        header, named_by = CONLL_U, "the form, CoNLL-U"
+        header, named_by = CONLL_U, "the CoNLL-U format"
     if header is not None and len(header) != width:
-        raise UserError(f"{path}:{table[0].line}", f"{width} columns, but the header names {len(header)}")
+        raise UserError(f"{path}:{table[0].line}", f"has {counted(width, 'column')}, but the header has {len(header)}")
     if not table:
-        raise UserError(str(path), "holds a header, but no sentence")
+        raise UserError(str(path), "contains a header but no sentences")
     cells = list(zip(*(row.cells for row in table), strict=True))
     columns, more = choose_columns(Table(cells, header, f"{path}:{table[0].line}"), rules)
     whole = _whole_sentences(path, table, columns)
     sentences, left_out = (whole, []) if whole else _sentences(path, rows, columns)
     if not sentences:
-        raise UserError(str(path), "holds no sentence")
+        raise UserError(str(path), "contains no sentences")
     if header is not None:
-        notes.append(f"columns are named by {named_by}: {', '.join(header)}")
+        notes.append(f"column names are taken from {named_by}: {', '.join(header)}")
     notes += [*more, *left_out, *length_notes(sentences, ONE_PER_LINE)]
     return TaggedFile(sentences, columns.taken_for, notes)
 
@@ -63,7 +63,7 @@ def _drop_header(rows: list[Row], table: list[Row], header: list[str], notes: li
     """Remove the header, also where it is repeated because files were joined."""
     again = [row for row in table if row.cells == header]
     if len(again) > 1:
-        notes.append(f"the header stands again in line {again[1].line}, and is left out there")
+        notes.append(f"skipped the repeated header in line {again[1].line}")
     for row in again:
         row.cells = []
     table[:] = [row for row in table if row.cells]
@@ -80,9 +80,9 @@ def _check_widths(path: Path, table: list[Row], width: int, text: str) -> None:
         if count == width > 1:
             continue
         usual = f"but most lines have {width}" if width > 1 else "but no tag"
-        problem = f"{count} column{'s' * (count != 1)}, {usual}"
+        problem = f"has {counted(count, 'column')}, {usual}"
         line = text.split("\n")[row.line - 1]
-        hint = "; the blank in it is a non-breaking one, which divides nothing" if "\u00a0" in line else ""
+        hint = ", as a non-breaking space does not separate columns" if "\u00a0" in line else ""
         raise UserError(f"{path}:{row.line}", f"{problem}{hint}; {FORM}")
 
 
@@ -96,8 +96,8 @@ def _whole_sentences(path: Path, table: list[Row], columns: Columns) -> list[Sen
         return []
     sentences = []
     for row in table:
-        each = (_listed(row.cells[column]) for column in (columns.token, columns.tag))
-        tokens, tags = drop_blank_tokens(*each, f"{path}:{row.line}")
+        tokens, tags = _listed(row.cells[columns.token]), _listed(row.cells[columns.tag])
+        tokens, tags = drop_blank_tokens(tokens, tags, f"{path}:{row.line}")
         sentences.append(Sentence(tokens, tags, str(path), [row.line] * len(tokens)))
     return sentences
 
@@ -114,7 +114,7 @@ def _sentences(path: Path, rows: list[Row], columns: Columns) -> tuple[list[Sent
     sentences: list[Sentence] = []
     current = Sentence([], [], str(path))
     number: tuple[str, ...] | None = None
-    seen: set[tuple[str, ...]] = set()
+    seen: set[tuple[str, ...] | None] = set()
     blanks, ranges, returned = 0, 0, 0
     for row in rows:
         new = _number(row, columns, number)
@@ -133,7 +133,7 @@ def _sentences(path: Path, rows: list[Row], columns: Columns) -> tuple[list[Sent
             ranges += tag not in SIGNS_FOR_O
             continue
         if not token and tag not in SIGNS_FOR_O:
-            raise UserError(f"{path}:{row.line}", f"a tag, '{tag}', but no token in its column")
+            raise UserError(f"{path}:{row.line}", f"has the tag '{tag}', but no token")
         if not token:  # the token is only blanks, which occurs in tweets
             blanks += 1
             continue
@@ -141,11 +141,11 @@ def _sentences(path: Path, rows: list[Row], columns: Columns) -> tuple[list[Sent
         current.tags.append(tag)
         current.lines.append(row.line)
     sentences += [current] if current.tokens else []
-    notes = [f"{blanks:,} lines without a token are left out"] if blanks else []
+    notes = [f"skipped {counted(blanks, 'line')} without a token"] if blanks else []
     if ranges:
-        notes.append(f"{ranges:,} tags of ranges (1-2) and empty nodes (1.1) are left out: words alone count")
+        notes.append(f"skipped {counted(ranges, 'tag')} of ranges (1-2) and empty nodes (1.1): only words are read")
     if returned:
-        notes.append(f"{returned:,} sentence numbers come again after others: their lines are sentences of their own")
+        notes.append(f"{counted(returned, 'sentence number')} repeated later in the file: read as separate sentences")
     return sentences, notes
 
 

@@ -12,7 +12,7 @@ from pipelines.data.sentences.annotations import Tokenize, looks_like_json, read
 from pipelines.data.sentences.conll import read_conll
 from pipelines.data.sentences.headers import ColumnRules
 from pipelines.data.sentences.sentence import TaggedFile
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 JSON = {".json", ".jsonl", ".ndjson"}
 ENDINGS = set(".conll .conllu .conllup .conll2002 .conll2003 .bio .bioes .iob .iob2 .ner .tsv .csv .txt".split()) | JSON
@@ -37,18 +37,18 @@ def list_files(root: str, names: Iterable[str]) -> tuple[list[Path], list[str]]:
             known = [file for file in found if unpacked_suffix(file) in ENDINGS]
             notes += _passed_over(path, [file for file in found if file not in known])
             if not known:
-                raise UserError(str(path), f"holds no file with a known ending: {', '.join(sorted(ENDINGS))}")
+                raise UserError(str(path), f"contains no file with a known suffix: {', '.join(sorted(ENDINGS))}")
         elif not path.exists() and glob.has_magic(name):
             pattern = str(Path(glob.escape(root)) / name)
             matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
             known = [match for match in map(Path, sorted(matches)) if match.is_file()]
             if not known:
-                raise UserError(str(path), "matches no file")
+                raise UserError(str(path), "no file matches this pattern")
         else:
             known = [path]
         files |= dict.fromkeys(known)
     if not files:
-        raise UserError("data.path", "names no file")
+        raise UserError("data.path", "contains no file")
     return list(files), [*notes, *_split_names(list(files))]
 
 
@@ -62,7 +62,7 @@ def read_tagged(path: Path, rules: ColumnRules, encoding: str, tokenize: Tokeniz
     text = re.sub(r"\r+\n|\r", "\n", text)  # line endings of several systems in one file, or converted twice
     notes = [each.removeprefix(f"{path} ") for each in odd]
     if lost := text.count("\ufffd"):
-        notes.append(f"holds {lost:,} characters that an earlier conversion lost (U+FFFD)")
+        notes.append(f"contains {counted(lost, 'replacement character')} (U+FFFD): text was lost earlier")
     kind = unpacked_suffix(path)
     if kind in JSON or (kind != ".csv" and looks_like_json(text)):
         file = read_json(path, text, tokenize)
@@ -75,7 +75,7 @@ def _passed_over(folder: Path, files: list[Path]) -> list[str]:
     if not files:
         return []
     listed = ", ".join(file.name for file in files[:3]) + ", ..." * (len(files) > 3)
-    return [f"{folder}: {len(files):,} files with other endings are passed over: {listed}"]
+    return [f"{folder}: skipped {counted(len(files), 'file')} with other suffixes: {listed}"]
 
 
 def _split_names(files: list[Path]) -> list[str]:
@@ -85,4 +85,4 @@ def _split_names(files: list[Path]) -> list[str]:
     if len(named) < 2:
         return []
     mend = ", ".join(f"{split}: {file.name}" for split, file in named.items())
-    return [f"files are named as splits, but read as one; to keep them apart, set data.path: {{{mend}}}"]
+    return [f"files are named like splits, but read as one; to keep them apart, set data.path: {{{mend}}}"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.data.sentences.headers import ColumnRules, is_header
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 DOCUMENT = "-DOCSTART-"
 COLUMNS_OF_PLUS = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
@@ -88,11 +88,11 @@ def _csv_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list
     try:
         for cells in reader:
             if reader.line_num > start:
-                raise UserError(f"{path}:{start}", "a quote is opened in this line and closed in another; double it")
+                raise UserError(f"{path}:{start}", "a quote opened in this line is closed in another; double it")
             yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
-        raise UserError(f"{path}:{start}", f"not CSV ({error})") from None
+        raise UserError(f"{path}:{start}", f"is not valid CSV ({error})") from None
 
 
 def trim(rows: list[Row]) -> int:
@@ -127,5 +127,5 @@ def take_comments(rows: list[Row], width: int) -> tuple[list[str] | None, list[s
                 others.append(line)
             row.cells = []
         between = not row.cells
-    notes = [f"{len(others):,} comment lines are passed over, the first '{others[0][:40]}'"] if others else []
+    notes = [f"skipped {counted(len(others), 'comment line')} (first: '{others[0][:40]}')"] if others else []
     return header, notes

@@ -63,17 +63,17 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> tuple[list[str], dict[int, st
     for place, tag in enumerate(tags):
         prefix, dash, kind = tag.partition("-")
         if not (tag == "O" or (prefix in PREFIXES[scheme] and dash and kind)):
-            faults[place] = f"'{tag}' is no {scheme.upper()} tag"
+            faults[place] = f"'{tag}' is not valid in {scheme.upper()}"
             prefix, kind = _repaired(tag)
         elif prefix != "O" and (fault := _fault(before, prefix, kind, scheme)):
             faults[place] = f"'{tag}' after '{before}': {fault}"
         goes_on = _goes_on(before, prefix, kind)
         result.append("O" if prefix == "O" else f"{'I' if goes_on else 'B'}-{kind}")
         if scheme == "bioes" and before[0] in "BI" and prefix in ("O", "B", "S") and place not in faults:
-            faults[place] = f"'{tag}' after '{before}': that entity has no E-"
+            faults[place] = f"'{tag}' after '{before}': the entity has no E- tag"
         before = "O" if prefix == "O" else f"{prefix}-{kind}"
     if scheme == "bioes" and before[0] in "BI":
-        faults[len(tags) - 1] = f"'{before}' ends the sentence: that entity has no E-"
+        faults[len(tags) - 1] = f"'{before}' ends the sentence: the entity has no E- tag"
     return result, faults
 
 
@@ -94,5 +94,5 @@ def _fault(before: str, prefix: str, kind: str, scheme: Scheme) -> str | None:
     if scheme in ("bio", "bioes") and prefix in ("I", "E") and not _goes_on(before, prefix, kind):
         return f"no entity of type {kind} is open"
     if scheme == "iob1" and prefix == "B" and before.partition("-")[2] != kind:
-        return "B- stands only between two entities of a type"
+        return "B- is only used between two entities of the same type"
     return None

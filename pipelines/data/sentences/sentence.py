@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 LONG = 300  # tokens; a longer sentence is mostly a file without blank lines, or a whole document
 
@@ -43,7 +43,7 @@ def drop_blank_tokens(tokens: list[str], tags: list[Any], place: str) -> tuple[l
         UserError: If the numbers of tokens and tags differ.
     """
     if len(tokens) != len(tags):
-        raise UserError(place, f"{len(tokens)} tokens, but {len(tags)} tags")
+        raise UserError(place, f"has {counted(len(tokens), 'token')}, but {counted(len(tags), 'tag')}")
     kept = [(token, tag) for token, tag in zip(tokens, tags, strict=True) if token.strip()]
     return [token for token, _ in kept], [tag for _, tag in kept]
 
@@ -54,13 +54,13 @@ def length_notes(sentences: list[Sentence], mend: str) -> list[str]:
     long = [sentence for sentence in sentences if len(sentence.tokens) > LONG]
     if long:
         most = max(long, key=lambda sentence: len(sentence.tokens))
-        count = f"{len(long):,} of {len(sentences):,} sentences have more than {LONG} tokens"
-        notes.append(f"{count}, the longest {len(most.tokens):,} ({most.place(0)}): {mend}")
+        count = f"{len(long):,} of {len(sentences):,} sentences with more than {LONG} tokens"
+        notes.append(f"{count}, up to {len(most.tokens):,} ({most.place(0)}): {mend}")
     short = sum(len(sentence.tokens) == 1 for sentence in sentences)
     if len(sentences) >= 10 and short > 0.9 * len(sentences):
         notes.append(
-            f"{short:,} of {len(sentences):,} sentences are one token: no tag can be learnt from its neighbours;"
-            " is a blank line after each token?"
+            f"{short:,} of {len(sentences):,} sentences have only one token, so tags are learned without context:"
+            " check that there is not a blank line after each token"
         )
     return notes
 
@@ -73,6 +73,6 @@ def refuse_one_sentence(files: list[tuple[Path, TaggedFile]]) -> None:
     """
     sentences = [sentence for _, file in files for sentence in file.sentences]
     if len(sentences) == 1 and len(sentences[0].tokens) > LONG:
-        problem = f"holds one sentence of {len(sentences[0].tokens):,} tokens, as no blank line ends a sentence"
-        mend = "put a blank line after each sentence, or name a column of sentence numbers in data.sentence_column"
+        problem = f"contains a single sentence of {len(sentences[0].tokens):,} tokens, because it has no blank lines"
+        mend = "put a blank line after each sentence, or set data.sentence_column to a column of sentence numbers"
         raise UserError(str(files[0][0]), f"{problem}; {mend}")

@@ -67,15 +67,17 @@ def _name_numbers(counts: Counter[str], names: Sequence[str]) -> dict[str, str]:
     numbers = [tag for tag in counts if NUMBER.fullmatch(tag)]
     if names and len(numbers) < len(counts):
         text = next(tag for tag in counts if tag not in numbers)
-        raise UserError("data.tag_names", f"tags are texts already, such as '{text}'; names are for numbers")
+        raise UserError("data.tag_names", f"is only for tags that are numbers, but there is a tag '{text}'; remove it")
     if len(numbers) < len(counts) or set(numbers) <= {"0"}:
         return {tag: tag for tag in counts}
     shown = ", ".join(sorted(numbers, key=int)[:5])
     if not names:
-        raise UserError("data.tag_names", f"tags are numbers ({shown}); name them from 0, such as [O, B-PER, I-PER]")
+        raise UserError(
+            "data.tag_names", f"tags are numbers ({shown}); set their names, counted from 0, such as [O, B-PER, I-PER]"
+        )
     beyond = next((number for number in numbers if not 0 <= int(number) < len(names)), None)
     if beyond is not None:
-        problem = f"holds {len(names)} names, from 0 to {len(names) - 1}: none for tag {beyond}"
+        problem = f"contains names for the tags 0 to {len(names) - 1}, but not for {beyond}; add the missing names"
         raise UserError("data.tag_names", problem)
     return {tag: names[int(tag)] for tag in counts}
 
@@ -88,7 +90,7 @@ def _outside(counts: Counter[str], place: Place) -> set[str]:
         return signs
     if len({word.casefold() for word in words}) > 1:
         listed = " and ".join(f"'{word}'" for word in sorted(words))
-        problem = f"both {listed} among the tags could say that a token is no entity"
+        problem = f"the tags {listed} could all mean that a token is not an entity"
         raise UserError(place(min(words)), f"{problem}; write O for the one that does")
     return signs | words
 
@@ -102,13 +104,15 @@ def _parsed(rest: Counter[str], scheme: str, place: Place) -> dict[str, str]:
     forms = [form for read in (_prefixed, _suffixed, _bare) if (form := _form(rest, read))]
     best = max(forms, key=lambda form: sum(rest[tag] for tag in form), default={})
     if several := next((tag for tag in best if SEVERAL.search(tag)), None):
-        raise UserError(place(several), f"'{several}' is several tags; a token has one: keep one layer of entities")
+        raise UserError(
+            place(several), f"'{several}' contains several tags; write one tag per token, from one layer of entities"
+        )
     types = {canonical[2:].casefold() for canonical in best.values()}
     others = [tag for tag, _ in rest.most_common() if tag not in best and tag.casefold() not in types]
     if scheme == "detect" and best and sum(rest[tag] for tag in others) > (1 - MOSTLY) * rest.total():
-        mix = f"tags such as '{max(best, key=rest.__getitem__)}' stand beside others such as '{others[0]}'"
-        mend = "write all with a prefix or none, or set data.scheme: bio, or plain where each is a type as it stands"
-        raise UserError(place(others[0]), f"{mix}, so it cannot be told what they mean; {mend}")
+        mix = f"tags such as '{max(best, key=rest.__getitem__)}' are mixed with others such as '{others[0]}'"
+        mend = "write a prefix for all tags or for none, or set data.scheme: bio, or plain if each tag is a type"
+        raise UserError(place(others[0]), f"{mix}, so their meaning is ambiguous; {mend}")
     return best
 
 
@@ -146,12 +150,12 @@ def _form(rest: Counter[str], read: Callable[[str], str | None]) -> dict[str, st
 def _check_plain(rest: Counter[str], total: int, place: Place) -> None:
     brackets = [tag for tag in rest if set(tag) & set("()*")]
     if brackets and all(BRACKETS.fullmatch(tag) for tag in brackets) and "*" in rest:
-        problem = f"tags are brackets, such as '{brackets[0]}', as of CoNLL-2012"
+        problem = f"tags are brackets, such as '{brackets[0]}', as in CoNLL-2012"
         raise UserError(place(brackets[0]), f"{problem}; convert them to BIO")
     tag = max(rest, key=rest.__getitem__)
     share = 1 - rest.total() / total
     if share < LEAST_O:
-        mend = "is data.tag_column the column of the tags? If it is, set data.scheme: plain"
+        mend = "check data.tag_column, or set data.scheme: plain if it is right"
         problem = f"only {share:.0%} of the tokens are O, and tags such as '{tag}' have no prefix"
         raise UserError(place(tag), f"{problem}; {mend}")
 
@@ -162,14 +166,14 @@ def _spelling_notes(tags: dict[str, str], plain: bool) -> list[str]:
     if others:
         listed = ", ".join(f"'{tag}' as '{others[tag]}'" for tag in sorted(others)[:SHOWN])
         more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-        notes.append(f"tags are read as what they plainly are: {listed}{more}")
+        notes.append(f"some tags are read in a different spelling: {listed}{more}")
     types = sorted({canonical[2:] for canonical in tags.values() if canonical[1:2] == "-"})
     if plain:
         notes.append(
-            f"tags have no prefix: each is a type ({', '.join(types[:5])}), and neighbours of one type are one entity"
+            f"tags have no prefix: each is a type ({', '.join(types[:5])}), and adjacent tokens of a type are an entity"
         )
     folded = Counter(kind.casefold() for kind in types)
     alike = [kind for kind in types if folded[kind.casefold()] > 1]
     if alike:
-        notes.append(f"types differ in nothing but case, and count as others: {', '.join(alike[:6])}")
+        notes.append(f"types differ only in case and are read as different types: {', '.join(alike[:6])}")
     return notes

@@ -17,7 +17,7 @@ import pandas as pd
 
 from pipelines.data.encodings import read_text
 from pipelines.data.files import UNREADABLE, cause, unpacked_suffix
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}  # what `auto` tries, and how messages write it
 PREAMBLE = 20  # number of first rows that are searched for a header
@@ -86,7 +86,9 @@ def join_cells(tables: Sequence[CellTable]) -> CellTable:
     for table in tables[1:]:
         differing = set(table.cells).symmetric_difference(first.cells)
         if differing:
-            raise UserError(table.name, f"its columns are not those of {first.name}: {', '.join(sorted(differing))}")
+            raise UserError(
+                table.name, f"its columns differ from those of {first.name}: {', '.join(sorted(differing))}"
+            )
     starts = [int(start) for start in np.cumsum([0, *(len(table.cells) for table in tables)])]
     return CellTable(
         cells=pd.concat([table.cells for table in tables], ignore_index=True)[list(first.cells)],
@@ -106,10 +108,10 @@ def _of_records(path: Path, frame: pd.DataFrame) -> CellTable:
         nested = frame[name].map(lambda value: isinstance(value, list | dict))
         if nested.any():
             row = frame.index[np.flatnonzero(nested)[0]]
-            raise UserError(f"{path}:{row}", f"column '{name}' holds a list or an object; a cell is one value")
+            raise UserError(f"{path}:{row}", f"column '{name}' contains a list or an object; write a single value")
     cells = pd.DataFrame({str(name): frame[name].map(_written) for name in frame}, dtype=str).reset_index(drop=True)
     if cells.empty:
-        raise UserError(str(path), "this table has no row")
+        raise UserError(str(path), "this table has no rows")
     return CellTable(cells, [str(path)], np.zeros(len(cells), int), frame.index.to_numpy(int))
 
 
@@ -117,7 +119,8 @@ def _written(value: Any) -> str:
     if value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
         return ""
     if isinstance(value, float | np.floating):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(float(value))
+        number = float(value)
+        return str(int(number)) if number.is_integer() and abs(number) < 1e15 else repr(number)
     if isinstance(value, datetime) and value.time() == time():
         return value.date().isoformat()
     if isinstance(value, datetime | date):
@@ -131,8 +134,8 @@ def _excel(path: Path) -> tuple[Rows, list[str]]:
         book = pd.ExcelFile(path, engine="openpyxl")
         sheet = pd.read_excel(book, header=None, dtype=object, keep_default_na=False)  # reads the first sheet only
     except ImportError:
-        mend = f"pip install {TABLES}, or save the sheet as CSV"
-        raise UserError(str(path), f"an Excel file is read by the package openpyxl: {mend}") from None
+        mend = f"run: pip install {TABLES}, or save the sheet as CSV"
+        raise UserError(str(path), f"reading an Excel file needs the package openpyxl; {mend}") from None
     except (ValueError, KeyError, BadZipFile) as error:
         raise UserError(str(path), f"cannot be read as an Excel file ({error}); save the sheet as CSV") from None
     warnings = []
@@ -147,7 +150,8 @@ def _parquet(path: Path) -> pd.DataFrame:
         frame = pd.read_parquet(path, dtype_backend="numpy_nullable", engine="pyarrow").astype(object)
         return frame.set_axis(np.arange(1, len(frame) + 1))
     except ImportError:
-        raise UserError(str(path), f"a Parquet file is read by the package pyarrow: pip install {TABLES}") from None
+        problem = f"reading a Parquet file needs the package pyarrow; run: pip install {TABLES}"
+        raise UserError(str(path), problem) from None
     except ValueError as error:  # pyarrow's errors are subclasses of ValueError
         raise UserError(str(path), f"cannot be read as a Parquet file ({str(error).splitlines()[0]})") from None
 
@@ -159,7 +163,7 @@ def _json(path: Path, encoding: str) -> pd.DataFrame:
         try:
             rows = list(enumerate(json.loads(text), 1))
         except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{error.lineno}", f"not valid JSON: {error.msg}") from None
+            raise UserError(f"{path}:{error.lineno}", f"is not valid JSON: {error.msg}") from None
     else:
         rows = []
         for number, line in enumerate(text.split("\n"), 1):  # `splitlines` would also split at signs within a string
@@ -167,11 +171,13 @@ def _json(path: Path, encoding: str) -> pd.DataFrame:
                 try:
                     rows.append((number, json.loads(line)))
                 except json.JSONDecodeError as error:
-                    problem = f"not valid JSON: {error.msg}; each line is an object, or the file one list of objects"
+                    problem = f"is not valid JSON: {error.msg}; write one object per line, or one list of objects"
                     raise UserError(f"{path}:{number}", problem) from None
     for number, row in rows:
         if not isinstance(row, dict):
-            raise UserError(f"{path}:{number}", "a row is a JSON object of its columns")
+            raise UserError(
+                f"{path}:{number}", "is not a JSON object; write each row as an object with a key per column"
+            )
     return pd.DataFrame([row for _, row in rows], index=[number for number, _ in rows], dtype=object)
 
 
@@ -182,10 +188,10 @@ def _read_csv(path: Path, delimiter: str, encoding: str, is_header: Callable[[Se
         delimiter, skipped, text = text[4], 1, text[6:]
     text, comments = _without_comments(text, is_header)
     if comments:
-        warnings.append(f"{path}: {comments} comment lines before the header are passed over")
+        warnings.append(f"{path}: skipped {counted(comments, 'comment line')} before the header")
     skipped += comments
     if not text.strip():
-        raise UserError(str(path), "this table is empty; the first line must name the columns")
+        raise UserError(str(path), "this table is empty; write the column names in the first line")
     if delimiter == "auto":
         delimiter = _delimiter(path, text, is_header)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -209,7 +215,8 @@ def _without_comments(text: str, is_header: Callable[[Sequence[str]], bool]) -> 
 
     Returns the text and the number of lines removed.
     """
-    lines, at = [], 0
+    lines: list[str] = []
+    at = 0
     while text[at : at + 1] == "#":
         stop = text.find("\n", at) + 1 or len(text)
         lines.append(text[at:stop])
@@ -232,27 +239,30 @@ def _delimiter(path: Path, text: str, is_header: Callable[[Sequence[str]], bool]
         if len(rows[0]) > most and agreeing > AGREEING:
             best, most = sign, len(rows[0])
     if best is None and any(sign in text[: text.find("\n")] for sign in DELIMITERS):
-        raise UserError(str(path), "cannot tell what divides its cells; set data.delimiter")
+        raise UserError(str(path), "the delimiter cannot be detected; set data.delimiter")
     return best or ","  # the table has a single column
 
 
 def _parse(path: Path, width: int, rows: Rows) -> tuple[pd.DataFrame, np.ndarray, dict[int, str], list[str]]:
     """Return the cells of rows, the lines on which they start, the rows with a wrong width, and warnings."""
-    parts, lines, faults, trailing = [], [], {}, 0
+    parts: list[pd.DataFrame] = []
+    lines: list[int] = []
+    faults: dict[int, str] = {}
+    trailing = 0
     while batch := list(itertools.islice(rows, AT_ONCE)):
         kept = []
         for line, cells in batch:
             if len(cells) > width and not any(cell.strip() for cell in cells[width:]):
                 trailing += 1
             elif len(cells) != width:
-                faults[len(lines)] = f"{len(cells)} cells, but the header names {width} columns"
+                faults[len(lines)] = f"has {counted(len(cells), 'cell')}, but the header has {width}"
             lines.append(line)
             kept.append([*cells[:width], *[""] * (width - len(cells))])
         parts.append(pd.DataFrame(kept, dtype=str))
     if not parts:
-        raise UserError(str(path), "this table has a header but no row")
-    told = f"{path}: {trailing:,} rows end in empty cells for which the header has no name; they are passed over"
-    return pd.concat(parts, ignore_index=True), np.array(lines), faults, [told] if trailing else []
+        raise UserError(str(path), "this table has a header but no rows")
+    warning = f"{path}: ignored empty cells beyond the last column of the header in {counted(trailing, 'row')}"
+    return pd.concat(parts, ignore_index=True), np.array(lines), faults, [warning] if trailing else []
 
 
 def _rows(path: Path, reader: Any, skipped: int) -> Rows:
@@ -264,7 +274,7 @@ def _rows(path: Path, reader: Any, skipped: int) -> Rows:
         except StopIteration:
             return
         except csv.Error as error:
-            problem = f"not a CSV table: {error}; a cell that holds a quote is quoted, and its quotes are doubled"
+            problem = f"is not valid CSV: {error}; quote cells that contain quotes, and double these quotes"
             raise UserError(f"{path}:{start + skipped}", problem) from None
         if len(cells) > 1 or any(cell.strip() for cell in cells):
             yield start + skipped, cells
@@ -282,11 +292,11 @@ def _after_header(
     if is_header(header):
         twice = next((name for at, name in enumerate(header) if name and name in header[:at]), None)
         if twice is not None:
-            raise UserError(str(path), f"two columns are called '{twice}'; rename one")
+            raise UserError(str(path), f"two columns are named '{twice}'; rename one")
         return rows
     other = next((sign for sign in DELIMITERS if sign != delimiter and sign in header[0]), None)
     if len(header) == 1 and other is not None:
-        problem = f"the header is one name, {header[0][:60]!r}; set data.delimiter: {DELIMITERS[other]} or auto"
+        problem = f"the header is a single name, {header[0][:60]!r}; set data.delimiter: {DELIMITERS[other]} or auto"
         raise UserError(str(path), problem)
     looked_at = list(itertools.islice(rows, PREAMBLE))
     for line, cells in looked_at:
@@ -302,5 +312,5 @@ def _drop_unnamed(path: Path, header: list[str], cells: pd.DataFrame) -> tuple[p
     unnamed = [name for name, given in zip(names, header, strict=True) if not given]
     empty = [name for name in unnamed if (cells[name] == "").all()]
     called = [name for name in unnamed if name not in empty]
-    told = f"{path}: {len(called)} columns have no name in the header; they are called {', '.join(called)}"
-    return cells.drop(columns=empty), [told] if called else []
+    given = f"{counted(len(called), 'column')} without a name in the header"
+    return cells.drop(columns=empty), [f"{path}: {given}: named {', '.join(called)}"] if called else []

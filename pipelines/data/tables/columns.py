@@ -12,8 +12,8 @@ import pandas as pd
 
 from pipelines.data.tables.cells import CellTable
 from pipelines.data.tables.dates import date_format, read_dates
-from pipelines.data.tables.numbers import NumberForm, Reading, decimal_marks, leading_zeros, read_numbers
-from pipelines.errors import UserError, did_you_mean
+from pipelines.data.tables.numbers import Mark, NumberForm, Reading, decimal_marks, leading_zeros, read_numbers
+from pipelines.errors import UserError, counted, did_you_mean
 
 MOSTLY = 0.9  # if this share of a column's values are numbers, it is numeric, and the others are mistakes
 HALF = 0.5  # share of numbers from which a column of categories gets a warning
@@ -33,7 +33,7 @@ class TableRules:
     categorical: Sequence[str] = ()
     dates: Mapping[str, str] = field(default_factory=dict)  # column -> format for `strptime`
     missing: Sequence[str] = ("",)
-    decimal: str = "auto"
+    decimal: Literal["auto"] | Mark = "auto"
     bad_rows: Literal["error", "skip"] = "error"
     forms: Mapping[str, Form] = field(default_factory=dict)  # column -> form that is known from another table
 
@@ -67,7 +67,7 @@ def input_names(columns: Iterable[str], where: str) -> dict[str, str]:
         name = input_name(column)
         if name in names.values():
             other = next(other for other, known in names.items() if known == name)
-            raise UserError(where, f"columns '{other}' and '{column}' would both be called '{name}'; rename one")
+            raise UserError(where, f"columns '{other}' and '{column}' would both be named '{name}'; rename one")
         names[column] = name
     return names
 
@@ -75,8 +75,8 @@ def input_names(columns: Iterable[str], where: str) -> dict[str, str]:
 def in_words(form: Form) -> str:
     """Return in a few words what a column was read as."""
     if form["kind"] == "number":
-        said = str(NumberForm(form["decimal"], form["prefix"], form["suffix"]))
-        return f"number, {said}" if said else "number"
+        details = str(_number_form(form))
+        return f"number, {details}" if details else "number"
     return f"date ({form['format']})" if form["kind"] == "date" else "category"
 
 
@@ -101,15 +101,15 @@ def type_table(table: CellTable, rules: TableRules) -> TypedTable:
             faults.setdefault(row, why)
     kept = np.array([row not in faults for row in range(len(cells))])
     if rules.target is not None and not kept.any():
-        mend = "check data.target and how its cells are written"
-        raise UserError(table.place(min(faults)), f"no row can be used: {faults[min(faults)]}; {mend}")
+        mend = "check data.target and the format of its cells"
+        raise UserError(table.place(min(faults)), f"no rows can be used: {faults[min(faults)]}; {mend}")
     if len(columns) == 1 and rules.target is not None:
-        raise UserError(table.name, f"no column is left beside the target '{rules.target}'; see data.ignore")
+        raise UserError(table.name, f"no columns are left besides the target '{rules.target}'; check data.ignore")
     skipped = [{"place": table.place(row), "reason": faults[row]} for row in sorted(faults)]
     if skipped and rules.bad_rows == "error":
-        more = f" ({len(skipped) - 1} more rows like it)" if len(skipped) > 1 else ""
-        mend = "mend it, name the column in data.categorical, or set data.bad_rows: skip"
-        mend = mend if rules.target is not None else "mend it"
+        more = f" ({counted(len(skipped) - 1, 'more row')} like it)" if len(skipped) > 1 else ""
+        mend = "fix it, add the column to data.categorical, or set data.bad_rows: skip"
+        mend = mend if rules.target is not None else "fix it"
         raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
     frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
     warnings = [] if rules.forms else _warnings(frame, columns, rules)
@@ -124,13 +124,13 @@ class _Column:
     warnings: Sequence[str] = ()
 
 
-def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: str, rules: TableRules) -> _Column:
+def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, rules: TableRules) -> _Column:
     """Read a column, and detect its type if the rules do not give it."""
     known = rules.forms.get(name)
     if known is not None and known["kind"] == "date":
         return _dates(name, values, known["format"])
     if known is not None and known["kind"] == "number":
-        form = NumberForm(known["decimal"], known["prefix"], known["suffix"])
+        form = _number_form(known)
         return _numbers(name, values, read_numbers(values, form.decimal, form), name == rules.target)
     if known is not None or name in rules.categorical:
         return _Column(values, {"kind": "category"})
@@ -148,20 +148,25 @@ def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: str, rules:
     return _Column(values, {"kind": "category"}, warnings=_almost(name, values[sound], reading, count, stray))
 
 
+def _number_form(form: Form) -> NumberForm:
+    return NumberForm("," if form["decimal"] == "," else ".", form["prefix"], form["suffix"])
+
+
 def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> _Column:
     stray = reading.stray | (reading.numbers.isna() if target else False)
     faults = {}
     for row in np.flatnonzero(stray):
         value = values.iloc[row]
         faults[int(row)] = (
-            f"column '{name}' holds {value!r}, not a number" if value else f"no target in column '{name}'"
+            f"column '{name}' contains {value!r}, not a number" if value else f"no target in column '{name}'"
         )
     form = {"kind": "number", "decimal": reading.form.decimal}
     form |= {"prefix": reading.form.prefix, "suffix": reading.form.suffix}
     warnings = []
     if reading.words and not target:
         count = int(values.isin(reading.words).sum())
-        warnings.append(f"'{name}': {count:,} cells that say {', '.join(reading.words[:4])} are taken for missing")
+        words = ", ".join(reading.words[:4])
+        warnings.append(f"'{name}': {counted(count, 'cell')} read as missing values ({words})")
     if reading.ambiguous:
         first = next(text for text in values if re.search("[.,]", text))
         number = reading.numbers[values == first].iloc[0]
@@ -169,14 +174,15 @@ def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> _C
         mend = f"if that is wrong, set data.decimal: '{other}'"
         warnings.append(f"'{name}': {first} is read as {number:,.10g}; {mend}")
     if leading_zeros(values):
-        warnings.append(f"'{name}': numbers begin with zeros, as codes do; if it is one, name it in data.categorical")
+        mend = "if they are codes, add the column to data.categorical"
+        warnings.append(f"'{name}': some numbers have leading zeros; {mend}")
     return _Column(reading.numbers, form, faults, warnings)
 
 
 def _dates(name: str, values: pd.Series, form: str, twin: str | None = None) -> _Column:
     dates = read_dates(values, form)
     faults = {
-        int(row): f"column '{name}' holds {values.iloc[row]!r}, not a date ({form})"
+        int(row): f"column '{name}' contains {values.iloc[row]!r}, not a date ({form})"
         for row in np.flatnonzero((values != "") & dates.isna())
     }
     warnings = []
@@ -194,18 +200,18 @@ def _almost(name: str, values: pd.Series, reading: Reading, count: int, stray: i
     others = values[reading.stray[values.index]].value_counts()
     such = ", ".join(map(repr, others.index[:3]))
     found = f"{count - stray:,} of {count:,} cells are numbers" if count > stray else "its cells begin with numbers"
-    mend = "name it in data.numeric to have the other rows reported, or in data.categorical if it is right"
-    return [f"'{name}' is taken for a category, though {found}: others are such as {such}; {mend}"]
+    mend = "add it to data.numeric to report the other cells as errors, or to data.categorical to confirm"
+    return [f"'{name}' is read as a category, although {found} (others: {such}); {mend}"]
 
 
-def _decimals(cells: pd.DataFrame, rules: TableRules) -> dict[str, str]:
+def _decimals(cells: pd.DataFrame, rules: TableRules) -> dict[str, Mark]:
     """Return the decimal mark of each column: the one that its cells prove, else the one that most columns prove."""
     if rules.decimal != "auto":
         return dict.fromkeys(cells, rules.decimal)
     proofs = {name: marks for name, values in cells.items() if len(marks := decimal_marks(values)) == 1}
     own = {name: next(iter(marks)) for name, marks in proofs.items()}
     votes = Counter(own.values())
-    common = "," if votes[","] > votes["."] else "."
+    common: Mark = "," if votes[","] > votes["."] else "."
     return {name: own.get(name, common) for name in cells}
 
 
@@ -222,10 +228,10 @@ def _warnings(frame: pd.DataFrame, columns: Mapping[str, _Column], rules: TableR
     unique = [name for name in texts if different[name] == len(frame)]
     counting = [name for name in features if name not in texts and _counts(frame[name])]
     for what, names in (
-        ("columns that hold nothing", empty),
-        ("columns with the same value in every row, which tell nothing", constant),
-        ("columns with another text in every row, of which nothing is looked up (see data.ignore)", unique),
-        ("columns that count the rows (if they are ids, name them in data.ignore)", counting),
+        ("empty columns", empty),
+        ("columns with the same value in every row, which carry no information", constant),
+        ("columns with a different text in every row, which are of no use as categories (see data.ignore)", unique),
+        ("columns that number the rows (if they are ids, add them to data.ignore)", counting),
     ):
         if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -244,13 +250,15 @@ def _counts(values: pd.Series) -> bool:
 def _check_names(cells: pd.DataFrame, where: str, rules: TableRules) -> None:
     if rules.target is not None and rules.target not in cells:
         hint = did_you_mean(rules.target, list(cells.columns))
-        raise UserError(where, f"no column '{rules.target}', which data.target names{hint}")
+        raise UserError(where, f"no column '{rules.target}', as set in data.target{hint}")
     named: dict[str, Any] = {"ignore": rules.ignore, "numeric": rules.numeric}
     named |= {"categorical": rules.categorical, "dates": rules.dates}
     for key, names in named.items():
         for name in names:
             if name not in cells:
                 hint = did_you_mean(name, list(cells))
-                raise UserError(where, f"no column '{name}', which data.{key} names{hint}")
+                raise UserError(where, f"no column '{name}', as set in data.{key}{hint}")
             if name == rules.target and key != "numeric":
-                raise UserError(f"data.{key}", f"names the target '{name}', which is read as a number")
+                raise UserError(
+                    f"data.{key}", f"contains the target '{name}', which is always read as a number; remove it"
+                )

@@ -66,7 +66,7 @@ def date_format(values: pd.Series) -> DateFormat | None:
         return None
     fitting = [form for form in FORMATS if _share(first, form) >= MOSTLY]
     shares = {form: _share(texts, form) for form in fitting}
-    form = max(shares, key=shares.get, default=None)  # the first of the best
+    form = max(shares, key=shares.__getitem__, default=None)  # the first of the best
     if form is None or shares[form] < MOSTLY:
         return None
     twin = TWINS.get(form)

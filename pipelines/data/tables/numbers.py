@@ -37,9 +37,10 @@ _CELL = re.compile(
     r"(?P<core>[0-9][0-9.,' ]*[0-9]\.?|[0-9]\.?|[.,][0-9]+)(?P<exponent>[eE][+-]?[0-9]+)?"
     rf"\s*(?P<suffix>(?:[^\W\d_]|[%‰°{_SIGN}])[^0-9,()]{{0,14}}[23]?)?\)?"
 )
-_GROUPS = {
+_OTHER_MARK: dict[Mark, Mark] = {".": ",", ",": "."}
+_GROUPS: dict[Mark, re.Pattern[str]] = {
     mark: re.compile(rf"(?:\d+|\d{{1,3}}(?:[{other}' ]\d{{3}})+)?(?:[{mark}]\d*)?")
-    for mark, other in ((".", ","), (",", "."))
+    for mark, other in _OTHER_MARK.items()
 }
 _EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")  # the mark may be a thousands mark or a decimal mark
 CURRENCIES = frozenset(
@@ -73,7 +74,7 @@ class Reading:
     ambiguous: bool  # its mark may be a thousands mark or a decimal mark
 
 
-def decimal_marks(values: pd.Series) -> set[str]:
+def decimal_marks(values: pd.Series) -> set[Mark]:
     """Return the decimal marks that the cells of a column allow: both if none is proven, none without numbers."""
     known = values[values != ""]
     if known.str.fullmatch(PLAIN).all():  # nearly every column of numbers; to parse each cell would be slow

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.data.encodings import HEAD, other_format
 from pipelines.data.files import UNREADABLE, open_bytes, unpacked_suffix
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 JUNK = {"thumbs.db", "desktop.ini", "__macosx"}  # files and folders that Windows and macOS create, in lower case
 MARKUP = ("<!doctype", "<html", "<?xml", "<mediawiki", "<tmx")
@@ -72,8 +72,8 @@ def _look_into(found: Found, path: Path, among: Sequence[Path], how: Reading) ->
         elif file.is_file() and file.stat().st_size:
             files.append(file)
     if not files:
-        others = f"; {len(found.passed_over)} were passed over, such as {listed(found)}" if found.passed_over else ""
-        raise UserError(str(path), f"holds no text file{others}")
+        others = f", only {counted(len(found.passed_over), 'other file')}: {listed(found)}" if found.passed_over else ""
+        raise UserError(str(path), f"contains no text files{others}")
     found.files |= {file: found.files.get(file, False) for file in files}
 
 
@@ -93,5 +93,5 @@ def _no_text(path: Path, how: Reading) -> str | None:
         return kind
     start = head.lstrip(b"\xef\xbb\xbf \r\n\t")[:20].decode("latin-1").lower()
     if not how.as_written and (start.startswith(MARKUP) or unpacked_suffix(path) in (".html", ".htm", ".xml")):
-        return "HTML or XML; take its text out first, or set data.as_written: true to learn the mark-up too"
+        return "HTML or XML; extract its text first, or set data.as_written: true to train on the markup too"
     return None

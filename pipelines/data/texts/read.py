@@ -1,7 +1,7 @@
 """Read running text in stretches, on demand, because the text may be far larger than memory."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pipelines.data.encodings import HEAD, decode, find_encoding, plain, wrong_b
 from pipelines.data.files import PACKED, UNREADABLE, cause, open_bytes, unpacked_suffix
 from pipelines.data.records import looks_like_json, read_delimited, read_json, text_of
 from pipelines.data.texts.files import Found, Reading, listed
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 STRETCH = 4096  # bytes, about; long enough that the first token, which has no context, does not matter
 LEAST_STRETCHES = 200  # least number of stretches of a short text, so that it can be split
@@ -39,7 +39,7 @@ class Stretch:
 class Texts:
     """The stretches of each document, the number of characters in total, and warnings."""
 
-    documents: list[list[Stretch] | list[str]] = field(default_factory=list)
+    documents: Sequence[list[Stretch] | list[str]] = field(default_factory=list)
     characters: int = 0
     odd: list[str] = field(default_factory=list)
 
@@ -69,7 +69,7 @@ def read_texts(found: Found, least: int, how: Reading) -> Texts:
     documents = [stretches for each in read for stretches in each.documents]
     odd = [each for part in read for each in part.odd]
     if found.passed_over:
-        odd.append(f"{len(found.passed_over):,} files were passed over: {listed(found)}")
+        odd.append(f"skipped {counted(len(found.passed_over), 'file')}: {listed(found)}")
     return Texts(documents, sum(each.characters for each in read), [*found.odd, *odd])
 
 
@@ -102,9 +102,9 @@ def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
         raise NoTexts(error.where, *error.problems) from None
     names = table.names or ([cell.strip() for cell in table.rows[0][1]] if table.rows else [])
     if text_key not in names:
-        there = f"; it has {', '.join(names)}" if names else ""
-        mend = "set data.text_key to a name, or data.as_written: true to learn the file as it is written"
-        raise NoTexts(str(path), f"has no text called '{text_key}'{there}; {mend}")
+        there = f", only {', '.join(names)}" if names else ""
+        mend = "set data.text_key to another name, or data.as_written: true to train on the file as it is"
+        raise NoTexts(str(path), f"has no text named '{text_key}'{there}; {mend}")
     return [text_of(cells[names.index(text_key)], place) for place, cells in table.rows[not json :]]
 
 
@@ -129,8 +129,8 @@ def read_stretches(path: Path, least: int = LEAST_STRETCHES) -> Texts:
             text = _decoded(path, file.read(stretch.stop - stretch.start), stretch.start)
             characters, nuls, blank = characters + len(text), nuls + text.count("\0"), blank and text.isspace()
             lost += text.count("\ufffd")
-    odd = [f"{path} holds NUL characters ({nuls:,}): they are left out"] if nuls else []
-    odd += [f"{path} holds U+FFFD ({lost:,} times), where a character was lost earlier"] if lost else []
+    odd = [f"{path} contains {counted(nuls, 'NUL character')}: removed"] if nuls else []
+    odd += [f"{path} contains {counted(lost, 'replacement character')} (U+FFFD): text was lost earlier"] if lost else []
     return Texts([] if blank else [stretches], characters, odd)
 
 

@@ -36,8 +36,9 @@ class Calls:
             raise AssertionError("abort raises") from None
         except Exception:
             code = "INTERNAL"
-            log("bug", logging.ERROR, exc_info=True, request_id=request_id, method=method)
-            await context.abort(grpc.StatusCode.INTERNAL, f"internal error; the log has it as {request_id}")
+            log("internal error", logging.ERROR, exc_info=True, request_id=request_id, method=method)
+            reason = f"internal error; the server log has the details under request_id {request_id}"
+            await context.abort(grpc.StatusCode.INTERNAL, reason)
             raise
         finally:
             self.service.gauges.under_way.dec()

@@ -57,7 +57,7 @@ async def serve_grpc(service: Service) -> AsyncIterator[None]:
             server.add_insecure_port(place)
     except RuntimeError:
         raise UserError(
-            "--grpc-port", f"cannot listen on {place}; another program may, so choose another port"
+            "--grpc-port", f"cannot listen on {place}; the port may be in use, so choose another one"
         ) from None
     await server.start()
     telling = asyncio.create_task(_tell_health(service, states))
@@ -109,10 +109,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             configs = {config.name: config for config in request.config.model_config_list.config}
             models = self.service.catalogue.models
             if set(configs) != set(models):
-                raise invalid(f"the models are set when the server starts; name exactly: {', '.join(sorted(models))}")
+                raise invalid(
+                    f"the served models cannot be changed; send a config for each of: {', '.join(sorted(models))}"
+                )
             for name, config in configs.items():
                 if config.base_path and Path(config.base_path) != models[name].folder:
-                    raise invalid(f"the folder of model {name} is set when the server starts")
+                    raise invalid(f"the folder of model {name} cannot be changed")
             for name, config in configs.items():
                 models[name].set_labels(dict(config.version_labels))
                 await models[name].refresh()

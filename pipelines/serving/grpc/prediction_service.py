@@ -98,7 +98,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
         async def answer() -> Message:
             if list(request.metadata_field) != ["signature_def"]:
-                raise invalid("metadata_field takes 'signature_def', and nothing else")
+                raise invalid("metadata_field must be 'signature_def'")
             version = self.service.find(address_of(request.model_spec))
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             response.model_spec.name = request.model_spec.name
@@ -129,7 +129,9 @@ def _tensors(request: predict_pb2.PredictRequest, signature: Signature) -> Array
     given, wanted = set(request.inputs), set(signature.inputs)
     if given != wanted:
         extra, missing = ", ".join(sorted(given - wanted)), ", ".join(sorted(wanted - given))
-        raise invalid(f"inputs do not fit the signature. Sent extra: {{{extra}}}. Missing but required: {{{missing}}}.")
+        raise invalid(
+            f"inputs do not match the signature. Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+        )
     return {name: from_proto(request.inputs[name], spec) for name, spec in signature.inputs.items()}
 
 

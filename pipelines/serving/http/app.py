@@ -21,7 +21,8 @@ from pipelines.serving.service import Service
 from pipelines.serving.settings import Settings
 
 ABOUT = (
-    "Answers of exported models: TensorFlow Serving's REST API, the Open Inference Protocol v2, and streams of text."
+    "Predictions of exported models over TensorFlow Serving's REST API and the Open Inference Protocol v2,"
+    " and streaming of generated text."
 )
 
 
@@ -50,21 +51,21 @@ def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:
-    @app.get("/live", tags=["Probes"], summary="Whether the process runs")
+    @app.get("/live", tags=["Probes"], summary="Check that the server is running")
     async def live() -> Response:
         return written({"live": True})
 
     @app.get(
         "/ready",
         tags=["Probes"],
-        summary="Whether every model is warm",
-        responses={503: {"description": "a model is not warm yet, or the server is about to stop"}},
+        summary="Check that all models are ready",
+        responses={503: {"description": "a model is not ready yet, or the server is shutting down"}},
     )
     async def ready() -> Response:
         models = {name: sorted(model.versions) for name, model in service.catalogue.models.items()}
         return written({"ready": service.ready, "models": models}, 200 if service.ready else 503)
 
-    @app.get("/metrics", tags=["Probes"], summary="Figures for Prometheus")
+    @app.get("/metrics", tags=["Probes"], summary="Metrics for Prometheus")
     async def metrics() -> Response:
         content, kind = service.gauges.written()
         return Response(content, media_type=kind)

@@ -30,7 +30,7 @@ def parsed_object(content: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise invalid(f"JSON Parse error: {error}") from None
     if not isinstance(body, dict):
-        raise invalid("JSON Parse error: the body is no object")
+        raise invalid("JSON Parse error: the body is not a JSON object")
     return body
 
 
@@ -52,5 +52,5 @@ def text_of(body: dict[str, Any], name: str) -> str:
     """
     value = body.get(name, "")
     if not isinstance(value, str):
-        raise invalid(f"'{name}' takes a string")
+        raise invalid(f"'{name}' must be a string")
     return value

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipelines.serving.request_errors import Kind
 
-_SIGNATURE = {"type": "string", "description": "serving_default where it is left out"}
+_SIGNATURE = {"type": "string", "description": "default: serving_default"}
 _FEATURE = {"description": "a number, a string, {b64: ...}, or a list of them"}
 _EXAMPLE = {"type": "object", "additionalProperties": _FEATURE}
 
@@ -27,7 +27,7 @@ _PREDICT = {
             instances={"type": "array", "items": {}, "minItems": 1, "description": "rows"},
             signature_name=_SIGNATURE,
         ),
-        _object(["inputs"], inputs={"description": "columns: a tensor for each input"}, signature_name=_SIGNATURE),
+        _object(["inputs"], inputs={"description": "columns: one tensor per input"}, signature_name=_SIGNATURE),
     ]
 }
 _EXAMPLES = _object(
@@ -41,7 +41,7 @@ _TENSOR = _object(
     name={"type": "string"},
     shape={"type": "array", "items": {"type": "integer", "minimum": 0}},
     datatype={"type": "string"},
-    data={"type": "array", "items": {}, "description": "left out where it follows the JSON as bytes"},
+    data={"type": "array", "items": {}, "description": "left out if the data follows the JSON in binary form"},
     parameters={"type": "object"},
 )
 _INFER = _object(

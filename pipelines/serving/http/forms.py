@@ -26,7 +26,6 @@ FIELDS_IN_A_ROW = 4
 FIELDS_ABOVE = 12  # with more fields, the answer is shown above them
 MOST_BARS = 10
 SPACES = str.maketrans({" ": "(space)", "\n": "(new line)", "\t": "(tab)"})
-IMAGE_FIELD = {"sources": ["upload", "clipboard"], "height": 320, "interactive": True}
 HEADLINE = 60  # characters; longer texts are not bold
 STYLE = ".answer {font-size: 1.3em} .answer b {white-space: pre-wrap} .answer b.text {font-weight: normal}"
 
@@ -42,7 +41,7 @@ class Shown:
 def mount(app: FastAPI, service: Service, place: str) -> None:
     """Add the page of forms; it is rendered on each page load, so that it shows the current versions."""
     with gr.Blocks(title="Models", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
-        gr.Markdown("# Models\nTry what is served here. The API is described [here](/docs).")
+        gr.Markdown("# Models\nTry the served models. Programs can use the [API](/docs).")
 
         @gr.render(triggers=[page.load])
         def forms() -> None:
@@ -68,7 +67,9 @@ def mount(app: FastAPI, service: Service, place: str) -> None:
 def _form(service: Service, name: str, version: Version | None) -> None:
     if version is None or DEFAULT not in version.signatures:
         gr.Markdown(
-            "Not loaded yet: open this page again in a moment." if version is None else "Nothing to ask by default."
+            "This model is not loaded yet. Reload the page in a moment."
+            if version is None
+            else f"This model cannot be tried here because it has no signature `{DEFAULT}`."
         )
         return
     signature = version.signatures[DEFAULT]
@@ -81,8 +82,8 @@ def _form(service: Service, name: str, version: Version | None) -> None:
     fields = [] if many else _fields(signature, _example(version))
     shown = ways_to_show(signature)
     with gr.Row():
-        button = gr.Button("Ask", variant="primary")
-        streamed = gr.Button("Complete, piece by piece") if START in version.signatures else None
+        button = gr.Button("Predict", variant="primary")
+        streamed = gr.Button("Stream text") if START in version.signatures else None
     results = [way.component() for way in shown]
     if many:  # below many fields, the answer would be off screen
         fields = _fields(signature, _example(version))
@@ -105,12 +106,12 @@ def _field(spec: Spec, example: Any, only: bool) -> Any:
     if spec.shape is None or len(spec.shape) != 1:
         return gr.Code(label=f"{spec.name} (JSON)", language="json", value="[]", interactive=True)
     if spec.is_text and IMAGE in spec.name.lower():
-        return gr.Image(label=spec.name, type="filepath", **IMAGE_FIELD)
+        return gr.Image(label=spec.name, type="filepath", sources=["upload", "clipboard"], height=320, interactive=True)
     if spec.is_text:
         return gr.Textbox(label=spec.name, value=example or "", lines=4 if only else 1, interactive=True)
     if spec.dtype.is_bool:
         return gr.Checkbox(label=spec.name, value=bool(example), interactive=True)
-    kind = "a number, or nothing" if spec.dtype.is_floating else "a whole number"
+    kind = "a number, or empty" if spec.dtype.is_floating else "a whole number"
     value = "" if example is None else f"{example:g}"
     return gr.Textbox(label=spec.name, value=value, placeholder=kind, interactive=True)
 
@@ -123,7 +124,7 @@ def ways_to_show(signature: Signature) -> list[Shown]:
     if {STARTS, STOPS, KINDS} <= left and text is not None and len(signature.inputs) == 1:
         shown.append(Shown(lambda: gr.HighlightedText(label=text, show_legend=True), partial(marked, text)))
         left = set()
-    wide = [name for name in sorted(left) if outputs[name].shape is not None and len(outputs[name].shape) == 2]
+    wide = [name for name in sorted(left) if len(outputs[name].shape or ()) == 2]
     names = next((name for name in wide if outputs[name].is_text), None)
     weights = next((name for name in wide if outputs[name].dtype.is_floating), None)
     if names and weights:
@@ -202,17 +203,17 @@ def _value(spec: Spec, value: Any) -> Any:
         try:
             return json.loads(value or "null")
         except ValueError:
-            raise gr.Error(f"{spec.name} is no JSON") from None
+            raise gr.Error(f"{spec.name} is not valid JSON") from None
     if spec.is_text and IMAGE in spec.name.lower():
         if value is None:
-            raise gr.Error("drop an image first")
+            raise gr.Error("choose an image first")
         return {"b64": base64.b64encode(Path(value).read_bytes()).decode()}
     if spec.is_text or spec.dtype.is_bool:
         return value
     try:
         return int(value) if spec.dtype.is_integer else float(value) if value.strip() else None
     except ValueError:
-        raise gr.Error(f"{spec.name} takes a number, not {value!r}") from None
+        raise gr.Error(f"{spec.name} must be a number, not {value!r}") from None
 
 
 def _example(version: Version) -> dict[str, Any]:

@@ -37,18 +37,18 @@ def router(service: Service, version: str) -> APIRouter:
     errors = answers(service.settings.token is not None)
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=errors)
 
-    @routes.get("", summary="What this server is")
+    @routes.get("", summary="Name and version of the server")
     async def server() -> Response:
         return written({"name": "keras-task-pipelines", "version": version, "extensions": EXTENSIONS})
 
-    @routes.get("/health/live", summary="Whether the process runs")
+    @routes.get("/health/live", summary="Check that the server is running")
     async def live() -> Response:
         return written({"live": True})
 
-    @routes.get("/health/ready", summary="Whether every model is warm")
+    @routes.get("/health/ready", summary="Check that all models are ready")
     async def ready() -> Response:
         if not service.ready:
-            raise RequestError(Kind.UNAVAILABLE, "not every model is ready")
+            raise RequestError(Kind.UNAVAILABLE, "not all models are ready")
         return written({"ready": True})
 
     for place in ("/models/{name}", "/models/{name}/versions/{number}"):
@@ -80,9 +80,9 @@ def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
             {"name": "number", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 0}}
         )
     for path, handle, method, summary in (
-        ("", metadata, "GET", "What a model takes and answers"),
-        ("/ready", ready, "GET", "Whether a model is warm"),
-        ("/infer", infer, "POST", "Answer tensors"),
+        ("", metadata, "GET", "Inputs and outputs of a model"),
+        ("/ready", ready, "GET", "Check that a model is ready"),
+        ("/infer", infer, "POST", "Run inference on tensors"),
     ):
         extra = {"parameters": parameters, **({"requestBody": BODIES["infer"]} if method == "POST" else {})}
         routes.add_api_route(
@@ -118,7 +118,7 @@ async def infer_tensors(service: Service, request: Request, address: Address) ->
     content = await request.body()
     length = request.headers.get(HEADER_LENGTH, str(len(content)))
     if not length.isascii() or not length.isdigit() or int(length) > len(content):
-        raise invalid(f"{HEADER_LENGTH} is no length of a part of the body")
+        raise invalid(f"{HEADER_LENGTH} must be a whole number, at most the length of the body")
     body, binary = parsed_object(content[: int(length)]), content[int(length) :]
     parameters = _parameters(body)
     wanted = _wanted(body)
@@ -136,38 +136,43 @@ def read_tensors(body: dict[str, Any], binary: bytes, signature: Signature) -> A
     """
     given = body.get("inputs")
     if not isinstance(given, list) or not all(isinstance(tensor, dict) for tensor in given):
-        raise invalid("'inputs' takes a list of tensors")
+        raise invalid("'inputs' must be a list of tensors")
     names = [text_of(tensor, "name") for tensor in given]
     if sorted(names) != sorted(signature.inputs):
-        raise invalid(f"'inputs' has {', '.join(map(repr, names)) or 'none'}; wanted: {', '.join(signature.inputs)}")
+        raise invalid(
+            f"'inputs' has {', '.join(map(repr, names)) or 'no tensors'}; expected: {', '.join(signature.inputs)}"
+        )
     arrays, place = {}, 0
     for name, tensor in zip(names, given, strict=True):
         spec, shape = signature.inputs[name], _shape(tensor, name)
         if tensor.get("datatype") != DATATYPES.get(spec.dtype):
-            raise invalid(f"input '{name}' has the datatype {DATATYPES.get(spec.dtype)}, not {tensor.get('datatype')}")
+            raise invalid(
+                f"input '{name}' must have the datatype {DATATYPES.get(spec.dtype)}, not {tensor.get('datatype')}"
+            )
         size = _parameters(tensor).get("binary_data_size")
         if size is None:
             arrays[name] = _from_data(tensor.get("data"), shape, spec)
             continue
-        if type(size) is not int or not 0 <= size <= len(binary) - place:
-            raise invalid(f"input '{name}' has a binary_data_size that the body does not hold")
+        left = len(binary) - place
+        if type(size) is not int or not 0 <= size <= left:
+            raise invalid(f"the binary_data_size of input '{name}' must be a whole number, at most {left} here")
         arrays[name] = spec.check(_from_bytes(binary[place : place + size], shape, spec))
         place += size
     if place != len(binary):
-        raise invalid(f"{len(binary) - place} bytes of the body belong to no input")
+        raise invalid(f"the body continues after the last input, by {_counted(len(binary) - place, 'byte')}")
     return arrays
 
 
 def _shape(tensor: dict[str, Any], name: str) -> list[int]:
     shape = tensor.get("shape")
     if not isinstance(shape, list) or not all(type(length) is int and length >= 0 for length in shape):
-        raise invalid(f"input '{name}' takes a shape, a list of whole numbers")
+        raise invalid(f"the shape of input '{name}' must be a list of whole numbers")
     check_shape(shape, name)
     return shape
 
 
 def _from_data(data: Any, shape: list[int], spec: Spec) -> np.ndarray:
-    flat = []
+    flat: list[Any] = []
     pending = [data] if isinstance(data, list) else []
     while pending:  # the protocol allows both nested and flat data
         part = pending.pop()
@@ -177,7 +182,8 @@ def _from_data(data: Any, shape: list[int], spec: Spec) -> np.ndarray:
             flat.append(part)
     if len(flat) != math.prod(shape) or not isinstance(data, list):
         raise invalid(
-            f"input '{spec.name}' takes {math.prod(shape)} values in 'data', as its shape says, not {len(flat)}"
+            f"input '{spec.name}' must have {_counted(math.prod(shape), 'value')} in 'data', according to its shape,"
+            f" not {len(flat)}"
         )
     return spec.check(from_json(flat, Spec(spec.name, spec.dtype, (None,))).reshape(shape))
 
@@ -188,7 +194,8 @@ def _from_bytes(content: bytes, shape: list[int], spec: Spec) -> np.ndarray:
         dtype = np.dtype(spec.dtype.as_numpy_dtype)
         if len(content) != count * dtype.itemsize:
             raise invalid(
-                f"input '{spec.name}' takes {count * dtype.itemsize} bytes, as its shape says, not {len(content)}"
+                f"input '{spec.name}' must have {_counted(count * dtype.itemsize, 'byte')}, according to its shape,"
+                f" not {len(content)}"
             )
         return np.frombuffer(content, dtype).reshape(shape)
     texts, place = [], 0
@@ -197,7 +204,9 @@ def _from_bytes(content: bytes, shape: list[int], spec: Spec) -> np.ndarray:
         texts.append(content[place + 4 : end])
         place = end
     if place != len(content) or len(texts) != count:
-        raise invalid(f"input '{spec.name}' takes {count} texts, each after its length in 4 bytes")
+        raise invalid(
+            f"input '{spec.name}' must have {_counted(count, 'string')}, each preceded by its length in 4 bytes"
+        )
     array = np.empty(count, object)
     array[:] = texts
     return array.reshape(shape)
@@ -229,21 +238,25 @@ def _wanted(body: dict[str, Any]) -> dict[str, bool | None]:
     """Return the requested outputs, each with whether it is binary; None if the request does not specify it."""
     given = body.get("outputs", [])
     if not isinstance(given, list) or not all(isinstance(output, dict) for output in given):
-        raise invalid("'outputs' takes a list of objects with a name")
+        raise invalid("'outputs' must be a list of objects with a name")
     wanted = {}
     for output in given:
         parameters = _parameters(output)
         if "classification" in parameters:
-            raise invalid("the classification extension is not offered")
+            raise invalid("the classification extension is not supported")
         binary = parameters.get("binary_data")
         wanted[text_of(output, "name")] = binary if isinstance(binary, bool) else None
     return wanted
 
 
+def _counted(count: int, unit: str) -> str:
+    return f"{count} {unit}{'s' * (count != 1)}"
+
+
 def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
     parameters = holder.get("parameters", {})
     if not isinstance(parameters, dict):
-        raise invalid("'parameters' takes an object")
+        raise invalid("'parameters' must be an object")
     return parameters
 
 

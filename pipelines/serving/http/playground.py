@@ -12,9 +12,9 @@ PLACE = "/playground"
 MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model server</title>
 <body style="font-family: sans-serif; max-width: 40em; margin: 4em auto">
 <h1>Model server</h1>
-<p>The page to try the models on needs the package Gradio. Install it and start the server again:</p>
+<p>The page for trying the models needs Gradio. Install it and restart the server:</p>
 <pre>pip install 'keras-task-pipelines[playground]'</pre>
-<p>All else works without it: see <a href="/docs">the API</a>.</p></body></html>
+<p>Everything else works without it: see the <a href="/docs">API documentation</a>.</p></body></html>
 """
 
 

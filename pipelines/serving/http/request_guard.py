@@ -53,9 +53,11 @@ class RequestGuard:
         try:
             await self._answer(scope, headers, receive, send_on)
         except Exception:
-            log("bug", 40, exc_info=True, request_id=request_id, path=scope["path"])
+            log("internal error", 40, exc_info=True, request_id=request_id, path=scope["path"])
             if not status:
-                error = RequestError(Kind.FAILED, f"internal error; the log has it as {request_id}")
+                error = RequestError(
+                    Kind.FAILED, f"internal error; the server log has the details under request_id {request_id}"
+                )
                 await error_response(error)(scope, receive, send_on)
         finally:
             self.service.gauges.under_way.dec()
@@ -87,7 +89,7 @@ class RequestGuard:
     async def _read(self, headers: RawHeaders, receive: Receive, held: "BodyBudget") -> bytes:
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
         if encoding != "identity" and encoding not in _WINDOW_BITS:
-            raise RequestError(Kind.UNSUPPORTED, f"Content-Encoding '{encoding}' is not known; use gzip or deflate")
+            raise RequestError(Kind.UNSUPPORTED, f"unknown Content-Encoding '{encoding}'; use gzip or deflate")
         most, parts = self.settings.max_body_bytes, []
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length) > most:
@@ -97,7 +99,7 @@ class RequestGuard:
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise invalid("the client left before it had sent its body")
+                        raise invalid("the client disconnected before it sent the whole body")
                     held.take(len(message.get("body", b"")))
                     if held.size > most:
                         raise _too_large(most)
@@ -105,7 +107,7 @@ class RequestGuard:
                     if not message.get("more_body"):
                         break
         except TimeoutError:
-            raise RequestError(Kind.SLOW, f"the body took more than {self.settings.read_seconds:g} seconds") from None
+            raise RequestError(Kind.SLOW, f"the body did not arrive within {self.settings.read_seconds:g} s") from None
         body = b"".join(parts)
         if encoding == "identity":
             return body
@@ -143,7 +145,7 @@ class BodyBudget:
             RequestError: If all bodies together would exceed `max_bodies_bytes`.
         """
         if self.guard.held + size > self.guard.settings.max_bodies_bytes:
-            raise RequestError(Kind.UNAVAILABLE, "too many large requests at a time; try again later")
+            raise RequestError(Kind.UNAVAILABLE, "too many large requests at once; try again later")
         self.size += size
         self.guard.held += size
 
@@ -156,7 +158,9 @@ class Unauthenticated(RequestError):
     """The error for a missing or wrong token; on pages, the browser prompts for the token."""
 
     def __init__(self, path: str):
-        super().__init__(Kind.UNAUTHENTICATED, "the token is missing or wrong; send 'Authorization: Bearer TOKEN'")
+        super().__init__(
+            Kind.UNAUTHENTICATED, "the token is missing or wrong; send the header 'Authorization: Bearer TOKEN'"
+        )
         self._challenge = "Bearer" if path.startswith(("/v1/", "/v2")) else 'Basic realm="models", charset="UTF-8"'
 
     @property
@@ -182,11 +186,11 @@ def _unpacked(body: bytes, encoding: str, most: int) -> bytes:
     try:
         unpacked = unpacking.decompress(body, most + 1)
     except zlib.error as error:
-        raise invalid(f"the body is not {encoding}: {error}") from None
+        raise invalid(f"the body is not valid {encoding} data: {error}") from None
     if len(unpacked) > most:
         raise _too_large(most)
     if not unpacking.eof:
-        raise invalid(f"the body is not whole: its {encoding} ends early")
+        raise invalid(f"the body is incomplete: its {encoding} data ends too early")
     return unpacked
 
 

@@ -3,7 +3,7 @@
 https://www.tensorflow.org/tfx/serving/api_rest
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated, Any
 
@@ -34,8 +34,8 @@ def router(service: Service) -> APIRouter:
     routes = APIRouter(tags=["TensorFlow Serving REST API"], responses=answers(service.settings.token is not None))
     for verb, handle in {"predict": predict, "classify": classify, "regress": regress, "stream": stream}.items():
         _add(routes, "POST", f":{verb}", partial(handle, service), f"{verb} with a model", BODIES[verb])
-    _add(routes, "GET", "", partial(status, service), "What became of a model's versions", None)
-    _add(routes, "GET", "/metadata", partial(metadata, service), "What a model takes and answers", None)
+    _add(routes, "GET", "", partial(status, service), "Status of the versions of a model", None)
+    _add(routes, "GET", "/metadata", partial(metadata, service), "Signatures of a model", None)
     return routes
 
 
@@ -49,9 +49,12 @@ def _add(routes: APIRouter, method: str, end: str, handle: Any, summary: str, bo
     async def of_label(request: Request, name: Name, label: Label) -> Response:
         return await handle(request, Address(name, label=label))
 
-    extra = {"openapi_extra": {"requestBody": body}} if body else {}
-    places = {"": newest, "/versions/{version}": of_version, "/labels/{label}": of_label}
-    for place, endpoint in places.items():
+    endpoints: dict[str, Callable[..., Any]] = {
+        "": newest,
+        "/versions/{version}": of_version,
+        "/labels/{label}": of_label,
+    }
+    for place, endpoint in endpoints.items():
         operation = f"{summary}{place}".replace("/", " ").replace("{", "").replace("}", "").replace(" ", "_")
         routes.add_api_route(
             f"{ROOT}{place}{end}",
@@ -59,7 +62,7 @@ def _add(routes: APIRouter, method: str, end: str, handle: Any, summary: str, bo
             methods=[method],
             summary=summary,
             operation_id=operation,
-            **extra,
+            openapi_extra={"requestBody": body} if body else None,
         )
 
 
@@ -67,14 +70,14 @@ async def predict(service: Service, request: Request, address: Address) -> Respo
     """Run inference on rows ("instances") or columns ("inputs")."""
     body = await read_object(request)
     if ("instances" in body) == ("inputs" in body):
-        raise invalid("a request has either 'instances', a list of rows, or 'inputs', columns")
+        raise invalid("a request must have either 'instances' (rows) or 'inputs' (columns)")
     read = partial(rows, body["instances"]) if "instances" in body else partial(columns, body["inputs"])
     answer = await service.answer(address, text_of(body, "signature_name"), read)
     plain = {name: to_json(array, name) for name, array in answer.outputs.items()}
     if "inputs" in body:
         return written({"outputs": next(iter(plain.values())) if len(plain) == 1 else plain})
     if len({len(values) if isinstance(values, list) else None for values in plain.values()}) != 1:
-        raise invalid("the outputs have no common number of rows; ask for columns with 'inputs'")
+        raise invalid("the outputs have different numbers of rows; use 'inputs' instead of 'instances' to get columns")
     if len(plain) == 1:
         return written({"predictions": next(iter(plain.values()))})
     return written({"predictions": [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]})
@@ -96,7 +99,7 @@ async def stream(service: Service, request: Request, address: Address) -> Respon
     """Stream generated text as server-sent events."""
     body = await read_object(request)
     if "inputs" not in body:
-        raise invalid("a stream is asked for with 'inputs'")
+        raise invalid("a streaming request must have 'inputs'")
     pieces = await service.stream(address, partial(columns, body["inputs"]))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_sent(pieces), media_type="text/event-stream", headers=headers)
@@ -143,16 +146,16 @@ def rows(instances: Any, signature: Signature) -> Arrays:
         RequestError: If a row is invalid; it names the row or the input.
     """
     if not isinstance(instances, list) or not instances:
-        raise invalid("'instances' takes a list of rows that is not empty")
+        raise invalid("'instances' must be a non-empty list of rows")
     names = set(signature.inputs)
     named = isinstance(instances[0], dict) and set(instances[0]) != {"b64"}
     if not named:
         if len(names) != 1:
-            raise invalid(f"each of 'instances' takes an object with: {', '.join(signature.inputs)}")
+            raise invalid(f"each of 'instances' must be an object with: {', '.join(signature.inputs)}")
         return {name: from_json(instances, spec) for name, spec in signature.inputs.items()}
     for number, instance in enumerate(instances):
         if not isinstance(instance, dict):
-            raise invalid(f"instances[{number}] is no object, but others are")
+            raise invalid(f"instances[{number}] is not an object, but others are")
         _check_names(set(instance), names, f"instances[{number}]")
     return {
         name: from_json([instance[name] for instance in instances], spec) for name, spec in signature.inputs.items()
@@ -167,7 +170,7 @@ def columns(inputs: Any, signature: Signature) -> Arrays:
     """
     if not isinstance(inputs, dict) or (set(inputs) == {"b64"} and "b64" not in signature.inputs):
         if len(signature.inputs) != 1:
-            raise invalid(f"'inputs' takes an object with: {', '.join(signature.inputs)}")
+            raise invalid(f"'inputs' must be an object with: {', '.join(signature.inputs)}")
         inputs = dict.fromkeys(signature.inputs, inputs)
     _check_names(set(inputs), set(signature.inputs), "inputs")
     return {name: from_json(inputs[name], spec) for name, spec in signature.inputs.items()}
@@ -177,7 +180,7 @@ def _check_names(given: set[str], wanted: set[str], where: str) -> None:
     if given != wanted:
         extra, missing = ", ".join(sorted(given - wanted)), ", ".join(sorted(wanted - given))
         raise invalid(
-            f"{where} does not fit the signature. Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+            f"{where} does not match the signature. Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
         )
 
 
@@ -185,7 +188,7 @@ async def _answer_examples(service: Service, request: Request, address: Address,
     body = await read_object(request)
     given = body.get("examples")
     if not isinstance(given, list) or not given:
-        raise invalid("'examples' takes a list of objects that is not empty")
+        raise invalid("'examples' must be a non-empty list of objects")
     serialized = [examples.from_features(example, body.get("context", {})) for example in given]
 
     def read(signature: Signature) -> Arrays:

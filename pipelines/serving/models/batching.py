@@ -83,7 +83,7 @@ class Batcher:
         """
         rows = min((len(array) for array in inputs.values() if array.ndim), default=1)
         if self.waiting and self.waiting + rows > self.settings.max_queue:
-            raise RequestError(Kind.BUSY, "too many requests wait for this model; try again later")
+            raise RequestError(Kind.BUSY, "the queue of this model is full; try again later")
         loop = asyncio.get_running_loop()
         job = Job(inputs, rows, pixels, self.signature.group(inputs), loop.create_future(), loop.time())
         self.queue.append(job)
@@ -109,7 +109,8 @@ class Batcher:
     def _next(self) -> list[Job]:
         """Remove the requests of the next batch from the queue; return none if it is better to wait."""
         loop, settings = asyncio.get_running_loop(), self.settings
-        batch, left = Batch(self.signature, settings), deque()
+        batch = Batch(self.signature, settings)
+        left: deque[Job] = deque()
         for job in self.queue:
             if job.answer.cancelled():
                 self.waiting -= job.rows

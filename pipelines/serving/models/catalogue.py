@@ -59,8 +59,8 @@ class ServedModel:
         if version is None:
             if not self.versions:
                 raise RequestError(Kind.UNAVAILABLE, f"Model {self.name} is not loaded yet")
-            version = self.labels.get(STABLE)
-            return self.versions.get(version, self.versions[max(self.versions)])
+            newest = max(self.versions)
+            return self.versions.get(self.labels.get(STABLE, newest), self.versions[newest])
         if version not in self.versions:
             raise unknown(f"Servable not found for request: Specific({self.name}, {version})")
         return self.versions[version]
@@ -73,7 +73,7 @@ class ServedModel:
         """
         missing = {number for number in labels.values() if number not in self.versions}
         if missing:
-            raise invalid(f"Model {self.name} has no loaded version {min(missing)}; load it before it gets a label")
+            raise invalid(f"Model {self.name} has no loaded version {min(missing)}; a label must name a loaded version")
         self._given = dict(labels)
 
     async def refresh(self) -> None:
@@ -114,7 +114,7 @@ class ServedModel:
             self._broken[number] = fingerprint
             reason = next(iter(str(error).splitlines()), "")[:500]
             self.states[number] = State("END", f"{type(error).__name__}: {reason}")
-            log("version left out", logging.ERROR, model=self.name, version=number, reason=self.states[number].error)
+            log("version not loaded", logging.ERROR, model=self.name, version=number, reason=self.states[number].error)
             return
         self._broken.pop(number, None)
         self.versions[number], self.states[number] = version, State("AVAILABLE")
@@ -144,7 +144,7 @@ class ServedModel:
             return checked_labels(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             if str(error) != self._unreadable:
-                log("labels left as they are", logging.ERROR, file=str(path), reason=str(error))
+                log("labels not updated", logging.ERROR, file=str(path), reason=str(error))
             self._unreadable = str(error)
             return dict(self.labels)
 
@@ -177,7 +177,7 @@ class Catalogue:
                 try:
                     await model.refresh()
                 except OSError as error:
-                    log("folder cannot be read", logging.ERROR, model=model.name, reason=str(error))
+                    log("cannot read folder", logging.ERROR, model=model.name, reason=str(error))
             await asyncio.sleep(seconds)
 
 
@@ -190,15 +190,20 @@ def checked_folders(folders: tuple[str, ...]) -> tuple[Path, ...]:
     paths = tuple(Path(folder).resolve() for folder in folders)
     for given, path in zip(folders, paths, strict=True):
         if not path.is_dir():
-            raise UserError(given, "no such folder; give what `export` wrote, such as exports/my_model")
+            raise UserError(given, "no such folder; name a folder that `export` wrote, such as exports/my_model")
         if ExportVersion(path).is_complete:
-            raise UserError(given, f"this is one version; give the folder of versions: {Path(given).parent}")
+            raise UserError(given, f"is a single version; name the folder of versions instead: {Path(given).parent}")
         if not any(ExportVersion(version).is_complete for version in path.iterdir()):
-            raise UserError(given, "holds no version: a folder with a number for its name, as `export` writes them")
+            raise UserError(
+                given, "contains no version, a subfolder with a number as its name; create one with `export`"
+            )
     names = [path.name for path in paths]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(name, "two folders have this name, which is their model's; rename one")
+            raise UserError(
+                name,
+                "two folders have this name, but it must be unique because it is the name of the model; rename one",
+            )
     return paths
 
 
@@ -209,7 +214,7 @@ def checked_labels(labels: Any) -> dict[str, int]:
         ValueError: If they do not map names to version numbers.
     """
     if not isinstance(labels, dict) or not all(type(number) is int for number in labels.values()):
-        raise ValueError('labels are written as {"stable": 1, "canary": 2}')
+        raise ValueError('labels must map names to version numbers, such as {"stable": 1, "canary": 2}')
     return labels
 
 

@@ -19,7 +19,7 @@ def from_features(features: Any, context: Any) -> bytes:
         RequestError: If a feature is invalid; it names the feature and the problem.
     """
     if not isinstance(features, dict) or not isinstance(context, dict):
-        raise invalid("an example, and 'context', is an object of features")
+        raise invalid("each example, and 'context', must be an object of features")
     example = tf.train.Example()
     for name, value in {**context, **features}.items():
         _put(example.features.feature[name], name, value if isinstance(value, list) else [value])
@@ -56,7 +56,7 @@ def as_inputs(signature: Signature, examples: list[bytes]) -> Arrays:
         RequestError: If the signature does not have exactly one string input.
     """
     if len(signature.inputs) != 1 or not next(iter(signature.inputs.values())).is_text:
-        raise invalid(f"signature '{signature.name}' does not take tf.Examples")
+        raise invalid(f"signature '{signature.name}' does not accept tf.Examples")
     return {name: np.array(examples, object) for name in signature.inputs}
 
 
@@ -65,7 +65,7 @@ def classes(outputs: Arrays) -> list[list[tuple[str, float]]]:
     labels, scores = outputs.get(CLASSES), outputs.get(SCORES)
     given = labels if labels is not None else scores
     if given is None or given.ndim != 2:
-        raise invalid(f"this signature gives neither {CLASSES} nor {SCORES} with a row for each example")
+        raise invalid(f"this signature returns neither '{CLASSES}' nor '{SCORES}' with one row per example")
     names = np.full(given.shape, b"", object) if labels is None else labels
     figures = np.zeros(given.shape) if scores is None else scores
     return [
@@ -78,7 +78,7 @@ def values(outputs: Arrays) -> list[float]:
     """Return the value of each example."""
     array = outputs.get(OUTPUTS)
     if array is None or array.size != len(array):
-        raise invalid(f"this signature gives no '{OUTPUTS}' with one value for each example")
+        raise invalid(f"this signature returns no '{OUTPUTS}' with one value per example")
     return array.reshape(-1).astype(float).tolist()
 
 
@@ -86,7 +86,7 @@ def _put(feature: Any, name: str, elements: list[Any]) -> None:
     kinds = {type(element) for element in elements}
     if kinds <= {int, bool}:
         if any(not -(1 << 63) <= element < 1 << 63 for element in elements):
-            raise invalid(f"feature '{name}' holds a number beyond int64")
+            raise invalid(f"feature '{name}' has a number outside the range of int64")
         feature.int64_list.value.extend(map(int, elements))
     elif kinds <= {int, float}:
         feature.float_list.value.extend(np.asarray(elements, "float64").astype("float32").tolist())
@@ -99,4 +99,4 @@ def _bytes(name: str, element: Any) -> bytes:
         return element.encode(errors="replace")
     if isinstance(element, dict) and set(element) == {"b64"} and isinstance(element["b64"], str):
         return decoded(element["b64"], name)
-    raise invalid(f"feature '{name}' takes numbers or strings, all of one kind")
+    raise invalid(f"feature '{name}' must be numbers or strings, all of the same type")

@@ -31,11 +31,13 @@ def pixels(content: bytes) -> int:
         RequestError: If the header cannot be read.
     """
     if content[8:16] == b"WEBPVP8X" and content[20:21] and content[20] & 2:
-        raise invalid("image: an animated WebP is not read")  # TensorFlow 2.21 writes past the first frame and crashes
+        raise invalid(
+            "image: animated WebP is not supported"
+        )  # TensorFlow 2.21 writes past the first frame and crashes
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG", "GIF", "BMP", "WEBP")) as image:
             return image.width * image.height
     except Image.DecompressionBombError as error:
         raise invalid(f"image: {error}") from None
     except Exception as error:  # Pillow raises many exception types for damaged headers
-        raise invalid(f"image: its header cannot be read ({type(error).__name__})") from None
+        raise invalid(f"image: cannot read the header ({type(error).__name__})") from None

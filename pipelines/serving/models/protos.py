@@ -30,11 +30,11 @@ def from_proto(proto: Any, spec: Spec) -> np.ndarray:
     check_shape(shape, spec.name)
     given = max(len(proto.tensor_content), *(len(getattr(proto, name)) for name in _VALUES))
     if math.prod(shape) > max(given, REPEATED_UP_TO):
-        raise invalid(f"input '{spec.name}' does not hold as many values as its shape {written_shape(shape)}")
+        raise invalid(f"input '{spec.name}' has fewer values than its shape {written_shape(shape)} needs")
     try:
         array = tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:
-        raise invalid(f"input '{spec.name}' is no readable tensor: {error}") from None
+        raise invalid(f"input '{spec.name}' is not a valid tensor: {error}") from None
     return spec.check(array)
 
 

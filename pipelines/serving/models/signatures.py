@@ -125,5 +125,5 @@ _NO_REASONS = ("[[", "Graph execution error", "Detected at", "<stack traces")
 def _first_line(error: tf.errors.OpError) -> str:
     lines = [line.strip() for line in str(error.message).splitlines()]
     told = [line for line in lines if line and not line.startswith(_NO_REASONS)]
-    reason = told[0] if told else "the model cannot answer this"
+    reason = told[0] if told else "the model failed on these inputs"
     return reason.rsplit("}} ", maxsplit=1)[-1]

@@ -27,10 +27,14 @@ def check_streams(start: Signature, step: Signature) -> None:
     for signature in (start, step):
         for output in (TEXT, FINISHED):
             if output not in signature.outputs:
-                raise invalid(f"this model cannot be streamed: '{signature.name}' has no output '{output}'")
+                raise invalid(
+                    f"this model does not support streaming: signature '{signature.name}' has no output '{output}'"
+                )
         missing = set(step.inputs) - set(signature.outputs)
         if missing:
-            raise invalid(f"this model cannot be streamed: '{signature.name}' has no output '{min(missing)}'")
+            raise invalid(
+                f"this model does not support streaming: signature '{signature.name}' has no output '{min(missing)}'"
+            )
 
 
 @dataclass(frozen=True)

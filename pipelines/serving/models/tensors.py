@@ -54,10 +54,10 @@ class Spec:
         """
         given = array.dtype
         if given != self.numpy_type and not (self.is_text and given.kind == "O"):
-            raise invalid(f"input '{self.name}' takes {self.dtype.name}, not {given.name}")
+            raise invalid(f"input '{self.name}' must be {self.dtype.name}, not {given.name}")
         if self.shape is not None and not _fits(array.shape, self.shape):
             raise invalid(
-                f"input '{self.name}' takes the shape {written_shape(self.shape)}, not {written_shape(array.shape)}"
+                f"input '{self.name}' must have the shape {written_shape(self.shape)}, not {written_shape(array.shape)}"
             )
         return array
 
@@ -135,7 +135,7 @@ def decoded(value: str, name: str) -> bytes:
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError):
-        raise invalid(f"input '{name}' holds a b64 that is not base64") from None
+        raise invalid(f"input '{name}' has a 'b64' value that is not base64") from None
 
 
 def _column(values: Any, spec: Spec) -> np.ndarray | None:
@@ -167,10 +167,12 @@ def _filled(values: Any, spec: Spec) -> np.ndarray:
     shape: list[int] = []
     _measure(values, 0, shape, spec)
     if spec.shape is not None and len(shape) != len(spec.shape):
-        raise invalid(f"input '{spec.name}' takes the shape {written_shape(spec.shape)}, not {written_shape(shape)}")
+        raise invalid(
+            f"input '{spec.name}' must have the shape {written_shape(spec.shape)}, not {written_shape(shape)}"
+        )
     if math.prod(shape) > MOST_ELEMENTS:
         raise invalid(
-            f"input '{spec.name}' is too large with its rows filled up to the longest: {written_shape(shape)}"
+            f"input '{spec.name}' is too large after its rows are padded to the longest: {written_shape(shape)}"
         )
     array = np.full(shape, spec.empty, object)
     variable = [spec.shape is None or length is None for length in spec.shape or shape]
@@ -195,9 +197,9 @@ def _put(values: Any, array: np.ndarray, place: tuple[int, ...], variable: list[
         array[place] = _element(values, spec)
         return
     if not isinstance(values, list):
-        raise invalid(f"input '{spec.name}' has a value where others have a list")
+        raise invalid(f"input '{spec.name}' mixes values and lists at the same level")
     if len(values) < array.shape[len(place)] and not variable[len(place)]:
-        raise invalid(f"input '{spec.name}' has lists of unequal lengths where the signature wants them equal")
+        raise invalid(f"input '{spec.name}' has lists of different lengths in a dimension of fixed size")
     for number, value in enumerate(values):
         _put(value, array, (*place, number), variable, spec)
 
@@ -208,7 +210,7 @@ def _element(value: Any, spec: Spec) -> Any:
             try:
                 return value.encode()
             except UnicodeEncodeError:
-                raise invalid(f"input '{spec.name}' holds half of a surrogate pair") from None
+                raise invalid(f"input '{spec.name}' has half of a surrogate pair") from None
         if isinstance(value, dict) and set(value) == {"b64"} and isinstance(value["b64"], str):
             return decoded(value["b64"], spec.name)
     elif spec.dtype == tf.bool:
@@ -218,7 +220,7 @@ def _element(value: Any, spec: Spec) -> Any:
         return float("nan")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    raise invalid(f"input '{spec.name}' takes {spec.dtype.name}, not {str(value)[:60]!r}")
+    raise invalid(f"input '{spec.name}' must be {spec.dtype.name}, not {str(value)[:60]!r}")
 
 
 def _as_type(array: np.ndarray, spec: Spec) -> np.ndarray:
@@ -228,14 +230,14 @@ def _as_type(array: np.ndarray, spec: Spec) -> np.ndarray:
     whole = kind in "iu" or (kind == "O" and all(isinstance(value, int) for value in array.flat))
     if wanted.is_integer:
         if not whole:
-            raise invalid(f"input '{spec.name}' takes whole numbers ({wanted.name})")
+            raise invalid(f"input '{spec.name}' must be whole numbers ({wanted.name})")
         if array.size and not (wanted.min <= array.min() and array.max() <= wanted.max):
-            raise invalid(f"input '{spec.name}' holds a number beyond {wanted.name}")
+            raise invalid(f"input '{spec.name}' has a number outside the range of {wanted.name}")
     try:
         with np.errstate(over="ignore"):
             return array.astype(spec.numpy_type)
     except (ValueError, OverflowError, TypeError):
-        raise invalid(f"input '{spec.name}' takes {wanted.name}") from None
+        raise invalid(f"input '{spec.name}' must be {wanted.name}") from None
 
 
 def _fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:

@@ -12,10 +12,11 @@ from pydantic import Field
 from pipelines.data import Source
 from pipelines.data.files import Root, Split, paths_by_split
 from pipelines.data.images.folders import image_folder
-from pipelines.data.images.read import hdf5_images, is_hdf5, undecodable
+from pipelines.data.images.hdf5 import hdf5_images, is_hdf5
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tasks.cat_classifier.drawings import drawn_pictures
+from pipelines.tensorflow_startup import import_tensorflow
 
 LABEL = "label"  # the name of the target among raw examples
 KIND = "kind"  # the original class of an image, if `positive` groups several classes
@@ -104,6 +105,9 @@ def _source(
             raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, kinds)}")
     if len(kinds) < 2 or set(positive) == set(kinds):
         raise UserError("data", f"the only class is {' or '.join(kinds)}, but at least two are required")
+    import_tensorflow()
+    from pipelines.data.images.read import undecodable
+
     skipped: list[dict[str, str]] = []
     for split, table in tables.items():
         faults = undecodable(table["image"])

@@ -2,7 +2,9 @@
 
 from collections import Counter
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated, Any, Literal, Unpack
 
 import pandas as pd
@@ -10,7 +12,6 @@ from pydantic import Field
 
 from pipelines.data import LISTED_SKIPS, Source
 from pipelines.data.embedded import find_package
-from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, names_by_split
 from pipelines.data.sentences.files import list_files, read_tagged
 from pipelines.data.sentences.headers import Column, ColumnRules
@@ -18,12 +19,18 @@ from pipelines.data.sentences.schemes import Scheme, detect_scheme, to_bio
 from pipelines.data.sentences.sentence import Sentence, TaggedFile, drop_blank_tokens, refuse_one_sentence
 from pipelines.data.sentences.spelling import read_spelling
 from pipelines.data.tfds import Prepared, load_tfds
+from pipelines.encoding import Encoding
 from pipelines.errors import UserError
 from pipelines.tasks.entity_tagger.sentences import made_sentences
-from pipelines.tasks.entity_tagger.tokens import PATTERN, check_pattern, tokenize
+from pipelines.tensorflow_startup import import_tensorflow
 
 TOKENS = "tokens"
 TAGS = "tags"  # the name of the target among raw examples: BIO tags, whatever the scheme of the source
+
+TOKEN_PATTERN = (  # RE2 syntax
+    r"https?://\S+|[@#][\pL\pN_]+|(?:\pL\.)+|\d+(?:[.,:]\d+)*|'(?:s|m|d|ll|re|ve)\b"
+    r"|[\pL\pM\pN_]+(?:-[\pL\pM\pN_]+|['’]\p{Lu}[\pL\pM]+)*|[^\s\pZ\pC]"
+)
 
 Read = dict[str, list[tuple[Path, TaggedFile]]]  # the files of each split
 
@@ -99,26 +106,35 @@ def files(
             description="RE2 regular expression for a token in texts with entities by character offsets; use the same"
             " value as preprocessing.token_pattern"
         ),
-    ] = PATTERN,
+    ] = TOKEN_PATTERN,
     encoding: Encoding = "utf-8",
 ) -> Source:
     """Read tagged sentences from files: a token and its tag per line, or JSON.
 
     JSON files contain tokens with tags, or texts with entities by character offsets.
     """
-    check_pattern(token_pattern, "data.token_pattern")
+    if token_pattern != TOKEN_PATTERN:
+        _import_tokens().check_pattern(token_pattern, "data.token_pattern")
     rules = ColumnRules(token_column, tag_column, sentence_column, scheme == "plain")
     listed = {split: list_files(root, names) for split, names in names_by_split(path).items()}
-    found = partial(tokenize, pattern=token_pattern)
+
+    def split(texts: list[str]) -> list[tuple[list[str], list[int]]]:
+        return _import_tokens().tokenize(texts, token_pattern)
+
     read = {
-        split: [(file, read_tagged(file, rules, encoding, found)) for file in paths]
-        for split, (paths, _) in listed.items()
+        name: [(file, read_tagged(file, rules, encoding, split)) for file in paths]
+        for name, (paths, _) in listed.items()
     }
     if list(read) in (["all"], ["train"]):
         refuse_one_sentence(next(iter(read.values())))
     names = {split: [_relative(file, root) for file in paths] for split, (paths, _) in listed.items()}
     notes = [note for _, found in listed.values() for note in found]
     return _source(read, scheme, bad_tags, tag_names, {"files": names}, notes)
+
+
+def _import_tokens() -> ModuleType:
+    import_tensorflow()
+    return import_module("pipelines.tasks.entity_tagger.tokens")
 
 
 def tfds(

@@ -8,10 +8,6 @@ import tensorflow as tf
 from pipelines.errors import UserError
 from pipelines.storage import BREAK
 
-PATTERN = (  # the default, also for files that mark entities by character offsets
-    r"https?://\S+|[@#][\pL\pN_]+|(?:\pL\.)+|\d+(?:[.,:]\d+)*|'(?:s|m|d|ll|re|ve)\b"
-    r"|[\pL\pM\pN_]+(?:-[\pL\pM\pN_]+|['’]\p{Lu}[\pL\pM]+)*|[^\s\pZ\pC]"
-)
 TEXTS_AT_ONCE = 256  # each batch is padded to its longest text
 
 

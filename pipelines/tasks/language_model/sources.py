@@ -9,14 +9,14 @@ import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
-from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, names_by_split
 from pipelines.data.pairs.languages import parts_words
 from pipelines.data.texts.files import Reading, find_texts
 from pipelines.data.texts.read import LEAST_STRETCHES, Stretch, Texts, cut_text, read_texts
 from pipelines.data.tfds import Prepared, load_tfds
+from pipelines.encoding import Encoding
 from pipelines.errors import UserError
-from pipelines.text.tokenizers import SPLIT_UNKNOWN
+from pipelines.text import SPLIT_UNKNOWN
 
 TEXT = "text"
 SAMPLE = 50  # stretches that decide whether spaces separate words

@@ -11,7 +11,8 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from pipelines.data.batches import padded
 from pipelines.data.pairs.languages import parts_words
-from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
+from pipelines.data.pairs.read import SOURCE, TARGET
+from pipelines.tasks.translator.preprocessing import PairPreprocessor
 from pipelines.tasks.translator.scores import choose_tokens, signatures
 from pipelines.tasks.translator.searching import look
 from pipelines.tasks.translator.translation import Translator

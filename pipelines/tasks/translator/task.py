@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 
 from pipelines.data.batches import make_token_batches, padded
 from pipelines.data.files import read_texts
+from pipelines.data.pairs.read import SOURCE, TARGET
 from pipelines.task import Endpoint, Task, Tensors, evenly_spaced
 from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.pictures import draw_pictures
-from pipelines.tasks.translator.preprocessing import SOURCE, TARGET, PairPreprocessor
+from pipelines.tasks.translator.preprocessing import PairPreprocessor
 from pipelines.tasks.translator.scores import score_translations, signatures
 from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator

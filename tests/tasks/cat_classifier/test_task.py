@@ -142,7 +142,7 @@ def test_images_in_hdf5_files_are_read_as_arrays_were_written(tmp_path):
     [
         ("data.positive=[cta]", "data.positive: no class 'cta'; did you mean 'cat'?"),
         ("data.path=nowhere", "nowhere: no such folder"),
-        ("data.path={test: images}", "data.path: names no train file or folder"),
+        ("data.path={test: images}", "data.path: has no train file or folder"),
         ("models.resnet.depth=9", "models.resnet.depth"),
         ("models.cnn.padding=valid,model=cnn,preprocessing.image_size=8", "models.cnn.padding: the image shrinks to"),
         ("preprocessing.augmentation.flipp=true", "flipp"),
@@ -171,7 +171,7 @@ def test_an_input_that_is_no_image_is_explained(given, expected, finished_cats, 
 def test_a_list_without_an_image_is_explained(finished_cats, tmp_path):
     (tmp_path / "list.txt").write_text("\n")
     result = invoke("predict", finished_cats, "--file", tmp_path / "list.txt")
-    assert result.exit_code == 1 and "list.txt: holds nothing to answer" in result.stderr
+    assert result.exit_code == 1 and "list.txt: contains no inputs" in result.stderr
 
 
 def test_a_class_that_train_lacks_is_never_answered():
@@ -252,12 +252,12 @@ def test_a_threshold_is_chosen_on_validation_and_kept_in_the_export(finished_cat
     assert result.stderr.startswith("threshold 0.") and "false negatives 0" in result.stderr
     about = json.loads((exported / "assets.extra" / "about.json").read_text())["operating_point"]
     assert about["rule"] == "cost=0:1" and about["validation"]["recall"] == 1
-    assert "(cost=0:1); on validation precision" in (exported / "model_card.md").read_text()
+    assert "(cost=0:1); on the validation split: precision" in (exported / "model_card.md").read_text()
     answers = json.loads(invoke("predict", exported, images, "--json").stdout)
     assert all((each["label"] == "cat") == (each["probabilities"][0] >= about["threshold"]) for each in answers)
     again = invoke("export", finished_cats, "--to", tmp_path / "cats", "--threshold", "f1", "--unchecked")
     assert (
-        again.exit_code == 1 and "chosen on the validation split, which is not at hand; give a number" in again.stderr
+        again.exit_code == 1 and "chosen on the validation split, which is not available; give a number" in again.stderr
     )
     assert [path.name for path in (tmp_path / "cats").iterdir()] == ["1"]
 

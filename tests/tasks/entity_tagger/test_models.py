@@ -84,9 +84,9 @@ def test_a_model_starts_from_the_vectors_of_a_file(tmp_path):
 
 
 BAD = {
-    "another width": ("ann 1 2 3\n", "v.txt:1: has 3 numbers, the model's words 2; set word_width: 3"),
-    "a shorter line": ("ann 1 2\nbob 1\n", "v.txt:2: has 1 numbers, the model's words 2"),
-    "no numbers": ("2 2\nann 1 2\nbob one two\n", "v.txt:3: 'bob' is followed by what is no number"),
+    "another width": ("ann 1 2 3\n", "v.txt:1: has 3 numbers, but the model's word vectors have 2; set word_width: 3"),
+    "a shorter line": ("ann 1 2\nbob 1\n", "v.txt:2: has 1 number, but the model's word vectors have 2"),
+    "no numbers": ("2 2\nann 1 2\nbob one two\n", "v.txt:3: 'bob' is followed by something that is not a number"),
 }
 
 
@@ -117,7 +117,7 @@ def test_vectors_that_are_missing_or_binary_are_named(tmp_path):
     with pytest.raises(UserError, match="cannot read these word vectors"):
         prepared(vectors=str(tmp_path / "v.gz"))
     (tmp_path / "v.bin").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="not the binary one"):
+    with pytest.raises(UserError, match="not in the binary one"):
         prepared(vectors=str(tmp_path / "v.bin"))
 
 

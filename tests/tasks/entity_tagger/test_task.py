@@ -72,7 +72,7 @@ def test_both_signatures_are_compared_with_the_run_and_warm_a_server_up(exported
 def test_what_keeps_texts_out_of_other_formats_is_named(form, finished_tagger, tmp_path):
     result = invoke("export", finished_tagger, "--to", tmp_path / "tagger", "--format", form)
     assert result.exit_code == 1 and len(result.stderr.splitlines()) == 1
-    assert "holds numbers only" in result.stderr and "RegexReplace" in result.stderr
+    assert "supports numbers only" in result.stderr and "RegexReplace" in result.stderr
     assert not (tmp_path / "tagger").exists()
 
 
@@ -125,7 +125,7 @@ def test_a_run_reads_sentences_of_a_file_and_shows_its_answers(conll, tmp_path, 
     assert (result.exit_code, "none.txt: no such file" in result.stderr) == (1, True)
     (tmp_path / "empty.txt").write_text("\n \n")
     result = invoke("predict", "exports/entity_tagger", "--file", "empty.txt")
-    assert (result.exit_code, "empty.txt: holds no text" in result.stderr) == (1, True)
+    assert (result.exit_code, "empty.txt: contains no text" in result.stderr) == (1, True)
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def test_a_terminal_shows_signs_as_they_are():
 def test_a_task_that_shows_no_attention_says_so(finished_run):
     result = invoke("predict", finished_run, "{}", "--attention")
     assert result.exit_code == 1
-    assert "shows none" in result.output
+    assert "has no attention weights" in result.output
 
 
 def test_an_export_answers_texts_without_this_project(job, tmp_path):

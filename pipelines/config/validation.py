@@ -1,0 +1,115 @@
+"""A validated config, and how a document is validated. Needs no TensorFlow."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pydantic
+from ruamel.yaml.comments import CommentedMap
+
+from pipelines.config.defaults import fill_missing
+from pipelines.config.faults import Places, faults_in_words
+from pipelines.config.read import Unresolved, shipped_defaults, written
+from pipelines.config.tune_nodes import TuneNode, is_tune_node
+from pipelines.errors import UserError
+
+
+class Config:
+    """A validated config: each section is an attribute, and `document` is the YAML with its comments."""
+
+    def __init__(self, document: CommentedMap, checked: pydantic.BaseModel):
+        self.document = document
+        self.values = checked.model_dump(exclude_unset=True)
+        self.whole = checked.model_dump()  # including defaults of omitted settings, to compare two configs
+        self.task: str = self.values["task"]
+        self.seed: int = self.values["seed"]
+        self.data: dict = self.values["data"]
+        self.split: dict = self.values["split"]
+        self.preprocessing: dict = self.values["preprocessing"]
+        self.batches: dict = self.values["batches"]
+        self.model: str = self.values["model"]
+        self.models: dict = self.values["models"]
+        self.loss: dict = self.values["loss"]
+        self.optimizer: dict = self.values["optimizer"]
+        self.schedule: dict = self.values["schedule"]
+        self.training: dict = self.values["training"]
+        self.decoding: dict | None = self.values.get("decoding")
+        self.tuning: dict | None = self.values.get("tuning")
+
+    def to_yaml(self) -> str:
+        """Return the resolved config as YAML, with its comments."""
+        return written(self.document)
+
+
+def tune_nodes(unresolved: Unresolved) -> dict[str, TuneNode]:
+    """Return the `tune` nodes by dotted path.
+
+    Raises:
+        UserError: If a `tune` node is invalid.
+    """
+    return {".".join(path): node for path, node in _tune_nodes(unresolved.document, unresolved.places)}
+
+
+def resolve_tune_nodes(document: CommentedMap, places: Places) -> None:
+    """Replace each `tune` node of a document by its default.
+
+    Raises:
+        UserError: If a `tune` node is invalid.
+    """
+    for path, node in list(_tune_nodes(document, places)):
+        section = document
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = node.default
+
+
+def validate(document: CommentedMap, kind: type[pydantic.BaseModel], places: Places, task: str) -> Config:
+    """Validate a document without `tune` nodes. Missing required settings are copied from the task's shipped config.
+
+    Raises:
+        UserError: If the document is invalid; the message has the file, line and dotted path of every error.
+    """
+    while True:
+        try:
+            checked = kind.model_validate(plain(document))
+            break
+        except pydantic.ValidationError as error:
+            if not fill_missing(document, error, shipped_defaults(task)):
+                raise UserError("", *faults_in_words(error, kind, places)) from None
+    values = checked.model_dump()
+    if values["models"][values["model"]] is None:
+        problem = f"'{values['model']}' has no settings; add the section models.{values['model']}"
+        raise UserError(places.of(["model"]), problem)
+    return Config(document, checked)
+
+
+def own_models(document: CommentedMap) -> tuple[str, ...]:
+    """Return the names of custom models in a config: those with a dot."""
+    named = [document.get("model"), *(document.get("models") or {})]
+    return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and "." in name))
+
+
+def plain(node: Any) -> Any:
+    """Convert ruamel.yaml nodes to plain Python values, as pydantic's strict mode requires."""
+    if isinstance(node, dict):
+        return {str(key): plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _tune_nodes(
+    node: CommentedMap, places: Places, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], TuneNode]]:
+    for key, value in node.items():
+        here = (*path, str(key))
+        if is_tune_node(value):
+            try:
+                yield here, TuneNode.model_validate(plain(value))
+            except pydantic.ValidationError as error:
+                reason = error.errors()[-1]["msg"].removeprefix("Value error, ")
+                raise UserError(places.of(list(here)), f"tune node: {reason}") from None
+        elif isinstance(value, CommentedMap):
+            yield from _tune_nodes(value, places, here)
