@@ -17,8 +17,7 @@ from tiny import TRACED_ONCE
 from pipelines.config.load import load_config
 from pipelines.config.read import shipped_config
 from pipelines.data import Source
-from pipelines.tasks.entity_tagger.sources import files
-from pipelines.tasks.entity_tagger.tokens import PATTERN
+from pipelines.tasks.entity_tagger.sources import TOKEN_PATTERN, files
 
 CONFIG = Path(__file__).parents[2] / "configs" / "entity_tagger.yaml"
 Tagged = list[tuple[str, str]]  # a sentence: tokens and their tags
@@ -642,7 +641,7 @@ def test_the_same_note_of_many_files_is_one_line(tmp_path):
 
 
 def test_the_default_pattern_is_that_of_the_shipped_config():
-    assert load_config(shipped_config("entity_tagger")).preprocessing["token_pattern"] == PATTERN
+    assert load_config(shipped_config("entity_tagger")).preprocessing["token_pattern"] == TOKEN_PATTERN
 
 
 def test_a_class_that_lies_only_in_test_is_named_before_training_in_any_script(tmp_path):
