@@ -181,7 +181,7 @@ DATA_MISTAKES = {
     "more than a tensor holds": ("a,price\n1e300,2\n1,3\n" + "1,2\n" * 20, "houses.csv:2: column 'a' contains '1e300'"),
     "prices below nothing": (
         "a,price\n" + "1,-1\n" * 20,
-        "log needs targets of zero or more, and 12 of train are not",
+        "log requires targets of zero or more, but 12 in train are negative",
     ),
     "ragged rows": ("area,price\n1,2\n1,2,3\n", "houses.csv:3: has 3 cells, but the header has 2"),
     "too few rows": ("area,price\n1,2\n", "no examples are left for this split"),
@@ -224,7 +224,7 @@ def test_a_column_that_is_called_as_the_target_is_here_gets_one_line(tmp_path):
     houses(40).assign(sold_for=1.0).to_csv(csv, index=False)
     result = invoke("train", CONFIG, *sets(overrides(csv, "data.target=sold_for")), "--run-dir", tmp_path / "run")
     assert result.exit_code == 1
-    assert "data.target: 'sold_for' is called 'price' here" in result.stderr
+    assert "data.target: 'sold_for' is renamed to 'price'" in result.stderr
 
 
 def test_a_folder_that_cannot_be_made_gets_one_line(csv, tmp_path):
@@ -250,10 +250,10 @@ def test_metrics_that_only_some_splits_have_are_shown(capsys):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("100", "a house is a JSON object"),
+        ("100", "is not a JSON object; write a house as"),
         ('{"arae": 3}', "unknown column 'arae'"),
-        ('{"age": "ten"}', "age: takes a number, not 'ten'"),
-        ('{"Area (m2)": 1, "Area__m2_": 2}', "gives a column twice: 'Area (m2)', 'Area__m2_'"),
+        ('{"age": "ten"}', "age: must be a number, not 'ten'"),
+        ('{"Area (m2)": 1, "Area__m2_": 2}', "contains a column twice: 'Area (m2)', 'Area__m2_'"),
     ],
 )
 def test_a_wrong_input_gets_one_line(text, expected, finished_export):

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from pipelines.task import Task
 
 TASKS = {  # name of each task, which is also the name of its package, and a short description
-    "cat_classifier": "the class of an image: cat or not, or any classes of your own",
-    "house_prices": "the price of a house, or any other number, from a table of columns",
-    "entity_tagger": "the people, places and whatever else you tag, in a sentence",
-    "translator": "a sentence of one language in another",
-    "language_model": "the next token of a text, and the ones after it",
+    "cat_classifier": "classify images: cat or not, or your own classes",
+    "house_prices": "predict house prices, or any other number, from a table",
+    "entity_tagger": "find people, places and other tagged entities in sentences",
+    "translator": "translate sentences from one language to another",
+    "language_model": "generate text, token by token",
 }
 
 
@@ -30,5 +30,5 @@ def load_task(name: str) -> "Task":
 
     task = find_component("task", name)
     if not isinstance(task, Task):
-        raise UserError(f"task {name}", "is no instance of pipelines.task.Task")
+        raise UserError(f"task {name}", "is not an instance of pipelines.task.Task")
     return task

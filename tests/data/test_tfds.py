@@ -62,7 +62,7 @@ def test_a_split_expression_can_be_split_here(data_dir):
         ({"splits": {"all": "trian"}}, "data.splits.all: 'flats' has no split 'trian'; choose from"),
         ({"features": {"a": "about/sice", "cost": "cost"}}, "no feature 'about/sice'; did you mean 'size'?"),
         ({"target": "price"}, "data.target: 'price' is not one of data.features"),
-        ({"target": "kind"}, "data.target: 'kind' is no number but such as 'let'"),
+        ({"target": "kind"}, "data.target: 'kind' is not numeric, but contains 'let'"),
         ({"splits": {"test": "test"}}, "data.splits: has no train split"),
         (
             {"features": {"a b": "name", "a.b": "kind", "cost": "cost"}},

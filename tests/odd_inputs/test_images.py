@@ -211,7 +211,7 @@ def test_a_file_that_cannot_be_decoded_is_named_with_its_cause(kind, folder):
     with pytest.raises(UserError) as error:
         read(folder)
     assert str(error.value).startswith(f"{odd}: ") and said in str(error.value)
-    assert str(error.value).endswith("remove it or set data.bad_files: skip") and "\n" not in str(error.value)
+    assert str(error.value).endswith("remove it, or set data.bad_files: skip") and "\n" not in str(error.value)
     source = read(folder, bad_files="skip")
     assert held(source) == before
     assert [skip["place"] for skip in source.skipped] == [str(odd)] and said in source.skipped[0]["reason"]
@@ -438,18 +438,18 @@ def test_predict_answers_what_can_be_answered_of_a_folder(named, folder):
     assert result.exit_code == 0, result.output
     names = [line.partition(": ")[0] for line in result.stdout.splitlines()]
     assert len(names) == 6 and all(name.endswith(f"/{n}.png") for n, name in enumerate(names))
-    assert "(Thumbs.db)" in result.stderr and "cut.jpg left out: a truncated or damaged JPEG image" in result.stderr
+    assert "(Thumbs.db)" in result.stderr and "cut.jpg skipped: a truncated or damaged JPEG image" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("gone.png", None, "gone.png: no such file; an input is an image file"),
+        ("gone.png", None, "gone.png: no such file or folder; give an image file"),
         ("x" * 300, None, "xxx ...: File name too long"),
         ("a.jpg", BAD["HEIC"][0], "a.jpg: an image in an unsupported format (HEIC)"),
-        ("t/a.txt", b"xx", "t: this folder holds no image; skipped 1 file (a.txt)"),
+        ("t/a.txt", b"xx", "t: this folder contains no images; skipped 1 file (a.txt)"),
         ("t/a.jpg", b"xx", "a.jpg: a text file, not a JPEG, PNG, GIF, BMP or WebP image"),
-        ("t/.a.png", encode(picture()), "t: this folder holds no image; skipped 1 file (.a.png)"),
+        ("t/.a.png", encode(picture()), "t: this folder contains no images; skipped 1 file (.a.png)"),
     ],
 )
 def test_an_input_that_cannot_be_answered_is_named(name, content, said, named, tmp_path):

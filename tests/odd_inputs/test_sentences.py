@@ -422,7 +422,7 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         "a.conll:24: 'I-PER' after 'O'",
         "bad_tags: repair",
     ),
-    "no entity": ("a.conll", lines(CLEAN, tag=lambda _: "O"), {}, "data: no token has a tag but O", "tag_column"),
+    "no entity": ("a.conll", lines(CLEAN, tag=lambda _: "O"), {}, "data: all tags are O", "tag_column"),
     "no blank line": (
         "a.conll",
         20 * lines(CLEAN).replace("\n\n", "\n"),

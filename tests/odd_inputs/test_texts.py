@@ -163,14 +163,14 @@ REFUSED = {
         r"a\.txt:2702: byte 0xe9",
     ),
     "no such encoding": ({"a.txt": TEXT}, {"encoding": "utf-99"}, r"data\.encoding.*encoding that Python knows"),
-    "nothing": ({"a.txt": ""}, {}, r"a\.txt: holds no text"),
-    "nothing but a mark": ({"a.txt": "\ufeff"}, {}, r"a\.txt: holds no text"),
-    "nothing but blanks": ({"a.txt": " \n\t" * 9999}, {}, r"a\.txt: holds no text"),
+    "nothing": ({"a.txt": ""}, {}, r"a\.txt: contains no text"),
+    "nothing but a mark": ({"a.txt": "\ufeff"}, {}, r"a\.txt: contains no text"),
+    "nothing but blanks": ({"a.txt": " \n\t" * 9999}, {}, r"a\.txt: contains no text"),
     "a very short text": ({"a.txt": "Hi."}, {}, r"split\.\w+: no examples are left"),
     "a short text": (
         {"a.txt": "Hello there. " * 90},
         {"path": {"train": "a.txt"}},
-        r"split\.train: .*less than one window",
+        r"split\.train: .*fewer than one window",
     ),
     "no file": ({"a.txt": TEXT}, {"path": "b.txt"}, r"b\.txt: no such file or folder"),
     "a pattern of nothing": ({"a.txt": TEXT}, {"path": "*.md"}, r"\*\.md: no such file or folder"),
@@ -236,7 +236,7 @@ def test_words_are_counted_only_where_blanks_part_them(text, parted, tmp_path):
 def test_a_text_that_was_split_before_keeps_its_tokens(tmp_path):
     text = "the u.s. company said it would n't <unk> the plan by N N next year \n mr. <unk> is chairman \n" * 20
     found = source(tmp_path, {"ptb.txt": text}, {})
-    assert "preprocessing.level token" in found.facts["tokens"]
+    assert "preprocessing.level: token" in found.facts["tokens"]
     table = found.examples["all"]
     preprocessor = TextPreprocessor(
         level="token", vocabulary=18, algorithm="unigram", context=8, token_folder=str(tmp_path / "tokens")

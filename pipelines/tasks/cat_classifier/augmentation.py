@@ -7,16 +7,16 @@ run always changes its images in the same way.
 from typing import Annotated
 
 import tensorflow as tf
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic supports the standard one only from Python 3.12 on
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
 class Augmentation(TypedDict):
     """Strength of each random augmentation. The training images are changed differently in each epoch."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     flip: Annotated[bool, Field(description="flip half of the images horizontally")]
     crop: Annotated[Share, Field(description="largest shift, as a share of the image; the gap is filled by reflection")]
     zoom: Annotated[Share, Field(description="largest change of size, as a share of the image")]

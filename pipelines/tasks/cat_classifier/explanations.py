@@ -25,7 +25,8 @@ def grad_cam(model: keras.Model, images: np.ndarray, captions: Sequence[str], mi
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.9 * columns + 0.5, 2 * rows * 2 + 0.6), layout="constrained")
-    figure.suptitle(f"Grad-CAM: what speaks for the answer; first {mistakes} mistakes, then right answers")
+    count = f"{mistakes} mistake{'s' * (mistakes != 1)}"
+    figure.suptitle(f"Grad-CAM: evidence for the predicted class; first {count}, then correct predictions")
     for number, (image, warm, caption) in enumerate(zip(images, heat, captions, strict=True)):
         row, column = divmod(number, columns)
         for below, overlay in enumerate((None, warm)):
@@ -51,7 +52,7 @@ def first_layer(model: keras.Model) -> Figure | None:
     kernel = kernel[..., :MOST_FILTERS]
     most = np.abs(kernel).max(axis=(0, 1, 2), keepdims=True)
     tiles = np.moveaxis(0.5 + 0.5 * kernel / np.maximum(most, 1e-9), 3, 0)
-    return _tiles(tiles, f"Weights of the first layer, '{layer.name}': grey is zero")
+    return _tiles(tiles, f"Weights of the first layer, '{layer.name}' (grey: zero)")
 
 
 def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
@@ -62,8 +63,8 @@ def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
     chosen = [maps[0], maps[-1]]
     outputs = keras.Model(model.inputs, [layer.output for layer in chosen])({"image": images[:1]}, training=False)
     figure = Figure(figsize=(10, 8), layout="constrained")
-    for half, layer, output in zip(figure.subfigures(2, 1), chosen, outputs, strict=True):
-        half.suptitle(f"'{layer.name}' of one test image")
+    for half, layer, output in zip(figure.subfigures(2, 1, squeeze=False)[:, 0], chosen, outputs, strict=True):
+        half.suptitle(f"Feature maps of '{layer.name}' for one test image")
         planes = np.moveaxis(keras.ops.convert_to_numpy(output[0]), 2, 0)[: MOST_FILTERS - 1]
         for place, (plane, colours) in enumerate([(images[0], None), *((plane, "viridis") for plane in planes)], 1):
             axes = half.add_subplot(4, 8, place)

@@ -3,6 +3,7 @@
 Every model returns logits (B, O): one logit for the positive class, or one per class.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal, TypedDict, Unpack
 
@@ -13,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Units
 from pipelines.layers.basic import regularizer
 from pipelines.tasks.cat_classifier import layers
-from pipelines.tasks.cat_classifier.backbones import BACKBONES, load_backbone
+from pipelines.tasks.cat_classifier.backbones import BACKBONES, Backbone, load_backbone
 from pipelines.tasks.cat_classifier.preprocessing import Features
 from pipelines.training.pretrained import PretrainedModel
 
@@ -73,8 +74,9 @@ def cnn(
     inputs, x = _start(features)
     for width in filters:
         if padding == "valid" and x.shape[1] < kernel_size:
-            problem = f"an image {x.shape[1]} pixels wide is left, less than kernel_size {kernel_size}"
-            raise UserError("models.cnn.padding", f"{problem}; use same, fewer filters or a larger image_size")
+            left = f"{x.shape[1]} pixel{'s' * (x.shape[1] != 1)}"
+            problem = f"the image shrinks to {left}, less than kernel_size {kernel_size}"
+            raise UserError("models.cnn.padding", f"{problem}; use same, fewer convolutions or a larger image_size")
         x = layers.convolve(x, width, kernel_size, stride, padding, **layer)
         x = layers.pool(x, pooling, pool_size)
     x = layers.dense_layers(keras.layers.Flatten()(x), units, **layer)
@@ -168,7 +170,7 @@ def inception(
 def pretrained(
     features: Features,
     *,
-    backbone: Annotated[Literal[tuple(BACKBONES)], Field(description="network from keras.applications")],
+    backbone: Annotated[Backbone, Field(description="network from keras.applications")],
     weights: Annotated[
         str,
         Field(
@@ -191,8 +193,14 @@ def pretrained(
     application, scale, offset = BACKBONES[backbone]
     pixels = keras.layers.Rescaling(scale, offset)(inputs["image"])
     network = application(include_top=False, weights=None, input_tensor=pixels, pooling="avg")
-    head = {"activation": activation, "dropout": dropout, "l2": l2, "batch_normalization": False}
-    x = layers.dense_layers(layers.drop(network.output, dropout), units, **head)
+    x = layers.dense_layers(
+        layers.drop(network.output, dropout),
+        units,
+        activation=activation,
+        dropout=dropout,
+        l2=l2,
+        batch_normalization=False,
+    )
     return PretrainedModel(
         inputs,
         _head(x, features, l2),
@@ -203,7 +211,7 @@ def pretrained(
     )
 
 
-MODELS = {
+MODELS: dict[str, Callable[..., keras.Model]] = {
     "logistic_regression": logistic_regression,
     "mlp": mlp,
     "cnn": cnn,

@@ -1,6 +1,6 @@
 """Plots of a classifier's predictions: confusions, calibration and mistakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import keras
@@ -12,8 +12,8 @@ from sklearn.calibration import CalibrationDisplay
 
 from pipelines.data.batches import raw_batches
 from pipelines.evaluation import decoded
-from pipelines.task import Preprocessor
 from pipelines.tasks.cat_classifier.explanations import feature_maps, first_layer, grad_cam
+from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
 from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
 SHOWN = 16  # images per page
@@ -24,8 +24,8 @@ MOST_CHARACTERS = 28  # largest length of a name in a plot
 
 
 def draw_pictures(
-    model: keras.Model, preprocessor: Preprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
-) -> dict[str, Figure]:
+    model: keras.Model, preprocessor: ImagePreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> dict[str, Figure | str]:
     """Draw all plots that the model supports, by file name."""
     true, label = examples[LABEL].to_numpy(str), decoded(answers["label"])
     classes, probabilities = decoded(answers["labels"][0]), answers["probabilities"]
@@ -47,7 +47,8 @@ def draw_pictures(
         "confident_mistakes": _page(
             _pixels(preprocessor, examples, worst),
             [files[row] + captions[row] for row in worst],
-            f"The most confident of {len(mistakes)} mistakes in {len(true)} test images (class: answer, probability)",
+            f"The most confident mistakes (mistakes: {len(mistakes):,}, test images: {len(true):,})\n"
+            "true class: predicted class, probability",
         ),
         "grad_cam": grad_cam(
             model, _pixels(preprocessor, examples, explained), [captions[row] for row in explained], len(wrong)
@@ -58,7 +59,7 @@ def draw_pictures(
     return {name: figure for name, figure in pictures.items() if figure is not None}
 
 
-def _pixels(preprocessor: Preprocessor, examples: pd.DataFrame, rows: Sequence[int]) -> np.ndarray:
+def _pixels(preprocessor: ImagePreprocessor, examples: pd.DataFrame, rows: Collection[int]) -> np.ndarray:
     if not len(rows):
         return np.zeros((0, 1, 1, 3), "uint8")
     (raw,) = raw_batches(examples.iloc[list(rows)][["image"]])
@@ -73,7 +74,7 @@ def _confusion(true: np.ndarray, label: np.ndarray, classes: np.ndarray) -> Figu
     display = metrics.ConfusionMatrixDisplay(matrix, display_labels=list(map(_shown, known)))
     few = len(known) <= MOST_COUNTED
     display.plot(ax=figure.subplots(), cmap="Blues", xticks_rotation="vertical", values_format="d", include_values=few)
-    display.ax_.set(title=f"{len(true):,} test images", xlabel="answer", ylabel="class")
+    display.ax_.set(title=f"Test images: {len(true):,}", xlabel="predicted class", ylabel="true class")
     return figure
 
 
@@ -89,7 +90,7 @@ def _curves(true: np.ndarray, classes: np.ndarray, probabilities: np.ndarray) ->
                 is_class, probabilities[:, column], name=name, ax=precision_recall
             )
     roc.plot([0, 1], [0, 1], color="grey", linestyle="--", linewidth=1)
-    roc.set(title="Receiver operating characteristic", xlabel="false positives", ylabel="true positives")
+    roc.set(title="Receiver operating characteristic", xlabel="false positive rate", ylabel="true positive rate")
     precision_recall.set(title="Precision and recall", xlabel="recall", ylabel="precision")
     return _with_grid(figure)
 
@@ -104,13 +105,13 @@ def _calibration(
     if positive is not None:
         happened, forecast, name = true == positive, probabilities[:, 0], _shown(positive)
     else:
-        happened, forecast, name = true == label, confidence, "answered class"
+        happened, forecast, name = true == label, confidence, "the predicted class"
     forecast = np.clip(forecast, 0, 1)
     CalibrationDisplay.from_predictions(happened, forecast, n_bins=10, ax=axes, name=name, pos_label=True)
     histogram = axes.twinx()
     histogram.hist(forecast, bins=10, range=(0, 1), alpha=0.15, color="grey")
-    histogram.set_ylabel("images (bars)")
-    axes.set(title="Calibration", xlabel=f"probability of {name}", ylabel="how often it was so")
+    histogram.set_ylabel("number of images (bars)")
+    axes.set(title="Calibration", xlabel=f"predicted probability of {name}", ylabel="observed frequency")
     axes.grid(alpha=0.3)
     return figure
 

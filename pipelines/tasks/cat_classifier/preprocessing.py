@@ -67,7 +67,7 @@ class ImagePreprocessor(Preprocessor):
         """
         classes = sorted(train[LABEL].unique())
         if len(classes) < 2:
-            raise UserError("split.train", f"holds a single class, '{classes[0]}'; nothing to learn")
+            raise UserError("split.train", f"contains a single class, '{classes[0]}', so there is nothing to train on")
         mean, deviation = self._statistics(train.head(SAMPLE)[["image"]])
         weights = self._weights(train[LABEL], classes)
         self.restore({"classes": np.array(classes), "weights": weights, "mean": mean, "deviation": deviation})

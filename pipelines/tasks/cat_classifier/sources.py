@@ -20,6 +20,7 @@ from pipelines.tensorflow_startup import import_tensorflow
 
 LABEL = "label"  # the name of the target among raw examples
 KIND = "kind"  # the original class of an image, if `positive` groups several classes
+NO_CLASSES: list[str] = []
 NOT = "not "  # prefix of the negative label; the positive label follows
 
 Positive = Annotated[
@@ -53,7 +54,7 @@ def files(
             " <split>_set_y and list_classes; or one of these for each split by name"
         ),
     ],
-    positive: Positive = (),
+    positive: Positive = NO_CLASSES,
     bad_files: BadFiles = "error",
 ) -> Source:
     """Read JPEG, PNG, GIF, BMP and WebP files of any size and colour, or arrays from HDF5 files."""
@@ -103,7 +104,7 @@ def _source(
         if name not in kinds:
             raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, kinds)}")
     if len(kinds) < 2 or set(positive) == set(kinds):
-        raise UserError("data", f"nothing to tell apart: the only class is {' or '.join(kinds)}")
+        raise UserError("data", f"the only class is {' or '.join(kinds)}, but at least two are required")
     import_tensorflow()
     from pipelines.data.images.read import undecodable
 
@@ -113,8 +114,8 @@ def _source(
         skipped += [{"place": _place(table["image"][row], split, row), "reason": faults[row]} for row in faults]
         tables[split] = _grouped(table.drop(index=list(faults)).reset_index(drop=True), positive)
     if skipped and bad_files == "error":
-        more = f" ({len(skipped) - 1} more that cannot be decoded)" if len(skipped) > 1 else ""
-        raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; remove it or set data.bad_files: skip")
+        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
+        raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; remove it, or set data.bad_files: skip")
     return Source(tables, origin, skipped, warnings=list(warnings))
 
 

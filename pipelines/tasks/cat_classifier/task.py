@@ -19,7 +19,7 @@ from pipelines.errors import DataWarning, UserError
 from pipelines.evaluation import decoded
 from pipelines.losses import cross_entropy
 from pipelines.metrics.classification import classification_metrics, metrics_by_class
-from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
+from pipelines.task import NumericEndpoint, Task, Tensors
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
@@ -27,7 +27,7 @@ from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
 from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
 
 
-class CatClassifier(Task):
+class CatClassifier(Task[ImagePreprocessor, keras.Model]):
     """Predict the class of an image."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
@@ -46,16 +46,16 @@ class CatClassifier(Task):
     label = LABEL
     remarks = (KIND,)
     limits = (
-        "- It answers every image with one of its classes, also one that shows none of them.\n"
-        "- It knows images like those that it learnt from: other cameras, angles, backgrounds and styles were not"
-        " measured. Drawings say nothing of photographs.\n"
-        "- It sees an image at the size of its input: what is small in it is lost.\n"
-        "- Its probabilities are not calibrated; `report/` of the run shows how far they can be relied on.\n"
-        "- The orientation that a camera notes in EXIF data is not heeded."
+        "- The model predicts one of its classes for every image, even if the image shows none of them.\n"
+        "- It was not evaluated on cameras, angles, backgrounds and styles that differ from the training images."
+        " Results on drawings do not carry over to photographs.\n"
+        "- Images are resized to the input size of the model, so small details are lost.\n"
+        "- Probabilities are not calibrated. `report/` of the run shows how reliable they are.\n"
+        "- The orientation in EXIF data is ignored."
     )
 
     def answer_inputs(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+        self, model: keras.Model, preprocessor: ImagePreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Return the predicted label (B,) and its probability (B,), and all labels and probabilities (B, C)."""
         logits = model(inputs, training=False) if outputs is None else outputs
@@ -76,7 +76,7 @@ class CatClassifier(Task):
         """Count the images of each label."""
         return Counter(examples[LABEL])
 
-    def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
+    def numeric_endpoint(self, model: keras.Model, preprocessor: ImagePreprocessor) -> NumericEndpoint:
         """Return an endpoint from decoded images of the model's input size to probabilities."""
         size = preprocessor.image_size
         threshold = {} if preprocessor.positive is None else {"threshold": preprocessor.threshold}
@@ -85,9 +85,9 @@ class CatClassifier(Task):
             signature={"image": tf.TensorSpec([None, size, size, 3], tf.uint8, name="image")},
             numbers=preprocessor.inputs,
             reading={
-                "inputs": f"image: rows, columns and red, green, blue, 0 to 255, brought to {size} by {size}"
-                f" ('{preprocessor.resize}', bilinear with antialiasing) by the client: resized otherwise, answers"
-                " differ from what was measured",
+                "inputs": "image: rows, columns, and red, green and blue from 0 to 255. The client resizes it to"
+                f" {size} by {size} ('{preprocessor.resize}', bilinear with antialiasing). With any other resizing, the"
+                " predictions differ from those that were evaluated",
                 "labels": preprocessor.classes,
                 **threshold,
             },
@@ -117,11 +117,11 @@ class CatClassifier(Task):
         return examples[LABEL].to_numpy(str) == positive, answers["probabilities"][:, 0]
 
     def baseline_metrics(
-        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+        self, preprocessor: ImagePreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the metrics of a constant prediction: the most frequent class, with the class shares of train."""
         shares = train[LABEL].value_counts(normalize=True)[preprocessor.classes]
-        names = np.array([name.encode() for name in preprocessor.classes], object)
+        names = np.array([name.encode() for name in preprocessor.classes], "O")
         row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
         return self.compute_metrics(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})
 
@@ -139,10 +139,10 @@ class CatClassifier(Task):
     def pictures(
         self,
         model: keras.Model,
-        preprocessor: Preprocessor,
+        preprocessor: ImagePreprocessor,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
-    ) -> dict[str, Figure]:
+    ) -> dict[str, Figure | str]:
         """Draw the confusion matrix, calibration, the worst mistakes, and what the model looks at."""
         return draw_pictures(model, preprocessor, examples, answers)
 
@@ -159,10 +159,10 @@ class CatClassifier(Task):
         for number, reason in faults.items():
             if paths[number] in given:
                 raise UserError(str(paths[number]), reason)
-            warnings.warn(f"{paths[number]} left out: {reason}", DataWarning, stacklevel=1)
+            warnings.warn(f"{paths[number]} skipped: {reason}", DataWarning, stacklevel=1)
         sound = [path for number, path in enumerate(paths) if number not in faults]
         if faults and not sound:
-            raise UserError(str(paths[0]), f"{faults[0]}; no image is left to answer")
+            raise UserError(str(paths[0]), f"{faults[0]}, so there is no image to classify")
         return pd.DataFrame({"image": sound}, index=pd.Index(map(str, sound), dtype=object))
 
 
@@ -180,13 +180,13 @@ def _probabilities(logits: tf.Tensor) -> tf.Tensor:
 def _images_of(path: Path) -> list[Path]:
     """Return an image path, or the image paths in a folder. Warn about other files in it."""
     if not path.exists():
-        raise UserError(str(path), "no such file; an input is an image file, or a folder of them")
+        raise UserError(str(path), "no such file or folder; give an image file or a folder of images")
     if not path.is_dir():
         return [path]
     images, others = images_below(path)
     odd = passed_over_warnings(others, path)
     if not images:
-        raise UserError(str(path), f"this folder holds no image{''.join(f'; {line}' for line in odd)}")
+        raise UserError(str(path), f"this folder contains no images{''.join(f'; {line}' for line in odd)}")
     for line in odd:
         warnings.warn(line, DataWarning, stacklevel=1)
     return images

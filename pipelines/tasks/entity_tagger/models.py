@@ -3,6 +3,7 @@
 Every model returns scores of the tags (B, T, K), or with a CRF the potentials (B, T, K, K).
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal, TypedDict, Unpack
 
@@ -102,7 +103,7 @@ def window(
         x = keras.layers.Activation("relu")(Sum()(kernel(WindowIds(reach, features.words)(words))))
         x, later = keras.layers.Dropout(token["dropout"])(x), units[1:]
     else:
-        x, later = Window(reach)(_tokens(features, inputs, **token), mask), units
+        x, later = Window(reach)(_tokens(features, inputs, token), mask), units
     for width in later:
         x = keras.layers.Dense(width, activation="relu", kernel_regularizer=regularizer(token["l2"]))(x)
         x = keras.layers.Dropout(token["dropout"])(x)
@@ -138,7 +139,7 @@ def transformer(
     """Bidirectional Transformer with sinusoidal positions (the encoder of Vaswani et al. 2017)."""
     inputs, mask = _inputs(features)
     penalty = regularizer(token["l2"])
-    x = keras.layers.Dense(width, kernel_regularizer=penalty)(_tokens(features, inputs, **token))
+    x = keras.layers.Dense(width, kernel_regularizer=penalty)(_tokens(features, inputs, token))
     x = SinusoidalPositions()(x)
     for _ in range(layers):
         x = encoder_block(
@@ -152,13 +153,18 @@ def transformer(
     return _model(features, inputs, mask, keras.layers.LayerNormalization()(x), token, "transformer")
 
 
-MODELS = {"window": window, "rnn": rnn, "gru": gru, "lstm": lstm, "transformer": transformer}
+MODELS: dict[str, Callable[..., keras.Model]] = {
+    "window": window,
+    "rnn": rnn,
+    "gru": gru,
+    "lstm": lstm,
+    "transformer": transformer,
+}
 
 
 def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Model:
-    token = {name: settings[name] for name in Token.__annotations__}
     inputs, mask = _inputs(features)
-    x = _tokens(features, inputs, **token)
+    x = _tokens(features, inputs, settings)
     drop = keras.layers.SpatialDropout1D if settings["variational"] else keras.layers.Dropout
     for _ in range(settings["layers"]):
         x = recur(
@@ -170,7 +176,7 @@ def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Mode
             kernel_regularizer=regularizer(settings["l2"]),
         )
         x = drop(settings["dropout"])(x)
-    return _model(features, inputs, mask, x, token, cell)
+    return _model(features, inputs, mask, x, settings, cell)
 
 
 def _inputs(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.KerasTensor]:
@@ -184,7 +190,7 @@ def _inputs(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.Ker
     return inputs, IsToken()(inputs["words"])
 
 
-def _tokens(features: Features, inputs: dict[str, keras.KerasTensor], **token: Unpack[Token]) -> keras.KerasTensor:
+def _tokens(features: Features, inputs: dict[str, keras.KerasTensor], token: Token) -> keras.KerasTensor:
     """Concatenate the features of each token: (B, T, D)."""
     words = WordDropout(token["word_dropout"])(inputs["words"])
     parts = [_embedding(features.words, token["word_width"], "word_embedding")(words)]
@@ -219,13 +225,13 @@ def _model(
     if features.vectors is None or not embedded:
         return keras.Model(inputs, outputs, name=name)
     embedding = next(layer for layer in keras.Model(inputs, outputs).layers if layer.name == "word_embedding")
-    load = partial(_load_vectors, embedding, features)
+    load = partial(_load_vectors, embedding, features.vectors, features.vector_rows)
     return PretrainedModel(inputs, outputs, pretrained_layers=[embedding], load=load, frozen_epochs=0, name=name)
 
 
-def _load_vectors(embedding: keras.layers.Embedding, features: Features) -> None:
+def _load_vectors(embedding: keras.layers.Embedding, path: str, rows: Callable[[str], list[int]]) -> None:
     (table,) = embedding.get_weights()
-    read_vectors(features.vectors, features.vector_rows(), table)
+    read_vectors(path, rows(path), table)
     embedding.embeddings.assign(table)
 
 

@@ -14,7 +14,8 @@ from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
 KINDS_OF_MISTAKE = 12
 SENTENCES_EACH = 4
 COLOURS = ("#cfe8ff", "#ffe3b8", "#d5f2cf", "#f6d0e4", "#e3d8fa", "#fff3a8", "#c8efec", "#f7d2c6")
-MISSED = "nothing"
+MISSED = "no entity"
+OTHER_BOUNDARIES = "the same type with other boundaries"
 
 
 def draw_pictures(
@@ -41,13 +42,14 @@ def mistakes_page(tokens: list[list[str]], true: list[list[str]], answers: list[
     parts = [
         _HEAD,
         _legend(colours),
-        f"<p>{sum(map(len, found.values())):,} mistakes in {len(tokens):,} sentences.</p>",
+        f"<p>{_counted(sum(map(len, found.values())), 'mistake')} in {_counted(len(tokens), 'sentence')}.</p>",
     ]
     for (wanted, given), places in sorted(found.items(), key=lambda item: -len(item[1]))[:KINDS_OF_MISTAKE]:
         names = ", ".join(f"{escape(name)} ({count})" for name, count in Counter(n for n, _ in places).most_common(8))
-        parts.append(f"<h2>{escape(wanted)} answered as {escape(given)}: {len(places):,} times</h2><p>{names}</p>")
+        times = _counted(len(places), "time")
+        parts.append(f"<h2>{escape(wanted)} predicted as {escape(given)}: {times}</h2><p>{names}</p>")
         for number in list(dict.fromkeys(number for _, number in places))[:SENTENCES_EACH]:
-            rows = (("true", true[number]), ("answer", answers[number]))
+            rows = (("true", true[number]), ("predicted", answers[number]))
             parts.append(
                 "<table>" + "".join(_row(label, tokens[number], tags, colours) for label, tags in rows) + "</table>"
             )
@@ -61,6 +63,10 @@ td:first-child { color: #777; text-align: right; min-width: 4em } h2 { font-size
 mark { padding: .15em .3em; border-radius: .3em; color: inherit }
 sub { color: #555; font-size: .7em; margin-left: .3em }
 </style></head><body><h1>The most frequent mistakes</h1>"""
+
+
+def _counted(count: int, name: str) -> str:
+    return f"{count:,} {name}{'s' * (count != 1)}"
 
 
 def _legend(colours: Mapping[str, str]) -> str:
@@ -87,7 +93,7 @@ def _mistakes(tokens: list[str], actual: list[Entity], answered: list[Entity]) -
         name = " ".join(tokens[entity.start : entity.stop])
         over = [other for other in answered if other.start < entity.stop and entity.start < other.stop]
         given = MISSED if not over else over[0].type
-        found.append(((entity.type, "its own type with other ends" if given == entity.type else given), name))
+        found.append(((entity.type, OTHER_BOUNDARIES if given == entity.type else given), name))
     for entity in sorted(set(answered) - set(actual)):
         if not any(other.start < entity.stop and entity.start < other.stop for other in actual):
             found.append(((MISSED, entity.type), " ".join(tokens[entity.start : entity.stop])))
@@ -107,7 +113,7 @@ def _by_type(true: list[list[str]], answers: list[list[str]]) -> Figure:
         bars = axes.barh(places + offset, values, height=0.25, label=name)
         if name == "f1":
             axes.bar_label(bars, fmt="%.3f", padding=3, fontsize=8)
-    axes.set(yticks=places, yticklabels=labels, xlim=(0, 1.08), title="Whole entities of the test split")
+    axes.set(yticks=places, yticklabels=labels, xlim=(0, 1.08), title="Whole entities in the test split")
     axes.invert_yaxis()
     axes.grid(axis="x", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
@@ -129,9 +135,12 @@ def _by_novelty(known: set[str], tokens: list[list[str]], true: list[list[str]],
     for offset, name in ((-0.27, "precision"), (0.0, "recall"), (0.27, "f1")):
         bars = axes.bar(places + offset, [scores[group][name] for group in scores], width=0.25, label=name)
         axes.bar_label(bars, fmt="%.2f", fontsize=8)
-    labels = [f"{name} in training\n({counts[name]:,} entities)" for name in scores]
+    labels = [f"{name} in training\n(entities: {counts[name]:,})" for name in scores]
     axes.set(
-        xticks=places, xticklabels=labels, ylim=(0, 1.1), title="Entities that training had with their type, and others"
+        xticks=places,
+        xticklabels=labels,
+        ylim=(0, 1.1),
+        title="Entities seen in training with the same type, and others",
     )
     axes.grid(axis="y", alpha=0.3)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8)
@@ -164,6 +173,6 @@ def _confusion(kinds: list[str], true: list[list[str]], answers: list[list[str]]
             column, row, f"{count:,}", ha="center", va="center", color="white" if shares[row, column] > 0.5 else "black"
         )
     axes.set(xticks=range(len(kinds)), xticklabels=kinds, yticks=range(len(rows)), yticklabels=list(rows))
-    axes.set(xlabel="answered", ylabel="true", title="Tokens by type")
+    axes.set(xlabel="predicted", ylabel="true", title="Tokens by type")
     axes.tick_params(axis="x", rotation=30)
     return figure

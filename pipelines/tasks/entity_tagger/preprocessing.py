@@ -48,7 +48,7 @@ class Features:
     tags: int
     allowed: np.ndarray  # (K + 1, K): whether tag j may follow tag i; the last row: whether tag j may come first
     vectors: str | None
-    vector_rows: Callable[[], list[int]]  # the id of each word in the vector file, in the order of the file
+    vector_rows: Callable[[str], list[int]]  # path of a vector file -> the id of each of its words, in order
 
 
 class SentencePreprocessor(Preprocessor):
@@ -104,7 +104,7 @@ class SentencePreprocessor(Preprocessor):
         names = {f"{entity.type} {' '.join(row[entity.start : entity.stop]).casefold()}" for row, entity in found}
         state["entities"] = sorted(names)
         if not state["types"]:
-            raise UserError("split.train", "holds no entity; nothing to learn")
+            raise UserError("split.train", "contains no entities, so there is nothing to train on")
         self.restore({name: pack_texts(texts) for name, texts in state.items()})
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
@@ -185,10 +185,10 @@ class SentencePreprocessor(Preprocessor):
         """Normalise words for the lookup."""
         return [word.decode().replace(BREAK, "") for word in self._word(tf.constant(words)).numpy()]
 
-    def _vector_rows(self) -> list[int]:
+    def _vector_rows(self, path: str) -> list[int]:
         ids = {word: number for number, word in enumerate(self.learnt["words"], start=2)}
         # A file may contain a word in several cases. Only the first, which is the most frequent, is used.
-        return [ids.pop(word, -1) for word in self.fold(vector_words(self.vectors))]
+        return [ids.pop(word, -1) for word in self.fold(vector_words(path))]
 
     def _word(self, tokens: tf.Tensor) -> tf.Tensor:
         words = tf.strings.lower(tokens, encoding="utf-8") if self.lowercase else tokens

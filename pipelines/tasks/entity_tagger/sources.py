@@ -199,11 +199,11 @@ def _source(
         faulty += [fault for _, faults, _ in converted for fault in faults]
         lost += sum(without for _, _, without in converted)
     if faulty and bad_tags == "error":
-        more = f" ({len(faulty) - 1} more like it)" if len(faulty) > 1 else ""
-        mend = "mend it, name another data.scheme, or set data.bad_tags: repair or skip"
-        raise UserError(faulty[0]["place"], f"{faulty[0]['reason']}{more}; {mend}")
+        more = f" (and {len(faulty) - 1} more)" if len(faulty) > 1 else ""
+        hint = "fix it, set another data.scheme, or set data.bad_tags: repair or skip"
+        raise UserError(faulty[0]["place"], f"{faulty[0]['reason']}{more}; {hint}")
     if all(tag == "O" for table in tables.values() for tags in table[TAGS] for tag in tags):
-        raise UserError("data", "no token has a tag but O; is data.tag_column the column of the tags?")
+        raise UserError("data", "all tags are O; check that data.tag_column is the column of the tags")
     repaired = {"repaired": {"count": len(faulty), "tags": faulty[:LISTED_SKIPS]}} if bad_tags == "repair" else {}
     skipped = [skip for file in files for skip in file.skipped] + (faulty if bad_tags == "skip" else [])
     columns = {name: kind for file in files for name, kind in file.columns.items()}
@@ -243,14 +243,17 @@ def _notes_of_files(read: Read) -> list[str]:
     for path, file in (each for files in read.values() for each in files):
         for note in dict.fromkeys(file.notes):
             of.setdefault(note, []).append(str(path))
-    return [
-        f"{paths[0]}{f' and {len(paths) - 1} more files' if len(paths) > 1 else ''}: {note}"
-        for note, paths in of.items()
-    ]
+    notes = []
+    for note, paths in of.items():
+        others = len(paths) - 1
+        more = f" and {others} more file{'s' * (others != 1)}" if others else ""
+        notes.append(f"{paths[0]}{more}: {note}")
+    return notes
 
 
 def _repair_notes(faulty: list[dict[str, str]], lost: int) -> list[str]:
     if not faulty:
         return []
     gone = f"; {lost:,} of them could not be kept as entities" if lost else ""
-    return [f"{len(faulty):,} tags repaired, the first {faulty[0]['place']}: {faulty[0]['reason']}{gone}"]
+    count = f"{len(faulty):,} tag{'s' * (len(faulty) != 1)} repaired"
+    return [f"{count}, the first at {faulty[0]['place']}: {faulty[0]['reason']}{gone}"]

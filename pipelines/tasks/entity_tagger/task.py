@@ -15,7 +15,7 @@ from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.layers.crf import negative_log_likelihood
 from pipelines.metrics.entity_f1 import entities, entity_scores
-from pipelines.task import Endpoint, Preprocessor, Task, Tensors
+from pipelines.task import Endpoint, Task, Tensors
 from pipelines.tasks.entity_tagger import sources
 from pipelines.tasks.entity_tagger.decoding import Decoded, found_entities
 from pipelines.tasks.entity_tagger.models import MODELS
@@ -52,7 +52,7 @@ def negative_log_likelihood_loss() -> keras.Loss:
     return NegativeLogLikelihood()
 
 
-class EntityTagger(Task):
+class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     """Find the named entities in a text."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
@@ -62,16 +62,16 @@ class EntityTagger(Task):
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
     label = TAGS
     limits = (
-        "- It finds the types of entities that its training sentences name, and no others.\n"
-        "- Expect worse on texts of another kind, time or language, all in one case, or with many slips: they were not"
-        " measured.\n"
-        "- Names that training never saw are missed more often; `report/` of the run says by how much.\n"
-        "- A token's probability is that of its tag in its sentence, and not calibrated.\n"
-        "- Every sentence is tagged by itself: what was said before does not count."
+        "- The model finds only the entity types that occur in its training sentences.\n"
+        "- Expect lower quality on other kinds of text, times or languages, on texts in a single case, and on texts"
+        " with many errors. They were not evaluated.\n"
+        "- Names that are not in the training data are missed more often. `report/` of the run shows how much.\n"
+        "- A token's probability is that of its tag in its sentence. It is not calibrated.\n"
+        "- Each sentence is tagged separately, without the sentences before it."
     )
 
     def answer_inputs(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+        self, model: keras.Model, preprocessor: SentencePreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Return the tag and its probability for each token (B, T), padded with empty strings and zeros."""
         decoded = _decode(model, preprocessor, inputs, outputs)
@@ -82,7 +82,7 @@ class EntityTagger(Task):
         """Count the entities of each type."""
         return Counter(entity.type for tags in examples[TAGS] for entity in entities(tags))
 
-    def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
+    def endpoints(self, model: keras.Model, preprocessor: SentencePreprocessor) -> dict[str, Endpoint]:
         """Return endpoints that find entities in texts and in tokenized sentences.
 
         The offsets for a tokenized sentence refer to its tokens joined by spaces.
@@ -126,7 +126,7 @@ class EntityTagger(Task):
         return pd.DataFrame(rows, index=types, columns=[*self.metrics, "count"])
 
     def baseline_metrics(
-        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+        self, preprocessor: SentencePreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the metrics of a model that finds no entities."""
         return entity_scores(examples[TAGS].tolist(), [["O"] * len(tags) for tags in examples[TAGS]])
@@ -143,7 +143,7 @@ class EntityTagger(Task):
     def pictures(
         self,
         model: keras.Model,
-        preprocessor: Preprocessor,
+        preprocessor: SentencePreprocessor,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
@@ -175,6 +175,8 @@ def answered_tags(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> 
     return [[tag.decode() for tag in tags[: len(true)]] for true, tags in rows]
 
 
-def _decode(model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None) -> Decoded:
+def _decode(
+    model: keras.Model, preprocessor: SentencePreprocessor, inputs: Tensors, outputs: tf.Tensor | None
+) -> Decoded:
     outputs = model(inputs, training=False) if outputs is None else outputs
     return Decoded(outputs, inputs["words"], preprocessor.features)

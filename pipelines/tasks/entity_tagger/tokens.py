@@ -26,7 +26,7 @@ def find_tokens(text: tf.Tensor, pattern: str) -> tuple[tf.RaggedTensor, tf.Ragg
 
 def tokenize(texts: list[str], pattern: str) -> list[tuple[list[str], list[int]]]:
     """Split each text into tokens, and return the tokens and their character offsets."""
-    found = []
+    found: list[tuple[list[bytes], list[int]]] = []
     for start in range(0, len(texts), TEXTS_AT_ONCE):
         tokens, starts = find_tokens(tf.constant(texts[start : start + TEXTS_AT_ONCE]), pattern)
         found += zip(tokens.to_list(), starts.to_list(), strict=True)
@@ -42,6 +42,6 @@ def check_pattern(pattern: str, where: str) -> None:
     try:
         empty = tf.strings.regex_full_match("", f"({pattern})")
     except tf.errors.InvalidArgumentError:
-        raise UserError(where, f"'{pattern}' is no RE2 regular expression") from None
+        raise UserError(where, f"'{pattern}' is not a valid RE2 regular expression") from None
     if empty:
-        raise UserError(where, f"'{pattern}' also matches a token of no characters")
+        raise UserError(where, f"'{pattern}' also matches the empty string")

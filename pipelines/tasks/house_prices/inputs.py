@@ -39,16 +39,12 @@ def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, A
     try:
         house = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
     except ValueError as error:
-        first = next(iter(columns))
-        known = (
-            str(error) if isinstance(error, _Refused) else f"a house is a JSON object, such as '{{\"{first}\": ...}}'"
-        )
-        raise UserError(where, known) from None
+        raise UserError(where, str(error) if isinstance(error, _Refused) else _not_an_object(columns)) from None
     if not isinstance(house, dict):
-        raise UserError(where, f"a house is a JSON object of its columns, such as '{{\"{next(iter(columns))}\": ...}}'")
+        raise UserError(where, _not_an_object(columns))
     names = {given: input_name(given) for given in house}
     if len(set(names.values())) < len(names):
-        raise UserError(where, f"gives a column twice: {', '.join(map(repr, house))}")
+        raise UserError(where, f"contains a column twice: {', '.join(map(repr, house))}")
     _check_known(where, names, columns, ())
     row = {column: float("nan") if kind is float else "" for column, kind in columns.items()}
     for given, value in house.items():
@@ -60,15 +56,19 @@ def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, A
     return pd.DataFrame([row], index=[text])
 
 
+def _not_an_object(columns: Mapping[str, type]) -> str:
+    return f"is not a JSON object; write a house as '{{\"{next(iter(columns))}\": ...}}'"
+
+
 def _value(where: str, value: Any, kind: type, form: Mapping[str, str]) -> Any:
     if kind is float:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UserError(where, f"takes a number, not {value!r}")
-        if abs(value) > LARGEST:
-            raise UserError(where, f"{value:g} is too large a number")
+            raise UserError(where, f"must be a number, not {value!r}")
+        if abs(value) > float(LARGEST):  # Python compares integers of any size with a float
+            raise UserError(where, f"the number is too large; use at most {LARGEST:.4g}")
         return float(value)
     if isinstance(value, list | dict):
-        raise UserError(where, f"takes one value, not {value!r}")
+        raise UserError(where, f"must be a single value, not {value!r}")
     if form["kind"] == "date" and value != "":
         return _date(where, str(value), form["format"])
     return str(value)
@@ -79,7 +79,7 @@ def _date(where: str, text: str, form: str) -> str:
         date = read_dates(pd.Series([text]), each)[0]
         if date is not pd.NaT:
             return date.strftime("%Y-%m-%d")
-    raise UserError(where, f"{text!r} is no date; write it as YYYY-MM-DD")
+    raise UserError(where, f"{text!r} is not a date; write it as YYYY-MM-DD")
 
 
 def _read_table(file: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> pd.DataFrame:
@@ -137,8 +137,9 @@ def _check_complete(
         named = ", ".join(f"'{name}'" for name in lacking[:5]) + (
             f" and {len(lacking) - 5} more" if lacking[5:] else ""
         )
-        mend = "add them, or allow it with --allow-missing, which counts them as not known"
-        raise UserError(where, f"lacks {named}, which training never saw missing; {mend}")
+        absent, it = ("columns", "them") if lacking[1:] else ("column", "it")
+        problem = f"missing {absent} {named}, which had no missing values in training"
+        raise UserError(where, f"{problem}; add {it}, or treat {it} as missing values with --allow-missing")
 
 
 def _form(name: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> Mapping[str, str]:
@@ -154,9 +155,9 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
-        raise _Refused(f"gives a column twice: {', '.join(map(repr, names))}")
+        raise _Refused(f"contains a column twice: {', '.join(map(repr, names))}")
     return dict(pairs)
 
 
 def _refuse(constant: str) -> Any:
-    raise _Refused(f"{constant} is no JSON; a missing value is null")
+    raise _Refused(f"{constant} is not valid JSON; write a missing value as null")

@@ -100,9 +100,9 @@ class MemberDense(keras.layers.Layer):
 class MemberHeads(keras.layers.Layer):
     """Apply a separate linear output for each ensemble member: (B, K, D) -> (B, K)."""
 
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
+    def build(self, input_shape: tuple[int | None, int, int]) -> None:
         """Create a kernel and a bias for each member."""
-        members, width = input_shape[1:]
+        _, members, width = input_shape
         uniform = keras.initializers.RandomUniform(-(width**-0.5), width**-0.5)
         self.kernel = self.add_weight(shape=(members, width), initializer=uniform, name="kernel")
         self.bias = self.add_weight(shape=(members,), initializer="zeros", name="bias")

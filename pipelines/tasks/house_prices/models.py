@@ -4,6 +4,7 @@ Every model returns scaled prices (B, K) of B houses. K is the number of ensembl
 The predicted price is their mean.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import keras
@@ -84,7 +85,12 @@ def tabm(
     return keras.Model(inputs, outputs, name="tabm")
 
 
-MODELS = {"linear_regression": linear_regression, "mlp": mlp, "mlp_ple": mlp_ple, "tabm": tabm}
+MODELS: dict[str, Callable[..., keras.Model]] = {
+    "linear_regression": linear_regression,
+    "mlp": mlp,
+    "mlp_ple": mlp_ple,
+    "tabm": tabm,
+}
 
 
 def _inputs(features: Features) -> dict[str, keras.KerasTensor]:

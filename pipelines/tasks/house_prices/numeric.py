@@ -24,9 +24,9 @@ def categories(preprocessor: TablePreprocessor) -> dict[str, list[str]]:
 def reading(preprocessor: TablePreprocessor) -> dict[str, Any]:
     """Describe to clients how to encode a house as numbers."""
     rule = (
-        "numbers as they are (float32), NaN where missing; of a category its place in this list (int32), from 1, or 0"
-        " where the list does not hold it; a missing category is the text ''; of a date the days since 1970-01-01"
-        f" (int32), {dates.NO_DATE} where missing"
+        "number: its value (float32), or NaN if missing; category: its position in the column's list of `categories`"
+        " (int32), from 1, or 0 if it is not in the list, where a missing category is the text ''; date: days since"
+        f" 1970-01-01 (int32), or {dates.NO_DATE} if missing"
     )
     return {"inputs": rule, "categories": categories(preprocessor)}
 

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic supports the standard one only from Python 3.12 on
 
 from pipelines.data.batches import tensors
@@ -29,10 +29,10 @@ UNKNOWN = 0.5  # warn if more than this share of a split's rows has a value that
 ADAPT_BATCH = 256
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
 class Neighbourhood(TypedDict):
     """Settings of the features from nearby training houses."""
 
-    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
     columns: Annotated[
         dict[str, Annotated[float, Field(gt=0)]],
         Field(
@@ -109,7 +109,7 @@ class TablePreprocessor(Preprocessor):
         self.max_categories = max_categories
         self.min_count = min_count
         self.ratios = [[input_name(name) for name in pair] for pair in ratios]
-        self.neighbours = [
+        self.neighbours: list[Neighbourhood] = [
             {**near, "columns": {input_name(name): weight for name, weight in near["columns"].items()}}
             for near in neighbours
         ]
@@ -129,8 +129,10 @@ class TablePreprocessor(Preprocessor):
         gaps = [name for name in [*numeric, *dated] if train[name].isna().any() and train[name].notna().any()]
         vocabulary = self._vocabulary(features, text, gaps)
         if not vocabulary and not numeric and not dated:
-            problem = f"no column has a value that occurs {self.min_count} times in train: {', '.join(text[:5])}"
-            raise UserError("preprocessing.min_count", f"{problem}; set it lower, or add columns")
+            problem = (
+                f"no column has a value that occurs at least {self.min_count} times in train: {', '.join(text[:5])}"
+            )
+            raise UserError("preprocessing.min_count", f"{problem}; lower it, or add columns")
         state = {
             "numeric": np.array(numeric, "U"),
             "dates": np.array(dated, "U"),
@@ -162,14 +164,16 @@ class TablePreprocessor(Preprocessor):
         """Return warnings about targets without a logarithm and about columns with mostly unknown values."""
         added = float(sum(self.state["target"][4:]))
         low = int((examples[TARGET] + added <= 0).sum()) if self.target_scaling == "log" else 0
-        fits = "preprocessing.target_scaling: log does not suit it"
-        warnings = [f"{low:,} targets of {split} are not above zero, as all of train are: {fits}"] if low else []
+        warnings = []
+        if low:
+            problem = f"{low:,} target{'s' * (low != 1)} of {split} {'has' if low == 1 else 'have'} no logarithm"
+            warnings.append(f"{problem}, unlike those of train; set preprocessing.target_scaling: standard")
         known = {str(value) for value in self.state["vocabulary"]}
         for name in self.text:
             looked_up = {value.partition("=")[2] for value in known if value.startswith(f"{name}=")}
             share = float((~examples[name].isin(looked_up)).mean())
             if looked_up and share > UNKNOWN:
-                warnings.append(f"'{name}': {share:.0%} of the rows of {split} hold a value that is not looked up")
+                warnings.append(f"'{name}': {share:.0%} of the rows of {split} have a value outside the vocabulary")
         return warnings
 
     @property
@@ -234,8 +238,11 @@ class TablePreprocessor(Preprocessor):
         added = 0.0
         if self.target_scaling == "log":
             if (target < 0).any():
-                problem = f"log needs targets of zero or more, and {int((target < 0).sum())} of train are not"
-                raise UserError("preprocessing.target_scaling", f"{problem}; use standard")
+                count = int((target < 0).sum())
+                problem = (
+                    f"log requires targets of zero or more, but {count:,} in train {'is' if count == 1 else 'are'}"
+                )
+                raise UserError("preprocessing.target_scaling", f"{problem} negative; use standard")
             added = float((target == 0).any())  # zeros occur, as in counts or rents: log(1 + x)
             target = np.log(target + added)
         return np.array([target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max(), added], "float32")
@@ -291,7 +298,7 @@ class TablePreprocessor(Preprocessor):
         self.state["raw_quantiles"] = np.nanquantile(values, at, axis=0).T.astype("float32")
         skewness = pd.DataFrame(values).skew().to_numpy("float64")
         self.state["skewed"] = (skewness > SKEWED) & (np.nanmin(values, axis=0) >= 0)
-        self.state["mean"], self.state["deviation"] = np.float32(0), np.float32(1)
+        self.state["mean"], self.state["deviation"] = np.zeros((), "float32"), np.ones((), "float32")
         scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
         mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
         deviation[deviation == 0] = 1.0
@@ -313,10 +320,10 @@ class TablePreprocessor(Preprocessor):
         empty = [name for name in train if train[name].isna().all() or (train[name].astype(str) == "").all()]
         looked_up = {value.partition("=")[0] for value in vocabulary}
         lost = [name for name in self.text if name not in looked_up and name not in empty]
-        warnings = [f"'{name}' has no value in train: it counts as missing everywhere" for name in empty]
+        warnings = [f"'{name}' has no values in train, so it is treated as missing everywhere" for name in empty]
         return warnings + [
-            f"'{name}': none of its {train[name].nunique():,} values occurs {self.min_count} times in train"
-            " (preprocessing.min_count), so none is looked up"
+            f"'{name}': none of its {train[name].nunique():,} values occurs at least {self.min_count} times in train"
+            " (preprocessing.min_count), so all are treated as unknown"
             for name in lost
         ]
 

@@ -21,6 +21,8 @@ from pipelines.errors import UserError, did_you_mean
 TARGET = "price"  # the name of the target among raw examples, whatever its name in the table
 
 Columns = list[str]
+NO_COLUMNS: Columns = []
+MISSING: Columns = ["", "NA", "?"]
 Target = Annotated[str, Field(description="column to predict")]
 Missing = Annotated[
     Columns,
@@ -58,10 +60,12 @@ def files(
     ],
     target: Target,
     delimiter: Delimiter = "auto",
-    ignore: Annotated[Columns, Field(description="columns to leave out, such as row numbers")] = (),
-    numeric: Annotated[Columns, Field(description="columns to read as numbers, whatever they contain")] = (),
-    categorical: Annotated[Columns, Field(description="columns to read as categories, whatever they contain")] = (),
-    missing: Missing = ("", "NA", "?"),
+    ignore: Annotated[Columns, Field(description="columns to leave out, such as row numbers")] = NO_COLUMNS,
+    numeric: Annotated[Columns, Field(description="columns to read as numbers, whatever they contain")] = NO_COLUMNS,
+    categorical: Annotated[
+        Columns, Field(description="columns to read as categories, whatever they contain")
+    ] = NO_COLUMNS,
+    missing: Missing = MISSING,
     bad_rows: Annotated[
         Literal["error", "skip"],
         Field(
@@ -85,11 +89,12 @@ def files(
 ) -> Source:
     """Read tables with a header. The type of each column (number, date or category) is detected from its cells."""
     if decimal == thousands != "auto":
-        raise UserError("data.thousands", f"'{thousands}' cannot be the mark of decimals too")
+        raise UserError("data.thousands", f"'{thousands}' cannot also be the decimal mark")
     if decimal == "auto" and thousands in (",", "."):
         decimal = "," if thousands == "." else "."
+    name = input_name(target)
     rules = TableRules(
-        target=input_name(target),
+        target=name,
         ignore=list(map(input_name, ignore)),
         numeric=list(map(input_name, numeric)),
         categorical=list(map(input_name, categorical)),
@@ -98,18 +103,21 @@ def files(
         decimal=decimal,
         bad_rows=bad_rows,
     )
-    tables, skipped, warnings, forms = {}, [], [], {}
+    tables: dict[str, pd.DataFrame] = {}
+    skipped: list[dict[str, str]] = []
+    warnings: list[str] = []
+    forms: dict[str, Form] = {}
     found = files_by_split(root, path, ENDINGS)
     for split, paths in found.items():
-        cells = join_cells([read_cells(each, delimiter, encoding, partial(_names, rules.target)) for each in paths])
+        cells = join_cells([read_cells(each, delimiter, encoding, partial(_names, name)) for each in paths])
         # Later files use the types detected in the first file, so that a column has the same type in all files.
         typed = type_table(cells, _rules_of(forms, rules, cells, warnings) if forms else rules)
         forms = forms or typed.forms
-        tables[split] = _with_target(typed.frame, rules.target)
+        tables[split] = _with_target(typed.frame, name)
         skipped += typed.skipped
         warnings += [*cells.warnings, *typed.warnings]
     origin = {"files": {split: [file.name for file in each] for split, each in found.items()}}
-    reading = {"delimiter": delimiter, "encoding": encoding, "missing": list(missing), "target": rules.target}
+    reading = {"delimiter": delimiter, "encoding": encoding, "missing": list(missing), "target": name}
     return _typed_source(tables, origin, forms, skipped, warnings, {**reading, "ignored": list(rules.ignore)})
 
 
@@ -128,14 +136,14 @@ def tfds(
     tables, origin = load_tfds(features, {column: f"features.{column}" for column in features}, **prepared)
     for table in tables.values():
         if len(table) and not pd.api.types.is_numeric_dtype(table[target]):
-            raise UserError("data.target", f"'{target}' is no number but such as {table[target].iloc[0]!r}")
+            raise UserError("data.target", f"'{target}' is not numeric, but contains {table[target].iloc[0]!r}")
     tables = {split: _with_target(table.rename(columns=names), names[target]) for split, table in tables.items()}
     return _typed_source({split: _numbers_as_float(table) for split, table in tables.items()}, origin)
 
 
 def _with_target(table: pd.DataFrame, target: str) -> pd.DataFrame:
     if target != TARGET and TARGET in table:
-        problem = f"'{target}' is called '{TARGET}' here, and the table has a column of that name beside it"
+        problem = f"'{target}' is renamed to '{TARGET}', but the table already has a column '{TARGET}'"
         raise UserError("data.target", f"{problem}; rename that column or leave it out")
     return table.rename(columns={target: TARGET})
 
@@ -158,7 +166,7 @@ def _rules_of(forms: Mapping[str, Form], rules: TableRules, cells: CellTable, wa
     surplus = [name for name in given if name not in forms]
     unknown = [name for name in surplus if name not in rules.ignore]
     if unknown:
-        warnings.append(f"{cells.name}: columns that the first file lacks are left out: {', '.join(unknown)}")
+        warnings.append(f"{cells.name}: columns that are not in the first file are ignored: {', '.join(unknown)}")
     return replace(rules, ignore=surplus, numeric=(), categorical=(), dates={}, forms=forms)
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.task import NumericEndpoint, Preprocessor, Task, Tensors
+from pipelines.task import NumericEndpoint, Task, Tensors
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.inputs import read_houses
 from pipelines.tasks.house_prices.models import MODELS
@@ -37,7 +37,7 @@ def huber(
     return keras.losses.Huber(delta)
 
 
-class HousePrices(Task):
+class HousePrices(Task[TablePreprocessor, keras.Model]):
     """Predict a number from a table of columns."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
@@ -49,21 +49,24 @@ class HousePrices(Task):
         lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
     )
     limits = (
-        "- It knows the prices of the place and time that its table is of; elsewhere and later they are others.\n"
-        "- No answer lies outside the prices that it was trained on, however large or small a house is.\n"
-        "- A category that training did not know counts as unknown; a number far off is cut to what is usual.\n"
-        "- It gives one number and does not say how sure it is: `report/` of the run shows the spread.\n"
-        "- Its columns may stand for people, as a district does: decide on nobody by it."
+        "- The model was trained on prices of one place and period. Prices differ in other places and change later.\n"
+        "- Predictions are always within the range of the training prices, however large or small a house is.\n"
+        "- Categories that are not in the training data are treated as unknown. Numbers far outside the training range"
+        " are clipped.\n"
+        "- A prediction is a single number without an uncertainty. `report/` of the run shows the distribution of the"
+        " errors.\n"
+        "- Columns such as the district may be proxies for groups of people. Do not use the model for decisions about"
+        " people."
     )
 
     def answer_inputs(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+        self, model: keras.Model, preprocessor: TablePreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Return the price (B,) in the unit of the target: the mean over the members, with the scaling undone."""
         outputs = model(inputs, training=False) if outputs is None else outputs
         return {"price": preprocessor.price(keras.ops.mean(outputs, axis=-1))}
 
-    def numeric_endpoint(self, model: keras.Model, preprocessor: Preprocessor) -> NumericEndpoint:
+    def numeric_endpoint(self, model: keras.Model, preprocessor: TablePreprocessor) -> NumericEndpoint:
         """Return an endpoint that takes numbers as they are and categories as indices."""
         return NumericEndpoint(
             answer=lambda raw: self.answer_inputs(model, preprocessor, numeric.inputs(preprocessor, raw)),
@@ -89,7 +92,7 @@ class HousePrices(Task):
         }
 
     def baseline_metrics(
-        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+        self, preprocessor: TablePreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the best value of each metric that a constant prediction reaches.
 
@@ -109,10 +112,10 @@ class HousePrices(Task):
     def pictures(
         self,
         model: keras.Model,
-        preprocessor: Preprocessor,
+        preprocessor: TablePreprocessor,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
-    ) -> dict[str, Figure]:
+    ) -> dict[str, Figure | str]:
         """Draw predicted against actual prices, and the residuals."""
         true, price = examples[TARGET].to_numpy(), answers["price"]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
@@ -139,9 +142,9 @@ def _against(true: np.ndarray, price: np.ndarray) -> Figure:
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.subplots()
     ends = [min(true.min(), price.min()), max(true.max(), price.max())]
-    axes.plot(ends, ends, color="black", linewidth=1, label="exact")
+    axes.plot(ends, ends, color="black", linewidth=1, label="perfect prediction")
     axes.scatter(true, price, s=8, alpha=0.4)
-    axes.set(title=f"{len(true):,} test examples", xlabel="actual price", ylabel="predicted price", aspect="equal")
+    axes.set(title=f"Test examples: {len(true):,}", xlabel="actual price", ylabel="predicted price", aspect="equal")
     _thousands(axes.xaxis, axes.yaxis)
     axes.tick_params(axis="x", rotation=30)
     axes.grid(alpha=0.3)
@@ -155,7 +158,7 @@ def _residuals(true: np.ndarray, price: np.ndarray) -> Figure:
     residuals = true - price
     left.axhline(0, color="black", linewidth=1)
     left.scatter(price, residuals, s=8, alpha=0.4)
-    left.set(title="Residuals over the prediction", xlabel="predicted price", ylabel="actual - predicted")
+    left.set(title="Residuals by predicted price", xlabel="predicted price", ylabel="actual - predicted")
     right.hist(residuals, bins=60)
     right.axvline(0, color="black", linewidth=1)
     right.set(title=f"Residuals: median {np.median(residuals):,.4g}", xlabel="actual - predicted", ylabel="examples")

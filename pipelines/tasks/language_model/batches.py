@@ -33,7 +33,8 @@ def random_windows(
     ids, context = preprocessor.ids(examples), preprocessor.context
     places = len(ids) - context
     if places < 1:
-        raise UserError("split.train", f"holds {len(ids):,} tokens, less than one window of {context + 1}")
+        count = f"{len(ids):,} token{'s' * (len(ids) != 1)}"
+        raise UserError("split.train", f"contains {count}, fewer than one window of {context + 1}")
     steps_per_epoch = max(1, places // (size * context)) if steps == "auto" else steps
 
     def read(starts: np.ndarray) -> np.ndarray:

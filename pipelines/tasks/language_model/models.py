@@ -3,6 +3,7 @@
 Every model returns the scores of the token after each token (B, T, V). Shapes: B texts, T tokens, V token ids.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Annotated, Literal, TypedDict, Unpack
 
@@ -15,6 +16,7 @@ from pipelines.layers.transformer import DecoderBlock, LearnedPositions, Sinusoi
 from pipelines.tasks.language_model.networks import LanguageModel, Mean, Mixture, Recurrence, Window
 from pipelines.tasks.language_model.ngram import Counts, ngram
 from pipelines.tasks.language_model.preprocessing import Features
+from pipelines.text.sampling import GenerativeModel
 
 Width = Annotated[int, Field(ge=2, description="width of the token embeddings")]
 Hidden = Annotated[int, Field(ge=1, description="width of the hidden layer")]
@@ -40,7 +42,7 @@ class Recurrent(TypedDict):
     counts: Mixed
 
 
-def bag_of_words(features: Features, *, width: Width, units: Hidden, dropout: Dropout) -> keras.Model:
+def bag_of_words(features: Features, *, width: Width, units: Hidden, dropout: Dropout) -> GenerativeModel:
     """Feed-forward network on the mean embedding of all tokens so far, regardless of their order."""
     hidden = keras.layers.Dense(units, activation="relu")
     return _model(features, "bag_of_words", width, [Mean(), hidden, *_drop(dropout)], None, features.context)
@@ -54,23 +56,23 @@ def neural(
     units: Hidden,
     dropout: Dropout,
     counts: Mixed,
-) -> keras.Model:
+) -> GenerativeModel:
     """Feed-forward network on the concatenated embeddings of the last tokens (Bengio et al. 2003)."""
     parts = [Window(reach, units), *_drop(dropout)]
     return _model(features, "neural", width, parts, None, None, counts)
 
 
-def rnn(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
+def rnn(features: Features, **settings: Unpack[Recurrent]) -> GenerativeModel:
     """Recurrent neural network (Elman 1990; as a language model Mikolov et al. 2010)."""
     return _recurrent(features, "rnn", settings)
 
 
-def gru(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
+def gru(features: Features, **settings: Unpack[Recurrent]) -> GenerativeModel:
     """Gated recurrent unit (GRU) network (Cho et al. 2014)."""
     return _recurrent(features, "gru", settings)
 
 
-def lstm(features: Features, **settings: Unpack[Recurrent]) -> keras.Model:
+def lstm(features: Features, **settings: Unpack[Recurrent]) -> GenerativeModel:
     """Long short-term memory (LSTM) network (Hochreiter & Schmidhuber 1997; Zaremba et al. 2014)."""
     return _recurrent(features, "lstm", settings)
 
@@ -94,19 +96,29 @@ def transformer(
     use_bias: Annotated[bool, Field(description="add a bias in each layer")],
     dropout: Dropout,
     counts: Mixed,
-) -> keras.Model:
+) -> GenerativeModel:
     """Causal Transformer with normalisation before each sublayer (Radford et al. 2018)."""
     if width % (2 * heads):
-        raise UserError("models.transformer.heads", f"the width {width} must be a multiple of twice the heads, {heads}")
+        raise UserError("models.transformer.heads", f"the width {width} must be a multiple of 2 * heads = {2 * heads}")
     added = {"learned": [LearnedPositions(features.context, _initial())], "sinusoidal": [SinusoidalPositions()]}
-    block = {"layers": layers, "rotary": positions == "rotary", "dropout": dropout, "use_bias": use_bias}
-    blocks = [DecoderBlock(width, heads, feed_forward_units, **block) for _ in range(layers)]
+    blocks = [
+        DecoderBlock(
+            width,
+            heads,
+            feed_forward_units,
+            layers=layers,
+            rotary=positions == "rotary",
+            dropout=dropout,
+            use_bias=use_bias,
+        )
+        for _ in range(layers)
+    ]
     norm = keras.layers.LayerNormalization(epsilon=1e-5, center=use_bias)
     parts = [*added.get(positions, []), *_drop(dropout), *blocks, norm]
     return _model(features, "transformer", width, parts, "tied", features.context, counts)
 
 
-MODELS = {
+MODELS: dict[str, Callable[..., GenerativeModel]] = {
     "ngram": ngram,
     "bag_of_words": bag_of_words,
     "neural": neural,
@@ -117,7 +129,7 @@ MODELS = {
 }
 
 
-def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Model:
+def _recurrent(features: Features, cell: str, settings: Recurrent) -> GenerativeModel:
     parts = []
     for _ in range(settings["layers"]):
         parts += [*_drop(settings["dropout"]), Recurrence(cell, settings["units"])]
@@ -128,7 +140,7 @@ def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Mode
 
 def _model(
     features: Features, name: str, width: int, parts: list, scores: str | None, context: int | None, counts: int = 0
-) -> keras.Model:
+) -> GenerativeModel:
     embedding = keras.layers.ReversibleEmbedding(features.tokens, width, embeddings_initializer=_initial())
     # Tied: the scores use the token embeddings (Press & Wolf 2017).
     out = partial(embedding, reverse=True) if scores == "tied" else keras.layers.Dense(features.tokens)

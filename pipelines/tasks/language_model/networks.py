@@ -131,6 +131,7 @@ class LanguageModel(GenerativeModel):
         scores: Any,
         name: str,
         context: int | None,
+        *,
         outputs: Any = None,
     ):
         tokens = keras.Input((None,), dtype="int32", name="tokens")

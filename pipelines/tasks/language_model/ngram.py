@@ -82,7 +82,8 @@ class Counts(keras.layers.Layer):
         """
         ids, labels = ops.cast(tokens, "int64"), ops.cast(labels, "int64")
         nodes = [ops.zeros_like(ids), *self._nodes(ids)]
-        gone, found_at = True, []
+        gone: Any = True
+        found_at: list[tuple] = []
         for length in reversed(range(len(self.levels))):
             level, node = self.levels[length], nodes[length]
             place, found = self._find(length, node, labels)
@@ -186,6 +187,6 @@ class Ngram(GenerativeModel):
         return self.counts(joined)[:, -steps:], ops.reshape(last, (ops.shape(tokens)[0], self.order - 1))
 
 
-def ngram(features: Features, *, order: Order) -> keras.Model:
+def ngram(features: Features, *, order: Order) -> GenerativeModel:
     """N-gram model with modified Kneser-Ney smoothing (Chen & Goodman 1999)."""
     return Ngram(features, order)

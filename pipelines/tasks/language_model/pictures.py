@@ -71,7 +71,7 @@ def _beside_counts(preprocessor: TextPreprocessor, examples: pd.DataFrame, answe
     axes = figure.subplots()
     bars = axes.bar([*names, "this model"], [*losses, own], color=[*["tab:gray"] * len(names), "tab:blue"])
     axes.bar_label(bars, fmt="%.3f")
-    axes.set(title="Loss on test, beside counts of the same training text (Kneser-Ney)", ylabel="nats a token")
+    axes.set(title="Test loss, compared with Kneser-Ney models of the same training text", ylabel="nats per token")
     axes.margins(y=0.12)
     return figure
 
@@ -104,7 +104,8 @@ def _neighbours(vectors: np.ndarray, preprocessor: TextPreprocessor) -> str:
     style = "body { font: 15px/1.6 system-ui, sans-serif; max-width: 60em; margin: 2em auto } th { text-align: right;"
     return (
         f"{head}{style} padding-right: 1em; font-weight: 600 }} td + td {{ padding-left: 1em; color: #777 }}</style>"
-        f"</head><body><h1>Nearest neighbours of frequent words, by cosine</h1><table>{''.join(near)}</table>"
+        "</head><body><h1>Nearest neighbours of frequent words, by cosine similarity</h1>"
+        f"<table>{''.join(near)}</table>"
         f"{_analogies(vectors, ids, row)}</body></html>\n"
     )
 
@@ -134,7 +135,7 @@ def _map(vectors: np.ndarray, preprocessor: TextPreprocessor) -> Figure:
         places = sought.fit_transform(vectors[[at for at, _ in words]])
     figure = Figure(figsize=(10, 10), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*places.T, s=4, color="tab:gray")
+    axes.scatter(places[:, 0], places[:, 1], s=4, color="tab:gray")
     for (_, word), place in zip(words, places, strict=True):
         axes.annotate(word, place, fontsize=7)
     axes.set(title="Embeddings of the most frequent words (t-SNE)", xticks=[], yticks=[])

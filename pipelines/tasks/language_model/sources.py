@@ -3,7 +3,7 @@
 import pydoc_data.topics
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Unpack
+from typing import Annotated, Any, Unpack
 
 import pandas as pd
 from pydantic import Field
@@ -61,8 +61,8 @@ def files(
     tables = {split: _table(texts.documents) for split, texts in read.items()}
     for split, table in tables.items():
         if table.empty:
-            raise UserError(str(Path(root) / names[split][0]), "holds no text")
-    origin = {"files": {split: [str(file) for file in each.files] for split, each in found.items()}}
+            raise UserError(str(Path(root) / names[split][0]), "contains no text")
+    origin: dict[str, Any] = {"files": {split: [str(file) for file in each.files] for split, each in found.items()}}
     passed_over = [file for each in found.values() for file in each.passed_over]
     odd = list(dict.fromkeys(each for texts in read.values() for each in texts.odd))
     if passed_over:
@@ -78,11 +78,12 @@ def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dic
     some = [str(text) for text in texts.iloc[:: -(-len(texts) // SAMPLE)]]
     if any(SPLIT_UNKNOWN in text for text in some):
         facts["tokens"] = (
-            f"were split before, as {SPLIT_UNKNOWN} stands in the text: preprocessing.level token keeps them"
+            f"already split, because the text contains {SPLIT_UNKNOWN}; keep them with preprocessing.level: token"
         )
     if not parts_words(some):
         facts["words"] = (
-            "are not parted by blanks: word_perplexity is not given, and preprocessing.level should be no word or token"
+            "not separated by spaces, so word_perplexity is not computed; do not set preprocessing.level to word or"
+            " token"
         )
     return facts
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.languages import parts_words
-from pipelines.task import Endpoint, Preprocessor, Task, Tensors, evenly_spaced
+from pipelines.task import Endpoint, Task, Tensors, evenly_spaced
 from pipelines.tasks.language_model import sources
 from pipelines.tasks.language_model.batches import random_windows
 from pipelines.tasks.language_model.models import MODELS
@@ -57,7 +57,7 @@ def cross_entropy() -> keras.Loss:
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-class LanguageModelTask(Task):
+class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
     """Predict how a text continues."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
@@ -77,10 +77,11 @@ class LanguageModelTask(Task):
     batches = staticmethod(random_windows)
     decoding = staticmethod(decoding)
     limits = (
-        "- It says what is probable after the texts that it learnt from, not what is true.\n"
-        "- It repeats what these texts hold, their errors and their prejudices included, and at times word for word.\n"
-        "- It was measured on the end of the same text: expect worse on texts of another kind, time or language.\n"
-        "- Only as many tokens as its context holds are looked back on."
+        "- The model generates probable text, which may be false.\n"
+        "- It reproduces errors and biases of the training text, and sometimes copies it word for word.\n"
+        "- It was evaluated on later parts of the same text. Expect lower quality on other kinds of text, times or"
+        " languages.\n"
+        "- It uses only as many previous tokens as fit into its context."
     )
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
@@ -88,19 +89,24 @@ class LanguageModelTask(Task):
         return evenly_spaced(examples, MEASURED)
 
     def validation_step(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
+        self,
+        model: GenerativeModel,
+        preprocessor: TextPreprocessor,
+        inputs: Tensors,
+        labels: tf.Tensor,
+        weights: tf.Tensor,
     ) -> tuple[tf.Tensor, Tensors]:
         """Score texts window by window. A recurrent model carries its state from one window to the next."""
         answers = _score(model, preprocessor, inputs["tokens"], labels, weights)
         return tf.reduce_sum(answers["nats"]) / tf.reduce_sum(answers["tokens"]), answers
 
-    def answer_raw(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
+    def answer_raw(self, model: GenerativeModel, preprocessor: TextPreprocessor, raw: Tensors) -> Tensors:
         """Score texts. The results are sums over the tokens of each text."""
         inputs, labels, weights = padded(preprocessor.example(raw, training=False))
         return self.validation_step(model, preprocessor, inputs, labels, weights)[1]
 
     def answer_inputs(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+        self, model: GenerativeModel, preprocessor: TextPreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Continue texts with the decoding settings, and return the most probable next tokens."""
         wanted, count = model.decoding, tf.shape(inputs["tokens"])[0]
@@ -109,14 +115,14 @@ class LanguageModelTask(Task):
         following = next_tokens(model, preprocessor, inputs["tokens"], tf.fill([count], SHOWN))
         return {"completion": written["completion"], **following}
 
-    def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
+    def endpoints(self, model: GenerativeModel, preprocessor: TextPreprocessor) -> dict[str, Endpoint]:
         """Return endpoints that continue, stream and score texts, and predict the next token."""
 
         def tokens(raw: Tensors) -> tf.Tensor:
             return padded(preprocessor.tokenizer.encode(raw["prompt"]))
 
         def generate(raw: Tensors) -> Tensors:
-            asked = raw | {name: bounded(name, raw[name], *ends) for name, ends in LIMITS.items()}
+            asked = {**raw, **{name: bounded(name, raw[name], *ends) for name, ends in LIMITS.items()}}
             choice = SamplingParams(**{name: asked[name] for name in SamplingParams._fields})
             return write(model, preprocessor, tokens(raw), choice, asked["beams"], raw["stop"])
 
@@ -166,7 +172,7 @@ class LanguageModelTask(Task):
             }
 
     def baseline_metrics(
-        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+        self, preprocessor: TextPreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the metrics of a unigram model: each token has its frequency in train."""
         ids, tokenizer = preprocessor.ids(train), preprocessor.tokenizer
@@ -198,8 +204,8 @@ class LanguageModelTask(Task):
 
     def pictures(
         self,
-        model: keras.Model,
-        preprocessor: Preprocessor,
+        model: GenerativeModel,
+        preprocessor: TextPreprocessor,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:

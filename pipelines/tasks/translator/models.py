@@ -4,9 +4,9 @@ Every model returns hidden states (B, T, D). Its method `scores` turns them into
 target token. Shapes: B sentences, T target tokens, D features.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
-import keras
 from pydantic import Field
 
 from pipelines.hyperparameters import Dropout
@@ -14,6 +14,7 @@ from pipelines.layers.translation import Norm
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.recurrent import RecurrentTranslator
 from pipelines.tasks.translator.transformers import TransformerTranslator
+from pipelines.tasks.translator.translation import Translator
 
 Width = Annotated[int, Field(ge=2, description="width of the token embeddings")]
 Tied = Annotated[
@@ -43,7 +44,7 @@ def seq2seq(
     ],
     tied: Tied,
     dropout: Dropout,
-) -> keras.Model:
+) -> Translator:
     """Recurrent encoder-decoder, optionally with attention."""
     return RecurrentTranslator(
         features,
@@ -82,7 +83,7 @@ def transformer(
     ],
     tied: Tied,
     dropout: Dropout,
-) -> keras.Model:
+) -> Translator:
     """Sequence-to-sequence Transformer (Vaswani et al. 2017)."""
     return TransformerTranslator(
         features,
@@ -97,4 +98,4 @@ def transformer(
     )
 
 
-MODELS = {"seq2seq": seq2seq, "transformer": transformer}
+MODELS: dict[str, Callable[..., Translator]] = {"seq2seq": seq2seq, "transformer": transformer}

@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 from pipelines.errors import UserError
 
@@ -19,7 +19,13 @@ UNITS = (
     " duration-minute duration-second temperature-celsius speed-kilometer-per-hour digital-gigabyte power-watt"
 ).split()
 CURRENCIES = "USD EUR GBP JPY CHF CAD AUD CNY INR BRL MXN SEK NOK DKK PLN CZK TRY ZAR EGP KRW".split()
-PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
+PERIODS: dict[Literal["second", "minute", "hour", "day", "week"], int] = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86400,
+    "week": 7 * 86400,
+}
 FIRST_DAY, DAYS = datetime.date(1900, 1, 1), 73049  # up to the end of 2099
 MOST = 9999
 TRIES = 50  # attempts per phrase; short phrases are often duplicates
@@ -49,10 +55,12 @@ def make_phrases(source: str, target: str, count: int) -> tuple[dict[str, list[W
     locales = tuple(_locale(name, key) for key, name in (("from_language", source), ("to_language", target)))
     kinds, names = _kinds(locales), _names(locales)
     if not names:
-        raise UserError("data.to_language", f"Babel names no country or language in both '{source}' and '{target}'")
-    phrases, seen = {}, set()
+        raise UserError("data.to_language", f"Babel has no country or language name in both '{source}' and '{target}'")
+    phrases: dict[str, list[Words]] = {}
+    seen: set[str] = set()
     for split, share in SHARES.items():
-        draw, own = random.Random(f"{split} {source} {target}"), []
+        draw = random.Random(f"{split} {source} {target}")
+        own: list[Words] = []
         for _ in range(int(count * share) * TRIES):
             phrase = _phrase(locales, kinds, names, draw, split)
             if phrase[0] not in seen:
@@ -61,10 +69,14 @@ def make_phrases(source: str, target: str, count: int) -> tuple[dict[str, list[W
             if len(own) == int(count * share):
                 break
         else:
-            raise UserError("data.examples", f"no {count} phrases can be made; at most some {len(own) / share:.0f}")
+            problem = f"cannot generate {count:,} different phrases; set at most about {len(own) / share:.0f}"
+            raise UserError("data.examples", problem)
         phrases[split] = own
     packages = {package: version(package) for package in ("Babel", "num2words")}
-    about = {"kinds": list(kinds), "values": "each date, time and number occurs in one split only; names in all"}
+    about = {
+        "kinds": list(kinds),
+        "values": "each date, time and number occurs in one split only; names occur in all splits",
+    }
     return phrases, {**about, "packages": packages}
 
 
@@ -74,7 +86,7 @@ def _locale(name: str, key: str) -> Any:
     try:
         return Locale.parse(name, sep="-" if "-" in name else "_")
     except (UnknownLocaleError, ValueError):
-        raise UserError(f"data.{key}", f"Babel knows no language '{name}'; write it as en, fr or pt_BR") from None
+        raise UserError(f"data.{key}", f"Babel has no language '{name}'; write it as en, fr or pt_BR") from None
 
 
 def _phrase(locales: tuple, kinds: dict[str, Say], names: list[Words], draw: random.Random, split: str) -> Words:
@@ -91,7 +103,8 @@ def _phrase(locales: tuple, kinds: dict[str, Say], names: list[Words], draw: ran
     while len(parts) < 3 and draw.random() < 0.45:
         parts.append(draw.choice(names) if draw.random() < 0.7 else draw.choice(list(kinds.values()))(draw, value))
     draw.shuffle(parts)
-    return tuple(format_list([part[side] for part in parts], locale=locale) for side, locale in enumerate(locales))
+    source, target = (format_list([part[i] for part in parts], locale=locale) for i, locale in enumerate(locales))
+    return source, target
 
 
 def _owner(kind: str, number: int) -> str:
@@ -108,7 +121,8 @@ def _kinds(locales: tuple) -> dict[str, Say]:
     from num2words import num2words
 
     def both(say: Callable[[Any], str]) -> Words:
-        return tuple(map(say, locales))
+        source, target = map(say, locales)
+        return source, target
 
     def date(draw: random.Random, value: Callable) -> Words:
         day, form = FIRST_DAY + datetime.timedelta(value("date", DAYS) - 1), draw.choice(["long", "full"])
@@ -121,8 +135,7 @@ def _kinds(locales: tuple) -> dict[str, Say]:
     def relative(draw: random.Random, value: Callable) -> Words:
         number, (unit, seconds) = value("number", MOST), draw.choice(list(PERIODS.items()))
         span = datetime.timedelta(seconds=draw.choice([-1, 1]) * number * seconds)
-        shown = {"granularity": unit, "threshold": 10**12, "add_direction": True}
-        return both(lambda locale: format_timedelta(span, locale=locale, **shown))
+        return both(lambda locale: format_timedelta(span, unit, 10**12, add_direction=True, locale=locale))
 
     def unit(draw: random.Random, value: Callable) -> Words:
         number, kind = value("number", MOST), draw.choice(UNITS)
@@ -136,7 +149,7 @@ def _kinds(locales: tuple) -> dict[str, Say]:
         number = value("number", MOST)
         return both(lambda locale: num2words(number, lang=_speaker(locale)))
 
-    kinds = {"date": date, "time": time, "relative": relative, "unit": unit, "currency": currency}
+    kinds: dict[str, Say] = {"date": date, "time": time, "relative": relative, "unit": unit, "currency": currency}
     return {**kinds, "words": words} if all(map(_speaks, locales)) else kinds
 
 

@@ -43,8 +43,8 @@ def draw_pictures(
     worst = table.sort_values("chrf", kind="stable").head(SHOWN)
     pictures: dict[str, Figure | str] = {
         "bleu_by_length": draw_bleu_by_length(table),
-        "translations": _page("Translations beside their references", table.head(SHOWN)),
-        "worst_translations": _page("The worst translations, by chrF", worst),
+        "translations": _page("Translations and references", table.head(SHOWN)),
+        "worst_translations": _page("Translations with the lowest chrF", worst),
     }
     if attention := _attention(model, preprocessor, table):
         pictures["attention"] = attention
@@ -69,7 +69,11 @@ def draw_bleu_by_length(table: pd.DataFrame) -> Figure:
     axes = figure.subplots()
     axes.bar_label(axes.bar(names, scores), fmt="%.1f")
     unit = "words" if words else "characters"
-    axes.set(title="BLEU by length on test", xlabel=f"{unit} of the source (sentences)", ylabel="BLEU, effective order")
+    axes.set(
+        title="BLEU by source length, test split",
+        xlabel=f"{unit} in the source (number of sentences)",
+        ylabel="BLEU (effective order)",
+    )
     axes.margins(y=0.12)
     return figure
 

@@ -56,9 +56,10 @@ def about_tokens(references: Sequence[str]) -> dict[str, str]:
         return {}
     if written in CUTTERS and tokens == "char":
         return {
-            "bleu": f"of characters; for words, as {CUTTERS[written][0]} cuts them: pip install 'sacrebleu[{written}]'"
+            "bleu": f"computed on characters; for the words of {CUTTERS[written][0]}, run: pip install"
+            f" 'sacrebleu[{written}]'"
         }
-    return {"bleu": f"of what sacrebleu's '{tokens}' takes for tokens"}
+    return {"bleu": f"computed on the tokens of sacrebleu's tokenizer '{tokens}'"}
 
 
 def _metrics(references: Sequence[str]) -> dict[str, BLEU | CHRF]:

@@ -78,14 +78,22 @@ class PreparedPairs(Prepared, Filters):
 
 def tfds(*, from_language: From, to_language: To, **settings: Unpack[PreparedPairs]) -> Source:
     """Read text pairs from TensorFlow Datasets. The features are named after the languages."""
-    filters: Filters = {name: settings.pop(name) for name in Filters.__annotations__}
-    keys = {SOURCE: "from_language", TARGET: "to_language"}
-    tables, origin = load_tfds({SOURCE: from_language, TARGET: to_language}, keys, **settings)
-    names = {split: f"{settings['name']} {settings['splits'][split]}" for split in tables}
+    filters: Filters = {"most_characters": settings["most_characters"], "most_ratio": settings["most_ratio"]}
+    tables, origin = load_tfds(
+        {SOURCE: from_language, TARGET: to_language},
+        {SOURCE: "from_language", TARGET: "to_language"},
+        name=settings["name"],
+        data_dir=settings["data_dir"],
+        download=settings["download"],
+        splits=settings["splits"],
+    )
+    names: dict[str, str] = {split: f"{settings['name']} {part}" for split, part in settings["splits"].items()}
     pairs = {
-        split: [Pair(*map(str.strip, row), f"{names[split]} {number}") for number, row in enumerate(rows)]
+        split: [
+            Pair(source.strip(), target.strip(), f"{names[split]} {number}")
+            for number, (source, target) in enumerate(zip(table[SOURCE], table[TARGET], strict=True))
+        ]
         for split, table in tables.items()
-        for rows in [zip(table[SOURCE], table[TARGET], strict=True)]
     }
     return _source(pairs, filters, {**_languages(from_language, to_language), **origin}, names)
 
@@ -98,32 +106,33 @@ def _source(
     odd: Sequence[str] = (),
 ) -> Source:
     """Apply the filters to train, or to pairs that are not split yet, and count the dropped pairs."""
-    tables, skipped, counts = {}, [], {}
+    tables: dict[str, pd.DataFrame] = {}
+    skipped: list[dict[str, str]] = []
+    counts: dict[str, int] = {}
     for split, pairs in read.items():
         if split in ("all", "train"):
             pairs, skipped, counts = filter_pairs(pairs, **filters)
         if not pairs:
-            raise UserError(names[split], "holds no pair of texts that can be used")
+            raise UserError(names[split], "contains no usable text pairs")
         tables[split] = pd.DataFrame({SOURCE: [p.source for p in pairs], TARGET: [p.target for p in pairs]})
     facts = _facts(next(iter(tables.values())), origin["from_language"], origin["to_language"])
     if counts:
-        facts["left out"] = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
+        facts["removed"] = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
     return Source(tables, {**origin, "left_out": counts}, skipped, warnings=list(odd), facts=facts)
 
 
 def _facts(table: pd.DataFrame, from_language: str, to_language: str) -> dict[str, str]:
     """Describe the length of both sides, and the units of BLEU if the target language has no spaces."""
     lengths = [f"{median(table[side].map(len)):,.0f}" for side in (SOURCE, TARGET)]
-    facts = {"lengths": f"half of the texts have up to {lengths[0]} characters in {from_language}, {lengths[1]} in"}
-    facts["lengths"] += f" {to_language}"
+    facts = {"lengths": f"median {lengths[0]} characters in {from_language}, {lengths[1]} in {to_language}"}
     joined = [
         language
         for side, language in ((SOURCE, from_language), (TARGET, to_language))
         if not parts_words(table[side].tolist())
     ]
     if joined:
-        level = "preprocessing.level should be no word or token"
-        facts["words"] = f"of {' and '.join(joined)} are not parted by blanks: {level}"
+        level = "do not set preprocessing.level to word or token"
+        facts["words"] = f"not separated by spaces in {' and '.join(joined)}; {level}"
     return facts | about_tokens(table[TARGET].tolist())
 
 

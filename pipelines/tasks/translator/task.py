@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from pipelines.data.batches import make_token_batches, padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.read import SOURCE, TARGET
-from pipelines.task import Endpoint, Preprocessor, Task, Tensors, evenly_spaced
+from pipelines.task import Endpoint, Task, Tensors, evenly_spaced
 from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
@@ -27,7 +26,7 @@ from pipelines.text.sampling import bounded
 MEASURED = 3072  # pairs of train and of validation that are evaluated, evenly spaced
 
 
-class TranslatorTask(Task):
+class TranslatorTask(Task[PairPreprocessor, Translator]):
     """Translate a text from one language to another."""
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
@@ -38,11 +37,11 @@ class TranslatorTask(Task):
     batches = staticmethod(make_token_batches)
     decoding = staticmethod(searching)
     limits = (
-        "- It translates texts like the pairs that it learnt from: expect worse on another subject, style or length.\n"
-        "- What it says is fluent even where it is wrong: names, numbers and negations may be lost or made up.\n"
-        "- The score tells translations of one text apart; it is no probability that one is right.\n"
-        "- Each text is translated by itself, and what is longer than `preprocessing.longest` tokens is cut off.\n"
-        "- Prejudices of its pairs, such as which professions are men's, are in what it writes."
+        "- Expect lower quality on subjects, styles or lengths that differ from the training pairs.\n"
+        "- A wrong translation may still be fluent. Names, numbers and negations may be lost or invented.\n"
+        "- The score ranks translations of the same text. It is not the probability that one is correct.\n"
+        "- Each text is translated separately. Tokens beyond `preprocessing.longest` are cut off.\n"
+        "- Translations reproduce biases of the training pairs, such as the gender of professions."
     )
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
@@ -50,25 +49,25 @@ class TranslatorTask(Task):
         return examples if split == "test" else evenly_spaced(examples, MEASURED)
 
     def validation_step(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
+        self, model: Translator, preprocessor: PairPreprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, Tensors]:
         """Translate greedily, which is fast, and score the reference translations."""
         weighed = _weigh(model, inputs, labels, weights)
-        answers = weighed | _best(preprocessor, search(model, preprocessor, inputs[SOURCE], beams=1))
-        return tf.reduce_sum(weighed["nats"]) / tf.reduce_sum(weighed["tokens"]), answers
+        best = _best(preprocessor, search(model, preprocessor, inputs[SOURCE], beams=1))
+        return tf.reduce_sum(weighed["nats"]) / tf.reduce_sum(weighed["tokens"]), {**weighed, **best}
 
-    def answer_raw(self, model: keras.Model, preprocessor: Preprocessor, raw: Tensors) -> Tensors:
+    def answer_raw(self, model: Translator, preprocessor: PairPreprocessor, raw: Tensors) -> Tensors:
         """Translate as for a client, and score the reference translations."""
         inputs, labels, weights = padded(preprocessor.example(raw, training=False))
-        return _weigh(model, inputs, labels, weights) | self.answer_inputs(model, preprocessor, inputs)
+        return {**_weigh(model, inputs, labels, weights), **self.answer_inputs(model, preprocessor, inputs)}
 
     def answer_inputs(
-        self, model: keras.Model, preprocessor: Preprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
+        self, model: Translator, preprocessor: PairPreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
         """Return the best translation that the search finds, and its score."""
         return _best(preprocessor, search(model, preprocessor, inputs[SOURCE], model.decoding.beams))
 
-    def endpoints(self, model: keras.Model, preprocessor: Preprocessor) -> dict[str, Endpoint]:
+    def endpoints(self, model: Translator, preprocessor: PairPreprocessor) -> dict[str, Endpoint]:
         """Return endpoints for the best translation, several translations, the score of a given one, and attention."""
 
         def source(raw: Tensors) -> tf.Tensor:
@@ -109,7 +108,7 @@ class TranslatorTask(Task):
         return score_translations(examples, answers)
 
     def baseline_metrics(
-        self, preprocessor: Preprocessor, train: pd.DataFrame, examples: pd.DataFrame
+        self, preprocessor: PairPreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the better value of each translation metric for two baselines.
 
@@ -117,7 +116,7 @@ class TranslatorTask(Task):
         """
         unknown = {"nats": np.zeros(len(examples)), "tokens": np.ones(len(examples))}
         guesses = [examples[SOURCE].tolist(), [train[TARGET].mode()[0]] * len(examples)]
-        answers = [{"translation": [text.encode() for text in guess], **unknown} for guess in guesses]
+        answers = [{"translation": np.array([text.encode() for text in guess], "O"), **unknown} for guess in guesses]
         scores = pd.DataFrame([self.compute_metrics(examples, each) for each in answers]).max()
         return scores[[name for name, better in self.metrics.items() if better == "max"]].to_dict()
 
@@ -128,8 +127,8 @@ class TranslatorTask(Task):
 
     def pictures(
         self,
-        model: keras.Model,
-        preprocessor: Preprocessor,
+        model: Translator,
+        preprocessor: PairPreprocessor,
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:

@@ -156,7 +156,7 @@ def test_weights_that_are_missing_or_of_another_network_are_explained(tmp_path):
         load_pretrained_weights(MODELS["pretrained"](features(), **{**PRETRAINED, "weights": "nowhere.h5"}))
     other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(UserError, match="holds no weights of a headless mobilenet_v3_small"):
+    with pytest.raises(UserError, match="does not contain the weights of mobilenet_v3_small without its head"):
         load_pretrained_weights(
             MODELS["pretrained"](features(), **{**PRETRAINED, "weights": str(tmp_path / "other.weights.h5")})
         )

@@ -105,5 +105,5 @@ def test_class_weights_reach_the_loss(class_weights, expected):
 def test_a_weight_for_no_class_and_a_single_class_are_explained():
     with pytest.raises(UserError, match=r"preprocessing.class_weights: no class 'dgo'; did you mean 'dog'"):
         adapted(["cat", "dog"], class_weights={"dgo": 2.0})
-    with pytest.raises(UserError, match=r"split.train: holds a single class, 'cat'"):
+    with pytest.raises(UserError, match=r"split.train: contains a single class, 'cat'"):
         adapted(["cat", "cat"])

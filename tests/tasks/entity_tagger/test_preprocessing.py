@@ -72,7 +72,7 @@ def test_each_token_stands_where_it_is_said_to_and_nothing_but_blanks_between(te
 def test_a_pattern_of_ones_own_and_what_is_none():
     tokens, starts = preprocessor(token_pattern=r"\S+").tokenize(tf.constant(["isn't it, Bob?"]))
     assert (tokens.to_list(), starts.to_list()) == ([[b"isn't", b"it,", b"Bob?"]], [[0, 6, 10]])
-    for pattern, problem in (("(", "is no RE2 regular expression"), (r"\w*", "a token of no characters")):
+    for pattern, problem in (("(", "is not a valid RE2 regular expression"), (r"\w*", "also matches the empty string")):
         with pytest.raises(UserError, match=problem):
             preprocessor(token_pattern=pattern)
 
@@ -126,7 +126,7 @@ def test_no_token_can_pass_for_what_stands_for_unknown_ones():
 
 
 def test_no_entity_in_train_is_named():
-    with pytest.raises(UserError, match=r"split.train: holds no entity"):
+    with pytest.raises(UserError, match=r"split.train: contains no entities"):
         preprocessor().adapt(pd.DataFrame({"tokens": [["a"]], "tags": [["O"]]}))
 
 

@@ -153,9 +153,9 @@ BAD = {
     "an illegal tag": (
         "Ann I-PER\n\nBob I-PER\n",
         [],
-        "names.conll:1: 'I-PER' after 'O': no entity of type PER is open (1 more like it); mend it",
+        "names.conll:1: 'I-PER' after 'O': no entity of type PER is open (and 1 more); fix it",
     ),
-    "no tags at all": ("Ann O\n", [], "data: no token has a tag but O"),
+    "no tags at all": ("Ann O\n", [], "data: all tags are O"),
     "no such column": ("Ann B-PER\n", ["data.tag_column=3"], "2 columns, so no tag in column 3"),
     "a scheme of no name": ("Ann B-PER\n", ["data.scheme=biluo"], "data.scheme"),
 }
@@ -232,8 +232,8 @@ def test_mistakes_are_counted_by_kind_and_cannot_break_the_page():
     page = mistakes_page(
         [["<b>", "ran"], ["Oslo", "Bay"]], [["B-PER", "O"], ["B-LOC", "I-LOC"]], [["O", "B-PER"], ["B-LOC", "O"]]
     )
-    assert "PER answered as nothing: 1 times" in page and "nothing answered as PER: 1 times" in page
-    assert "LOC answered as its own type with other ends: 1 times" in page
+    assert "PER predicted as no entity: 1 time<" in page and "no entity predicted as PER: 1 time<" in page
+    assert "LOC predicted as the same type with other boundaries: 1 time<" in page
     assert "&lt;b&gt;" in page and "<b>" not in page
 
 

@@ -294,8 +294,8 @@ def test_counts_are_a_model_like_any_other(text, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("preprocessing.context=100000", "less than one window"),
-        ("model=transformer models.transformer.heads=3", "multiple of twice the heads"),
+        ("preprocessing.context=100000", "fewer than one window"),
+        ("model=transformer models.transformer.heads=3", "must be a multiple of 2 * heads = 6"),
     ],
 )
 def test_what_cannot_be_trained_is_said_in_one_line(setting, words, text, tmp_path):

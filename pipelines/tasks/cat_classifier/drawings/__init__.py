@@ -5,6 +5,7 @@ separate them, only shapes do.
 """
 
 import io
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
@@ -81,7 +82,8 @@ def _figure(scene: Pen, random: np.random.Generator, kind: str) -> None:
     stretch = np.diag([pick(random, [-1, 1]) * random.uniform(0.88, 1.12), 1.0])
     pen = with_coat(pen._replace(frame=pen.frame @ stretch), random)
     if random.random() < 0.5:
-        pen.fill(oval(0, 0.92, 0.95, 0.14), shade(pen.image.getpixel((5, pen.image.height - 5)), 0.7))
+        ground = cast(Colour, pen.image.getpixel((5, pen.image.height - 5)))
+        pen.fill(oval(0, 0.92, 0.95, 0.14), shade(ground, 0.7))
     FIGURES[kind](pen, random)
 
 

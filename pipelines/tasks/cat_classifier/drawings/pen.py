@@ -54,7 +54,13 @@ class Pen(NamedTuple):
     draw: ImageDraw.ImageDraw
     frame: np.ndarray  # (2, 2), from figure coordinates to pixels
     origin: np.ndarray  # (2,), in pixels
-    coat: Coat | None = None
+    own_coat: Coat | None = None  # a pen for the background has none
+
+    @property
+    def coat(self) -> Coat:
+        """Return the coat of the figure."""
+        assert self.own_coat is not None
+        return self.own_coat
 
     def moved(self, x: float, y: float, scale: float = 1.0, turn: float = 0.0) -> "Pen":
         """Return a pen for a part of the figure, with its own origin, scale and rotation (in radians)."""
@@ -94,12 +100,14 @@ def pick(random: np.random.Generator, items: Sequence) -> Any:
 def tint(random: np.random.Generator, colour: Colour, spread: int = 14) -> Colour:
     """Return a random variation of a colour."""
     moves = random.integers(-spread, spread + 1, 3).tolist()
-    return tuple(min(255, max(0, part + move)) for part, move in zip(colour, moves, strict=True))
+    red, green, blue = (min(255, max(0, part + move)) for part, move in zip(colour, moves, strict=True))
+    return red, green, blue
 
 
 def shade(colour: Colour, factor: float) -> Colour:
     """Return a darker colour (factor below 1) or a lighter one."""
-    return tuple(min(255, int(part * factor)) for part in colour)
+    red, green, blue = (min(255, int(part * factor)) for part in colour)
+    return red, green, blue
 
 
 def oval(x: float, y: float, width: float, height: float, turn: float = 0.0) -> np.ndarray:
@@ -159,7 +167,7 @@ def with_coat(pen: Pen, random: np.random.Generator) -> Pen:
     elif pattern in ("patches", "calico"):
         _patches(painter, random, marks)
     ink = shade(base, 0.5 if sum(base) > 230 else 1.9)
-    return pen._replace(coat=Coat(fur, tips.get(pattern, base), pale, marks[0], ink, pattern == "stripes"))
+    return pen._replace(own_coat=Coat(fur, tips.get(pattern, base), pale, marks[0], ink, pattern == "stripes"))
 
 
 def _stripes(painter: Pen, random: np.random.Generator, colour: Colour) -> None:
