@@ -167,4 +167,4 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, EOFError, BadZipFile, KeyError):
-        raise UserError(str(path), "missing or damaged; train the run again") from None
+        raise UserError(str(path), "is missing or damaged; train the run again") from None

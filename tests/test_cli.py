@@ -271,7 +271,7 @@ def test_a_damaged_run_gets_one_line(verb, file, finished_run, tmp_path):
     (copy / file).write_text("garbage")
     result = invoke(verb, copy, *(["{}"] if verb == "predict" else []))
     assert result.exit_code == 1
-    assert f"{copy / file}: missing or damaged" in result.stderr
+    assert f"{copy / file}: is missing or damaged" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 

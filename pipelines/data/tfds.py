@@ -37,7 +37,7 @@ def load_tfds(
     name: str,
     data_dir: str | None,
     download: bool,
-    splits: Mapping[str, str],
+    splits: Mapping[Literal["all", "train", "validation", "test"], str],
 ) -> tuple[dict[str, pd.DataFrame], dict[str, Any]]:
     """Read splits of a prepared dataset as tables with one column per feature.
 
@@ -61,7 +61,7 @@ def load_tfds(
     paths = {column: path.split("/") for column, path in features.items()}
     kinds = {column: _find(builder.info.features, path, keys.get(column, column)) for column, path in paths.items()}
     encoded = _undecoded([paths[column] for column, kind in kinds.items() if isinstance(kind, tfds.features.Image)])
-    tables = {}
+    tables: dict[str, pd.DataFrame] = {}
     for split, expression in splits.items():
         try:
             examples = builder.as_dataset(split=expression, decoders=encoded)

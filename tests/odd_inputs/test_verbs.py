@@ -82,7 +82,7 @@ REFUSED = {  # arguments, {} for the folder of odd things -> what is said
     "serve a long name": (["serve", "x" * 5000], "xxx ...: File name too long"),
     "answer a long name": (["predict", "{}/empty", "--file", "x" * 5000], "xxx ...: File name too long"),
     "predict of an empty folder": (["predict", "{}/empty", HOUSE], "neither a run folder nor an export"),
-    "predict of half an export": (["predict", "{}/export", HOUSE], "about.json: missing or damaged"),
+    "predict of half an export": (["predict", "{}/export", HOUSE], "about.json: is missing or damaged"),
     "serve nothing there": (["serve", "{}/gone"], "gone: "),
     "serve an empty folder": (["serve", "{}/empty"], "empty: "),
     "serve a file": (["serve", CONFIG], "house_prices.yaml: "),
