@@ -15,11 +15,11 @@ from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 
 
 class Answerer:
-    """An endpoint compiled to a `tf.function`, traced once for all batches."""
+    """An endpoint as a `tf.function`, traced once for all batches and for the export."""
 
     def __init__(self, endpoint: Endpoint):
         self.signature = endpoint.signature
-        self.function = tf.function(endpoint.answer, input_signature=[endpoint.signature])
+        self.function = tf.function(endpoint.answer, input_signature=[endpoint.signature], autograph=False)
 
     def answer_table(self, examples: pd.DataFrame) -> dict[str, np.ndarray]:
         """Predict every row of a table of raw inputs."""
@@ -114,14 +114,21 @@ class Evaluator:
     """Evaluate a model on the validation split during training."""
 
     def __init__(
-        self, task: Task, preprocessor: Preprocessor, train: pd.DataFrame, validation: pd.DataFrame, cache: Cache
+        self,
+        task: Task,
+        preprocessor: Preprocessor,
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
+        cache: Cache,
+        serve: Answerer,
     ):
         self.task, self.train, self.examples = task, train, task.evaluation_examples("validation", validation)
         self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
-        self._step = tf.function(partial(task.validation_step, preprocessor=preprocessor), reduce_retracing=True)
+        step = partial(task.validation_step, preprocessor=preprocessor)
+        self._step = tf.function(step, reduce_retracing=True, autograph=False)
         self.targets = [name for name in self.examples if name not in preprocessor.signature]
         self._preprocessor = preprocessor
-        self._answerer: Answerer | None = None
+        self._serve = serve
 
     def direction(self, metric: str) -> str:
         """Return `min` if a lower `validation.<metric>` is better, else `max`."""
@@ -175,14 +182,12 @@ class Evaluator:
         scores = self.task.compute_metrics(self.examples, joined)
         return {"loss": float(np.average(losses, weights=shares)), **scores}
 
-    def sample(self, model: keras.Model) -> list[dict[str, dict[str, Any]]]:
+    def sample(self) -> list[dict[str, dict[str, Any]]]:
         """Predict a few validation examples through the `serve` endpoint; return [] if the task keeps no samples."""
         if not self.task.samples:
             return []
-        if self._answerer is None:  # traced once for all epochs
-            self._answerer = Answerer(self.task.endpoints(model, self._preprocessor)["serve"])
         raw = self.task.client_inputs(self.examples.head(self.task.samples))
-        answers = as_records(self.task, self._answerer.answer_table(raw))
+        answers = as_records(self.task, self._serve.answer_table(raw))
         return [{"input": i, "answer": a} for i, a in zip(raw.to_dict("records"), answers, strict=True)]
 
 

@@ -76,12 +76,14 @@ def train_model(
     load_pretrained_weights(model)
     batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
     cache = config.batches.get("cache", "auto")
-    evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache)
+    trained = TrainedModel(config, task, preprocessor, model, dataset.record["reading"])
+    serve = trained.answerers["serve"]
+    evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
     run.start(config.to_yaml(), dataset.record, _summary(dataset, preprocessor).lines(), evaluator.trivial)
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config), batches, evaluator, run, until_epoch, **config.training)
-    return TrainedModel(config, task, preprocessor, model, dataset.record["reading"])
+    return trained
 
 
 def _summary(dataset: Dataset, preprocessor: Preprocessor) -> Summary:

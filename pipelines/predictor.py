@@ -10,7 +10,7 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.errors import UserError
-from pipelines.evaluation import Answerer, as_records
+from pipelines.evaluation import as_records
 from pipelines.export.load import LoadedExport
 from pipelines.runs.run import Run
 from pipelines.task import Task
@@ -53,7 +53,7 @@ def load_predictor(run_or_export: str | Path) -> Predictor:
     """
     if Run(run_or_export).started:
         trained = load_trained_model(Run.open(run_or_export))
-        answerer = Answerer(trained.endpoints["serve"])
+        answerer = trained.answerers["serve"]
         return Predictor(trained.task, answerer.signature, answerer.answer_table, trained.reading)
     export = LoadedExport(run_or_export)
     return Predictor(load_task(export.task), export.signature, export.answer_table, export.reading)

@@ -34,6 +34,11 @@ class TrainedModel:
             Endpoint(partial(self.task.answer_raw, self.model, self.preprocessor), self.preprocessor.signature)
         )
 
+    @cached_property
+    def answerers(self) -> dict[str, Answerer]:
+        """The endpoints as functions; each is traced once, to predict and to be exported."""
+        return {name: Answerer(endpoint) for name, endpoint in self.endpoints.items()}
+
     @property
     def endpoints(self) -> dict[str, Endpoint]:
         """Endpoints of an export by name."""

@@ -9,7 +9,7 @@ from conftest import CONFIG, overrides
 
 from pipelines.config.load import load_config
 from pipelines.data.batches import EVALUATION_BATCH, padded, tensors
-from pipelines.evaluation import Evaluator, answer_table
+from pipelines.evaluation import Answerer, Evaluator, answer_table
 from pipelines.fit import adapt_preprocessor
 from pipelines.tasks import load_task
 from pipelines.trained_model import build_model, load_run_dataset
@@ -51,7 +51,8 @@ def test_the_validation_loss_is_that_of_all_examples_at_once_however_they_are_ba
     preprocessor = adapt_preprocessor(config, dataset)
     model = build_model(config, task, preprocessor)
     model.compile(loss=keras.losses.MeanSquaredError())
-    evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache=False)
+    serve = Answerer(task.endpoints(model, preprocessor)["serve"])
+    evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, False, serve)
     assert [len(labels) for _, labels, _ in evaluator.batches] == [9, 9, 6]
     inputs, labels, _ = padded(preprocessor.example(tensors(dataset.validation), training=False))
     errors = np.mean((model(inputs) - labels) ** 2, axis=1)

@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from pipelines.errors import UserError
-from pipelines.evaluation import Answerer
 from pipelines.predictor import load_predictor
 from pipelines.runs.run import Run
 from pipelines.storage import as_json, write_text, write_whole
@@ -92,7 +91,7 @@ def _maps(run: str | Path, inputs: Sequence[str], file: str | Path | None) -> tu
     trained = load_trained_model(Run.open(run))
     if "attention" not in trained.endpoints:
         raise UserError("--attention", f"the task {trained.config.task} has no attention weights")
-    answerer = Answerer(trained.endpoints["attention"])
+    answerer = trained.answerers["attention"]
     columns = {name: str if spec.dtype.name == "string" else float for name, spec in answerer.signature.items()}
     path = None if file is None else str(file)
     raw = trained.task.read_inputs(inputs, path, columns, trained.reading)

@@ -16,7 +16,6 @@ import tensorflow as tf
 
 from pipelines.data.batches import raw_batches
 from pipelines.errors import UserError
-from pipelines.evaluation import Answerer
 from pipelines.export.conversion import Arrays
 from pipelines.export.formats import FORMATS
 from pipelines.storage import writing
@@ -55,10 +54,9 @@ def ask(trained: TrainedModel, test: pd.DataFrame) -> Questions:
         if lacking:
             questions.left_out[signature] = f"the examples have no {', '.join(lacking)}"
             continue
-        answerer = Answerer(endpoint)
         for inputs in _inputs(endpoint, columns):
             questions.requests.append((signature, _arrays(inputs)))
-            questions.answers.append(_arrays(answerer.function(inputs)))
+            questions.answers.append(_arrays(trained.answerers[name].function(inputs)))
     return questions
 
 

@@ -83,8 +83,10 @@ def _write_saved_model(trained: TrainedModel, version: ExportVersion, point: Ope
     trained.answerer.function.get_concrete_function()  # a lookup can be tracked only after its first call
     for resource in (trained.model, *trained.preprocessor.lookups):
         archive.track(resource)
-    for name, endpoint in trained.endpoints.items():
-        archive.add_endpoint(name, endpoint.answer, input_signature=[endpoint.signature])
+    for name, answerer in trained.answerers.items():
+        answerer.function.get_concrete_function()
+        # Without `input_signature`, the archive saves this trace; otherwise it would trace each endpoint three times.
+        archive.add_endpoint(name, answerer.function)
     archive.write_out(str(version.folder), verbose=False)
     version.about.parent.mkdir(exist_ok=True)
     about = {"task": trained.config.task, "model": trained.config.model, "reading": trained.reading}

@@ -163,7 +163,7 @@ class Keeper(keras.callbacks.Callback):
 
     def keep_samples(self, epoch: int) -> None:
         """Write sample predictions of the current model, if the task keeps any."""
-        if samples := self.evaluator.sample(self.model):
+        if samples := self.evaluator.sample():
             self.run.add_samples(epoch, samples)
 
     def take_up(self) -> None:
