@@ -20,7 +20,7 @@ from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.trained_model import TrainedModel, build_model
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
-from pipelines.training.pretrained import load_pretrained_weights
+from pipelines.training.pretrained import learning_rate_factors, load_pretrained_weights
 from pipelines.training.train import train
 
 
@@ -82,7 +82,7 @@ def train_model(
     evaluator.check(config.training["monitor"])
     run.start(config.to_yaml(), dataset.record, _summary(dataset, preprocessor).lines(), evaluator.trivial)
     loss = build(config.loss, task.losses, "name")
-    train(model, loss, partial(_optimizer, config), batches, evaluator, run, until_epoch, **config.training)
+    train(model, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
     return trained
 
 
@@ -91,10 +91,12 @@ def _summary(dataset: Dataset, preprocessor: Preprocessor) -> Summary:
     return dataset.summary.with_warnings([*preprocessor.warnings, *itertools.chain(*warnings)])
 
 
-def _optimizer(config: Config, epochs: int, steps_per_epoch: int) -> keras.Optimizer:
+def _optimizer(config: Config, model: keras.Model, epochs: int, steps_per_epoch: int) -> keras.Optimizer:
     peak = config.optimizer["learning_rate"]
     rate = build(config.schedule, SCHEDULES, "name", peak, steps_per_epoch, epochs)
-    return build({**config.optimizer, "learning_rate": rate}, OPTIMIZERS, "name")
+    optimizer = build({**config.optimizer, "learning_rate": rate}, OPTIMIZERS, "name")
+    optimizer.factors = learning_rate_factors(model, peak)
+    return optimizer
 
 
 def _seed_everything(seed: int) -> None:

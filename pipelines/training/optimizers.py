@@ -1,7 +1,8 @@
 """Optimizers and learning-rate schedules by name."""
 
 from collections.abc import Callable
-from typing import Annotated, TypeAlias, TypedDict, Unpack
+from functools import cache
+from typing import Annotated, Any, TypeAlias, TypedDict, Unpack
 
 import keras
 from pydantic import Field
@@ -75,9 +76,19 @@ OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
 }
 
 
-def _make(kind: Callable[..., keras.Optimizer], step: Step, **own: float) -> keras.Optimizer:
+@cache
+def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
+    """Return an optimizer class whose attribute `factors` scales the learning rate of variables, by their path."""
+
+    def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        kind.update_step(self, gradient, variable, learning_rate * self.factors.get(variable.path, 1.0))
+
+    return type(kind.__name__, (kind,), {"factors": {}, "update_step": update_step})
+
+
+def _make(kind: type[keras.Optimizer], step: Step, **own: float) -> keras.Optimizer:
     average = {"use_ema": True, "ema_momentum": step["average_decay"]} if step["average_decay"] else {}
-    optimizer = kind(
+    optimizer = _with_factors(kind)(
         step["learning_rate"], weight_decay=step["weight_decay"], global_clipnorm=step["clip_norm"], **average, **own
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])

@@ -1,30 +1,119 @@
-"""Models that start from pretrained weights."""
+"""Models that start from pretrained weights, and how these are fine-tuned."""
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Protocol, TypedDict, runtime_checkable
 
 import keras
+from pydantic import Field
+
+from pipelines.presets import PresetName
+
+
+class FineTuning(TypedDict):
+    """Settings of every model that starts from a published backbone."""
+
+    preset: PresetName
+    freeze: Annotated[bool, Field(description="keep the backbone as published and train only the rest of the model")]
+    unfreeze_after_epochs: Annotated[
+        int,
+        Field(ge=0, description="number of epochs before the backbone is fine-tuned as well; 0: from the start"),
+    ]
+    backbone_learning_rate: Annotated[
+        float | None,
+        Field(gt=0, description="peak learning rate of the backbone; null: optimizer.learning_rate"),
+    ]
+    layer_decay: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="factor of the learning rate from each backbone layer to the one below it (Howard & Ruder 2018;"
+            " Clark et al. 2020); 1: the same for all",
+        ),
+    ]
+    lora_rank: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            description="rank of low-rank updates that are trained in place of the backbone's weights (Hu et al. 2022);"
+            " null: train the weights",
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """The pretrained layers of a model, in groups from input to output, and how they are trained."""
+
+    groups: Sequence[Sequence[keras.Layer]]
+    load: Callable[[], None]
+    frozen_epochs: float = 0  # infinity: for ever
+    learning_rate: float | None = None
+    layer_decay: float = 1.0
+    has_lora: bool = False  # the layers' `trainable` flags were set by Keras and stay
+
+    @classmethod
+    def fine_tuned(
+        cls, groups: Sequence[Sequence[keras.Layer]], load: Callable[[], None], settings: FineTuning
+    ) -> "Pretrained":
+        """Return the pretrained part of a model with the settings of its config."""
+        return cls(
+            groups,
+            load,
+            float("inf") if settings["freeze"] else settings["unfreeze_after_epochs"],
+            settings["backbone_learning_rate"],
+            settings["layer_decay"],
+            settings["lora_rank"] is not None,
+        )
+
+    @property
+    def layers(self) -> list[keras.Layer]:
+        """All pretrained layers."""
+        return [layer for group in self.groups for layer in group]
+
+    def freeze(self, epoch: int) -> bool:
+        """Freeze or unfreeze the layers for a 0-based epoch; return whether anything changed."""
+        learns = epoch >= self.frozen_epochs
+        if self.has_lora or all(layer.trainable == learns for layer in self.layers):
+            return False
+        for layer in self.layers:
+            layer.trainable = learns
+        return True
+
+    def learning_rate_factors(self, peak: float) -> dict[str, float]:
+        """Return the factor of the learning rate by path of variable, for an optimizer's `peak` learning rate."""
+        ratio = 1.0 if self.learning_rate is None else self.learning_rate / peak
+        factors = {}
+        for depth, group in enumerate(reversed(self.groups)):
+            factor = ratio * self.layer_decay**depth
+            factors |= {variable.path: factor for layer in group for variable in layer.variables}
+        return {path: factor for path, factor in factors.items() if factor != 1.0}
+
+
+@runtime_checkable
+class HasPretrained(Protocol):
+    """A model some of whose layers are pretrained."""
+
+    pretrained: Pretrained
 
 
 class PretrainedModel(keras.Model):
-    """A model with pretrained layers that stay frozen for the first epochs.
+    """A functional model with pretrained layers.
 
     `load` loads the pretrained weights. It is only called before training: a model that is rebuilt to load the weights
     of a run needs no weights file and no network.
     """
 
     def __init__(
-        self,
-        inputs: dict[str, keras.KerasTensor],
-        outputs: keras.KerasTensor,
-        *,
-        pretrained_layers: Sequence[keras.Layer],
-        load: Callable[[], None],
-        frozen_epochs: int,
-        name: str,
+        self, inputs: dict[str, keras.KerasTensor], outputs: keras.KerasTensor, *, pretrained: Pretrained, name: str
     ):
         super().__init__(inputs, outputs, name=name)
-        self.pretrained_layers, self.load, self.frozen_epochs = pretrained_layers, load, frozen_epochs
+        self.pretrained = pretrained
+
+    def load(self) -> None:
+        """Load the pretrained weights."""
+        self.pretrained.load()
 
 
 @runtime_checkable
@@ -41,13 +130,15 @@ def load_pretrained_weights(model: keras.Model) -> None:
         model.load()
 
 
+def learning_rate_factors(model: keras.Model, peak: float) -> Mapping[str, float]:
+    """Return the factor of the learning rate by path of variable; variables that it lacks have the factor 1."""
+    return model.pretrained.learning_rate_factors(peak) if isinstance(model, HasPretrained) else {}
+
+
 class Unfreeze(keras.callbacks.Callback):
-    """Freeze the pretrained layers of a `PretrainedModel` for its first epochs, then unfreeze them."""
+    """Freeze the pretrained layers of a model for its first epochs, then unfreeze them."""
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Set the layers' `trainable` flag, and retrace the training step if it changes."""
-        learns = epoch >= self.model.frozen_epochs
-        if any(layer.trainable != learns for layer in self.model.pretrained_layers):
-            for layer in self.model.pretrained_layers:
-                layer.trainable = learns
+        if self.model.pretrained.freeze(epoch):
             self.model.make_train_function(force=True)

@@ -16,7 +16,7 @@ from pipelines.runs.checkpoints import Checkpoint, Weights
 from pipelines.runs.run import Run
 from pipelines.storage import writing
 from pipelines.training.execution import Execution, resolve_execution
-from pipelines.training.pretrained import PretrainedModel, Unfreeze
+from pipelines.training.pretrained import HasPretrained, Unfreeze
 from pipelines.training.progress import Progress, say
 
 Epochs = Annotated[int, Field(ge=1, description="maximum number of passes over the training examples")]
@@ -83,7 +83,7 @@ def train(
             keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
     elif not keeper.finished and first_epoch < last_epoch:
         board = keras.callbacks.TensorBoard(run.logs, write_graph=False)
-        thaw = [Unfreeze()] if isinstance(model, PretrainedModel) else []
+        thaw = [Unfreeze()] if isinstance(model, HasPretrained) else []
         with writing(run.logs):  # the other callbacks report their own write errors
             model.fit(
                 batches.stream(first_epoch * batches.steps_per_epoch),

@@ -105,3 +105,17 @@ def test_the_inverse_square_root_falls_from_its_warm_up_on():
     assert max(steps) == pytest.approx(0.1)
     for step in (20, 60, 1999):  # Vaswani et al. 2017, equation 3: in proportion to step ** -0.5
         assert steps[step] == pytest.approx(0.1 * (20 / step) ** 0.5)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_factor_scales_the_learning_rate_of_its_variable(name):
+    steps = []
+    for rate, factors in ((0.1, {"slow": 0.25}), (0.025, {})):
+        optimizer = OPTIMIZERS[name](**{**STEP, "learning_rate": rate})
+        variable = keras.Variable(np.array([4.0, -3.0], "float32"), name="slow")
+        optimizer.factors = {variable.path: factor for factor in factors.values()}
+        optimizer.build([variable])
+        for _ in range(3):
+            optimizer.apply([keras.ops.copy(variable.value)], [variable])
+        steps.append(variable.numpy())
+    np.testing.assert_allclose(steps[0], steps[1], rtol=1e-6)

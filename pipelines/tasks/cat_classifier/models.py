@@ -16,7 +16,7 @@ from pipelines.layers.basic import regularizer
 from pipelines.tasks.cat_classifier import layers
 from pipelines.tasks.cat_classifier.backbones import BACKBONES, Backbone, load_backbone
 from pipelines.tasks.cat_classifier.preprocessing import Features
-from pipelines.training.pretrained import PretrainedModel
+from pipelines.training.pretrained import Pretrained, PretrainedModel
 
 Filters = Annotated[int, Field(ge=1)]
 KernelSize = Annotated[int, Field(ge=1, description="kernel size in pixels")]
@@ -204,9 +204,11 @@ def pretrained(
     return PretrainedModel(
         inputs,
         _head(x, features, l2),
-        pretrained_layers=network.layers,
-        load=partial(load_backbone, network, backbone, weights, features.image_size),
-        frozen_epochs=frozen_epochs if weights != "none" else 0,
+        pretrained=Pretrained(
+            [network.layers],
+            partial(load_backbone, network, backbone, weights, features.image_size),
+            frozen_epochs if weights != "none" else 0,
+        ),
         name="pretrained",
     )
 

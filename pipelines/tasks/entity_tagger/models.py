@@ -25,7 +25,7 @@ from pipelines.tasks.entity_tagger.layers import (
     WordDropout,
 )
 from pipelines.tasks.entity_tagger.preprocessing import Features
-from pipelines.training.pretrained import PretrainedModel
+from pipelines.training.pretrained import Pretrained, PretrainedModel
 
 WordWidth = Annotated[int, Field(ge=1, description="width of the word embeddings")]
 CRF = Annotated[
@@ -226,7 +226,7 @@ def _model(
         return keras.Model(inputs, outputs, name=name)
     embedding = next(layer for layer in keras.Model(inputs, outputs).layers if layer.name == "word_embedding")
     load = partial(_load_vectors, embedding, features.vectors, features.vector_rows)
-    return PretrainedModel(inputs, outputs, pretrained_layers=[embedding], load=load, frozen_epochs=0, name=name)
+    return PretrainedModel(inputs, outputs, pretrained=Pretrained([[embedding]], load), name=name)
 
 
 def _load_vectors(embedding: keras.layers.Embedding, path: str, rows: Callable[[str], list[int]]) -> None:

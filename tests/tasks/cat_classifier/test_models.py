@@ -132,8 +132,8 @@ def test_a_backbone_keeps_its_given_weights_for_the_frozen_epochs_only(tmp_path)
     settings = {**PRETRAINED, "weights": str(tmp_path / "backbone.weights.h5")}
     model = MODELS["pretrained"](features(outputs=1), **settings)
     load_pretrained_weights(model)
-    kernel = next(layer for layer in model.pretrained_layers if isinstance(layer, keras.layers.Conv2D)).kernel
-    given = [weight for layer in model.pretrained_layers for weight in layer.weights]
+    kernel = next(layer for layer in model.pretrained.layers if isinstance(layer, keras.layers.Conv2D)).kernel
+    given = [weight for layer in model.pretrained.layers for weight in layer.weights]
     assert all(np.array_equal(a, b) for a, b in zip(given, source.weights, strict=True))
     model.compile(keras.optimizers.SGD(0.1), "mse")
     model.optimizer.build(model.trainable_variables)

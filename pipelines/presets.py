@@ -1,0 +1,271 @@
+"""Published backbones in the formats of KerasHub: found, loaded, and rebuilt from a run without their files.
+
+A preset is the name of a KerasHub preset, `kaggle://...`, `hf://...`, or a folder: one in KerasHub's own format, or a
+Hugging Face snapshot (`config.json`, `model.safetensors`, tokenizer files). Only JSON, text, SentencePiece models,
+safetensors and Keras weight files are read, none of which can run code.
+"""
+
+import hashlib
+import json
+import re
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import keras
+import numpy as np
+from pydantic import Field
+
+from pipelines.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    import keras_hub
+
+PresetName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="published backbone: a KerasHub preset such as bert_tiny_en_uncased, kaggle://..., hf://..., or a"
+        " folder in the format of KerasHub or Hugging Face",
+    ),
+]
+WHERE = "models.{}.preset"
+HOSTS = {"kaggle": "www.kaggle.com", "hf": "huggingface.co"}
+PROBE_SECONDS = 5  # without a network, the hubs' own libraries retry for minutes
+HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LICENSE*", "*.weights.h5", "assets/**"]
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model.weights.h5", "model.weights.json")
+PREFIX, ASSET = "preset", "preset.asset."  # names of arrays in a preprocessor's state
+KINDS = {  # what each family of backbones can be used for
+    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra FNet RoformerV2".split(),
+    "causal language model": (
+        "GPT2 GPTNeoX OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
+    ),
+    "sequence-to-sequence model": "Bart T5".split(),
+    "image backbone": (
+        "EfficientNet ResNet MobileNet MobileNetV5 DenseNet CSPNet HGNetV2 ViT DeiT DINOV2 DINOV3 MiT SwinTransformer"
+        " VGG Xception"
+    ).split(),
+}
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A published backbone: its architecture and tokenizer, without its weights."""
+
+    name: str  # as the config names it
+    record: dict[str, Any]  # where it comes from, its revision, licence and fingerprint
+    family: str  # name of the backbone's class, without `Backbone`
+    config: dict[str, Any]  # arguments of the backbone's class
+    tokenizer_class: str | None
+    tokenizer_config: dict[str, Any]
+    image_config: dict[str, Any]  # arguments of KerasHub's ImageConverter
+    assets: dict[str, bytes]  # files of the tokenizer
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return everything as arrays, for the state of a preprocessor."""
+        about = {key: value for key, value in vars(self).items() if key in ABOUT}
+        text = json.dumps(about, sort_keys=True).encode()
+        files = {ASSET + name: np.frombuffer(content, np.uint8) for name, content in self.assets.items()}
+        return {PREFIX: np.frombuffer(text, np.uint8), **files}
+
+    @classmethod
+    def restore(cls, state: Mapping[str, np.ndarray]) -> "Preset":
+        """Return the preset of a preprocessor's state."""
+        files = {name.removeprefix(ASSET): array.tobytes() for name, array in state.items() if name.startswith(ASSET)}
+        return cls(**json.loads(state[PREFIX].tobytes()), assets=files)
+
+    def make_backbone(self) -> "keras_hub.models.Backbone":
+        """Return the backbone with random weights."""
+        return _hub_class(f"{self.family}Backbone").from_config(self.config)
+
+    def load_weights(self, backbone: keras.Model, model: str) -> None:
+        """Load the published weights into a backbone of this preset.
+
+        Raises:
+            UserError: If they are not available; the message names the setting of `model`.
+        """
+        import keras_hub
+
+        folder = _local_folder(self.name, WHERE.format(model))
+        try:
+            published = keras_hub.models.Backbone.from_preset(str(folder))
+        except (ValueError, OSError, KeyError) as error:
+            raise UserError(WHERE.format(model), f"cannot load the weights in {folder}: {_first_line(error)}") from None
+        backbone.set_weights(published.get_weights())
+
+    @cached_property
+    def tokenizer(self) -> "keras_hub.tokenizers.Tokenizer":
+        """The tokenizer, a Keras layer that also works in a TensorFlow graph."""
+        if self.tokenizer_class is None:
+            raise UserError(self.name, "this preset has no tokenizer")
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in self.assets.items():
+                (Path(folder) / name).write_bytes(content)
+            tokenizer = _hub_class(self.tokenizer_class).from_config(self.tokenizer_config)
+            tokenizer.load_assets(folder)
+        return tokenizer
+
+
+ABOUT = [name for name in Preset.__annotations__ if name != "assets"]
+
+
+def open_preset(name: str, kind: str, model: str) -> Preset:
+    """Find a published backbone and read everything but its weights.
+
+    Args:
+        name: The setting `preset`.
+        kind: What the backbone is needed for, a key of `KINDS`.
+        model: The model whose setting it is, for messages.
+
+    Raises:
+        UserError: If it is unknown, not available, damaged, or of another kind.
+    """
+    import keras_hub
+
+    where = WHERE.format(model)
+    folder = _local_folder(name, where)
+    try:
+        backbone = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
+        family = type(backbone).__name__.removesuffix("Backbone")
+        if family not in KINDS[kind]:
+            raise UserError(
+                where, f"'{name}' is a {family} model, not a {kind}; choose one of: {', '.join(KINDS[kind])}"
+            )
+        tokenizer = None if kind == "image backbone" else keras_hub.tokenizers.Tokenizer.from_preset(str(folder))
+        images = _image_config(folder) if kind == "image backbone" else {}
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        raise UserError(where, f"cannot read the preset in {folder}: {_first_line(error)}") from None
+    return Preset(
+        name=name,
+        record=_record(name, folder),
+        family=family,
+        config=_plain(backbone.get_config()),
+        tokenizer_class=type(tokenizer).__name__ if tokenizer else None,
+        tokenizer_config=_plain(tokenizer.get_config()) if tokenizer else {},
+        image_config=images,
+        assets=_assets(tokenizer) if tokenizer else {},
+    )
+
+
+def _hub_class(name: str) -> Any:
+    """Return a class of KerasHub by its name; names come from files, so nothing else can be reached."""
+    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer)", name):
+        raise UserError(name, "is not a class of KerasHub")
+    return getattr(import_module("keras_hub").models, name)
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Keras config that JSON can hold, without the data type, which is that of the process."""
+    return json.loads(json.dumps({key: value for key, value in config.items() if key not in ("dtype", "name")}))
+
+
+def _assets(tokenizer: Any) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_assets(folder)
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def _image_config(folder: Path) -> dict[str, Any]:
+    """Return scale, offset and size of a preset's image converter; {} if it has none."""
+    import keras_hub
+
+    try:
+        converter = keras_hub.layers.ImageConverter.from_preset(str(folder))
+    except (ValueError, OSError, KeyError):
+        return {}
+    return {
+        key: value for key, value in _plain(converter.get_config()).items() if key in ("image_size", "scale", "offset")
+    }
+
+
+def _local_folder(name: str, where: str) -> Path:
+    """Return the folder with a preset's files, which are downloaded once into the cache of the hub's library."""
+    import keras_hub
+
+    scheme, _, handle = name.partition("://")
+    if Path(name).is_dir():
+        return _checked(Path(name), where)
+    if not handle:
+        known = keras_hub.models.Backbone.presets
+        if name not in known:
+            close = did_you_mean(name, list(known)) if "/" not in name and "." not in name else ""
+            close = close if "did you mean" in close else "; name a KerasHub preset, kaggle://..., hf://... or a folder"
+            raise UserError(where, f"no such preset or folder: '{name}'{close}")
+        scheme, handle = known[name]["kaggle_handle"].split("://")
+    if scheme not in HOSTS:
+        raise UserError(where, f"'{name}': unknown scheme; use kaggle://, hf:// or a folder")
+    return _downloaded(scheme, handle, name, where)
+
+
+def _checked(folder: Path, where: str) -> Path:
+    if not (folder / "config.json").is_file() or not any((folder / each).is_file() for each in WEIGHTS):
+        problem = f"{folder} is not a preset: it needs config.json and one of {', '.join(WEIGHTS)}"
+        raise UserError(where, problem)
+    return folder
+
+
+def _downloaded(scheme: str, handle: str, name: str, where: str) -> Path:
+    online = _reachable(HOSTS[scheme])
+    try:
+        if scheme == "hf":
+            from huggingface_hub import snapshot_download
+
+            return Path(snapshot_download(handle, allow_patterns=HF_FILES, local_files_only=not online))
+        import kagglehub
+
+        if online:
+            return Path(kagglehub.model_download(handle))
+        cached = sorted((Path.home() / ".cache/kagglehub/models" / handle).glob("*/config.json"))
+        if cached:
+            return cached[-1].parent
+    except Exception as error:  # the hubs' libraries raise errors of their own kinds
+        if online:
+            raise UserError(where, f"cannot download '{name}': {_first_line(error)}") from None
+    page = f"https://www.kaggle.com/models/{handle}" if scheme == "kaggle" else f"https://huggingface.co/{handle}"
+    raise UserError(
+        where,
+        f"{HOSTS[scheme]} cannot be reached and '{name}' is not in the cache; download the files of {page} on another"
+        " machine and set preset to their folder",
+    )
+
+
+def _reachable(host: str) -> bool:
+    try:
+        socket.create_connection((host, 443), PROBE_SECONDS).close()
+    except OSError:
+        return False
+    return True
+
+
+def _record(name: str, folder: Path) -> dict[str, Any]:
+    """Return where a preset comes from: its files' fingerprint, its revision and licence, if they are stated."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and (
+            path.name in WEIGHTS or path.suffix in (".safetensors", ".h5") or path.name == "config.json"
+        ):
+            with path.open("rb") as file:
+                digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    revision = folder.resolve().name if "://" in name or not Path(name).is_dir() else None
+    return {"preset": name, "revision": revision, "licence": _licence(folder), "sha256": digest.hexdigest()}
+
+
+def _licence(folder: Path) -> str | None:
+    """Return the licence that a model card or a licence file states."""
+    card = folder / "README.md"
+    if card.is_file():
+        stated = re.search(r"^license:\s*(\S+)", card.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
+        if stated:
+            return stated[1]
+    for path in sorted(folder.glob("LICENSE*")):
+        return path.read_text(encoding="utf-8", errors="replace").strip().splitlines()[0].strip() or None
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
