@@ -81,7 +81,8 @@ def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
     """Return an optimizer class whose attribute `factors` scales the learning rate of variables, by their path."""
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        kind.update_step(self, gradient, variable, learning_rate * self.factors.get(variable.path, 1.0))
+        path = self._trainable_variables[self._get_variable_index(variable)].path  # TensorFlow's variables have none
+        kind.update_step(self, gradient, variable, learning_rate * self.factors.get(path, 1.0))
 
     return type(kind.__name__, (kind,), {"factors": {}, "update_step": update_step})
 
