@@ -1,0 +1,94 @@
+"""Published backbones: found, loaded, and rebuilt without their files."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from presets import write_bert
+
+from pipelines.errors import UserError
+from pipelines.presets import Preset, open_preset
+
+WORDS = ["Hello".lower(), "world", "oslo"]
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return write_bert(tmp_path_factory.mktemp("presets") / "bert", WORDS)
+
+
+def test_a_preset_is_rebuilt_from_its_state_alone(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    preset = open_preset(str(folder), "text encoder", "pretrained")
+    backbone = preset.make_backbone()
+    preset.load_weights(backbone, "pretrained")
+    np.savez(tmp_path / "state.npz", **preset.state())
+    shutil.rmtree(folder)
+    with np.load(tmp_path / "state.npz") as state:
+        again = Preset.restore(dict(state))
+    assert again == preset
+    rebuilt = again.make_backbone()
+    assert [weight.shape for weight in rebuilt.weights] == [weight.shape for weight in backbone.weights]
+    texts = tf.constant(["Hello world", "xyz"])
+    tokenize = tf.function(lambda texts: again.tokenizer(texts).to_tensor())
+    np.testing.assert_array_equal(tokenize(texts), preset.tokenizer(texts).to_tensor())
+
+
+def test_the_published_weights_are_loaded(bert):
+    preset = open_preset(str(bert), "text encoder", "pretrained")
+    first, second = preset.make_backbone(), preset.make_backbone()
+    assert any((a != b).any() for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
+    for backbone in (first, second):
+        preset.load_weights(backbone, "pretrained")
+    for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_record_says_where_a_preset_comes_from(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    assert open_preset(str(folder), "text encoder", "pretrained").record["licence"] is None
+    (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    record = open_preset(str(folder), "text encoder", "pretrained").record
+    assert record["licence"] == "apache-2.0" and len(record["sha256"]) == 64
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("bert_tiny_en_uncase", "did you mean 'bert_tiny_en_uncased'?"),
+        ("nowhere/bert", "no such preset or folder: 'nowhere/bert'; name a KerasHub preset, kaggle://..., hf://... or"),
+        ("ftp://a/b", "unknown scheme"),
+        ("hf://somebody/something", "set preset to their folder"),
+        ("bert_tiny_en_uncased", "set preset to their folder"),
+    ],
+)
+def test_a_preset_that_is_not_there_gets_one_line(name, expected, monkeypatch, tmp_path):
+    monkeypatch.setattr("pipelines.presets._reachable", lambda host: False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match="^models.pretrained.preset: ") as caught:
+        open_preset(name, "text encoder", "pretrained")
+    assert expected in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_folder_that_is_no_preset_gets_one_line(bert, tmp_path):
+    with pytest.raises(UserError, match=r"is not a preset: it needs config\.json"):
+        open_preset(str(tmp_path), "text encoder", "pretrained")
+    with pytest.raises(UserError, match="is a Bert model, not a image backbone"):
+        open_preset(str(bert), "image backbone", "pretrained")
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    (folder / "config.json").write_text("{")
+    with pytest.raises(UserError, match="cannot read the preset"):
+        open_preset(str(folder), "text encoder", "pretrained")
+
+
+def test_a_config_reaches_no_other_class(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    config = json.loads((folder / "config.json").read_text())
+    for class_name, module in (("system", "os"), ("Lambda", "keras.layers")):
+        (folder / "config.json").write_text(
+            json.dumps({**config, "class_name": class_name, "module": module, "registered_name": class_name})
+        )
+        with pytest.raises(UserError, match="cannot read the preset|is a"):
+            open_preset(str(folder), "text encoder", "pretrained")
