@@ -133,9 +133,7 @@ def open_preset(name: str, kind: str, model: str) -> Preset:
         backbone = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
         family = type(backbone).__name__.removesuffix("Backbone")
         if family not in KINDS[kind]:
-            raise UserError(
-                where, f"'{name}' is a {family} model, not a {kind}; choose one of: {', '.join(KINDS[kind])}"
-            )
+            raise UserError(where, f"'{name}' is a {family} model, but this takes {kind}s: {', '.join(KINDS[kind])}")
         tokenizer = None if kind == "image backbone" else keras_hub.tokenizers.Tokenizer.from_preset(str(folder))
         images = _image_config(folder) if kind == "image backbone" else {}
     except (ValueError, OSError, KeyError, TypeError) as error:

@@ -32,8 +32,8 @@ def test_a_preset_is_rebuilt_from_its_state_alone(bert, tmp_path):
     rebuilt = again.make_backbone()
     assert [weight.shape for weight in rebuilt.weights] == [weight.shape for weight in backbone.weights]
     texts = tf.constant(["Hello world", "xyz"])
-    tokenize = tf.function(lambda texts: again.tokenizer(texts).to_tensor())
-    np.testing.assert_array_equal(tokenize(texts), preset.tokenizer(texts).to_tensor())
+    ids = [tf.function(lambda given, of=of: of.tokenizer(given).to_tensor())(texts) for of in (again, preset)]
+    np.testing.assert_array_equal(*ids)
 
 
 def test_the_published_weights_are_loaded(bert):
@@ -67,7 +67,7 @@ def test_a_record_says_where_a_preset_comes_from(bert, tmp_path):
 def test_a_preset_that_is_not_there_gets_one_line(name, expected, monkeypatch, tmp_path):
     monkeypatch.setattr("pipelines.presets._reachable", lambda host: False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(UserError, match="^models.pretrained.preset: ") as caught:
+    with pytest.raises(UserError, match=r"^models\.pretrained\.preset: ") as caught:
         open_preset(name, "text encoder", "pretrained")
     assert expected in str(caught.value) and "\n" not in str(caught.value)
 
@@ -75,7 +75,7 @@ def test_a_preset_that_is_not_there_gets_one_line(name, expected, monkeypatch, t
 def test_a_folder_that_is_no_preset_gets_one_line(bert, tmp_path):
     with pytest.raises(UserError, match=r"is not a preset: it needs config\.json"):
         open_preset(str(tmp_path), "text encoder", "pretrained")
-    with pytest.raises(UserError, match="is a Bert model, not a image backbone"):
+    with pytest.raises(UserError, match="is a Bert model, but this takes image backbones"):
         open_preset(str(bert), "image backbone", "pretrained")
     folder = shutil.copytree(bert, tmp_path / "bert")
     (folder / "config.json").write_text("{")
@@ -90,5 +90,5 @@ def test_a_config_reaches_no_other_class(bert, tmp_path):
         (folder / "config.json").write_text(
             json.dumps({**config, "class_name": class_name, "module": module, "registered_name": class_name})
         )
-        with pytest.raises(UserError, match="cannot read the preset|is a"):
+        with pytest.raises(UserError, match=r"cannot read the preset"):
             open_preset(str(folder), "text encoder", "pretrained")
