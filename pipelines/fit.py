@@ -4,6 +4,7 @@ import itertools
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -18,7 +19,7 @@ from pipelines.report import write_report
 from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
-from pipelines.trained_model import TrainedModel, build_model
+from pipelines.trained_model import TrainedModel, build_model, make_preprocessor
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.pretrained import learning_rate_factors, load_pretrained_weights
 from pipelines.training.train import train
@@ -55,7 +56,7 @@ def fit(
 def adapt_preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
     """Create the preprocessor of `config` and adapt it to the training split."""
     _seed_everything(config.seed)
-    preprocessor = load_task(config.task).preprocessor(**config.preprocessing)
+    preprocessor = make_preprocessor(config, load_task(config.task))
     preprocessor.adapt(dataset.train)
     return preprocessor
 
@@ -80,10 +81,17 @@ def train_model(
     serve = trained.answerers["serve"]
     evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
-    run.start(config.to_yaml(), dataset.record, _summary(dataset, preprocessor).lines(), evaluator.trivial)
+    run.start(
+        config.to_yaml(), _record(dataset, preprocessor), _summary(dataset, preprocessor).lines(), evaluator.trivial
+    )
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
     return trained
+
+
+def _record(dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:
+    preset = {"preset": preprocessor.preset.record} if preprocessor.preset else {}
+    return {**dataset.record, **preset}
 
 
 def _summary(dataset: Dataset, preprocessor: Preprocessor) -> Summary:

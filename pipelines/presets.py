@@ -111,6 +111,11 @@ class Preset:
         return tokenizer
 
 
+def preset_of(state: Mapping[str, np.ndarray]) -> Preset | None:
+    """Return the preset of a preprocessor's state, or None if it has none."""
+    return Preset.restore(state) if PREFIX in state else None
+
+
 ABOUT = [name for name in Preset.__annotations__ if name != "assets"]
 
 

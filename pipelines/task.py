@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
     from matplotlib.figure import Figure
 
+    from pipelines.presets import Preset
+
 Tensors = Mapping[str, "tf.Tensor"]  # name -> tensor, batch dimension first
 
 
@@ -46,13 +48,16 @@ class NumericEndpoint:
 class Preprocessor(abc.ABC):
     """Adapt to the training split, then convert raw examples to tensors in the graph.
 
-    The keyword arguments of a subclass are the `preprocessing` section of the config. `state` holds everything that
-    `adapt` computed, as plain arrays. Two preprocessors with the same settings and state behave the same.
+    The keyword arguments of a subclass are the `preprocessing` section of the config. A task with a `preset_kind` takes
+    the preset of the chosen model as its only positional argument, by default None. `state` holds the preset and
+    everything that `adapt` computed, as plain arrays. Two preprocessors with the same settings and state behave the
+    same.
     """
 
     state: dict[str, np.ndarray]
     warnings: Sequence[str] = ()  # set by `adapt`, about unusual training data
     threshold: float | None = None  # decision threshold of a binary task, else None
+    preset: "Preset | None" = None  # published backbone of the chosen model, in `state` without its weights
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, tracked by an export
 
     @abc.abstractmethod
@@ -117,6 +122,7 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
     decoding: Callable[..., Any] | None = None  # called with the `decoding` section, for generated text
     samples: int = 0  # validation examples whose predictions are saved during training, for the report
     curves: Sequence[str] = ()  # metrics that the report plots besides `training.monitor`
+    preset_kind: str | None = None  # which backbones models with a setting `preset` take: a key of `presets.KINDS`
     label: str | None = None  # the label column, to find equal inputs with different labels
     remarks: Sequence[str] = ()  # columns with details of the label, neither inputs nor label
     limits: str  # known limits of a trained model, for the model card

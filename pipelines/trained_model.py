@@ -12,6 +12,7 @@ from pipelines.data import Dataset, load_dataset
 from pipelines.evaluation import Answerer
 from pipelines.extensions import find_builder
 from pipelines.preflight import take_source
+from pipelines.presets import open_preset
 from pipelines.runs.run import Run
 from pipelines.task import Endpoint, Preprocessor, Task
 from pipelines.tasks import load_task
@@ -45,12 +46,23 @@ class TrainedModel:
         return self.task.endpoints(self.model, self.preprocessor)
 
 
+def make_preprocessor(config: Config, task: Task) -> Preprocessor:
+    """Create the preprocessor of a config, with the preset of the model that the config selects, if it has one.
+
+    Raises:
+        UserError: If the preset is not available or does not fit the task.
+    """
+    name = config.models[config.model].get("preset")
+    given = [open_preset(name, task.preset_kind, config.model)] if name and task.preset_kind else []
+    return task.preprocessor(*given, **config.preprocessing)
+
+
 def load_trained_model(run: Run) -> TrainedModel:
     """Load the model of a finished run with its trained weights."""
     config = load_config(run.config)
     task = load_task(config.task)
     preprocessor = task.preprocessor(**config.preprocessing)
-    preprocessor.restore(run.preprocessor_state())
+    preprocessor.restore(run.preprocessor_state())  # with its preset, whose files are not needed
     model = build_model(config, task, preprocessor)
     run.load_weights(model)
     return TrainedModel(config, task, preprocessor, model, run.data().get("reading", {}))

@@ -1,5 +1,6 @@
 """Tiny backbones of random weights, saved as presets, so that no test needs a network."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import keras
@@ -8,7 +9,9 @@ import keras_hub
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def write_bert(folder: Path, words: list[str], width: int = 16, length: int = 64) -> Path:
+def write_bert(
+    folder: Path, words: Sequence[str] = "The quick brown fox".lower().split(), width: int = 16, length: int = 64
+) -> Path:
     """Write a BERT of two layers, whose vocabulary is some words and the pieces of every other."""
     letters = sorted({letter for word in words for letter in word})
     pieces = [*SPECIAL, *dict.fromkeys([*words, *letters]), *(f"##{letter}" for letter in letters)]
@@ -24,3 +27,6 @@ def write_bert(folder: Path, words: list[str], width: int = 16, length: int = 64
     backbone.save_to_preset(str(folder))
     keras_hub.models.BertTokenizer(vocabulary=pieces, lowercase=True).save_to_preset(str(folder))
     return folder
+
+
+TINY: dict[str, Callable[[Path], Path]] = {"text encoder": write_bert}  # a family of each kind of `presets.KINDS`

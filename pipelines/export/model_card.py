@@ -80,6 +80,7 @@ def _making(trained: TrainedModel, run: Run) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in environment["packages"].items() if number)
     lines = [
         f"- architecture: `{trained.config.model}`: {_first_line(builder)}",
+        *_backbone(run.data()),
         f"- parameters: {trained.model.count_params():,}",
         f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {trained.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
@@ -91,6 +92,15 @@ def _making(trained: TrainedModel, run: Run) -> str:
         f"```yaml\n{trained.config.to_yaml().rstrip()}\n```",
     ]
     return "\n".join(lines)
+
+
+def _backbone(data: Mapping[str, Any]) -> list[str]:
+    """Return a line about the published backbone that training started from, if any."""
+    if "preset" not in data:
+        return []
+    about = {"licence": NOT_STATED, **{key: value for key, value in data["preset"].items() if value is not None}}
+    stated = ", ".join(f"{key} {_cell(value)}" for key, value in about.items() if key != "preset")
+    return [f"- pretrained backbone: `{about['preset']}`: {stated}. A backbone's licence also binds this export."]
 
 
 def _parity(parity: Mapping[str, Any]) -> str:

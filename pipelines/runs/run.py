@@ -150,10 +150,12 @@ class Run:
         `summary` holds lines about the data. `trivial` holds the baseline metrics on the validation split.
 
         Raises:
-            UserError: If the run was started with other data.
+            UserError: If the run was started with other data or another preset.
         """
         if self.started:
             self.check_data(data)
+            if self.data().get("preset", {}).get("sha256") != data.get("preset", {}).get("sha256"):
+                raise UserError(str(self.folder), "the preset has changed since this run was started; train a new run")
             if not self.finished:  # a finished run keeps the config of its metrics until new ones are written
                 write_text(self._config, config)
             return

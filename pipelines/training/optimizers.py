@@ -87,7 +87,7 @@ def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
     return type(kind.__name__, (kind,), {"factors": {}, "update_step": update_step})
 
 
-def _make(kind: type[keras.Optimizer], step: Step, **own: float) -> keras.Optimizer:
+def _make(kind: Any, step: Step, **own: float) -> keras.Optimizer:
     average = {"use_ema": True, "ema_momentum": step["average_decay"]} if step["average_decay"] else {}
     optimizer = _with_factors(kind)(
         step["learning_rate"], weight_decay=step["weight_decay"], global_clipnorm=step["clip_norm"], **average, **own

@@ -84,7 +84,7 @@ class Pretrained:
     def learning_rate_factors(self, peak: float) -> dict[str, float]:
         """Return the factor of the learning rate by path of variable, for an optimizer's `peak` learning rate."""
         ratio = 1.0 if self.learning_rate is None else self.learning_rate / peak
-        factors = {}
+        factors: dict[str, float] = {}
         for depth, group in enumerate(reversed(self.groups)):
             factor = ratio * self.layer_decay**depth
             factors |= {variable.path: factor for layer in group for variable in layer.variables}

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from presets import TINY
 
 from pipelines.config.load import load_config
 from pipelines.config.read import shipped_config
@@ -14,7 +15,7 @@ from pipelines.data.batches import padded, tensors
 from pipelines.evaluation import Answerer
 from pipelines.task import Endpoint
 from pipelines.tasks import TASKS, load_task
-from pipelines.trained_model import build_model
+from pipelines.trained_model import build_model, make_preprocessor
 from pipelines.training.pretrained import load_pretrained_weights
 
 
@@ -29,9 +30,27 @@ def prepared(request):
     return task, dataset, preprocessor
 
 
-def answer_and_score(task_name: str, rung: str | None, prepared) -> None:
-    task, dataset, preprocessor = prepared
-    config = load_config(shipped_config(task_name), [f"model={rung}"] if rung else [])
+@pytest.fixture(scope="module")
+def with_model(prepared, tmp_path_factory):
+    """Return a function from a model's name to its config and preprocessor; a preset is a tiny one."""
+    task, dataset, without_preset = prepared
+
+    def with_model(rung: str | None):
+        settings = [f"model={rung}"] if rung else []
+        config = load_config(shipped_config(name_of(task)), settings)
+        if task.preset_kind is None or "preset" not in config.models[config.model]:
+            return config, without_preset
+        preset = TINY[task.preset_kind](tmp_path_factory.mktemp("presets") / "tiny")
+        config = load_config(shipped_config(name_of(task)), [*settings, f"models.{config.model}.preset={preset}"])
+        preprocessor = make_preprocessor(config, task)
+        preprocessor.adapt(dataset.train.head(200))
+        return config, preprocessor
+
+    return with_model
+
+
+def answer_and_score(prepared, config, preprocessor) -> None:
+    task, dataset, _ = prepared
     model = build_model(config, task, preprocessor)
     load_pretrained_weights(model)
     endpoint = Endpoint(partial(task.answer_raw, model, preprocessor), preprocessor.signature)
@@ -47,21 +66,22 @@ def name_of(task) -> str:
     return next(name for name in TASKS if load_task(name) is task)
 
 
-def test_the_model_of_the_config_answers_and_scores(prepared):
-    answer_and_score(name_of(prepared[0]), None, prepared)
+def test_the_model_of_the_config_answers_and_scores(prepared, with_model):
+    answer_and_score(prepared, *with_model(None))
 
 
 @pytest.mark.slow
-def test_every_model_answers_and_scores(prepared, subtests):
+def test_every_model_answers_and_scores(prepared, with_model, subtests):
     for rung in prepared[0].models:
         with subtests.test(rung):
-            answer_and_score(name_of(prepared[0]), rung, prepared)
+            answer_and_score(prepared, *with_model(rung))
 
 
-def test_every_model_of_the_ladder_is_built(prepared):
-    task, _, preprocessor = prepared
+def test_every_model_of_the_ladder_is_built(prepared, with_model):
+    task, *_ = prepared
     for rung in task.models:
-        model = build_model(load_config(shipped_config(name_of(task)), [f"model={rung}"]), task, preprocessor)
+        config, preprocessor = with_model(rung)
+        model = build_model(config, task, preprocessor)
         assert isinstance(model, keras.Model)
 
 
