@@ -17,7 +17,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import keras
 import numpy as np
 from pydantic import Field
 
@@ -40,8 +39,8 @@ PROBE_SECONDS = 5  # without a network, the hubs' own libraries retry for minute
 HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LICENSE*", "*.weights.h5", "assets/**"]
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model.weights.h5", "model.weights.json")
 PREFIX, ASSET = "preset", "preset.asset."  # names of arrays in a preprocessor's state
-KINDS = {  # what each family of backbones can be used for
-    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra FNet RoformerV2".split(),
+KINDS = {  # what each family of backbones can be used for; FNet and RoFormerV2 read the padding
+    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra".split(),
     "causal language model": (
         "GPT2 GPTNeoX OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
     ),
@@ -83,8 +82,11 @@ class Preset:
         """Return the backbone with random weights."""
         return _hub_class(f"{self.family}Backbone").from_config(self.config)
 
-    def load_weights(self, backbone: keras.Model, model: str) -> None:
-        """Load the published weights into a backbone of this preset.
+    def load_weights(self, backbone: "keras_hub.models.Backbone", model: str, lora_rank: int | None = None) -> None:
+        """Load the published weights into a backbone of this preset, before training.
+
+        With `lora_rank`, add low-rank updates of its attention layers, which are trained in place of its weights (Hu et
+        al. 2022). Keras merges them into the weights that a run saves, so that a model of a run has none.
 
         Raises:
             UserError: If they are not available; the message names the setting of `model`.
@@ -97,6 +99,8 @@ class Preset:
         except (ValueError, OSError, KeyError) as error:
             raise UserError(WHERE.format(model), f"cannot load the weights in {folder}: {_first_line(error)}") from None
         backbone.set_weights(published.get_weights())
+        if lora_rank is not None:
+            backbone.enable_lora(lora_rank)
 
     @cached_property
     def tokenizer(self) -> "keras_hub.tokenizers.Tokenizer":
