@@ -115,9 +115,9 @@ def test_a_long_sentence_is_answered_as_when_it_is_alone(presets, family, conll)
 @pytest.mark.parametrize(
     ("family", "more"),
     [
-        ("Bert", ["models.pretrained.crf=true", "models.pretrained.layer_decay=0.8"]),
-        ("Roberta", ["models.pretrained.lora_rank=2"]),
-        ("Albert", ["models.pretrained.unfreeze_after_epochs=1"]),
+        ("Roberta", ["models.pretrained.lora_rank=2", "models.pretrained.unfreeze_after_epochs=1"]),
+        pytest.param("Bert", ["models.pretrained.crf=true"], marks=pytest.mark.slow),
+        pytest.param("Albert", ["models.pretrained.layer_decay=0.8"], marks=pytest.mark.slow),
     ],
 )
 def test_the_whole_line(presets, family, more, conll, tmp_path, monkeypatch):
