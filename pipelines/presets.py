@@ -44,8 +44,8 @@ HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LIC
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model.weights.h5", "model.weights.json")
 PREFIX, ASSET = "preset", "preset.asset."  # names of arrays in a preprocessor's state
 IMAGES = "image backbone"
-KINDS = {  # what each family of backbones can be used for
-    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra FNet RoformerV2".split(),
+KINDS = {  # what each family of backbones can be used for; FNet and RoFormerV2 read the padding
+    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra".split(),
     "causal language model": (
         "GPT2 GPTNeoX OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
     ),
@@ -93,14 +93,18 @@ class Preset:
             return make_application(self.family, tuple(self.config["input_shape"]))
         return _hub_class(f"{self.family}Backbone").from_config(self.config)
 
-    def load_weights(self, backbone: keras.Model, model: str) -> None:
-        """Load the published weights into a backbone of this preset; low-rank updates (LoRA) in it stay as they are.
+    def load_weights(self, backbone: keras.Model, model: str, lora_rank: int | None = None) -> None:
+        """Load the published weights into a backbone of this preset, before training.
+
+        With `lora_rank`, add low-rank updates of its attention layers, which are trained in place of its weights (Hu et
+        al. 2022). Keras merges them into the weights that a run saves, so that a model of a run has none.
 
         Raises:
             UserError: If they are not available; the message names the setting of `model`.
         """
         if self.family in APPLICATIONS:
-            return load_imagenet_weights(self.family, backbone, model)
+            load_imagenet_weights(self.family, backbone, model)
+            return
         import keras_hub
 
         folder = _local_folder(self.name, WHERE.format(model))
@@ -108,10 +112,9 @@ class Preset:
             published = keras_hub.models.Backbone.from_preset(str(folder))
         except (ValueError, OSError, KeyError) as error:
             raise UserError(WHERE.format(model), f"cannot load the weights in {folder}: {_first_line(error)}") from None
-        own = [weight for weight in backbone.weights if not weight.name.startswith("lora_")]
-        for weight, value in zip(own, published.weights, strict=True):
-            weight.assign(value)
-        return None
+        backbone.set_weights(published.get_weights())
+        if lora_rank is not None:
+            backbone.enable_lora(lora_rank)
 
     @cached_property
     def tokenizer(self) -> "keras_hub.tokenizers.Tokenizer":

@@ -52,9 +52,14 @@ def make_preprocessor(config: Config, task: Task) -> Preprocessor:
     Raises:
         UserError: If the preset is not available or does not fit the task.
     """
-    name = config.models[config.model].get("preset")
+    name = preset_name(config)
     given = [open_preset(name, task.preset_kind, config.model)] if name and task.preset_kind else []
     return task.preprocessor(*given, **config.preprocessing)
+
+
+def preset_name(config: Config) -> str | None:
+    """Return the setting `preset` of the model that the config selects, or None if it has none."""
+    return config.models[config.model].get("preset")
 
 
 def load_trained_model(run: Run) -> TrainedModel:

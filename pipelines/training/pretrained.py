@@ -1,5 +1,6 @@
 """Models that start from pretrained weights, and how these are fine-tuned."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol, TypedDict, runtime_checkable
@@ -52,7 +53,7 @@ class Pretrained:
     frozen_epochs: float = 0  # infinity: for ever
     learning_rate: float | None = None
     layer_decay: float = 1.0
-    has_lora: bool = False  # the layers' `trainable` flags were set by Keras and stay
+    has_lora: bool = False  # only low-rank updates are trained; Keras has set the layers' `trainable` flags
 
     @classmethod
     def fine_tuned(
@@ -88,10 +89,13 @@ class Pretrained:
     def freeze(self, epoch: int) -> bool:
         """Freeze or unfreeze the layers for a 0-based epoch; return whether anything changed."""
         learns = epoch >= self.frozen_epochs
-        if self.has_lora or all(layer.trainable == learns for layer in self.layers):
+        parts: list = self.layers
+        if self.has_lora:
+            parts = [each for layer in self.layers for each in layer.variables if each.name.startswith("lora_")]
+        if all(part.trainable == learns for part in parts):
             return False
-        for layer in self.layers:
-            layer.trainable = learns
+        for part in parts:
+            part.trainable = learns
         return True
 
     def learning_rate_factors(self, peak: float) -> dict[str, float]:
@@ -102,6 +106,17 @@ class Pretrained:
             factor = ratio * self.layer_decay**depth
             factors |= {variable.path: factor for layer in group for variable in layer.variables}
         return {path: factor for path, factor in factors.items() if factor != 1.0}
+
+
+def layer_groups(encoder: keras.Model) -> list[list[keras.Layer]]:
+    """Return the layers of a Transformer that have weights: its embeddings, then a group for each block."""
+    groups: list[list[keras.Layer]] = [[]]
+    for layer in encoder.layers:
+        if re.search(r"_\d+$", layer.name) and layer.weights:  # such as transformer_layer_0
+            groups.append([layer])
+        elif layer.weights:
+            groups[-1].append(layer)
+    return groups
 
 
 @runtime_checkable

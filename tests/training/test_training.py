@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import CONFIG, invoke, overrides, sets
+from interrupted import Interrupted, interrupt_after
 
 from pipelines.commands.train import train
 from pipelines.errors import UserError
@@ -28,22 +29,6 @@ def metrics(folder: Path) -> dict:
 def figures(folder: Path) -> pd.DataFrame:
     """What must repeat itself: all of the history but its clock."""
     return pd.read_csv(folder / "history.csv").drop(columns="seconds")
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_after(monkeypatch, epoch: int) -> None:
-    """Stop the process's training just as the checkpoint of `epoch` was to be written."""
-    save = Run.save_checkpoint
-
-    def broken(self, checkpoint):
-        if len(checkpoint.history) == epoch:
-            raise Interrupted
-        save(self, checkpoint)
-
-    monkeypatch.setattr(Run, "save_checkpoint", broken)
 
 
 def test_two_runs_of_one_config_are_the_same_and_the_seed_makes_another(csv, tmp_path):

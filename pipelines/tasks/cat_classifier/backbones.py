@@ -17,11 +17,11 @@ WITH_CLASS_TOKEN = ("ViT", "DeiT", "DINOV2", "DINOV3")  # families whose first t
 SIDE = "preprocessing.image_size"
 
 
-def make_image_backbone(preset: Preset, image_size: int, lora_rank: int | None) -> keras.Model:
-    """Return the backbone of a preset with random weights, for images of a size, with low-rank updates if asked.
+def make_image_backbone(preset: Preset, image_size: int) -> keras.Model:
+    """Return the backbone of a preset with random weights, for images of a size.
 
     Raises:
-        UserError: If it cannot take images of this size, or has no attention layers to update.
+        UserError: If it cannot take images of this size.
     """
     key = "input_shape" if "input_shape" in preset.config else "image_shape"
     published = preset.config[key][0]
@@ -33,21 +33,23 @@ def make_image_backbone(preset: Preset, image_size: int, lora_rank: int | None) 
         raise UserError(SIDE, f"{problem} ({str(error).strip().splitlines()[0]})") from None
     if published not in (None, image_size) and _shapes(backbone) != _shapes(preset.make_backbone()):
         raise UserError(SIDE, problem)
-    if lora_rank is not None:
-        _add_lora(backbone, preset, lora_rank)
     return backbone
 
 
-def load_image_backbone(preset: Preset, backbone: keras.Model, weights: str) -> None:
-    """Load the weights of a backbone: those published with it, those of a file, or none.
+def load_image_backbone(preset: Preset, backbone: keras.Model, weights: str, lora_rank: int | None) -> None:
+    """Load the weights of a backbone before training: those published with it, those of a file, or none.
+
+    With `lora_rank`, also add low-rank updates of its attention layers, as `Preset.load_weights` does.
 
     Raises:
-        UserError: If they are not available or do not fit.
+        UserError: If the weights are not available or do not fit, or if there are no attention layers.
     """
     if weights == PUBLISHED:
         preset.load_weights(backbone, "pretrained")
     elif weights != RANDOM:
         load_weights_file(weights, backbone, preset.name, "pretrained")
+    if lora_rank is not None:
+        _add_lora(backbone, preset, lora_rank)
 
 
 def scaled(pixels: keras.KerasTensor, features: Features, preset: Preset) -> keras.KerasTensor:

@@ -195,7 +195,7 @@ def pretrained(
     assert preset is not None  # opened with the setting `preset` by `make_preprocessor`
     if weights == RANDOM:
         fine_tuning["unfreeze_after_epochs"] = 0
-    backbone = make_image_backbone(preset, features.image_size, fine_tuning["lora_rank"])
+    backbone = make_image_backbone(preset, features.image_size)
     pixels = scaled(inputs["image"], features, preset)
     vectors = image_features(pixels, backbone, preset, frozen=fine_tuning["freeze"])
     x = layers.dense_layers(
@@ -206,7 +206,7 @@ def pretrained(
         l2=l2,
         batch_normalization=False,
     )
-    load = partial(load_image_backbone, preset, backbone, weights)
+    load = partial(load_image_backbone, preset, backbone, weights, fine_tuning["lora_rank"])
     return PretrainedModel(
         inputs,
         _head(x, features, l2),

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from cats import CONFIG, overrides
 from conftest import invoke, sets
+from interrupted import Interrupted, interrupt_after
 from presets import write_efficientnet, write_resnet, write_vit
 
 from pipelines.commands.train import train
@@ -191,10 +192,6 @@ def test_features_of_a_frozen_backbone_are_computed_once(images, efficientnet, t
     assert head_and_encoder(trained.model, trained.preprocessor, {})[0] is trained.model
 
 
-class Interrupted(Exception):
-    """Raised in place of a process's end."""
-
-
 @pytest.mark.parametrize(
     ("family", "freeze"),
     [("EfficientNet", "true"), ("ViT", "false"), pytest.param("ResNet", "false", marks=pytest.mark.slow)],
@@ -203,15 +200,8 @@ def test_a_run_resumes_exports_and_answers_without_the_preset(family, freeze, im
     how = [f"models.pretrained.freeze={freeze}", "models.pretrained.unfreeze_after_epochs=1", "training.epochs=2"]
     settings = frozen(images, WRITERS[family](tmp_path / "preset"), *how)
     _, whole = train(CONFIG, settings, tmp_path / "whole")
-    save = Run.save_checkpoint
-
-    def interrupt(self, checkpoint):
-        save(self, checkpoint)
-        if len(checkpoint.history) == 1:
-            raise Interrupted
-
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        patched.setattr(Run, "save_checkpoint", interrupt)
+        interrupt_after(patched, 2)
         train(CONFIG, settings, tmp_path / "parts")
     _, parts = train(CONFIG, settings, tmp_path / "parts", resume=True)
     assert parts.metrics() == whole.metrics()
