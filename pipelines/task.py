@@ -58,6 +58,7 @@ class Preprocessor(abc.ABC):
     warnings: Sequence[str] = ()  # set by `adapt`, about unusual training data
     threshold: float | None = None  # decision threshold of a binary task, else None
     preset: "Preset | None" = None  # published backbone of the chosen model, in `state` without its weights
+    augments: bool = False  # whether `augment` changes anything
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, tracked by an export
 
     @abc.abstractmethod

@@ -22,7 +22,7 @@ Cache = Annotated[
     bool | Literal["auto"],
     Field(
         description="cache model inputs in memory instead of computing them again for each mini-batch; auto: cache if"
-        " a split takes up to 1 GiB"
+        " a split takes up to 1 GiB; without augmentation, true and auto also cache the outputs of a frozen backbone"
     ),
 ]
 
