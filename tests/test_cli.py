@@ -56,7 +56,9 @@ def test_tasks_explains_every_hyperparameter():
 
 def test_config_prints_a_config_that_runs_as_it_is(tmp_path):
     printed = invoke("config", "house_prices")
-    assert printed.stdout == CONFIG.read_text()
+    schema, config = printed.stdout.split("\n", 1)
+    assert config == CONFIG.read_text()
+    assert Path(schema.removeprefix("# yaml-language-server: $schema=")).is_file()
     copy = tmp_path / "my.yaml"
     copy.write_text(printed.stdout)
     resolved = invoke("config", copy)

@@ -133,7 +133,7 @@ class Scores:
         value, loss = self.values.pop(0)
         return {"m": value, "loss": loss}
 
-    def sample(self, model):
+    def sample(self):
         return []
 
     def odd_labels(self):

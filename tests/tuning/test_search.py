@@ -80,8 +80,11 @@ def told(found: Search):
     return [(trial.values, trial.score, trial.reason, trial.repeats) for trial in found.trials]
 
 
-@pytest.mark.parametrize("oracle", TUNING)
-@pytest.mark.parametrize("workers", [1, 3])
+KILLED = [("random", 1), ("grid", 3), ("bayesian", 3), ("hyperband", 1)]
+KILLED += [pytest.param(oracle, 4 - workers, marks=pytest.mark.slow) for oracle, workers in KILLED]
+
+
+@pytest.mark.parametrize(("oracle", "workers"), KILLED)
 def test_a_search_that_is_killed_and_resumed_ends_as_one_that_is_not(oracle, workers, csv, tmp_path, monkeypatch):
     settings = [TUNING[oracle], RATE]
     whole = search(tmp_path / "whole", csv, MadeUp(), *settings, workers=workers, monkeypatch=monkeypatch)
@@ -208,6 +211,7 @@ def test_hyperband_gives_the_best_more_epochs_from_where_they_were(csv, tmp_path
     assert going_on and found.ranked[0].until_epoch == 9
 
 
+@pytest.mark.slow
 def test_every_kind_of_node_is_proposed_by_every_oracle_past_its_first_trials(csv, tmp_path, monkeypatch):
     nodes = [
         "models.mlp.dropout={tune: {min: 0.0, max: 0.4}, default: 0.1}",

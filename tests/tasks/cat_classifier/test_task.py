@@ -159,7 +159,7 @@ def test_a_mistake_gets_one_line_and_writes_nothing(override, expected, images, 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("nowhere.jpg", "nowhere.jpg: no such file"), ("text", "a text, no JPEG, PNG, GIF")],
+    [("nowhere.jpg", "nowhere.jpg: no such file"), ("text", "a text file, not a JPEG, PNG, GIF")],
 )
 def test_an_input_that_is_no_image_is_explained(given, expected, finished_cats, tmp_path):
     (tmp_path / "text").write_text("no image")
