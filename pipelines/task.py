@@ -58,7 +58,6 @@ class Preprocessor(abc.ABC):
     warnings: Sequence[str] = ()  # set by `adapt`, about unusual training data
     threshold: float | None = None  # decision threshold of a binary task, else None
     preset: "Preset | None" = None  # published backbone of the chosen model, in `state` without its weights
-    augments: bool = False  # whether `augment` changes anything
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, tracked by an export
 
     @abc.abstractmethod
@@ -93,6 +92,11 @@ class Preprocessor(abc.ABC):
 
         With `training`, the inputs may include values that a client's input never has.
         """
+
+    @property
+    def augments(self) -> bool:
+        """Whether `augment` changes anything."""
+        return False
 
     def augment(
         self, inputs: Tensors, labels: "tf.Tensor", weights: "tf.Tensor", *, seed: "tf.Tensor"

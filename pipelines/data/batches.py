@@ -33,7 +33,7 @@ class Encoder(Protocol):
     def example(self, raw: Mapping[str, tf.Tensor], training: bool) -> Any:
         """Encode raw examples as tensors."""
 
-    def augment(self, *encoded: Any, seed: tf.Tensor) -> Any:
+    def augment(self, inputs: Any, labels: Any, weights: Any, *, seed: tf.Tensor) -> Any:
         """Augment an encoded mini-batch."""
 
 

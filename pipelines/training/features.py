@@ -54,9 +54,9 @@ class FeatureEncoder:
         features = tf.numpy_function(self._compute, [inputs[name] for name in self._names], self._dtype)
         return tf.ensure_shape(features, self._shape), labels, weights
 
-    def augment(self, *encoded: Any, seed: tf.Tensor) -> Any:
+    def augment(self, inputs: Any, labels: Any, weights: Any, *, seed: tf.Tensor) -> Any:
         """Return a mini-batch unchanged."""
-        return encoded
+        return inputs, labels, weights
 
     def _compute(self, *inputs: np.ndarray) -> np.ndarray:
         starts = range(0, len(inputs[0]), AT_ONCE)

@@ -5,6 +5,7 @@ Shapes: B images, S pixels per side, H and W positions, T tokens, F features.
 
 from collections import Counter
 from itertools import groupby
+from typing import Any
 
 import keras
 
@@ -104,7 +105,7 @@ def _blocks(layer: keras.Layer) -> list[keras.Layer]:
 def _map_size(layer: keras.Layer) -> int | None:
     """Return the height of the feature maps that a layer puts out; None if its output is not a feature map."""
     nodes = layer._inbound_nodes
-    shape = nodes[0].output_tensors[0].shape if nodes else ()
+    shape: tuple[Any, ...] = nodes[0].output_tensors[0].shape if nodes else ()
     return shape[1] if len(shape) == 4 else None
 
 
