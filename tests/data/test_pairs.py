@@ -81,7 +81,7 @@ def test_a_damaged_archive_is_named(tmp_path):
         ("a.{language}", {"a.en": "one\n"}, r"a\.fr: cannot be read \(No such file or directory\)"),
         ("a.tsv", {"a.tsv": "one\tun\ntwo\n"}, "has no tab"),
         ("a.tmx", {"a.tmx": "<tmx><tu>"}, "cannot be read as TMX"),
-        ("a.txt", {"a.txt": "one,un\n"}, "is neither .tsv"),
+        ("a.txt", {"a.txt": "one,un\n"}, r"is not a supported format \(\.tsv, .* and has no tabs"),
     ],
 )
 def test_what_cannot_be_read_is_named(tmp_path, name, content, wrong):

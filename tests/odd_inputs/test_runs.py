@@ -495,8 +495,8 @@ def test_a_finished_run_stays_until_the_longer_one_has_ended(csv, tmp_path, monk
     [
         (["training.epochs=1"], "different values of: training.epochs"),
         (["training.epochs=9", "seed=3"], "different values of: seed, training.epochs"),
-        (["optimizer.learning_rate=0.5"], "another optimizer.learning_rate"),
-        (["batches.size=8"], "another batches.size"),
+        (["optimizer.learning_rate=0.5"], "different values of: optimizer.learning_rate"),
+        (["batches.size=8"], "different values of: batches.size"),
     ],
 )
 def test_a_finished_run_goes_on_with_nothing_else(settings, expected, finished_run):
