@@ -74,7 +74,11 @@ def load_trained_model(run: Run) -> TrainedModel:
 
 
 def load_run_dataset(config: Config) -> Dataset:
-    """Load the raw examples of a config, with the same splits as in training."""
+    """Load the raw examples of a config, with the same splits as in training.
+
+    The command line may have read the source already, before TensorFlow was imported: `preflight.take_source` hands it
+    over.
+    """
     return load_dataset(config.data, config.split, load_task(config.task), take_source(config.task, config.data))
 
 

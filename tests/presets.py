@@ -33,6 +33,55 @@ def write_bert(
     return folder
 
 
+def write_efficientnet(folder: Path) -> Path:
+    """Write an EfficientNet of three blocks with dropout, whose images are scaled to -1 to 1."""
+    keras.utils.set_random_seed(1)
+    backbone = keras_hub.models.EfficientNetBackbone(
+        stackwise_width_coefficients=[1.0] * 3,
+        stackwise_depth_coefficients=[1.0] * 3,
+        stackwise_kernel_sizes=[3, 3, 5],
+        stackwise_num_repeats=[1, 1, 2],
+        stackwise_input_filters=[8, 8, 8],
+        stackwise_output_filters=[8, 8, 16],
+        stackwise_expansion_ratios=[1, 2, 2],
+        stackwise_squeeze_and_excite_ratios=[0.0] * 3,
+        stackwise_strides=[1, 2, 2],
+        stackwise_block_types=["v1", "unfused", "unfused"],
+        dropout=0.5,
+    )
+    return _with_scaling(folder, backbone, "EfficientNet", scale=1 / 127.5, offset=-1.0)
+
+
+def write_resnet(folder: Path) -> Path:
+    """Write a ResNet of two stages, whose channels are scaled each in its own way."""
+    keras.utils.set_random_seed(1)
+    backbone = keras_hub.models.ResNetBackbone(
+        input_conv_filters=[64],
+        input_conv_kernel_sizes=[3],
+        stackwise_num_filters=[64, 64],
+        stackwise_num_blocks=[1, 1],
+        stackwise_num_strides=[1, 2],
+        block_type="basic_block",
+    )
+    return _with_scaling(folder, backbone, "ResNet", scale=[0.01, 0.02, 0.03], offset=[-1.0, -2.0, -3.0])
+
+
+def write_vit(folder: Path, image_size: int = 16) -> Path:
+    """Write a ViT of two blocks, without image scaling."""
+    keras.utils.set_random_seed(1)
+    backbone = keras_hub.models.ViTBackbone(
+        image_shape=(image_size, image_size, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16
+    )
+    backbone.save_to_preset(str(folder))
+    return folder
+
+
+def _with_scaling(folder: Path, backbone: keras_hub.models.Backbone, family: str, **scaling: float | list) -> Path:
+    backbone.save_to_preset(str(folder))
+    getattr(keras_hub.layers, f"{family}ImageConverter")(image_size=(16, 16), **scaling).save_to_preset(str(folder))
+    return folder
+
+
 def write_encoder(folder: Path, family: str, words: Sequence[str], length: int = 64) -> Path:
     """Write a text encoder of two layers of a family such as `Roberta`, with a tokenizer of the kind that it uses."""
     sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
@@ -95,4 +144,7 @@ def sentence_pieces(words: Sequence[str], family: str) -> bytes:
     return model.getvalue()
 
 
-TINY: dict[str, Callable[[Path], Path]] = {"text encoder": write_bert}  # a family of each kind of `presets.KINDS`
+TINY: dict[str, Callable[[Path], Path]] = {  # a family of each kind of `presets.KINDS`
+    "text encoder": write_bert,
+    "image backbone": write_efficientnet,
+}

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, TypedDict, runtime_checkable
 import keras
 from pydantic import Field
 
+from pipelines.errors import UserError
 from pipelines.presets import PresetName
 
 
@@ -58,7 +59,14 @@ class Pretrained:
     def fine_tuned(
         cls, groups: Sequence[Sequence[keras.Layer]], load: Callable[[], None], settings: FineTuning
     ) -> "Pretrained":
-        """Return the pretrained part of a model with the settings of its config."""
+        """Return the pretrained part of a model with the settings of its config.
+
+        Raises:
+            UserError: If they contradict each other.
+        """
+        if settings["freeze"] and settings["lora_rank"] is not None:
+            problem = "has no effect if the backbone is frozen; set it to null, or freeze to false"
+            raise UserError("models.pretrained.lora_rank", problem)
         return cls(
             groups,
             load,
@@ -67,6 +75,11 @@ class Pretrained:
             settings["layer_decay"],
             settings["lora_rank"] is not None,
         )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the layers are never trained."""
+        return self.frozen_epochs == float("inf")
 
     @property
     def layers(self) -> list[keras.Layer]:
@@ -117,14 +130,24 @@ class PretrainedModel(keras.Model):
     """A functional model with pretrained layers.
 
     `load` loads the pretrained weights. It is only called before training: a model that is rebuilt to load the weights
-    of a run needs no weights file and no network.
+    of a run needs no weights file and no network. `features` is the output of the pretrained layers in the graph, if
+    nothing else of the model sees its inputs.
     """
 
     def __init__(
-        self, inputs: dict[str, keras.KerasTensor], outputs: keras.KerasTensor, *, pretrained: Pretrained, name: str
+        self,
+        inputs: dict[str, keras.KerasTensor],
+        outputs: keras.KerasTensor,
+        *,
+        pretrained: Pretrained,
+        features: keras.KerasTensor | None = None,
+        name: str,
     ):
         super().__init__(inputs, outputs, name=name)
         self.pretrained = pretrained
+        self.features = features
+        if pretrained.frozen:  # now, so that the optimizer keeps no state for the layers
+            pretrained.freeze(0)
 
     def load(self) -> None:
         """Load the pretrained weights."""
