@@ -169,7 +169,7 @@ def open_preset(name: str, kind: str, model: str) -> Preset:
         family=family,
         config=_plain(backbone.get_config()),
         tokenizer_class=type(tokenizer).__name__ if tokenizer else None,
-        tokenizer_config=_plain(tokenizer.get_config()) if tokenizer else {},
+        tokenizer_config=_tokenizer_config(tokenizer, folder) if tokenizer else {},
         image_config=images,
         assets=_assets(tokenizer) if tokenizer else {},
     )
@@ -192,6 +192,16 @@ def _hub_class(name: str) -> Any:
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a Keras config that JSON can hold, without the data type, which is that of the process."""
     return json.loads(json.dumps({key: value for key, value in config.items() if key not in ("dtype", "name")}))
+
+
+def _tokenizer_config(tokenizer: Any, folder: Path) -> dict[str, Any]:
+    """Return a tokenizer's config; BERT's lower-casing tokenizer also strips accents, which KerasHub does not read."""
+    config, published = _plain(tokenizer.get_config()), folder / "tokenizer_config.json"
+    if "strip_accents" in config and published.is_file():
+        stated = json.loads(published.read_text(encoding="utf-8"))
+        strips = stated.get("strip_accents")
+        config["strip_accents"] = bool(stated.get("do_lower_case") if strips is None else strips)
+    return config
 
 
 def _assets(tokenizer: Any) -> dict[str, bytes]:

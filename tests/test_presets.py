@@ -95,3 +95,12 @@ def test_a_config_reaches_no_other_class(bert, tmp_path):
         )
         with pytest.raises(UserError, match=r"cannot read the preset"):
             open_preset(str(folder), "text encoder", "pretrained")
+
+
+def test_a_lower_casing_tokenizer_of_hugging_face_strips_accents(bert, tmp_path):
+    folder = shutil.copytree(bert, tmp_path / "bert")
+    for stated, strips in (({}, False), ({"do_lower_case": True}, True), ({"strip_accents": False}, False)):
+        (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, **stated}))
+        preset = open_preset(str(folder), "text encoder", "pretrained")
+        ids = tf.function(preset.tokenizer)(tf.constant(["w\u00f6rld", "world"])).to_list()
+        assert (ids[0] == ids[1]) == strips
