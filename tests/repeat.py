@@ -13,6 +13,7 @@ from pipelines.tensorflow_startup import import_tensorflow
 import_tensorflow(verbose=False)
 
 import numpy as np  # noqa: E402 - after TensorFlow, which is to be quiet
+from presets import TINY as PRESETS  # noqa: E402
 
 from pipelines.config.load import load_config  # noqa: E402
 from pipelines.config.read import shipped_config  # noqa: E402
@@ -51,9 +52,12 @@ def repeat(task: str, folder: Path) -> dict:
     dataset = replace(dataset, **small)
     preprocessor = adapt_preprocessor(config, dataset)
     found = {"preprocessor": digest(preprocessor.state.values())}
-    for rung in config.models:
-        run = Run(folder / rung)
-        trained = train_model(load_config(shipped_config(task), [*every, f"model={rung}"]), run, dataset, preprocessor)
+    for rung, settings in config.models.items():
+        run, own, adapted = Run(folder / rung), [*every, f"model={rung}"], preprocessor
+        if "preset" in settings:
+            own.append(f"models.{rung}.preset={PRESETS[load_task(task).preset_kind](folder / 'preset')}")
+            adapted = adapt_preprocessor(load_config(shipped_config(task), own), dataset)
+        trained = train_model(load_config(shipped_config(task), own), run, dataset, adapted)
         figures = {name: value for name, value in run.best_epoch().items() if name != "seconds"}
         found[rung] = {"weights": digest(trained.model.get_weights()), **figures}
     return found
