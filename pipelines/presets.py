@@ -40,10 +40,11 @@ PROBE_SECONDS = 5  # without a network, the hubs' own libraries retry for minute
 HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LICENSE*", "*.weights.h5", "assets/**"]
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model.weights.h5", "model.weights.json")
 PREFIX, ASSET = "preset", "preset.asset."  # names of arrays in a preprocessor's state
+TOKENS = ("token_embedding/embeddings", "token_embedding/reverse_embeddings")  # variables with a row per token
 KINDS = {  # what each family of backbones can be used for
     "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra FNet RoformerV2".split(),
-    "causal language model": (
-        "GPT2 GPTNeoX OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
+    "causal language model": (  # not GPTNeoX: KerasHub rotates its queries wrongly where it uses a cache
+        "GPT2 OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
     ),
     "sequence-to-sequence model": "Bart T5".split(),
     "image backbone": (
@@ -79,12 +80,18 @@ class Preset:
         files = {name.removeprefix(ASSET): array.tobytes() for name, array in state.items() if name.startswith(ASSET)}
         return cls(**json.loads(state[PREFIX].tobytes()), assets=files)
 
-    def make_backbone(self) -> "keras_hub.models.Backbone":
-        """Return the backbone with random weights."""
-        return _hub_class(f"{self.family}Backbone").from_config(self.config)
+    def make_backbone(self, **changes: Any) -> "keras_hub.models.Backbone":
+        """Return the backbone with random weights; `changes` replace arguments of its class."""
+        return _hub_class(f"{self.family}Backbone").from_config({**self.config, **changes})
 
-    def load_weights(self, backbone: keras.Model, model: str) -> None:
+    def make_causal_lm(self, **changes: Any) -> "keras_hub.models.CausalLM":
+        """Return the causal language model with random weights, without its preprocessor."""
+        return _hub_class(f"{self.family}CausalLM")(backbone=self.make_backbone(**changes), preprocessor=None)
+
+    def load_weights(self, backbone: keras.Model, model: str, token_ids: np.ndarray | None = None) -> None:
         """Load the published weights into a backbone of this preset.
+
+        With `token_ids`, token i of the backbone is the published token `token_ids[i]`.
 
         Raises:
             UserError: If they are not available; the message names the setting of `model`.
@@ -96,7 +103,12 @@ class Preset:
             published = keras_hub.models.Backbone.from_preset(str(folder))
         except (ValueError, OSError, KeyError) as error:
             raise UserError(WHERE.format(model), f"cannot load the weights in {folder}: {_first_line(error)}") from None
-        backbone.set_weights(published.get_weights())
+        own = [variable for variable in backbone.weights if "lora_kernel" not in variable.name]
+        for variable, source in zip(own, published.weights, strict=True):
+            value = source.numpy()
+            if token_ids is not None and variable.path.endswith(TOKENS):
+                value = value.take(token_ids, axis=value.shape.index(self.config["vocabulary_size"]))
+            variable.assign(value)
 
     @cached_property
     def tokenizer(self) -> "keras_hub.tokenizers.Tokenizer":
@@ -157,7 +169,7 @@ def open_preset(name: str, kind: str, model: str) -> Preset:
 
 def _hub_class(name: str) -> Any:
     """Return a class of KerasHub by its name; names come from files, so nothing else can be reached."""
-    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer)", name):
+    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer|CausalLM)", name):
         raise UserError(name, "is not a class of KerasHub")
     return getattr(import_module("keras_hub").models, name)
 
