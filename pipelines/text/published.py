@@ -25,8 +25,8 @@ OWN_WORDS = "MistralTekkenTokenizer"  # splits words by a pattern of the preset
 class PublishedTokenizer(Tokenizer):
     """Byte-pair or SentencePiece tokenizer of a preset, as published.
 
-    The first ids are our special tokens. All other published tokens follow in their order. `published` is the published
-    id of each id, (V,). A special token that was not published has the id of another one there, and `absent`, (V,) bool,
+    The first ids are our special tokens. All other published tokens follow in their order. `published` (V,) is the
+    published id of each id. A special token that was not published has the id of another one there, and `absent` (V,)
     says so: no text contains it, and a model must never predict it.
     """
 

@@ -121,7 +121,7 @@ def transformer(
 
 
 def pretrained(features: Features, **fine_tuning: Unpack[FineTuning]) -> GenerativeModel:
-    """Published causal Transformer with its own tokenizer, fine-tuned on the text (Howard & Ruder 2018)."""
+    """Causal Transformer as published, with its own tokenizer, fine-tuned on the text (Howard & Ruder 2018)."""
     return published_model(features, fine_tuning)
 
 

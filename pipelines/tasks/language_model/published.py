@@ -14,7 +14,7 @@ from pipelines.errors import UserError
 from pipelines.presets import Preset
 from pipelines.tasks.language_model.preprocessing import Features
 from pipelines.text.published import PublishedTokenizer
-from pipelines.text.sampling import NEVER, GenerativeModel, State
+from pipelines.text.sampling import NEVER, GenerativeModel, State, traced_once
 from pipelines.training.pretrained import FineTuning, Pretrained
 
 WHERE = "models.pretrained"
@@ -39,6 +39,7 @@ class PublishedModel(GenerativeModel):
         super().__init__({"tokens": tokens}, scores[:, skipped:] + never, name="pretrained")
         self.network, self.family, self.never = network, tokenizer.preset.family, never
         self.before, self.skipped, self.context, self.pretrained = before, skipped, context, pretrained
+        self.traced = traced_once(network.call_with_cache)  # tracing a deep network takes minutes
 
     def load(self) -> None:
         """Load the published weights."""
@@ -48,13 +49,13 @@ class PublishedModel(GenerativeModel):
         """Return the state before the first token of `batch` texts, with room for `length` tokens."""
         cache = _empty_cache(self.family, self.network, batch, length + self.skipped)
         if self.before is not None:
-            _, _, cache = self.network.call_with_cache(ops.full((batch, 1), self.before, "int32"), cache, 0)
+            _, _, cache = self.traced(ops.full((batch, 1), self.before, "int32"), cache, ops.zeros((), "int32"))
         return {"position": ops.zeros((batch,), "int32"), "cache": cache}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
         """Return the scores of the token after each of the next tokens (B, n), and the new state."""
         at = state["position"][0] + self.skipped
-        scores, _, cache = self.network.call_with_cache(tokens, state["cache"], at)
+        scores, _, cache = self.traced(tokens, state["cache"], at)
         return scores + self.never, {"position": state["position"] + ops.shape(tokens)[1], "cache": cache}
 
 

@@ -107,6 +107,7 @@ def overrides(folder, preset, *more):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["GPT2", "Llama"])
 def test_a_preset_is_fine_tuned_resumed_exported_and_asked(family, tmp_path):
     preset = write_causal(tmp_path / "preset", family, VERSES.splitlines()[:35])
@@ -120,11 +121,9 @@ def test_a_preset_is_fine_tuned_resumed_exported_and_asked(family, tmp_path):
     (tmp_path / "preset").rename(tmp_path / "gone")  # a run needs no preset
     exported = invoke("export", run, "--to", tmp_path / "exports")
     assert exported.exit_code == 0, exported.output
-    parity = json.loads((tmp_path / "exports" / "1" / "assets.extra" / "parity.json").read_text())
+    parity = json.loads((tmp_path / "exports" / "1" / "parity.json").read_text())
     assert parity["compared"]
-    answers = [
-        invoke("predict", where, "the 3 cats", "the", "--json") for where in (run, tmp_path / "exports" / "1")
-    ]
+    answers = [invoke("predict", where, "the 3 cats", "the", "--json") for where in (run, tmp_path / "exports" / "1")]
     assert all(answer.exit_code == 0 for answer in answers), [answer.output for answer in answers]
     one, other = (json.loads(answer.stdout) for answer in answers)
     assert one == other and one[0]["completion"] and len(one[0]["next_tokens"]) == 5
