@@ -20,6 +20,7 @@ from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.trained_model import TrainedModel, build_model, make_preprocessor
+from pipelines.training.features import head_and_encoder
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.pretrained import learning_rate_factors, load_pretrained_weights
 from pipelines.training.train import train
@@ -75,17 +76,18 @@ def train_model(
     _seed_weights(config.seed)
     model = build_model(config, task, preprocessor)
     load_pretrained_weights(model)
-    batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
-    cache = config.batches.get("cache", "auto")
+    learner, encoder, how = head_and_encoder(model, preprocessor, config.batches)
+    batches = task.batches(dataset.train, encoder, config.seed, **how)
+    cache = how.get("cache", "auto")
     trained = TrainedModel(config, task, preprocessor, model, dataset.record["reading"])
     serve = trained.answerers["serve"]
-    evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache, serve)
+    evaluator = Evaluator(task, preprocessor, encoder, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
     run.start(
         config.to_yaml(), _record(dataset, preprocessor), _summary(dataset, preprocessor).lines(), evaluator.trivial
     )
     loss = build(config.loss, task.losses, "name")
-    train(model, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
+    train(learner, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
     return trained
 
 

@@ -72,7 +72,7 @@ class BytePairs:
 
 def _model(tokens: Sequence[str], merges: Sequence[str], whole: Sequence[str]) -> bytes:
     """Return a SentencePiece model whose scores are the ranks of the merges."""
-    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]  # made at import
 
     ranks: dict[str, int] = {}
     for rank, merge in enumerate(merges):

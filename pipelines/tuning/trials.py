@@ -15,6 +15,7 @@ from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.tensorflow_startup import share_gpus
+from pipelines.trained_model import preset_name
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def _preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
     if "defaults" in ready:
         defaults, preprocessor = ready["defaults"]
         sections = ("seed", "data", "split", "preprocessing")
-        if all(config.values[name] == defaults.values[name] for name in sections):
+        same = all(config.values[name] == defaults.values[name] for name in sections)
+        if same and preset_name(config) == preset_name(defaults):
             return preprocessor
     return adapt_preprocessor(config, dataset)

@@ -39,6 +39,8 @@ class PublishedModel(GenerativeModel):
         super().__init__({"tokens": tokens}, scores[:, skipped:] + never, name="pretrained")
         self.network, self.family, self.never = network, tokenizer.preset.family, never
         self.before, self.skipped, self.context, self.pretrained = before, skipped, context, pretrained
+        if pretrained.frozen:  # now, so that the optimizer keeps no state for the layers
+            pretrained.freeze(0)
         self.traced = traced_once(network.call_with_cache)  # tracing a deep network takes minutes
 
     def load(self) -> None:
@@ -65,23 +67,16 @@ def published_model(features: Features, settings: FineTuning) -> PublishedModel:
     assert isinstance(tokenizer, PublishedTokenizer)  # a model with a setting `preset` is given one
     preset = tokenizer.preset
     _check(preset, tokenizer, features, settings)
-    network = preset.make_causal_lm(vocabulary_size=tokenizer.size)
-    backbone = network.backbone
-    if settings["lora_rank"] is not None:
-        backbone.enable_lora(settings["lora_rank"])
-    load = partial(preset.load_weights, backbone, "pretrained", tokenizer.published)
-    pretrained = Pretrained.fine_tuned(_groups(backbone), load, settings)
-    model = PublishedModel(network, tokenizer, features.context, pretrained)
-    pretrained.freeze(0)
-    return model
+    network = preset.with_config({"vocabulary_size": tokenizer.size}).make_causal_lm()
+    load = partial(preset.load_weights, network.backbone, "pretrained", settings["lora_rank"], tokenizer.published)
+    pretrained = Pretrained.fine_tuned(_groups(network.backbone), load, settings)
+    return PublishedModel(network, tokenizer, features.context, pretrained)
 
 
 def _check(preset: Preset, tokenizer: PublishedTokenizer, features: Features, settings: FineTuning) -> None:
     if settings["unfreeze_after_epochs"]:
         problem = "must be 0 for a language model: it has no layer but the published ones to train meanwhile"
         raise UserError(f"{WHERE}.unfreeze_after_epochs", problem)
-    if settings["freeze"] and settings["lora_rank"] is not None:
-        raise UserError(f"{WHERE}.lora_rank", "must be null with freeze: true, which trains nothing")
     if preset.config.get("vision_encoder") is not None:
         raise UserError(f"{WHERE}.preset", f"'{preset.name}' also reads images; choose a preset for text only")
     most = preset.config.get("max_sequence_length")

@@ -11,11 +11,13 @@ from conftest import invoke, sets
 from keras import ops
 from presets import CAUSAL, write_causal
 
+from pipelines.errors import UserError
 from pipelines.presets import Preset, open_preset
 from pipelines.tasks.language_model.models import MODELS
 from pipelines.tasks.language_model.preprocessing import Features
 from pipelines.text.published import PublishedTokenizer
 from pipelines.text.tokenizers import END, START
+from pipelines.training.pretrained import load_pretrained_weights
 
 FINE_TUNING = {
     "freeze": False,
@@ -44,7 +46,7 @@ def make(preset, context=12, **settings):
     tokenizer = PublishedTokenizer(preset)
     features = Features(tokenizer.size, context, lambda: np.zeros(0), tokenizer)
     model = MODELS["pretrained"](features, preset=preset.name, **{**FINE_TUNING, **settings})
-    model.load()
+    load_pretrained_weights(model)
     return model, tokenizer
 
 
@@ -107,12 +109,30 @@ def overrides(folder, preset, *more):
     ]
 
 
+def test_settings_decide_what_is_trained(tmp_path):
+    preset = open_preset(str(write_causal(tmp_path / "gpt2")), "causal language model", "pretrained")
+    model, _ = make(preset, freeze=True)
+    assert not model.trainable_variables
+    model, _ = make(preset, lora_rank=2)
+    names = {variable.name for variable in model.trainable_variables}
+    assert {"lora_kernel_a", "lora_kernel_b"} <= names and not names & {"kernel", "embeddings"}
+    model, _ = make(preset, layer_decay=0.5, backbone_learning_rate=1e-4)
+    factors = model.pretrained.learning_rate_factors(1e-3)
+    of = {path.split("/")[0]: factor for path, factor in factors.items()}
+    expected = {"token_embedding": 0.0125, "transformer_layer_0": 0.025, "transformer_layer_1": 0.05, "layer_norm": 0.1}
+    assert {name: of[name] for name in expected} == pytest.approx(expected)
+    with pytest.raises(UserError, match=r"unfreeze_after_epochs: must be 0"):
+        make(preset, unfreeze_after_epochs=1)
+    with pytest.raises(UserError, match=r"preprocessing\.context: must be at most 127"):
+        make(preset, context=128)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["GPT2", "Llama"])
-def test_a_preset_is_fine_tuned_resumed_exported_and_asked(family, tmp_path):
+@pytest.mark.parametrize(("family", "more"), [("GPT2", []), ("Llama", ["models.pretrained.lora_rank=2"])])
+def test_a_preset_is_fine_tuned_resumed_exported_and_asked(family, more, tmp_path):
     preset = write_causal(tmp_path / "preset", family, VERSES.splitlines()[:35])
-    run, wanted = tmp_path / "run", overrides(tmp_path, preset, "training.epochs=2")
-    first = invoke("train", CONFIG, *sets(overrides(tmp_path, preset, "training.epochs=1")), "--run-dir", run)
+    run, wanted = tmp_path / "run", overrides(tmp_path, preset, "training.epochs=2", *more)
+    first = invoke("train", CONFIG, *sets(overrides(tmp_path, preset, *more, "training.epochs=1")), "--run-dir", run)
     assert first.exit_code == 0, first.output
     resumed = invoke("train", CONFIG, *sets(wanted), "--run-dir", run, "--resume")
     assert resumed.exit_code == 0, resumed.output
