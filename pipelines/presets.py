@@ -43,11 +43,12 @@ PROBE_SECONDS = 5  # without a network, the hubs' own libraries retry for minute
 HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LICENSE*", "*.weights.h5", "assets/**"]
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model.weights.h5", "model.weights.json")
 PREFIX, ASSET = "preset", "preset.asset."  # names of arrays in a preprocessor's state
+TOKENS = ("token_embedding/embeddings", "token_embedding/reverse_embeddings")  # variables with a vector per token
 IMAGES = "image backbone"
 KINDS = {  # what each family of backbones can be used for; FNet and RoFormerV2 read the padding
     "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra".split(),
-    "causal language model": (
-        "GPT2 GPTNeoX OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
+    "causal language model": (  # not GPTNeoX: KerasHub rotates its queries wrongly where it uses a cache
+        "GPT2 OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
     ),
     "sequence-to-sequence model": "Bart T5".split(),
     IMAGES: (
@@ -93,11 +94,19 @@ class Preset:
             return make_application(self.family, tuple(self.config["input_shape"]))
         return _hub_class(f"{self.family}Backbone").from_config(self.config)
 
-    def load_weights(self, backbone: keras.Model, model: str, lora_rank: int | None = None) -> None:
+    def make_causal_lm(self) -> "keras_hub.models.CausalLM":
+        """Return the causal language model with random weights, without its preprocessor."""
+        return _hub_class(f"{self.family}CausalLM")(backbone=self.make_backbone(), preprocessor=None)
+
+    def load_weights(
+        self, backbone: keras.Model, model: str, lora_rank: int | None = None, token_ids: np.ndarray | None = None
+    ) -> None:
         """Load the published weights into a backbone of this preset, before training.
 
         With `lora_rank`, add low-rank updates of its attention layers, which are trained in place of its weights (Hu et
         al. 2022). Keras merges them into the weights that a run saves, so that a model of a run has none.
+
+        With `token_ids`, token i of the backbone is the published token `token_ids[i]`.
 
         Raises:
             UserError: If they are not available; the message names the setting of `model`.
@@ -112,7 +121,11 @@ class Preset:
             published = keras_hub.models.Backbone.from_preset(str(folder))
         except (ValueError, OSError, KeyError) as error:
             raise UserError(WHERE.format(model), f"cannot load the weights in {folder}: {_first_line(error)}") from None
-        backbone.set_weights(published.get_weights())
+        for variable, source in zip(backbone.weights, published.weights, strict=True):
+            value = source.numpy()
+            if token_ids is not None and variable.path.endswith(TOKENS):
+                value = value.take(token_ids, axis=1 if variable.path.endswith(TOKENS[1]) else 0)
+            variable.assign(value)
         if lora_rank is not None:
             backbone.enable_lora(lora_rank)
 
@@ -184,7 +197,7 @@ def _application(name: str) -> Preset:
 
 def _hub_class(name: str) -> Any:
     """Return a class of KerasHub by its name; names come from files, so nothing else can be reached."""
-    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer)", name):
+    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer|CausalLM)", name):
         raise UserError(name, "is not a class of KerasHub")
     return getattr(import_module("keras_hub").models, name)
 

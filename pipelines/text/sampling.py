@@ -39,6 +39,11 @@ class GenerativeModel(keras.Model):
         """Read the next tokens (B, n); return the scores after each of them (B, n, V) and the new state."""
 
 
+def traced_once(step: Callable) -> Callable:
+    """Return a step that is traced once per kind of shapes, and called from every graph that needs it."""
+    return tf.function(step, reduce_retracing=True, autograph=False)
+
+
 class SamplingParams(NamedTuple):
     """Sampling parameters of B texts; every field is (B,)."""
 

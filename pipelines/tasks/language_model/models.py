@@ -1,4 +1,4 @@
-"""Language models: n-grams, feed-forward networks, recurrent networks and a Transformer.
+"""Language models: n-grams, feed-forward networks, recurrent networks, a Transformer and published ones.
 
 Every model returns the scores of the token after each token (B, T, V). Shapes: B texts, T tokens, V token ids.
 """
@@ -16,7 +16,9 @@ from pipelines.layers.transformer import DecoderBlock, LearnedPositions, Sinusoi
 from pipelines.tasks.language_model.networks import LanguageModel, Mean, Mixture, Recurrence, Window
 from pipelines.tasks.language_model.ngram import Counts, ngram
 from pipelines.tasks.language_model.preprocessing import Features
+from pipelines.tasks.language_model.published import published_model
 from pipelines.text.sampling import GenerativeModel
+from pipelines.training.pretrained import FineTuning
 
 Width = Annotated[int, Field(ge=2, description="width of the token embeddings")]
 Hidden = Annotated[int, Field(ge=1, description="width of the hidden layer")]
@@ -118,6 +120,11 @@ def transformer(
     return _model(features, "transformer", width, parts, "tied", features.context, counts)
 
 
+def pretrained(features: Features, **fine_tuning: Unpack[FineTuning]) -> GenerativeModel:
+    """Causal Transformer as published, with its own tokenizer, fine-tuned on the text (Howard & Ruder 2018)."""
+    return published_model(features, fine_tuning)
+
+
 MODELS: dict[str, Callable[..., GenerativeModel]] = {
     "ngram": ngram,
     "bag_of_words": bag_of_words,
@@ -126,6 +133,7 @@ MODELS: dict[str, Callable[..., GenerativeModel]] = {
     "gru": gru,
     "lstm": lstm,
     "transformer": transformer,
+    "pretrained": pretrained,
 }
 
 

@@ -16,10 +16,12 @@ import tensorflow as tf
 from pydantic import Field
 
 from pipelines.data import row_hashes
+from pipelines.presets import Preset, preset_of
 from pipelines.storage import write_whole
 from pipelines.task import Preprocessor, Tensors, evenly_spaced
 from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
-from pipelines.text.tokenizers import END, Algorithm, Level, VocabularySize, make_tokenizer
+from pipelines.text.published import PublishedTokenizer
+from pipelines.text.tokenizers import END, Algorithm, Level, Tokenizer, VocabularySize, make_tokenizer
 
 LEARNT_FROM = 1 << 14  # stretches used to learn the vocabulary; more of them hardly change it
 ENCODING = 2  # increase it when a tokenizer with the same state produces other ids, so that older files are not used
@@ -28,18 +30,20 @@ AT_ONCE = 256  # stretches encoded at a time
 
 @dataclass(frozen=True)
 class Features:
-    """Number of token ids, length of a window, and the training text, for the model builders."""
+    """Number of token ids, length of a window, the training text and the tokenizer, for the model builders."""
 
     tokens: int
     context: int
     train_ids: Callable[[], np.ndarray]
+    tokenizer: Tokenizer | None = None
 
 
 class TextPreprocessor(Preprocessor):
-    """Learn a vocabulary from the training text, and encode the text into a file of token ids."""
+    """Learn a vocabulary from the training text, or take that of a preset; encode the text into a file of token ids."""
 
     def __init__(
         self,
+        preset: Preset | None = None,
         *,
         level: Level,
         vocabulary: VocabularySize,
@@ -53,21 +57,22 @@ class TextPreprocessor(Preprocessor):
             ),
         ],
     ):
+        self.preset, self.context = preset, context
         self.level, self.vocabulary, self.algorithm = level, vocabulary, algorithm
-        self.context = context
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "keras-task-pipelines"
         self.token_folder = Path(token_folder or cache / "tokens")
 
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the vocabulary, from evenly spaced stretches if the text is long."""
-        tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
+        tokenizer = self._make_tokenizer()
         tokenizer.learn(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))
         self._take(tokenizer)
         self._train = train
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore the vocabulary."""
-        tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
+        """Restore the vocabulary, or the preset."""
+        self.preset = preset_of(state)
+        tokenizer = self._make_tokenizer()
         tokenizer.restore(state)
         self._take(tokenizer)
 
@@ -79,7 +84,7 @@ class TextPreprocessor(Preprocessor):
     @property
     def features(self) -> Features:
         """Return the number of token ids, the context, and a function for the training ids (only in training)."""
-        return Features(self.tokenizer.size, self.context, lambda: self.ids(self._train))
+        return Features(self.tokenizer.size, self.context, lambda: self.ids(self._train), self.tokenizer)
 
     def inputs(self, raw: Tensors) -> Tensors:
         """Encode texts as token ids (B, T), ragged."""
@@ -129,5 +134,11 @@ class TextPreprocessor(Preprocessor):
             for row, begins in zip(self.tokenizer.encode(tf.constant(texts)), first[start:], strict=False):
                 yield np.concatenate([[END], row.numpy()]) if begins else row.numpy()
 
-    def _take(self, tokenizer) -> None:
+    def _make_tokenizer(self) -> Tokenizer:
+        if self.preset is None:
+            return make_tokenizer(self.level, self.vocabulary, self.algorithm)
+        self.level = "subword"
+        return PublishedTokenizer(self.preset)
+
+    def _take(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.state, self.lookups = tokenizer, tokenizer.state, tokenizer.lookups

@@ -62,6 +62,7 @@ class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
     preprocessor = TextPreprocessor
+    preset_kind = "causal language model"
     models = MODELS
     losses = {"cross_entropy": cross_entropy}
     metrics = {
