@@ -154,7 +154,7 @@ def test_a_frozen_backbone_keeps_its_weights(presets, conll, tmp_path):
     backbone = read.make_backbone()
     read.load_weights(backbone, "pretrained")
     published = {weight.path: weight.numpy() for weight in backbone.weights}
-    kept = [w for layer in trained.model.pretrained.layers for w in layer.variables]
+    kept = [weight for layer in trained.model.pretrained.layers for weight in layer.weights]
     assert kept
     for weight in kept:
         np.testing.assert_array_equal(weight.numpy(), published[weight.path])
