@@ -17,11 +17,12 @@ from pipelines.data.summary import Summary
 from pipelines.evaluation import Evaluator, measure, result_warnings
 from pipelines.report import write_report
 from pipelines.runs.run import Run
+from pipelines.starts import added, extend_preprocessor, load_start, origin
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.trained_model import TrainedModel, build_model, make_preprocessor
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
-from pipelines.training.pretrained import learning_rate_factors, load_pretrained_weights
+from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
 from pipelines.training.train import train
 
 
@@ -37,7 +38,7 @@ def fit(
         UserError: If the data cannot be used or training diverges.
     """
     preprocessor = adapt_preprocessor(config, dataset)
-    show(_summary(dataset, preprocessor))
+    show(_summary(config, dataset, preprocessor))
     trained = train_model(config, run, dataset, preprocessor)
     metrics = {}
     for split in ("train", "validation", "test"):
@@ -54,8 +55,10 @@ def fit(
 
 
 def adapt_preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
-    """Create the preprocessor of `config` and adapt it to the training split."""
+    """Create the preprocessor of `config` and adapt it to the training split, or extend that of an earlier run."""
     _seed_everything(config.seed)
+    if config.start is not None:
+        return extend_preprocessor(config, dataset.train)
     preprocessor = make_preprocessor(config, load_task(config.task))
     preprocessor.adapt(dataset.train)
     return preprocessor
@@ -74,29 +77,44 @@ def train_model(
     task = load_task(config.task)
     _seed_weights(config.seed)
     model = build_model(config, task, preprocessor)
-    load_pretrained_weights(model)
+    load_initial_weights(config, model)
     batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
     cache = config.batches.get("cache", "auto")
     trained = TrainedModel(config, task, preprocessor, model, dataset.record["reading"])
     serve = trained.answerers["serve"]
     evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
-    run.start(
-        config.to_yaml(), _record(dataset, preprocessor), _summary(dataset, preprocessor).lines(), evaluator.trivial
-    )
+    summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
+    run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial)
     loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
     return trained
 
 
-def _record(dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:
+def load_initial_weights(config: Config, model: keras.Model) -> None:
+    """Load the weights that training starts from: those of an earlier run, or published ones, if there are any.
+
+    Raises:
+        UserError: If they are not available or do not fit the model.
+    """
+    if config.start is None or not isinstance(model, HasPretrained):  # an earlier run has the published weights
+        load_pretrained_weights(model)
+    if config.start is not None:
+        load_start(config, model)
+
+
+def _record(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:
     preset = {"preset": preprocessor.preset.record} if preprocessor.preset else {}
-    return {**dataset.record, **preset}
+    start = {"start": origin(config.start)} if config.start is not None else {}
+    return {**dataset.record, **preset, **start}
 
 
-def _summary(dataset: Dataset, preprocessor: Preprocessor) -> Summary:
+def _summary(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> Summary:
     warnings = [preprocessor.split_warnings(split, dataset[split]) for split in ("validation", "test")]
-    return dataset.summary.with_warnings([*preprocessor.warnings, *itertools.chain(*warnings)])
+    summary = dataset.summary.with_warnings([*preprocessor.warnings, *itertools.chain(*warnings)])
+    if config.start is None:
+        return summary
+    return summary.with_fact("start", "; ".join(filter(None, [config.start, added(preprocessor)])))
 
 
 def _optimizer(config: Config, model: keras.Model, epochs: int, steps_per_epoch: int) -> keras.Optimizer:

@@ -2,7 +2,7 @@
 
 import abc
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -58,6 +58,8 @@ class Preprocessor(abc.ABC):
     warnings: Sequence[str] = ()  # set by `adapt`, about unusual training data
     threshold: float | None = None  # decision threshold of a binary task, else None
     preset: "Preset | None" = None  # published backbone of the chosen model, in `state` without its weights
+    may_change: Collection[str] = ()  # settings that `state` does not depend on, or only for what is new in the data
+    added: Mapping[str, Sequence[str]] = {}  # set by `extend`: kind of entries -> those that the state had not
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, tracked by an export
 
     @abc.abstractmethod
@@ -67,6 +69,16 @@ class Preprocessor(abc.ABC):
     @abc.abstractmethod
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore the `state` of a preprocessor with the same settings."""
+
+    def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
+        """Restore the `state` of an earlier run, and add what the training split has beyond it. Default: add nothing.
+
+        New entries of a vocabulary follow the known ones, because the model takes over the weights of these.
+
+        Raises:
+            UserError: If the state cannot be used for this data.
+        """
+        self.restore(state)
 
     def split_warnings(self, split: str, examples: pd.DataFrame) -> list[str]:
         """Return warnings about values of another split that `adapt` has not seen. Default: none."""
@@ -103,6 +115,12 @@ class Preprocessor(abc.ABC):
 def evenly_spaced(examples: pd.DataFrame, most: int) -> pd.DataFrame:
     """Return up to `most` examples, evenly spaced over all rows."""
     return examples.iloc[:: -(-len(examples) // most)].reset_index(drop=True)
+
+
+def beyond(known: Iterable[str], found: Iterable[str]) -> list[str]:
+    """Return what was found but is not known yet, once each and in order."""
+    seen = set(known)
+    return [each for each in dict.fromkeys(found) if each not in seen]
 
 
 PreprocessorT = TypeVar("PreprocessorT", bound=Preprocessor)

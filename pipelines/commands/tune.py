@@ -15,6 +15,7 @@ from pipelines.data import Dataset
 from pipelines.data.files import holds_files
 from pipelines.errors import UserError
 from pipelines.extensions import loaded_code
+from pipelines.starts import absolute, check_start
 from pipelines.trained_model import load_run_dataset
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import LocalPool, Pool, RayPool
@@ -43,10 +44,14 @@ def tune(
     Raises:
         UserError: If the config, the data or the folder cannot be used, or too many trials fail in a row.
     """
-    space = Space.of(read_config(config, overrides))
+    unresolved = read_config(config, overrides)
+    if isinstance(unresolved.document.get("start"), str):
+        unresolved.document["start"] = absolute(unresolved.document["start"])
+    space = Space.of(unresolved)
     base = space.config({})
     _check_rule(base, space)
     space.hyperparameters()
+    check_start(base)
     folder = _folder(base.task, search_dir, resume)
     dataset = _with_absolute_paths(load_run_dataset(base))
     varying = any(path.split(".")[0] in ("data", "split") for path in space.nodes)

@@ -21,6 +21,15 @@ from pipelines.tasks import TASKS, load_task
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.train import train
 
+Start = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="folder of a finished run of the same task and model: training starts from its weights and its"
+        " preprocessor, whose vocabulary is extended; null: from nothing",
+    ),
+]
+
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file, apply `dotted.path=value` overrides, resolve `tune` nodes and validate the config.
@@ -95,6 +104,7 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
         batches=(settings(task.batches), Field(description="how examples are batched for training")),
         model=(one_model, Field(description="name of the model in `models` to train")),
         models=(models, Field(description="hyperparameters of each model of the task")),
+        start=(Start, Field(default=None)),
         loss=(choice(task.losses, "name"), Field(description="loss function to minimize")),
         optimizer=(choice(OPTIMIZERS, "name"), Field(description="optimizer of the weights")),
         schedule=(choice(SCHEDULES, "name"), Field(description="learning-rate schedule")),

@@ -81,6 +81,7 @@ def _making(trained: TrainedModel, run: Run) -> str:
     lines = [
         f"- architecture: `{trained.config.model}`: {_first_line(builder)}",
         *_backbone(run.data()),
+        *_start(run.data()),
         f"- parameters: {trained.model.count_params():,}",
         f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {trained.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
@@ -101,6 +102,15 @@ def _backbone(data: Mapping[str, Any]) -> list[str]:
     about = {"licence": NOT_STATED, **{key: value for key, value in data["preset"].items() if value is not None}}
     stated = ", ".join(f"{key} {_cell(value)}" for key, value in about.items() if key != "preset")
     return [f"- pretrained backbone: `{about['preset']}`: {stated}. A backbone's licence also binds this export."]
+
+
+def _start(data: Mapping[str, Any]) -> list[str]:
+    """Return a line about the run that training started from, if any."""
+    if "start" not in data:
+        return []
+    return [
+        f"- started from the weights of the run `{data['start']['run']}`, fingerprint {data['start']['fingerprint']}"
+    ]
 
 
 def _parity(parity: Mapping[str, Any]) -> str:

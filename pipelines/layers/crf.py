@@ -25,6 +25,11 @@ class ConditionalRandomField(keras.layers.Layer):
         """Create the transition scores (K + 1, K); the last row is for the first token."""
         self.transitions = self.add_weight(shape=self.allowed.shape, initializer="zeros", name="transitions")
 
+    @property
+    def axis_parts(self) -> dict[str, dict[int, list[int]]]:
+        """Return the parts of the rows of the transition scores: the tags, and the first token."""
+        return {"transitions": {0: [self.allowed.shape[1], 1]}}
+
     def call(self, emissions: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Add the transition scores to the emissions."""
         return potentials(emissions, mask, self.transitions + forbidding(self.allowed))

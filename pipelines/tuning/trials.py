@@ -77,7 +77,8 @@ def _preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
     """Return the prepared preprocessor if it was made from the same config sections, else adapt a new one."""
     if "defaults" in ready:
         defaults, preprocessor = ready["defaults"]
-        sections = ("seed", "data", "split", "preprocessing")
-        if all(config.values[name] == defaults.values[name] for name in sections):
+        sections = ("seed", "data", "split", "preprocessing", "start")
+        presets = {each.models[each.model].get("preset") for each in (config, defaults)}
+        if len(presets) == 1 and all(config.whole[name] == defaults.whole[name] for name in sections):
             return preprocessor
     return adapt_preprocessor(config, dataset)

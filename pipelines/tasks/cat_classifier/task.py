@@ -120,7 +120,7 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         self, preprocessor: ImagePreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the metrics of a constant prediction: the most frequent class, with the class shares of train."""
-        shares = train[LABEL].value_counts(normalize=True)[preprocessor.classes]
+        shares = train[LABEL].value_counts(normalize=True).reindex(preprocessor.classes, fill_value=0.0)
         names = np.array([name.encode() for name in preprocessor.classes], "O")
         row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
         return self.compute_metrics(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})

@@ -58,10 +58,20 @@ class TextPreprocessor(Preprocessor):
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "keras-task-pipelines"
         self.token_folder = Path(token_folder or cache / "tokens")
 
+    may_change = ("vocabulary", "context", "token_folder")
+
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the vocabulary, from evenly spaced stretches if the text is long."""
         tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
         tokenizer.learn(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))
+        self._take(tokenizer)
+        self._train = train
+
+    def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
+        """Add characters or words to the vocabulary of a state; subwords stay as they are."""
+        tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
+        tokenizer.restore(state)
+        self.added = {"tokens": tokenizer.extend(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))}
         self._take(tokenizer)
         self._train = train
 
