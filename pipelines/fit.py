@@ -17,9 +17,10 @@ from pipelines.data.summary import Summary
 from pipelines.evaluation import Evaluator, measure, result_warnings
 from pipelines.report import write_report
 from pipelines.runs.run import Run
-from pipelines.starts import added, extend_preprocessor, load_start, origin
+from pipelines.starts import added, check_start, extend_preprocessor, load_start, origin
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
+from pipelines.teachers import check_teacher, teach
 from pipelines.trained_model import TrainedModel, build_model, make_preprocessor
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
@@ -54,6 +55,16 @@ def fit(
     return trained
 
 
+def check_other_runs(config: Config) -> None:
+    """Check the runs that a config names, if any: the one to start from, and the teacher.
+
+    Raises:
+        UserError: If one of them cannot be used.
+    """
+    check_start(config)
+    check_teacher(config)
+
+
 def adapt_preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
     """Create the preprocessor of `config` and adapt it to the training split, or extend that of an earlier run."""
     _seed_everything(config.seed)
@@ -78,7 +89,11 @@ def train_model(
     _seed_weights(config.seed)
     model = build_model(config, task, preprocessor)
     load_initial_weights(config, model)
-    batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
+    loss = build(config.loss, task.losses, "name")
+    if config.distill is None:
+        batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
+    else:
+        batches, loss = teach(config, model, preprocessor, dataset.train, loss)
     cache = config.batches.get("cache", "auto")
     trained = TrainedModel(config, task, preprocessor, model, dataset.record["reading"])
     serve = trained.answerers["serve"]
@@ -86,7 +101,6 @@ def train_model(
     evaluator.check(config.training["monitor"])
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
     run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial)
-    loss = build(config.loss, task.losses, "name")
     train(model, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
     return trained
 
@@ -106,7 +120,8 @@ def load_initial_weights(config: Config, model: keras.Model) -> None:
 def _record(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:
     preset = {"preset": preprocessor.preset.record} if preprocessor.preset else {}
     start = {"start": origin(config.start)} if config.start is not None else {}
-    return {**dataset.record, **preset, **start}
+    teacher = {"teacher": origin(config.distill["teacher"])} if config.distill is not None else {}
+    return {**dataset.record, **preset, **start, **teacher}
 
 
 def _summary(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> Summary:

@@ -5,7 +5,6 @@ as categories followed by embedded numbers. Each part then grows at its own end.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import keras
@@ -191,8 +190,3 @@ def _given(tensor: keras.KerasTensor) -> list[keras.KerasTensor]:
 def _some(entries: Sequence[str], shown: int = 5) -> str:
     more = f" and {len(entries) - shown:,} more" if len(entries) > shown else ""
     return ", ".join(entries[:shown]) + more
-
-
-def absolute(start: str) -> str:
-    """Return the path of a run in a form that processes with another working directory understand."""
-    return str(Path(start).resolve())

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.data.batches import Batches, make_batches, padded
+from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pipelines.presets import Preset
+    from pipelines.training.distillation import Lesson
 
 Tensors = Mapping[str, "tf.Tensor"]  # name -> tensor, batch dimension first
 
@@ -153,6 +155,16 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
 
         `outputs` are the model's outputs for `inputs`. Pass them to avoid a second call of the model.
         """
+
+    def teach(self, teacher: ModelT, theirs: PreprocessorT, own: PreprocessorT, temperature: float) -> "Lesson | None":
+        """Return what the model of another run says about examples, in the form of the labels of `own`.
+
+        None: the teacher's outputs for the same inputs are scores of the same tokens. Default: there are no teachers.
+
+        Raises:
+            UserError: If the teacher, whose preprocessor is `theirs`, cannot teach a model with the preprocessor `own`.
+        """
+        raise UserError("distill", "models of this task cannot learn from a teacher; remove the section")
 
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the examples of each class in a split, for the data summary. Default: none."""

@@ -11,9 +11,8 @@ from pipelines.data.summary import Summary
 from pipelines.evaluation import as_records
 from pipelines.export.load import LoadedExport
 from pipelines.export.write import write_export
-from pipelines.fit import fit
+from pipelines.fit import check_other_runs, fit
 from pipelines.runs.run import Run
-from pipelines.starts import check_start
 from pipelines.trained_model import load_run_dataset
 
 SHOWN = 5
@@ -40,7 +39,7 @@ def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) 
     """
     folder, _ = find_run(config)
     with folder.locked():
-        check_start(config)
+        check_other_runs(config)
         dataset = load_run_dataset(config)
         trained = fit(config, folder, dataset, show)
     version = write_export(trained, folder, Path("exports") / config.task, dataset.test)

@@ -7,9 +7,8 @@ from pipelines.config.load import Config, load_config
 from pipelines.config.validation import differences
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
-from pipelines.fit import fit
+from pipelines.fit import check_other_runs, fit
 from pipelines.runs.run import Run
-from pipelines.starts import check_start
 from pipelines.trained_model import TrainedModel, load_run_dataset, load_trained_model
 
 MAY_CHANGE = ("training.epochs", "training.patience")
@@ -34,7 +33,7 @@ def train(
     if finished:
         return load_trained_model(run), run
     with run.locked():
-        check_start(checked)
+        check_other_runs(checked)
         return fit(checked, run, load_run_dataset(checked), show), run
 
 

@@ -18,6 +18,7 @@ from pipelines.data.splits import split
 from pipelines.extensions import find_builder
 from pipelines.task import Task
 from pipelines.tasks import TASKS, load_task
+from pipelines.training.distillation import distillation
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.train import train
 
@@ -89,6 +90,7 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
     decoding: dict[str, Any] = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
     this_task: Any = Literal[name]
     one_model: Any = Literal[tuple(builders)]
+    distill: Any = settings(distillation) | None
     preprocessor: Callable = task.preprocessor  # mypy does not know that a type is hashable
     return pydantic.create_model(
         name,
@@ -106,6 +108,7 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
         models=(models, Field(description="hyperparameters of each model of the task")),
         start=(Start, Field(default=None)),
         loss=(choice(task.losses, "name"), Field(description="loss function to minimize")),
+        distill=(distill, Field(default=None, description="a teacher for the model")),
         optimizer=(choice(OPTIMIZERS, "name"), Field(description="optimizer of the weights")),
         schedule=(choice(SCHEDULES, "name"), Field(description="learning-rate schedule")),
         training=(training, Field(description="epochs, early stopping and execution of training")),

@@ -29,6 +29,7 @@ class Config:
         self.model: str = self.values["model"]
         self.models: dict = self.values["models"]
         self.start: str | None = self.values.get("start")
+        self.distill: dict | None = self.values.get("distill")
         self.loss: dict = self.values["loss"]
         self.optimizer: dict = self.values["optimizer"]
         self.schedule: dict = self.values["schedule"]

@@ -81,7 +81,7 @@ def _making(trained: TrainedModel, run: Run) -> str:
     lines = [
         f"- architecture: `{trained.config.model}`: {_first_line(builder)}",
         *_backbone(run.data()),
-        *_start(run.data()),
+        *_other_runs(run.data()),
         f"- parameters: {trained.model.count_params():,}",
         f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {trained.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
@@ -104,12 +104,13 @@ def _backbone(data: Mapping[str, Any]) -> list[str]:
     return [f"- pretrained backbone: `{about['preset']}`: {stated}. A backbone's licence also binds this export."]
 
 
-def _start(data: Mapping[str, Any]) -> list[str]:
-    """Return a line about the run that training started from, if any."""
-    if "start" not in data:
-        return []
+def _other_runs(data: Mapping[str, Any]) -> list[str]:
+    """Return a line for each run that this one is made from."""
+    words = {"start": "started from the weights of", "teacher": "learned from the answers of"}
     return [
-        f"- started from the weights of the run `{data['start']['run']}`, fingerprint {data['start']['fingerprint']}"
+        f"- {verb} the run `{data[name]['run']}`, fingerprint {data[name]['fingerprint']}"
+        for name, verb in words.items()
+        if name in data
     ]
 
 

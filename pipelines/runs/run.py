@@ -29,7 +29,7 @@ from pipelines.storage import (
     writing,
 )
 
-FROM_RUNS = ("start",)  # entries of `data.json` that record another run
+FROM_RUNS = ("start", "teacher")  # entries of `data.json` that record another run
 
 
 class Run:

@@ -274,6 +274,18 @@ def _joined(table: list[str], ids: tf.Tensor) -> tf.Tensor:
     return tf.strings.reduce_join(tf.gather(tf.constant(table), ids), axis=-1)
 
 
+def check_same_tokens(theirs: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], same_level: bool) -> None:
+    """Check that the tokenizers of a teacher and of its pupil, by their states, have the same tokens.
+
+    Raises:
+        UserError: If they have not.
+    """
+    same = same_level and set(theirs) == set(own)
+    if not same or not all(np.array_equal(theirs[name], own[name]) for name in own):
+        problem = "it has other tokens; train both on the same data with the same preprocessing"
+        raise UserError("distill.teacher", problem)
+
+
 def make_tokenizer(level: str, size: int, algorithm: str, split_digits: bool = False) -> Tokenizer:
     """Return a new tokenizer for a level; call `learn` or `restore` before use.
 

@@ -232,7 +232,7 @@ class TablePreprocessor(Preprocessor):
 
         In training a house is not its own neighbour. Otherwise its own price would be one of its features.
         """
-        label = self._label(raw[TARGET])
+        label = self.label(raw[TARGET])
         own_price = tf.cast(raw[TARGET], tf.float32) if training else None
         return self._inputs(raw, own_price), label[:, None], tf.ones_like(label)
 
@@ -253,7 +253,8 @@ class TablePreprocessor(Preprocessor):
             return tf.exp(target) - sum(added) if any(added) else tf.exp(target)
         return target
 
-    def _label(self, price: tf.Tensor) -> tf.Tensor:
+    def label(self, price: tf.Tensor) -> tf.Tensor:
+        """Scale prices (B,) as the models predict them."""
         mean, deviation, low, _, *added = self.state["target"]
         price = tf.cast(price, tf.float32)
         if self.target_scaling == "log":  # clipped, because other splits may have values that are not above zero
@@ -313,7 +314,7 @@ class TablePreprocessor(Preprocessor):
             columns.append(tf.math.divide_no_nan(above, below))
         for near in self.neighbours:
             weights = np.array([near["columns"].get(name, 0) for name in self._numeric], "float32")
-            known = KnownHouses(self.state["houses"], self.state["prices"], self._label(self.state["prices"]))
+            known = KnownHouses(self.state["houses"], self.state["prices"], self.label(self.state["prices"]))
             columns += neighbour_labels(houses, own_price, known, weights / self.state["spread"], near["counts"])
         return tf.stack(columns, axis=1) if columns else tf.zeros([tf.shape(next(iter(raw.values())))[0], 0])
 
