@@ -10,7 +10,7 @@ demo: $(VENV)/installed
 
 # As many processes test as there are cores: more threads of scikit-learn would only wait for each other.
 test: lint docs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder --cov --cov-report=
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

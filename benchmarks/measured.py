@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -57,13 +58,22 @@ def add_line(path: Path, line: dict) -> None:
 def how(command: str, packages: Sequence[str], *more: str) -> list[str]:
     """Say how a table's figures were obtained."""
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
-    cores = len(os.sched_getaffinity(0))
     return [
         "",
         f"- Command: `{command}`",
         *(f"- {line}" for line in more),
         f"- Versions: Python {platform.python_version()}, {versions}",
-        f"- Hardware: {cores} cores of a shared {platform.machine()} server processor, no accelerator; seconds are wall"
-        " clock under changing load, so only their order of size counts",
+        f"- Hardware: {_hardware()}; seconds are wall clock under changing load, so only their order of size counts",
         "",
     ]
+
+
+def _hardware() -> str:
+    cores = f"{len(os.sched_getaffinity(0))} cores of a shared {platform.machine()} server processor"
+    gpus = []
+    if "tensorflow" in sys.modules:
+        config = sys.modules["tensorflow"].config
+        gpus = config.list_physical_devices("GPU")
+    if not gpus:
+        return f"{cores}, no accelerator"
+    return f"{cores} and {config.experimental.get_device_details(gpus[0]).get('device_name', 'a GPU')}"

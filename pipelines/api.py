@@ -305,5 +305,6 @@ def _as_texts(inputs: "Inputs", signature: Mapping[str, Any]) -> list[str]:
         elif next(iter(signature)) in given:
             texts.append(str(given[next(iter(signature))]))
         else:
-            raise UserError(f"input {number}", f"has no '{next(iter(signature))}', only {', '.join(map(str, given))}")
+            keys = ", ".join(map(str, given)) or "none"
+            raise UserError(f"input {number}", f"lacks '{next(iter(signature))}'; its keys are {keys}")
     return texts

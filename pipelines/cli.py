@@ -33,15 +33,17 @@ from pipelines.terminal import (
 )
 
 PATH_CHARACTERS = 160  # longer paths are cut in error messages
-First = Callable[[dict[str, Any]], bool]  # arguments -> whether TensorFlow is not needed
+BeforeTensorFlow = Callable[[dict[str, Any]], bool]  # arguments -> whether TensorFlow is not needed
 NAME_CHARACTERS = 60  # longer input texts are cut in front of their prediction
 
 
-def verb(function: Callable, keras: bool = True, first: First = lambda arguments: False) -> Callable:
+def verb(
+    function: Callable, keras: bool = True, before_tensorflow: BeforeTensorFlow = lambda arguments: False
+) -> Callable:
     """Add `--verbose` to a command, silence TensorFlow, and exit with code 1 and a short message on a user error.
 
-    `first` is called with the arguments before TensorFlow is imported, because that takes seconds. It returns whether
-    TensorFlow is not needed.
+    `before_tensorflow` is called with the arguments before TensorFlow is imported, because that takes seconds. It
+    returns whether TensorFlow is not needed.
     """
     code = click.option(
         "--code",
@@ -61,7 +63,7 @@ def verb(function: Callable, keras: bool = True, first: First = lambda arguments
             with warnings.catch_warnings():
                 warnings.simplefilter("always", DataWarning)
                 warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
-                if not first({**arguments, "verbose": verbose}) or code:
+                if not before_tensorflow({**arguments, "verbose": verbose}) or code:
                     import_tensorflow(verbose, keras)
                     load_code(code)
                 function(**arguments)
@@ -162,7 +164,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @main.command()
 @click.argument("configs", nargs=-1, required=True, metavar="CONFIG...")
 @overrides
-@functools.partial(verb, first=_check_configs)
+@functools.partial(verb, before_tensorflow=_check_configs)
 def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     """Train, evaluate and export the model of each CONFIG, then show a few predictions.
 
@@ -190,7 +192,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
 @overrides
 @click.option("--run-dir", metavar="DIR", help="Folder of the run. Default: runs/TASK/TIME.")
 @click.option("--resume", is_flag=True, help="Resume the run in --run-dir, or the newest unfinished run.")
-@functools.partial(verb, first=_check_configs)
+@functools.partial(verb, before_tensorflow=_check_configs)
 def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
     """Train the model of CONFIG and evaluate it on every split.
 
@@ -211,7 +213,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
 @click.option("--ray", metavar="ADDRESS", help="Run the trials on the Ray cluster at this address, or `auto`.")
 @click.option("--search-dir", metavar="DIR", help="Folder of the search. Default: searches/TASK/TIME.")
 @click.option("--resume", is_flag=True, help="Resume the search in --search-dir, or the newest search.")
-@functools.partial(verb, first=_start_trial_server)
+@functools.partial(verb, before_tensorflow=_start_trial_server)
 def tune(
     config: str, overrides: tuple[str, ...], workers: int, ray: str | None, search_dir: str | None, resume: bool
 ) -> None:
@@ -443,7 +445,7 @@ def serve(exports: tuple[str, ...], **options: Any) -> None:
 
 @main.command()
 @click.argument("task", required=False)
-@functools.partial(verb, first=lambda arguments: True)
+@functools.partial(verb, before_tensorflow=lambda arguments: True)
 def tasks(task: str | None) -> None:
     """List the tasks, or the models of one TASK with their hyperparameters.
 
@@ -468,7 +470,7 @@ def tasks(task: str | None) -> None:
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the config instead, for editors.")
 @click.option("--minimal", is_flag=True, help="Print a short config; all other settings keep their defaults.")
 @click.option("--from", "data", metavar="DATA", help="Print a config for the data in this file or folder.")
-@functools.partial(verb, first=lambda arguments: True)
+@functools.partial(verb, before_tensorflow=lambda arguments: True)
 def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | None) -> None:
     """Print a TASK's commented config, or check CONFIG and print it with its `tune` nodes resolved.
 

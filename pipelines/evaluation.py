@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.data.batches import Cache, evaluation_batches, raw_batches
+from pipelines.data.batches import Cache, Encoder, evaluation_batches, raw_batches
 from pipelines.errors import UserError, counted
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 
@@ -117,13 +117,14 @@ class Evaluator:
         self,
         task: Task,
         preprocessor: Preprocessor,
+        encoder: Encoder,
         train: pd.DataFrame,
         validation: pd.DataFrame,
         cache: Cache,
         serve: Answerer,
     ):
         self.task, self.train, self.examples = task, train, task.evaluation_examples("validation", validation)
-        self.batches = evaluation_batches(self.examples, partial(preprocessor.example, training=False), cache)
+        self.batches = evaluation_batches(self.examples, partial(encoder.example, training=False), cache)
         step = partial(task.validation_step, preprocessor=preprocessor)
         self._step = tf.function(step, reduce_retracing=True, autograph=False)
         self.targets = [name for name in self.examples if name not in preprocessor.signature]

@@ -59,10 +59,11 @@ def find_component(kind: str, dotted: str) -> Any:
     if module not in _loaded:
         raise UserError(f"{kind} {dotted}", f"no module '{module}' is loaded; load its file with --code {module}.py")
     found: Any = _loaded[module][1]
-    for name in names:
+    for at, name in enumerate(names, 1):
         if not hasattr(found, name):
+            owner = ".".join(dotted.split(".")[:at])
             known = [other for other in vars(found) if not other.startswith("_")]
-            raise UserError(f"{kind} {dotted}", f"there is no '{name}'{did_you_mean(name, known)}")
+            raise UserError(f"{kind} {dotted}", f"'{owner}' has no '{name}'{did_you_mean(name, known)}")
         found = getattr(found, name)
     return found
 

@@ -14,6 +14,7 @@ from pipelines.build import build
 from pipelines.config.load import Config
 from pipelines.data import Dataset
 from pipelines.data.summary import Summary
+from pipelines.errors import UserError
 from pipelines.evaluation import Evaluator, measure, result_warnings
 from pipelines.report import write_report
 from pipelines.runs.run import Run
@@ -22,6 +23,7 @@ from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.teachers import check_teacher, teach
 from pipelines.trained_model import TrainedModel, build_model, make_preprocessor
+from pipelines.training.features import head_and_encoder
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
 from pipelines.training.train import train
@@ -89,19 +91,22 @@ def train_model(
     _seed_weights(config.seed)
     model = build_model(config, task, preprocessor)
     load_initial_weights(config, model)
+    learner, encoder, how = head_and_encoder(model, preprocessor, config.batches)
     loss = build(config.loss, task.losses, "name")
+    make_batches = partial(task.batches, seed=config.seed, **how)
     if config.distill is None:
-        batches = task.batches(dataset.train, preprocessor, config.seed, **config.batches)
+        batches = make_batches(dataset.train, encoder)
     else:
-        batches, loss = teach(config, model, preprocessor, dataset.train, loss)
-    cache = config.batches.get("cache", "auto")
+        taught = learner, preprocessor, encoder
+        batches, loss = teach(config.distill, task, *taught, dataset.train, loss, make_batches)
+    cache = how.get("cache", "auto")
     trained = TrainedModel(config, task, preprocessor, model, dataset.record["reading"])
     serve = trained.answerers["serve"]
-    evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, cache, serve)
+    evaluator = Evaluator(task, preprocessor, encoder, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
     run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial)
-    train(model, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
+    train(learner, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
     return trained
 
 
@@ -111,10 +116,14 @@ def load_initial_weights(config: Config, model: keras.Model) -> None:
     Raises:
         UserError: If they are not available or do not fit the model.
     """
-    if config.start is None or not isinstance(model, HasPretrained):  # an earlier run has the published weights
+    if config.start is None:
         load_pretrained_weights(model)
-    if config.start is not None:
-        load_start(config, model)
+        return
+    if not isinstance(model, HasPretrained):  # the run has the published weights
+        load_pretrained_weights(model)
+    elif model.pretrained.has_lora:
+        raise UserError(f"models.{config.model}.lora_rank", "cannot be used together with start; set it to null")
+    load_start(config, model)
 
 
 def _record(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:

@@ -91,9 +91,8 @@ def choose(rule: str, true: np.ndarray, probability: np.ndarray) -> OperatingPoi
     goodness = _objective(rule)(figures)
     if not np.isfinite(goodness).any():
         name = rule.partition("=")[0]
-        raise UserError(
-            where, f"no threshold reaches this on the validation split; the highest {name} is {figures[name].max():.4g}"
-        )
+        highest = f"the highest {name} is {figures[name].max():.4g}"
+        raise UserError(where, f"no threshold reaches {rule} on the validation split; {highest}")
     best = len(goodness) - 1 - int(np.argmax(goodness.to_numpy()[::-1]))  # ties: take the highest threshold
     return OperatingPoint(float(thresholds[best]), rule, figures.iloc[best].to_dict())
 

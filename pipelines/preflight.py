@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipelines.config.read import Unresolved, check_task
+from pipelines.config.read import Unresolved, check_task, schema_path
 from pipelines.tasks import TASKS
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def read_early(config: "Config") -> None:
 
 
 def check_against_schema(unresolved: Unresolved) -> "Config | None":
-    """Return the validated config with its `tune` nodes resolved; None for a custom task or model without a schema.
+    """Return the validated config with its `tune` nodes resolved; None for a task or model without a schema.
 
     Raises:
         UserError: If the config is invalid; the message has the file, line and dotted path of every error.
@@ -38,7 +38,7 @@ def check_against_schema(unresolved: Unresolved) -> "Config | None":
     from pipelines.config.validation import own_models, resolve_tune_nodes, validate
 
     document = copy.deepcopy(unresolved.document)
-    if task not in TASKS or own_models(document):
+    if task not in TASKS or not schema_path(task).is_file() or own_models(document):
         return None
     resolve_tune_nodes(document, unresolved.places)
     return validate(document, shipped_type(task), unresolved.places, task)

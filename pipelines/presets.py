@@ -1,8 +1,9 @@
 """Published backbones in the formats of KerasHub: found, loaded, and rebuilt from a run without their files.
 
-A preset is the name of a KerasHub preset, `kaggle://...`, `hf://...`, or a folder: one in KerasHub's own format, or a
-Hugging Face snapshot (`config.json`, `model.safetensors`, tokenizer files). Only JSON, text, SentencePiece models,
-safetensors and Keras weight files are read, none of which can run code.
+A preset is the name of a network of `keras.applications` (for images), the name of a KerasHub preset, `kaggle://...`,
+`hf://...`, or a folder: one in KerasHub's own format, or a Hugging Face snapshot (`config.json`, `model.safetensors`,
+tokenizer files). Only JSON, text, SentencePiece models, safetensors and Keras weight files are read, none of which can
+run code.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import re
 import socket
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -21,6 +22,7 @@ import keras
 import numpy as np
 from pydantic import Field
 
+from pipelines.applications import APPLICATIONS, load_imagenet_weights, make_application
 from pipelines.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ PresetName = Annotated[
     Field(
         min_length=1,
         description="published backbone: a KerasHub preset such as bert_tiny_en_uncased, kaggle://..., hf://..., or a"
-        " folder in the format of KerasHub or Hugging Face",
+        " folder in the format of KerasHub or Hugging Face; for images, also a network of keras.applications such as"
+        " mobilenet_v2",
     ),
 ]
 WHERE = "models.{}.preset"
@@ -40,13 +43,14 @@ PROBE_SECONDS = 5  # without a network, the hubs' own libraries retry for minute
 HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LICENSE*", "*.weights.h5", "assets/**"]
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model.weights.h5", "model.weights.json")
 PREFIX, ASSET = "preset", "preset.asset."  # names of arrays in a preprocessor's state
-KINDS = {  # what each family of backbones can be used for
-    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra FNet RoformerV2".split(),
+IMAGES = "image backbone"
+KINDS = {  # what each family of backbones can be used for; FNet and RoFormerV2 read the padding
+    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra".split(),
     "causal language model": (
         "GPT2 GPTNeoX OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
     ),
     "sequence-to-sequence model": "Bart T5".split(),
-    "image backbone": (
+    IMAGES: (
         "EfficientNet ResNet MobileNet MobileNetV5 DenseNet CSPNet HGNetV2 ViT DeiT DINOV2 DINOV3 MiT SwinTransformer"
         " VGG Xception"
     ).split(),
@@ -59,7 +63,7 @@ class Preset:
 
     name: str  # as the config names it
     record: dict[str, Any]  # where it comes from, its revision, licence and fingerprint
-    family: str  # name of the backbone's class, without `Backbone`
+    family: str  # name of the backbone's class, without `Backbone`, or of a network of `keras.applications`
     config: dict[str, Any]  # arguments of the backbone's class
     tokenizer_class: str | None
     tokenizer_config: dict[str, Any]
@@ -79,16 +83,28 @@ class Preset:
         files = {name.removeprefix(ASSET): array.tobytes() for name, array in state.items() if name.startswith(ASSET)}
         return cls(**json.loads(state[PREFIX].tobytes()), assets=files)
 
-    def make_backbone(self) -> "keras_hub.models.Backbone":
+    def with_config(self, changes: Mapping[str, Any]) -> "Preset":
+        """Return this preset with other arguments of the backbone's class."""
+        return replace(self, config={**self.config, **changes})
+
+    def make_backbone(self) -> keras.Model:
         """Return the backbone with random weights."""
+        if self.family in APPLICATIONS:
+            return make_application(self.family, tuple(self.config["input_shape"]))
         return _hub_class(f"{self.family}Backbone").from_config(self.config)
 
-    def load_weights(self, backbone: keras.Model, model: str) -> None:
-        """Load the published weights into a backbone of this preset.
+    def load_weights(self, backbone: keras.Model, model: str, lora_rank: int | None = None) -> None:
+        """Load the published weights into a backbone of this preset, before training.
+
+        With `lora_rank`, add low-rank updates of its attention layers, which are trained in place of its weights (Hu et
+        al. 2022). Keras merges them into the weights that a run saves, so that a model of a run has none.
 
         Raises:
             UserError: If they are not available; the message names the setting of `model`.
         """
+        if self.family in APPLICATIONS:
+            load_imagenet_weights(self.family, backbone, model)
+            return
         import keras_hub
 
         folder = _local_folder(self.name, WHERE.format(model))
@@ -97,6 +113,8 @@ class Preset:
         except (ValueError, OSError, KeyError) as error:
             raise UserError(WHERE.format(model), f"cannot load the weights in {folder}: {_first_line(error)}") from None
         backbone.set_weights(published.get_weights())
+        if lora_rank is not None:
+            backbone.enable_lora(lora_rank)
 
     @cached_property
     def tokenizer(self) -> "keras_hub.tokenizers.Tokenizer":
@@ -130,6 +148,8 @@ def open_preset(name: str, kind: str, model: str) -> Preset:
     Raises:
         UserError: If it is unknown, not available, damaged, or of another kind.
     """
+    if kind == IMAGES and name in APPLICATIONS:
+        return _application(name)
     import keras_hub
 
     where = WHERE.format(model)
@@ -139,8 +159,8 @@ def open_preset(name: str, kind: str, model: str) -> Preset:
         family = type(backbone).__name__.removesuffix("Backbone")
         if family not in KINDS[kind]:
             raise UserError(where, f"'{name}' is a {family} model, but this takes {kind}s: {', '.join(KINDS[kind])}")
-        tokenizer = None if kind == "image backbone" else keras_hub.tokenizers.Tokenizer.from_preset(str(folder))
-        images = _image_config(folder) if kind == "image backbone" else {}
+        tokenizer = None if kind == IMAGES else keras_hub.tokenizers.Tokenizer.from_preset(str(folder))
+        images = _image_config(folder) if kind == IMAGES else {}
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise UserError(where, f"cannot read the preset in {folder}: {_first_line(error)}") from None
     return Preset(
@@ -153,6 +173,13 @@ def open_preset(name: str, kind: str, model: str) -> Preset:
         image_config=images,
         assets=_assets(tokenizer) if tokenizer else {},
     )
+
+
+def _application(name: str) -> Preset:
+    record = {"preset": name, "revision": None, "licence": None, "sha256": None}
+    given = APPLICATIONS[name]
+    scaling = {"scale": given.scale, "offset": given.offset}
+    return Preset(name, record, name, {"input_shape": [None, None, 3]}, None, {}, scaling, {})
 
 
 def _hub_class(name: str) -> Any:

@@ -23,9 +23,9 @@ MAY_CHANGE = (  # settings of a model that its weights do not depend on
     "backbone_learning_rate",
     "dropout",
     "freeze",
-    "frozen_epochs",
     "l2",
     "layer_decay",
+    "lora_rank",  # a run has the updates in its weights
     "unfreeze_after_epochs",
     "weights",
     "word_dropout",

@@ -107,6 +107,11 @@ class Preprocessor(abc.ABC):
         With `training`, the inputs may include values that a client's input never has.
         """
 
+    @property
+    def augments(self) -> bool:
+        """Whether `augment` changes anything."""
+        return False
+
     def augment(
         self, inputs: Tensors, labels: "tf.Tensor", weights: "tf.Tensor", *, seed: "tf.Tensor"
     ) -> tuple[Tensors, "tf.Tensor", "tf.Tensor"]:

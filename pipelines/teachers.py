@@ -1,7 +1,6 @@
 """Let a run's model teach the model of a config: its soft labels become part of the batches, or of each step's loss."""
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -10,12 +9,11 @@ import pandas as pd
 from keras import ops
 
 from pipelines.config.load import Config, load_config
-from pipelines.data.batches import Batches
+from pipelines.data.batches import Batches, Encoder
 from pipelines.errors import UserError
 from pipelines.evaluation import Answerer
 from pipelines.runs.run import Run
-from pipelines.task import Endpoint, Preprocessor
-from pipelines.tasks import load_task
+from pipelines.task import Endpoint, Preprocessor, Task
 from pipelines.text.sampling import GenerativeModel
 from pipelines.trained_model import TrainedModel, load_trained_model
 from pipelines.training.distillation import ROW, Distillation, Distilled, Lesson, Taught, distillation, divergence
@@ -41,29 +39,34 @@ def check_teacher(config: Config) -> None:
 
 
 def teach(
-    config: Config, model: keras.Model, preprocessor: Preprocessor, train: pd.DataFrame, loss: keras.Loss
+    settings: Mapping[str, Any],
+    task: Task,
+    model: keras.Model,
+    preprocessor: Preprocessor,
+    encoder: Encoder,
+    train: pd.DataFrame,
+    loss: keras.Loss,
+    make_batches: Callable[[pd.DataFrame, Any], Batches],
 ) -> tuple[Batches, keras.Loss]:
-    """Return batches and a loss for training with the teacher of a config.
+    """Return batches and a loss for training with the teacher of a config's `distill` section.
 
     The teacher answers each training example once, before training. A generative model has too many soft labels for
     that: there, the teacher answers each mini-batch in the training step. It never becomes a part of the model.
+    `encoder` encodes the examples for `model`, which may be the head of the one that `preprocessor` is for.
 
     Raises:
         UserError: If the teacher does not fit the model or the data.
     """
-    assert config.distill is not None
-    check_teacher(config)
-    settings = distillation(**config.distill)
-    task, teacher = load_task(config.task), load_trained_model(Run(settings.teacher))
-    make = partial(task.batches, seed=config.seed, **config.batches)
-    lesson = task.teach(teacher.model, teacher.preprocessor, preprocessor, settings.temperature)
+    wanted = distillation(**settings)
+    teacher = load_trained_model(Run(wanted.teacher))
+    lesson = task.teach(teacher.model, teacher.preprocessor, preprocessor, wanted.temperature)
     if lesson is None:
-        teach_each_step(model, teacher.model, settings)
-        return make(train, preprocessor), loss
+        teach_each_step(model, teacher.model, wanted)
+        return make_batches(train, encoder), loss
     soft = _soft_labels(teacher, lesson, train)
-    batches = make(train.assign(**{ROW: np.arange(len(train), dtype="float64")}), Taught(preprocessor, soft))
+    batches = make_batches(train.assign(**{ROW: np.arange(len(train), dtype="float64")}), Taught(encoder, soft))
     labels = batches.stream(0).element_spec[1].shape
-    return batches, Distilled(loss, lesson, settings.weight, labels.rank, labels[-1], soft.shape[-1])
+    return batches, Distilled(loss, lesson, wanted.weight, labels.rank, labels[-1], soft.shape[-1])
 
 
 def teach_each_step(model: GenerativeModel, teacher: GenerativeModel, settings: Distillation) -> None:

@@ -52,9 +52,14 @@ def make_preprocessor(config: Config, task: Task) -> Preprocessor:
     Raises:
         UserError: If the preset is not available or does not fit the task.
     """
-    name = config.models[config.model].get("preset")
+    name = preset_name(config)
     given = [open_preset(name, task.preset_kind, config.model)] if name and task.preset_kind else []
     return task.preprocessor(*given, **config.preprocessing)
+
+
+def preset_name(config: Config) -> str | None:
+    """Return the setting `preset` of the model that the config selects, or None if it has none."""
+    return config.models[config.model].get("preset")
 
 
 def load_trained_model(run: Run) -> TrainedModel:
@@ -69,7 +74,11 @@ def load_trained_model(run: Run) -> TrainedModel:
 
 
 def load_run_dataset(config: Config) -> Dataset:
-    """Load the raw examples of a config, with the same splits as in training."""
+    """Load the raw examples of a config, with the same splits as in training.
+
+    The command line may have read the source already, before TensorFlow was imported: `preflight.take_source` hands it
+    over.
+    """
     return load_dataset(config.data, config.split, load_task(config.task), take_source(config.task, config.data))
 
 

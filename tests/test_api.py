@@ -53,7 +53,7 @@ def test_rows_are_answered_in_every_form_as_the_command_line_does(finished_run, 
 def test_texts_are_answered_from_a_list_and_from_a_column(exported_tagger):
     tagger, texts = pipelines.load(exported_tagger), ["Mr Bob Lee lives in Oslo 7."]
     assert tagger.predict(texts) == tagger.predict(texts[0]) == tagger.predict(pd.DataFrame({"text": texts}))
-    with pytest.raises(pipelines.UserError, match="input 1: has no 'text', only sentence"):
+    with pytest.raises(pipelines.UserError, match="input 1: lacks 'text'; its keys are sentence"):
         tagger.predict([{"sentence": texts[0]}])
 
 

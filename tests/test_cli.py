@@ -56,7 +56,9 @@ def test_tasks_explains_every_hyperparameter():
 
 def test_config_prints_a_config_that_runs_as_it_is(tmp_path):
     printed = invoke("config", "house_prices")
-    assert printed.stdout == CONFIG.read_text()
+    schema, config = printed.stdout.split("\n", 1)
+    assert config == CONFIG.read_text()
+    assert Path(schema.removeprefix("# yaml-language-server: $schema=")).is_file()
     copy = tmp_path / "my.yaml"
     copy.write_text(printed.stdout)
     resolved = invoke("config", copy)
@@ -150,7 +152,7 @@ CONFIG_MISTAKES = {
     "missing target": (["data.target=prize"], "no column 'prize', as set in data.target; did you mean 'price'?"),
     "unknown column": (["data.ignore=[agee]"], "no column 'agee', as set in data.ignore; did you mean 'age'?"),
     "ratio of text": (["preprocessing.ratios=[[age, district]]"], "preprocessing.ratios: no numeric column 'district'"),
-    "empty tune": (["batches.size={tune: [], default: 3}"], "batches.size: tune node: there is nothing to choose from"),
+    "empty tune": (["batches.size={tune: [], default: 3}"], "batches.size: tune node: the list of choices is empty"),
     "no task but a list": (["task=[house_prices]"], "task: unknown task ['house_prices']"),
     "a day that never was": (["data.path=2024-13-01"], "--set data.path=2024-13-01: the value is not valid YAML"),
     "not an override": (["model"], "--set model: write it as dotted.path=value"),
@@ -250,10 +252,11 @@ def test_metrics_that_only_some_splits_have_are_shown(capsys):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("100", "is not a JSON object; write a house as"),
+        ("100", "is not a JSON object; write a row as"),
         ('{"arae": 3}', "unknown column 'arae'"),
         ('{"age": "ten"}', "age: must be a number, not 'ten'"),
-        ('{"Area (m2)": 1, "Area__m2_": 2}', "contains a column twice: 'Area (m2)', 'Area__m2_'"),
+        ('{"Area (m2)": 1, "age": 3, "Area__m2_": 2}', "contains a column twice: 'Area (m2)', 'Area__m2_'\n"),
+        ('{"age": 1, "kind": "flat", "age": 2}', "contains a column twice: 'age'\n"),
     ],
 )
 def test_a_wrong_input_gets_one_line(text, expected, finished_export):

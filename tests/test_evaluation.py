@@ -52,7 +52,7 @@ def test_the_validation_loss_is_that_of_all_examples_at_once_however_they_are_ba
     model = build_model(config, task, preprocessor)
     model.compile(loss=keras.losses.MeanSquaredError())
     serve = Answerer(task.endpoints(model, preprocessor)["serve"])
-    evaluator = Evaluator(task, preprocessor, dataset.train, dataset.validation, False, serve)
+    evaluator = Evaluator(task, preprocessor, preprocessor, dataset.train, dataset.validation, False, serve)
     assert [len(labels) for _, labels, _ in evaluator.batches] == [9, 9, 6]
     inputs, labels, _ = padded(preprocessor.example(tensors(dataset.validation), training=False))
     errors = np.mean((model(inputs) - labels) ** 2, axis=1)

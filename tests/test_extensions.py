@@ -102,7 +102,7 @@ def test_a_model_of_ones_own_is_picked_by_its_dotted_name(ran, monkeypatch):
             ("task=nowhere.TASK",),
             "task nowhere.TASK: no module 'nowhere' is loaded; load its file with --code nowhere.py",
         ),
-        (CODE, ("task=sentiment.TASKS",), "there is no 'TASKS'; did you mean 'TASK'?"),
+        (CODE, ("task=sentiment.TASKS",), "'sentiment' has no 'TASKS'; did you mean 'TASK'?"),
         (CODE, ("task=sentiment.bag_of_words",), "is not an instance of pipelines.task.Task"),
         (CODE, ("model=nowhere.cnn",), "model nowhere.cnn: no module 'nowhere' is loaded"),
         (("--code", OWN / "none.py"), (), "no such Python file"),

@@ -58,7 +58,7 @@ def test_no_other_threshold_is_better(seed, count, rule):
     try:
         point = choose(rule, true, probability)
     except UserError as error:
-        assert best == -np.inf and "no threshold reaches this on the validation split" in str(error)
+        assert best == -np.inf and f"no threshold reaches {rule} on the validation split" in str(error)
         return
     assert value(probability >= np.float32(point.threshold)) >= best - 1e-12
     assert np.abs(probability - point.threshold).min() > 0, "an answer at the threshold may fall to either side"

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import taggers
 from conftest import CONFIG, houses, overrides
+from interrupted import Interrupted, interrupt_after
+from presets import write_encoder
 from tiny import TRACED_ONCE
 
 from pipelines.commands.train import train
@@ -41,15 +43,20 @@ def outputs(model, preprocessor, examples: pd.DataFrame) -> np.ndarray:
     return model(inputs, training=False).numpy()
 
 
-def grown(path, settings: list[str], more: list[str], folder: Path):
-    """Return outputs of a run's model, and of one that starts from it with more data, for the run's data."""
-    known = random_run(load_config(path, settings), folder).head(8)
-    config = load_config(path, [*settings, *more, f"start={folder}", "seed=1"])
+def compared(path, settings: list[str], folder: Path, known: pd.DataFrame):
+    """Return outputs for the same examples of a run's model and of one that starts from it, and its preprocessor."""
+    config = load_config(path, [*settings, f"start={folder}", "seed=1"])
     preprocessor = adapt_preprocessor(config, load_run_dataset(config))
     model = build_model(config, load_task(config.task), preprocessor)
     load_initial_weights(config, model)
     old = load_trained_model(Run(folder))
     return outputs(old.model, old.preprocessor, known), outputs(model, preprocessor, known), preprocessor
+
+
+def grown(path, settings: list[str], more: list[str], folder: Path):
+    """Do the same with a new run, and more data for the model that starts from it."""
+    known = random_run(load_config(path, settings), folder).head(8)
+    return compared(path, [*settings, *more], folder, known)
 
 
 def more_houses(folder: Path, highest: float = 1_000_000) -> str:
@@ -84,13 +91,8 @@ def test_known_classes_keep_their_logits(model, tmp_path):
     new.rename(tmp_path / "later")
     known = random_run(load_config(cats.CONFIG, settings), tmp_path / "run").head(8)
     (tmp_path / "later").rename(new)
-    config = load_config(cats.CONFIG, [*settings, f"start={tmp_path / 'run'}"])
-    preprocessor = adapt_preprocessor(config, load_run_dataset(config))
+    before, after, preprocessor = compared(cats.CONFIG, settings, tmp_path / "run", known)
     assert preprocessor.classes == [*kinds[1:], kinds[0]]  # the new class comes last
-    model = build_model(config, load_task(config.task), preprocessor)
-    load_initial_weights(config, model)
-    old = load_trained_model(Run(tmp_path / "run"))
-    before, after = outputs(old.model, old.preprocessor, known), outputs(model, preprocessor, known)
     np.testing.assert_allclose(before, after[:, : len(kinds) - 1], atol=1e-5)
 
 
@@ -123,6 +125,18 @@ def test_known_words_keep_the_scores_of_known_tags(settings, conll, tmp_path):
     tags = before.shape[-1]
     assert after.shape[-1] == tags + 2
     np.testing.assert_allclose(before, after[(..., *[slice(tags)] * (before.ndim - 2))], atol=1e-4)
+
+
+def test_a_pretrained_tagger_goes_on_without_its_preset(conll, tmp_path):
+    more = "ACME\tB-ORG\n.\tO\n\n" * 40
+    (tmp_path / "more.conll").write_text(conll.read_text() + "\n" + more)
+    preset = write_encoder(tmp_path / "preset", "Bert", ["Mr", "Ms", "lives", "in", "Ann", "Bob", "Rome", "Oslo"])
+    settings = taggers.overrides(conll, "model=pretrained", f"models.pretrained.preset={preset}")
+    known = random_run(load_config(taggers.CONFIG, settings), tmp_path / "run").head(8)
+    preset.rename(tmp_path / "gone")
+    settings += taggers.overrides(tmp_path / "more.conll")[:1]
+    before, after, _ = compared(taggers.CONFIG, settings, tmp_path / "run", known)
+    np.testing.assert_allclose(before, after[..., : before.shape[-1]], atol=1e-4)
 
 
 TEXT = ["preprocessing.context=16", "batches.size=4", "batches.steps=2", "training.epochs=1", TRACED_ONCE]
@@ -183,19 +197,12 @@ def test_a_started_run_resumes_and_records_where_it_came_from(csv, finished_run,
     assert load_config(whole.config).start == str(finished_run)
     assert whole.history()["validation.rmse"][0] < 1.2 * Run(finished_run).best_epoch()["validation.rmse"]
 
-    save = Run.save_checkpoint
-
-    def broken(self, checkpoint):
-        if len(checkpoint.history) == 2:
-            raise KeyboardInterrupt
-        save(self, checkpoint)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Run, "save_checkpoint", broken)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_after(patched, 2)
         train(CONFIG, settings, tmp_path / "parts")
     _, parts = train(CONFIG, settings, tmp_path / "parts", resume=True)
     assert parts.metrics() == whole.metrics()
-    with pytest.raises(UserError, match="was started with another start"):
+    with pytest.raises(UserError, match="was started with different values of: start"):
         train(CONFIG, [*settings, "start=null"], tmp_path / "parts", resume=True)
 
 

@@ -10,6 +10,8 @@ import pytest
 import taggers
 import tensorflow as tf
 from conftest import CONFIG, overrides
+from interrupted import Interrupted, interrupt_after
+from presets import write_encoder
 from test_starts import TEXT, random_run
 
 from pipelines.commands.export import export
@@ -32,7 +34,9 @@ def prepared(config, teacher: Path):
     plain = next(iter(trained.task.losses.values()))
     loss = plain(**{name: value for name, value in config.loss.items() if name != "name"})
     train = load_run_dataset(config).train
-    batches, distilled = teach(config, model, trained.preprocessor, train, loss)
+    make = partial(trained.task.batches, seed=config.seed, **config.batches)
+    given = (config.distill, trained.task, model, trained.preprocessor, trained.preprocessor, train, loss, make)
+    batches, distilled = teach(*given)
     return trained, model, train, batches, loss, distilled
 
 
@@ -60,19 +64,12 @@ def test_a_linear_model_learns_the_prices_of_its_teacher(csv, tmp_path):
 def test_a_taught_run_resumes_as_if_it_had_not_been_interrupted(csv, finished_run, tmp_path, monkeypatch):
     settings = overrides(csv, f"distill={{teacher: {finished_run}, temperature: 3.0}}", "models.mlp.units=[4]")
     _, whole = train(CONFIG, settings, tmp_path / "whole")
-    save = Run.save_checkpoint
-
-    def broken(self, checkpoint):
-        if len(checkpoint.history) == 2:
-            raise KeyboardInterrupt
-        save(self, checkpoint)
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(Run, "save_checkpoint", broken)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_after(patched, 2)
         train(CONFIG, settings, tmp_path / "parts")
     _, parts = train(CONFIG, settings, tmp_path / "parts", resume=True)
     assert parts.metrics() == whole.metrics()
-    with pytest.raises(UserError, match=r"was started with another distill\.weight"):
+    with pytest.raises(UserError, match=r"was started with different values of: distill\.weight"):
         train(CONFIG, [*settings, "distill.weight=0.1"], tmp_path / "parts", resume=True)
 
 
@@ -232,7 +229,7 @@ def test_a_translator_learns_from_a_larger_one(tmp_path):
     [
         ("{teacher: nowhere}", "distill.teacher: nowhere: no such folder"),
         ("{teacher: TAGGER}", "is a run of the task entity_tagger, not house_prices"),
-        ("{temperature: 2.0}", "distill.teacher: missing"),
+        ("{temperature: 2.0}", "distill.teacher: required setting is missing"),
         ("{teacher: TAGGER, weight: 2}", "distill.weight: should be less than or equal to 1"),
         ("{teacher: TAGGER, wait: 2}", "unknown setting; did you mean 'weight'?"),
     ],
@@ -250,3 +247,12 @@ def test_a_teacher_of_other_tags_or_columns_is_refused(csv, conll, finished_run,
         train(taggers.CONFIG, settings, tmp_path / "run")
     with pytest.raises(UserError, match="the data lacks columns that the teacher needs: age"):
         train(CONFIG, overrides(csv, "data.ignore=[age]", f"distill.teacher={finished_run}"), tmp_path / "b")
+
+
+def test_a_bilstm_learns_from_a_pretrained_encoder(conll, tmp_path):
+    preset = write_encoder(tmp_path / "preset", "Bert", ["Mr", "Ms", "lives", "in", "Ann", "Bob", "Rome", "Oslo"])
+    pretrained = ["model=pretrained", f"models.pretrained.preset={preset}"]
+    random_run(load_config(taggers.CONFIG, taggers.overrides(conll, *pretrained)), tmp_path / "teacher")
+    settings = taggers.overrides(conll, f"distill.teacher={tmp_path / 'teacher'}", "training.epochs=2")
+    trained, run = train(taggers.CONFIG, settings, tmp_path / "run")
+    assert run.history()["loss"].is_monotonic_decreasing and "pieces" not in trained.model.input

@@ -21,8 +21,9 @@ SMALL = {
     "tables": ["models.tabm.units=[8]", "models.tabm.members=3"],
     "images": ["preprocessing.image_size=16", "models.resnet.depth=8", "models.resnet.filters=4"],
     "sentences": ["models.lstm.units=8", "models.lstm.word_width=8"],
-    "pairs": [f"models.transformer.{size}" for size in ("encoder_layers=1", "decoder_layers=1", "width=8", "heads=2")],
-    "texts": ["models.gru.units=8", "models.gru.width=8"],
+    "pairs": [f"models.transformer.{size}" for size in ("encoder_layers=1", "decoder_layers=1", "width=8", "heads=2")]
+    + ["decoding.length_ratio=0.0", "decoding.extra_tokens=3"],
+    "texts": ["models.gru.units=8", "models.gru.width=8", "batches.steps=5", "decoding.max_tokens=20"],
 }
 
 

@@ -40,7 +40,7 @@ def config(
     checked = check_against_schema(unresolved)
     if checked is not None:
         return schema_path(checked.task).read_text(encoding="utf-8") if schema else _with_schema(checked.to_yaml())
-    import_tensorflow()  # which only custom code needs here
+    import_tensorflow()  # needed only for custom code, or a new task without a schema
     from pipelines.config.load import check, config_schema
 
     checked = check(unresolved)

@@ -38,7 +38,8 @@ def export(
             opened.check_data(dataset.record)
         except UserError as error:
             hint = "an export is checked with the data of its run; skip this check with --unchecked"
-            raise UserError("", *str(error).splitlines(), hint) from None
+            *lines, last = str(error).splitlines()
+            raise UserError("", *lines, f"{last}; {hint}") from None
         validation, test = dataset.validation, dataset.test
     if threshold is not None:
         trained, point = set_threshold(trained, threshold, validation)

@@ -37,12 +37,12 @@ def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) 
     Raises:
         UserError: For the same reasons as `train` and `export`.
     """
-    folder, _ = find_run(config)
-    with folder.locked():
+    new_run, _ = find_run(config)
+    with new_run.locked():
         check_other_runs(config)
         dataset = load_run_dataset(config)
-        trained = fit(config, folder, dataset, show)
-    version = write_export(trained, folder, Path("exports") / config.task, dataset.test)
+        trained = fit(config, new_run, dataset, show)
+    version = write_export(trained, new_run, Path("exports") / config.task, dataset.test)
     examples = dataset.test.head(SHOWN)
     raw = trained.task.client_inputs(examples)
     exported = LoadedExport(version)
@@ -51,4 +51,4 @@ def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) 
     # A client input may be derived from example columns, such as a prompt from a text. Such columns are not targets.
     given = asked if set(asked) <= set(examples) else list(trained.preprocessor.signature)
     targets = examples.drop(columns=given).to_dict("records")
-    return Finished(folder, version, raw[asked].to_dict("records"), targets, answers)
+    return Finished(new_run, version, raw[asked].to_dict("records"), targets, answers)

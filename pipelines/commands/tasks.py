@@ -31,7 +31,7 @@ def models(task: str) -> dict[str, dict[str, Any]]:
 
 def _schema(task: str) -> dict[str, Any]:
     """Return the JSON Schema of a task's config: the shipped one, which needs no TensorFlow, if there is one."""
-    if task in TASKS:
+    if task in TASKS and schema_path(task).is_file():
         return json.loads(schema_path(task).read_text(encoding="utf-8"))
     import_tensorflow()
     from pipelines.config.load import config_schema

@@ -58,9 +58,9 @@ def _in_words(fault: ErrorDetails, config: type[pydantic.BaseModel], path: list)
         known = _siblings(fault["loc"], config)
         return f"unknown setting{did_you_mean(str(path[-1]), known)}"
     if kind == "missing":
-        return "missing; `config TASK` prints a config with all settings"
+        return "required setting is missing; `pipelines config TASK` prints a config with all settings"
     if kind == "union_tag_not_found":
-        return f"needs the key {fault['ctx']['discriminator']}"
+        return f"requires the setting `{fault['ctx']['discriminator'].strip(chr(39))}`"
     if kind == "union_tag_invalid":
         key, tag = fault["ctx"]["discriminator"], fault["ctx"]["tag"]
         known = fault["ctx"]["expected_tags"].replace("'", "").split(", ")

@@ -72,8 +72,8 @@ def _choose_metrics(document: CommentedMap, task: Task) -> None:
 def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydantic.BaseModel]:
     """Return the pydantic model of a task's config, built from the signatures of the functions it configures."""
     builders = {**task.models, **{model: find_builder(task.models, model) for model in own}}
-    rungs: dict[str, Any] = {rung: (settings(builder), Field(default=None)) for rung, builder in builders.items()}
-    models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **rungs)
+    sections: dict[str, Any] = {model: (settings(builder), Field(default=None)) for model, builder in builders.items()}
+    models = pydantic.create_model("models", __config__=FORBID_UNKNOWN, **sections)
     auto = ("auto",) if task.main_metric is not None else ()
     metric: Any = Literal[("validation.loss", *(f"validation.{metric}" for metric in task.metrics), *auto)]
     monitor: Any = Annotated[metric, Field(description="metric for early stopping and for choosing the best epoch")]

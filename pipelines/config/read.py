@@ -135,7 +135,7 @@ def read_yaml(path: str | Path) -> CommentedMap:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(where, f"not valid YAML: {problem}") from None
     if not isinstance(document, CommentedMap):
-        raise UserError(str(path), "a config is a mapping of sections; `config TASK` prints one to start from")
+        raise UserError(str(path), "a config must be a YAML mapping; run `pipelines config TASK` for an example")
     return document
 
 

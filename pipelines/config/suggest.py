@@ -58,7 +58,7 @@ def _for_folder(path: Path) -> str:
         )
     files = sorted(entry for entry in path.iterdir() if entry.is_file() and not entry.name.startswith("."))
     if not files:
-        raise UserError(str(path), "contains neither files nor folders of images")
+        raise UserError(str(path), "contains no files and no image folders")
     suffix = unpacked_suffix(files[0])
     if suffix in CONLL:
         return _sentences(path, "the suffix of the files")
@@ -95,7 +95,7 @@ def _for_table(path: Path) -> str:
 def _table(path: Path, cells: pd.DataFrame) -> str:
     numbers = [name for name in cells if _is_numeric(cells[name])]
     if not numbers:
-        raise UserError(str(path), "has no column of numbers to predict")
+        raise UserError(str(path), "has no numeric column to predict")
     named = [name for wanted in TARGET_NAMES for name in numbers if wanted == name.lower()]
     named += [name for wanted in TARGET_NAMES for name in numbers if wanted in name.lower() and len(wanted) > 1]
     target = next(iter(named), numbers[-1])

@@ -47,9 +47,9 @@ class TuneNode(pydantic.BaseModel):
             if not isinstance(self.default, int | float) or not self.tune.min <= self.default <= self.tune.max:
                 raise ValueError(f"default {self.default!r} is not between {self.tune.min} and {self.tune.max}")
             if self.whole and self.tune.step is not None and not isinstance(self.tune.step, int):
-                raise ValueError(f"the step between whole numbers is a whole number, not {self.tune.step}")
+                raise ValueError(f"an integer range needs an integer step, not {self.tune.step}")
         elif not self.tune:
-            raise ValueError("there is nothing to choose from")
+            raise ValueError("the list of choices is empty")
         elif self.default not in self.tune:
             raise ValueError(f"default {self.default!r} is not one of {self.tune}")
         return self

@@ -22,7 +22,7 @@ Cache = Annotated[
     bool | Literal["auto"],
     Field(
         description="cache model inputs in memory instead of computing them again for each mini-batch; auto: cache if"
-        " a split takes up to 1 GiB"
+        " a split takes up to 1 GiB; without augmentation, true and auto also cache the outputs of a frozen backbone"
     ),
 ]
 
@@ -33,7 +33,7 @@ class Encoder(Protocol):
     def example(self, raw: Mapping[str, tf.Tensor], training: bool) -> Any:
         """Encode raw examples as tensors."""
 
-    def augment(self, *encoded: Any, seed: tf.Tensor) -> Any:
+    def augment(self, inputs: Any, labels: Any, weights: Any, *, seed: tf.Tensor) -> Any:
         """Augment an encoded mini-batch."""
 
 

@@ -141,5 +141,5 @@ def wrong_byte(path: Path, before: bytes, byte: int, encoding: str) -> UserError
     line = before.count(b"\n") + 1
     name = encoding.upper()
     problem = f"byte 0x{byte:02x} at position {len(before):,} of the file is not valid {name}"
-    mend = "set data.encoding to its encoding, such as cp1252, or convert the file: iconv -f CP1252 -t UTF-8"
+    mend = "set data.encoding to the file's encoding, such as cp1252, or convert the file: iconv -f CP1252 -t UTF-8"
     return UserError(f"{path}:{line}", f"{problem}; {mend}")

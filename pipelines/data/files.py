@@ -119,7 +119,7 @@ def read_texts(column: str, inputs: Sequence[str], file: str | None) -> pd.DataF
 
 def _check_names(splits: Collection[str]) -> None:
     if "train" not in splits and "all" not in splits:
-        raise UserError("data.path", "has no train file or folder")
+        raise UserError("data.path", "has no entry `train`; add train: PATH")
 
 
 def _files(root: str, name: str, endings: Collection[str]) -> list[Path]:

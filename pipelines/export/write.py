@@ -83,7 +83,7 @@ def _write_saved_model(trained: TrainedModel, version: ExportVersion, point: Ope
     trained.answerer.function.get_concrete_function()  # a lookup can be tracked only after its first call
     for resource in (trained.model, *trained.preprocessor.lookups):
         archive.track(resource)
-    for name, answerer in trained.answerers.items():
+    for name, answerer in trained.answerers.items():  # `serve` first: Keras also saves the first as `serving_default`
         answerer.function.get_concrete_function()
         # Without `input_signature`, the archive saves this trace; otherwise it would trace each endpoint three times.
         archive.add_endpoint(name, answerer.function)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras import ops
 from pydantic import Field
 
-from pipelines.task import Preprocessor, Tensors
+from pipelines.data.batches import Encoder
+from pipelines.task import Tensors
 
 ROW = "row of the example"  # column that Taught adds to the examples
 
@@ -53,12 +54,12 @@ class Lesson(Protocol):
 class Taught:
     """A preprocessor whose labels are followed by soft labels (B, L + S), so that they are shuffled and mixed alike."""
 
-    def __init__(self, preprocessor: Preprocessor, soft: tf.Tensor):
+    def __init__(self, preprocessor: Encoder, soft: tf.Tensor):
         self.preprocessor, self.soft = preprocessor, soft
 
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
         """Return inputs, labels followed by soft labels, and weights."""
-        inputs, labels, weights = self.preprocessor.example(raw, training)
+        inputs, labels, weights = self.preprocessor.example(raw, training=training)
         soft = tf.gather(self.soft, tf.cast(raw[ROW], tf.int64))
         if not isinstance(labels, tf.RaggedTensor):
             return inputs, tf.concat([tf.cast(labels, tf.float32), soft], axis=-1), weights

@@ -1,5 +1,6 @@
 """Models that start from pretrained weights, and how these are fine-tuned."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Protocol, TypedDict, runtime_checkable
@@ -7,6 +8,7 @@ from typing import Annotated, Protocol, TypedDict, runtime_checkable
 import keras
 from pydantic import Field
 
+from pipelines.errors import UserError
 from pipelines.presets import PresetName
 
 
@@ -51,13 +53,20 @@ class Pretrained:
     frozen_epochs: float = 0  # infinity: for ever
     learning_rate: float | None = None
     layer_decay: float = 1.0
-    has_lora: bool = False  # the layers' `trainable` flags were set by Keras and stay
+    has_lora: bool = False  # only low-rank updates are trained; Keras has set the layers' `trainable` flags
 
     @classmethod
     def fine_tuned(
         cls, groups: Sequence[Sequence[keras.Layer]], load: Callable[[], None], settings: FineTuning
     ) -> "Pretrained":
-        """Return the pretrained part of a model with the settings of its config."""
+        """Return the pretrained part of a model with the settings of its config.
+
+        Raises:
+            UserError: If they contradict each other.
+        """
+        if settings["freeze"] and settings["lora_rank"] is not None:
+            problem = "has no effect if the backbone is frozen; set it to null, or freeze to false"
+            raise UserError("models.pretrained.lora_rank", problem)
         return cls(
             groups,
             load,
@@ -68,6 +77,11 @@ class Pretrained:
         )
 
     @property
+    def frozen(self) -> bool:
+        """Whether the layers are never trained."""
+        return self.frozen_epochs == float("inf")
+
+    @property
     def layers(self) -> list[keras.Layer]:
         """All pretrained layers."""
         return [layer for group in self.groups for layer in group]
@@ -75,10 +89,13 @@ class Pretrained:
     def freeze(self, epoch: int) -> bool:
         """Freeze or unfreeze the layers for a 0-based epoch; return whether anything changed."""
         learns = epoch >= self.frozen_epochs
-        if self.has_lora or all(layer.trainable == learns for layer in self.layers):
+        parts: list = self.layers
+        if self.has_lora:
+            parts = [each for layer in self.layers for each in layer.variables if each.name.startswith("lora_")]
+        if all(part.trainable == learns for part in parts):
             return False
-        for layer in self.layers:
-            layer.trainable = learns
+        for part in parts:
+            part.trainable = learns
         return True
 
     def learning_rate_factors(self, peak: float) -> dict[str, float]:
@@ -89,6 +106,17 @@ class Pretrained:
             factor = ratio * self.layer_decay**depth
             factors |= {variable.path: factor for layer in group for variable in layer.variables}
         return {path: factor for path, factor in factors.items() if factor != 1.0}
+
+
+def layer_groups(encoder: keras.Model) -> list[list[keras.Layer]]:
+    """Return the layers of a Transformer that have weights: its embeddings, then a group for each block."""
+    groups: list[list[keras.Layer]] = [[]]
+    for layer in encoder.layers:
+        if re.search(r"_\d+$", layer.name) and layer.weights:  # such as transformer_layer_0
+            groups.append([layer])
+        elif layer.weights:
+            groups[-1].append(layer)
+    return groups
 
 
 @runtime_checkable
@@ -102,14 +130,24 @@ class PretrainedModel(keras.Model):
     """A functional model with pretrained layers.
 
     `load` loads the pretrained weights. It is only called before training: a model that is rebuilt to load the weights
-    of a run needs no weights file and no network.
+    of a run needs no weights file and no network. `features` is the output of the pretrained layers in the graph, if
+    nothing else of the model sees its inputs.
     """
 
     def __init__(
-        self, inputs: dict[str, keras.KerasTensor], outputs: keras.KerasTensor, *, pretrained: Pretrained, name: str
+        self,
+        inputs: dict[str, keras.KerasTensor],
+        outputs: keras.KerasTensor,
+        *,
+        pretrained: Pretrained,
+        features: keras.KerasTensor | None = None,
+        name: str,
     ):
         super().__init__(inputs, outputs, name=name)
         self.pretrained = pretrained
+        self.features = features
+        if pretrained.frozen:  # now, so that the optimizer keeps no state for the layers
+            pretrained.freeze(0)
 
     def load(self) -> None:
         """Load the pretrained weights."""

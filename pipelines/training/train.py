@@ -73,7 +73,7 @@ def train(
     model.optimizer.build(model.trainable_variables)
     keeper = Keeper(run, evaluator, monitor, patience, average_epochs)
     keeper.set_model(model)
-    keeper.take_up()
+    keeper.restore_checkpoint()
     first_epoch, last_epoch = len(keeper.history), min(epochs, until_epoch or epochs)
     for note in keeper.notes(last_epoch):
         say(note)
@@ -129,14 +129,14 @@ class Keeper(keras.callbacks.Callback):
         """Whether patience is used up."""
         if self.patience is None or not self.history:
             return False
-        return len(self.history) - max(self.history[-1]["best_epoch"], self._unlearnt) >= self.patience
+        return len(self.history) - max(self.history[-1]["best_epoch"], self._epochs_ignored) >= self.patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
         """Validate, with averaged weights if averaging is on, then write a checkpoint."""
         rate = float(self.model.optimizer.learning_rate)
         if not np.isfinite(logs["loss"]):
             problem = f"the loss became {logs['loss']} in epoch {epoch + 1} at a learning rate of {rate:.3g}"
-            raise UserError("optimizer.learning_rate", f"{problem}; use a smaller one")
+            raise UserError("optimizer.learning_rate", f"{problem}; use a smaller learning rate")
         last = self._weights()
         if self.model.optimizer.use_ema:
             self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
@@ -166,7 +166,7 @@ class Keeper(keras.callbacks.Callback):
         if samples := self.evaluator.sample():
             self.run.add_samples(epoch, samples)
 
-    def take_up(self) -> None:
+    def restore_checkpoint(self) -> None:
         """Restore the last checkpoint, or do nothing if there is none."""
         checkpoint = self.run.load_checkpoint()
         if checkpoint is None:
@@ -195,7 +195,7 @@ class Keeper(keras.callbacks.Callback):
         self._assign(self.best_weights)
 
     @property
-    def _unlearnt(self) -> int:
+    def _epochs_ignored(self) -> int:
         """Number of first epochs that patience ignores: `monitor` is stuck at a baseline value while the loss falls."""
         first = self.history[0][self.monitor]
         if self.evaluator.beats_trivial(self.monitor, first):
@@ -213,9 +213,10 @@ class Keeper(keras.callbacks.Callback):
             return self.evaluator.validate(self.model)
         except NotFinite as error:
             if not error.all and all(np.isfinite(values).all() for values in self._weights()):
-                raise UserError("validation", f"{error}, although all weights are finite; check their inputs") from None
+                problem = f"{error}, although all weights are finite"
+                raise UserError("validation", f"{problem}; check the inputs of these examples") from None
             problem = f"the predictions became NaN or infinite in epoch {epoch} at a learning rate of {rate:.3g}"
-            raise UserError("optimizer.learning_rate", f"{problem}; use a smaller one") from None
+            raise UserError("optimizer.learning_rate", f"{problem}; use a smaller learning rate") from None
 
     def _check_monitor(self) -> None:
         """Raise if `monitor` is not finite in the first epoch, because it will not become finite later."""
@@ -227,7 +228,10 @@ class Keeper(keras.callbacks.Callback):
             shown = self.evaluator.examples.iloc[rows[0]][self.evaluator.targets].to_dict()
             count = f"{counted(len(rows), 'example')} without a finite label"
             targets = f"; the validation split has {count} (first: example {rows[0] + 1}, {shown})"
-        raise UserError("training.monitor", f"{self.monitor} is {value}, so no epoch can be the best{targets}")
+        mend = "check the labels, or choose another metric"
+        raise UserError(
+            "training.monitor", f"{self.monitor} is {value}, so no best epoch can be chosen{targets}; {mend}"
+        )
 
     def _weights(self) -> Weights:
         return [variable.numpy() for variable in self.model.variables]

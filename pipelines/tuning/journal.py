@@ -97,7 +97,7 @@ class SearchFolder:
         if longer != config.document:
             command = f"tune {self.config} --search-dir {self.folder} --resume"
             hint = f"continue with its own config: {command}; only tuning.max_trials may increase"
-            raise UserError(str(self.folder), f"this search was started with another config; {hint}")
+            raise UserError(str(self.folder), f"this search was started with a different config; {hint}")
         self._forget_refusals(before)
         write_text(self.config, config.to_yaml())
         return [f"tuning.max_trials was {before} and is now {now}"]

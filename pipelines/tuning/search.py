@@ -185,7 +185,7 @@ class Search:
         if len(last) == self.settings["max_failures"] and all(other.reason for other in last):
             count = f"{len(last)} trials" if len(last) > 1 else "trial"
             reasons = "; ".join(f"trial {other.number}: {other.reason}" for other in last)
-            raise UserError(str(self.folder.folder), f"the search stops, because the last {count} failed ({reasons})")
+            raise UserError(str(self.folder.folder), f"the search stopped because the last {count} failed ({reasons})")
 
     def _tell_oracle(self, trial: Trial) -> None:
         """Report the score of a trial to the oracle.

@@ -39,7 +39,9 @@ class Space:
         }
         for path in nodes:
             if path.split(".")[0] in FIXED:
-                raise UserError(unresolved.places.of(path.split(".")), "cannot be searched")
+                raise UserError(
+                    unresolved.places.of(path.split(".")), "cannot be tuned; replace the `tune` node with a value"
+                )
         if not nodes:
             raise UserError(unresolved.path, "has no `tune` node; add one, such as {tune: [64, 128], default: 64}")
         space = cls(unresolved, nodes)
@@ -58,9 +60,9 @@ class Space:
         for path, node in sorted(
             self.nodes.items(), key=lambda item: item[0] != "model"
         ):  # `model` first, because other nodes depend on it
-            rung = path.split(".")[1] if path.startswith("models.") else None
-            if rung is not None and model is not None and isinstance(model.tune, list):
-                choice = model.tune.index(rung)
+            owner = path.split(".")[1] if path.startswith("models.") else None  # the architecture that has the node
+            if owner is not None and model is not None and isinstance(model.tune, list):
+                choice = model.tune.index(owner)
                 with space.conditional_scope("model", [choice]):
                     _register(space, path, node)
             else:

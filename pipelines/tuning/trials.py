@@ -15,6 +15,7 @@ from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.tensorflow_startup import share_gpus
+from pipelines.trained_model import preset_name
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def _preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
     if "defaults" in ready:
         defaults, preprocessor = ready["defaults"]
         sections = ("seed", "data", "split", "preprocessing", "start")
-        presets = {each.models[each.model].get("preset") for each in (config, defaults)}
-        if len(presets) == 1 and all(config.whole[name] == defaults.whole[name] for name in sections):
+        same = all(config.whole[name] == defaults.whole[name] for name in sections)
+        if same and preset_name(config) == preset_name(defaults):
             return preprocessor
     return adapt_preprocessor(config, dataset)

@@ -61,7 +61,7 @@ def test_all_faults_are_reported_together_with_their_lines(tmp_path):
 @pytest.mark.parametrize(
     ("node", "expected"),
     [
-        ("{tune: [], default: 0.1}", "nothing to choose from"),
+        ("{tune: [], default: 0.1}", "the list of choices is empty"),
         ("{tune: [0.1, 0.2], default: 0.3}", "default 0.3 is not one of [0.1, 0.2]"),
         ("{tune: {min: 0.5, max: 0.1}, default: 0.1}", "min 0.5 is not below max 0.1"),
         ("{tune: {min: 0.0, max: 0.5}, default: 0.9}", "default 0.9 is not between 0.0 and 0.5"),
@@ -78,8 +78,8 @@ def test_a_wrong_tune_node_gets_one_line(node, expected):
     [
         ("task: [", ":1: not valid YAML"),
         ("task: a\ntask: b", "not valid YAML: found duplicate key"),
-        ("- a", "a config is a mapping"),
-        ("", "a config is a mapping"),
+        ("- a", "a config must be a YAML mapping"),
+        ("", "a config must be a YAML mapping"),
         ("task: cats", ":1: task: unknown task 'cats'"),
         ("seed: !!python/object/apply:os.system ['true']\ntask: house_prices", "seed: should be a valid integer"),
     ],

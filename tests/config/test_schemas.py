@@ -4,7 +4,10 @@ import copy
 import json
 
 import pytest
+from conftest import invoke
 
+from pipelines import preflight
+from pipelines.commands import tasks
 from pipelines.config.load import config_schema, config_type
 from pipelines.config.read import read_config, schema_path
 from pipelines.config.schemas import shipped_type
@@ -44,3 +47,13 @@ def test_the_schema_finds_the_same_mistakes_as_the_signatures(task, value):
         reported.append(str(caught.value).splitlines())
     assert len(reported[0]) > 10
     assert reported[0] == reported[1]
+
+
+def test_a_task_without_a_schema_is_checked_against_its_functions(tmp_path, monkeypatch):
+    for module in (preflight, tasks):
+        monkeypatch.setattr(module, "schema_path", lambda task: tmp_path / f"{task}.json")
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("task: house_prices\nbatches: {sise: 8}\n")
+    assert json.loads(invoke("config", "house_prices", "--schema").stdout)["title"] == "house_prices"
+    assert "unknown setting; did you mean 'size'?" in invoke("run", wrong).output
+    assert "tabm" in invoke("tasks", "house_prices").output

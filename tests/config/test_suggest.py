@@ -43,7 +43,7 @@ def test_a_section_left_out_keeps_its_tune_nodes_and_a_setting_left_out_its_defa
 
 def test_a_setting_of_another_choice_is_not_filled(tmp_path):
     path = written(tmp_path, "task: house_prices\noptimizer: {name: momentum}\n")
-    with pytest.raises(UserError, match=r"optimizer\.learning_rate: missing"):
+    with pytest.raises(UserError, match=r"optimizer\.learning_rate: required setting is missing"):
         load_config(path)
 
 
@@ -111,8 +111,8 @@ def test_the_config_for_a_table_trains(csv, tmp_path, monkeypatch):
     ("arguments", "expected"),
     [
         (["--from", "nowhere.csv"], "nowhere.csv: no such file or folder"),
-        (["--from", "empty"], "contains neither files nor folders of images"),
-        (["--from", "words.csv"], "has no column of numbers to predict"),
+        (["--from", "empty"], "contains no files and no image folders"),
+        (["--from", "words.csv"], "has no numeric column to predict"),
         (["house_prices", "--from", "words.csv"], "cannot be combined with a task or a config"),
         (["--minimal", "house_price"], "did you mean 'house_prices'?"),
         (["--minimal", str(CONFIG)], "--minimal: needs a task"),

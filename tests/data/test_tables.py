@@ -47,7 +47,7 @@ def test_a_stray_text_in_a_column_of_numbers_is_named_with_its_line(tmp_path):
 
 def test_rows_with_no_target_are_counted_and_skipped_where_allowed(tmp_path):
     text = "a,price\n1,10\n2,\n3,inf\n4,x\n"
-    with pytest.raises(UserError, match=r"t\.csv:3: no target in column 'price' \(2 more rows like it\)"):
+    with pytest.raises(UserError, match=r"t\.csv:3: no target in column 'price' \(and 2 similar rows\)"):
         table(tmp_path, text)
     frame, skipped = table(tmp_path, text, bad_rows="skip")
     assert frame["a"].tolist() == [1]

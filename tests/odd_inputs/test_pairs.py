@@ -337,7 +337,7 @@ REFUSED = {
         r"a\.tsv: is compressed with gzip; rename it to end",
     ),
     "gzip that is none": ({"a.tsv.gz": b"a\tb\n"}, {}, r"a\.tsv\.gz: cannot be read"),
-    "no tabs in a text": ({"a.txt": LINES(EN)}, {}, r"a\.txt: is neither \.tsv"),
+    "no tabs in a text": ({"a.txt": LINES(EN)}, {}, r"a\.txt: is not a supported format \(\.tsv, .* and has no tabs"),
     "two tables as lines": (
         {"a.txt": joined(EN, FR), "b.txt": joined(EN, FR)},
         {"path": ["a.txt", "b.txt"]},
@@ -346,7 +346,7 @@ REFUSED = {
     "XLIFF": ({"a.xlf": '<?xml version="1.0"?><xliff>\t</xliff>'}, {}, r"a\.xlf: is XML or HTML"),
     "one column twice": ({"a.tsv": joined(EN, FR)}, {"source_column": 1, "target_column": -1}, r"data\.target_column"),
     "lists in JSON": ({"a.jsonl": lines([{"en": "a", "fr": ["b"]}])}, {}, r"a\.jsonl:1: contains a list .*\[\"b\"\]"),
-    "no object in JSON": ({"a.json": "[]"}, {}, r"a\.json: has fewer than two texts: none"),
+    "no object in JSON": ({"a.json": "[]"}, {}, r"a\.json: has fewer than two text columns: none"),
     "UTF-8 that is called UTF-16": ({"a.tsv": joined(EN, FR)}, {"encoding": "utf-16"}, r"a\.tsv: is UTF-8, not utf-16"),
     "an encoding of names": (
         {"a.tsv": joined(EN, FR)},
@@ -361,7 +361,7 @@ REFUSED = {
     "nothing but blanks": ({"a.tsv": " \t \n" * 9}, {}, r"a\.tsv: contains no usable text pairs"),
     "no file": ({"a.tsv": joined(EN, FR)}, {"path": "b.tsv"}, r"b\.tsv: cannot be read \(No such file"),
     "a folder": ({"a.tsv": joined(EN, FR)}, {"path": "."}, r"cannot be read \(Is a directory\)"),
-    "no train": ({"a.tsv": joined(EN, FR)}, {"path": {"test": "a.tsv"}}, r"data\.path: has no train file"),
+    "no train": ({"a.tsv": joined(EN, FR)}, {"path": {"test": "a.tsv"}}, r"data\.path: has no entry `train`"),
 }
 
 

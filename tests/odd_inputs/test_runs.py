@@ -133,7 +133,7 @@ class Scores:
         value, loss = self.values.pop(0)
         return {"m": value, "loss": loss}
 
-    def sample(self, model):
+    def sample(self):
         return []
 
     def odd_labels(self):
@@ -199,7 +199,7 @@ def test_a_monitor_that_is_no_number_stops_training_and_names_the_example(tmp_pa
 def test_answers_of_no_number_are_told_apart_from_a_learning_rate_that_is_too_high(tmp_path):
     for rows, expected in (
         (np.array([0, 1]), r"optimizer\.learning_rate.*epoch 1 at a learning rate of 0\.01"),
-        (np.array([1]), "check their inputs"),
+        (np.array([1]), "check the inputs of these examples"),
     ):
         keeper_scores = Scores([], math.nan, "max")
         keeper_scores.validate = lambda model, rows=rows: (_ for _ in ()).throw(NotFinite(rows, 2))
@@ -493,8 +493,8 @@ def test_a_finished_run_stays_until_the_longer_one_has_ended(csv, tmp_path, monk
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["training.epochs=1"], "another training.epochs"),
-        (["training.epochs=9", "seed=3"], "another seed, training.epochs"),
+        (["training.epochs=1"], "different values of: training.epochs"),
+        (["training.epochs=9", "seed=3"], "different values of: seed, training.epochs"),
         (["optimizer.learning_rate=0.5"], "another optimizer.learning_rate"),
         (["batches.size=8"], "another batches.size"),
     ],

@@ -318,7 +318,7 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         "a.conll",
         columns(lambda _, token, tag: f"{tag}\t{token}"),
         {"tag_column": 0, "token_column": 0},
-        "a.conll:1: the tokens are read from column 0",
+        "a.conll:1: data.token_column and data.tag_column are the same column",
         "set data.token_column to 1",
     ),
     "the token's column is an index": (
@@ -363,7 +363,7 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         'Word,Tag\n",O\nAnn,B-PER\nx",O\n',
         {},
         "a.csv:2",
-        "a quote opened in this line",
+        "the quotation mark opened on this line",
     ),
     "a tag without a token": ("a.conll", lines(CLEAN) + "\n\tB-PER\n", {}, "a.conll:24", "but no token"),
     "numbers for tags": (
@@ -399,7 +399,7 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         lines(CLEAN, tag=lambda tag: "B-LOC|B-ORG" if tag == "B-LOC" else tag),
         {},
         "a.conll:5: 'B-LOC|B-ORG' contains several tags",
-        "from one layer",
+        "nested entities are not supported",
     ),
     "prefixes and none": (
         "a.conll",
@@ -510,7 +510,14 @@ REFUSED = {  # what is wrong -> file, content, settings, where, what the line sa
         '{"text": "x", "entities": [[0, 9, "PER"]]}',
         {},
         "record 1, entities",
-        "from 0 to 9",
+        "entity offsets 0 to 9 are outside the text (1 character)",
+    ),
+    "an entity that ends before it starts": (
+        "a.jsonl",
+        '{"text": "abc", "entities": [[2, 1, "PER"]]}',
+        {},
+        "record 1, entities",
+        "entity offsets 2 to 1 contain no character",
     ),
     "a type that is a number": (
         "a.jsonl",

@@ -211,7 +211,7 @@ SAID = {  # a table that is read, with what is said of it
     "codes with zeros": (table_of(zip=[f"0{n}" for n in range(2000, 2030)]), "'zip': some numbers have leading zeros"),
     "a constant": (table_of(state="Iowa"), "the same value in every row.*: state"),
     "ids": (table_of(name=[f"N-{n}x" for n in range(30)]), "a different text in every row.*: name"),
-    "row numbers": (table_of(number=range(1, 31)), "number the rows.*: number"),
+    "row numbers": (table_of(number=range(1, 31)), "only count the rows.*: number"),
     "nothing in a column": (table_of(lot=""), "empty columns: lot"),
     "dates of two meanings": (table_of(sold=["1/2/2024", "3/4/2024"] * 15), "'sold': dates are read as %m/%d/%Y"),
     "a mark of two meanings": (table_of(size=["1,200", "3,400"] * 15), "'size': 1,200 is read as 1,200"),
@@ -311,7 +311,7 @@ OTHER_REFUSED = {
     "a delimiter that is not the table's": (
         {"delimiter": ","},
         text(sep=";"),
-        r"the header is a single name.*data\.delimiter: ';'",
+        r"the header has only one column.*data\.delimiter: ';'",
     ),
     "a target that is ignored": ({"ignore": ["y"]}, text(), r"data\.ignore: contains the target 'y'"),
     "a target as a category": ({"categorical": ["y"]}, text(), r"data\.categorical: contains the target 'y'"),

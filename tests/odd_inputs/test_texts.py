@@ -89,7 +89,7 @@ READ = {  # name -> files, settings of `data`, what a warning says or None, and 
     "a table in a folder": (
         {"a.txt": TEXT, "b.csv": "x,y\n1,2\n", "package.json": '{"name": "x"}'},
         {"path": "."},
-        "skipped 2 files: b.csv .has no text named 'text', only x, y",
+        "skipped 2 files: b.csv .has no column or key 'text', only x, y",
     ),
     "one line": ({"a.txt": TEXT.replace("\n", " ")}, {}, None, [TEXT.replace("\n", " ")]),
     "no blanks": ({"a.txt": "abc" * 9999}, {}, None, ["abc" * 9999]),
@@ -151,11 +151,11 @@ REFUSED = {
     "JSON without the key": (
         {"a.jsonl": jsonl("body", [TEXT])},
         {},
-        r"a\.jsonl: has no text named 'text', only id, body",
+        r"a\.jsonl: has no column or key 'text', only id, body",
     ),
     "broken JSON": ({"a.jsonl": jsonl("text", ["x"]) + "{"}, {}, r"a\.jsonl:2: is not valid JSON"),
     "one JSON object": ({"a.json": '{"text": "x"}'}, {}, r"a\.json: is a single JSON object"),
-    "CSV without the column": ({"a.csv": "x,y\n1,2\n"}, {}, r"a\.csv: has no text named 'text', only x, y"),
+    "CSV without the column": ({"a.csv": "x,y\n1,2\n"}, {}, r"a\.csv: has no column or key 'text', only x, y"),
     "latin-1": ({"a.txt": TEXT.encode("latin-1")}, {}, r"a\.txt:1: byte 0xe9 .* not valid UTF-8; set data.encoding"),
     "latin-1 late in a folder": (
         {"d/a.txt": (TEXT * 9 + "\n").encode() + b"\xe9"},
@@ -174,7 +174,7 @@ REFUSED = {
     ),
     "no file": ({"a.txt": TEXT}, {"path": "b.txt"}, r"b\.txt: no such file or folder"),
     "a pattern of nothing": ({"a.txt": TEXT}, {"path": "*.md"}, r"\*\.md: no such file or folder"),
-    "no train": ({"a.txt": TEXT}, {"path": {"test": "a.txt"}}, r"data\.path: has no train"),
+    "no train": ({"a.txt": TEXT}, {"path": {"test": "a.txt"}}, r"data\.path: has no entry `train`"),
     "gzip that is none": ({"a.txt.gz": TEXT}, {}, r"a\.txt\.gz: cannot be read"),
     "gzip of another name": ({"a.txt": gzip.compress(b"x" * 99)}, {}, r"a\.txt: is compressed with gzip"),
 }

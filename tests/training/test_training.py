@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import CONFIG, invoke, overrides, sets
+from interrupted import Interrupted, interrupt_after
 
 from pipelines.commands.train import train
 from pipelines.errors import UserError
@@ -28,22 +29,6 @@ def metrics(folder: Path) -> dict:
 def figures(folder: Path) -> pd.DataFrame:
     """What must repeat itself: all of the history but its clock."""
     return pd.read_csv(folder / "history.csv").drop(columns="seconds")
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_after(monkeypatch, epoch: int) -> None:
-    """Stop the process's training just as the checkpoint of `epoch` was to be written."""
-    save = Run.save_checkpoint
-
-    def broken(self, checkpoint):
-        if len(checkpoint.history) == epoch:
-            raise Interrupted
-        save(self, checkpoint)
-
-    monkeypatch.setattr(Run, "save_checkpoint", broken)
 
 
 def test_two_runs_of_one_config_are_the_same_and_the_seed_makes_another(csv, tmp_path):
@@ -133,7 +118,7 @@ def test_a_run_goes_on_only_with_its_own_config_and_data(csv, tmp_path, monkeypa
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
         interrupt_after(patched, 2)
         train(CONFIG, overrides(copy), tmp_path / "run")
-    with pytest.raises(UserError, match=r"another seed, optimizer\.learning_rate"):
+    with pytest.raises(UserError, match=r"different values of: seed, optimizer\.learning_rate"):
         train(CONFIG, overrides(copy, "seed=5", "optimizer.learning_rate=0.5"), tmp_path / "run", resume=True)
     copy.write_text(csv.read_text().replace("north", "east"))
     with pytest.raises(UserError, match="the data has changed since this run was started"):
@@ -147,7 +132,7 @@ def test_a_run_that_began_before_a_setting_was_there_goes_on(csv, tmp_path, monk
     config = tmp_path / "run" / "config.yaml"
     older = [line for line in config.read_text().splitlines() if "average_epochs" not in line]
     config.write_text("\n".join(older))
-    with pytest.raises(UserError, match=r"another training\.average_epochs"):
+    with pytest.raises(UserError, match=r"different values of: training\.average_epochs"):
         train(CONFIG, overrides(csv, "training.average_epochs=2"), tmp_path / "run", resume=True)
     assert train(CONFIG, overrides(csv), tmp_path / "run", resume=True)[1].finished
 

@@ -102,7 +102,7 @@ def choose_columns(
 def _first_texts(table: Table, path: Path, kinds: Sequence[str]) -> list[int]:
     """Return the only two columns, or the first two that hold texts."""
     if table.names is not None and len(kinds) < 2:
-        raise UserError(str(path), f"has fewer than two texts: {', '.join(table.names) or 'none'}")
+        raise UserError(str(path), f"has fewer than two text columns: {', '.join(table.names) or 'none'}")
     if len(kinds) < 2:
         problem = "has no tab between source and target; for two files of lines, set data.path: [a.en, a.fr]"
         raise UserError(str(path), problem)

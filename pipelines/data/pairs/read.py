@@ -154,7 +154,7 @@ def _read_one(path: Path, how: Reading) -> Read:
     if kind not in TABLES:
         named = ", ".join([*TABLES, ".tmx"])
         mend = f"for two files of lines, set data.path: [a.en, a.fr] or a.{LANGUAGE}"
-        raise UserError(str(path), f"is neither {named} nor text with tabs; {mend}")
+        raise UserError(str(path), f"is not a supported format ({named}) and has no tabs; {mend}")
     table = TABLES[kind](text, path)
     columns = choose_columns(table, path, (how.source, how.target), (how.source_column, how.target_column))
     return Read(list(_pairs(table, columns.source, columns.target, columns.header)), [*odd, *columns.odd])
@@ -181,9 +181,8 @@ def _read_lines(source: Path, target: Path, how: Reading) -> Read:
     for path, text in zip((source, target), texts, strict=True):
         _check_markup(text, path)
         if text.count("\t") > text.count("\n") / 2:
-            raise UserError(
-                str(path), "has tabs in most lines, so a line is not one text; rename it to .tsv if it contains pairs"
-            )
+            problem = "has tabs in most lines, so its lines are not single sentences"
+            raise UserError(str(path), f"{problem}; rename it to .tsv if it contains pairs")
     sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
     longer, shorter = sorted(sides, key=len, reverse=True)
     while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end do not count

@@ -148,7 +148,7 @@ def _read(record: dict[str, Any], place: str) -> tuple[Sentence | TaggedText, di
 
 def _check_characters(texts: Sequence[str], place: str) -> None:
     if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
-        raise UserError(place, "contains half of a surrogate pair, which is not a character; write the file as UTF-8")
+        raise UserError(place, "contains an unpaired Unicode surrogate; write the file as UTF-8")
 
 
 def _tags(tags: list[Any], where: str) -> list[str]:
@@ -191,9 +191,8 @@ def _span(entity: Any, text: str, where: str) -> Span:
         shown = json.dumps(entity, ensure_ascii=False)[:80]
         raise UserError(where, f"{shown} is not an entity; write whole numbers as start and end, and a text as type")
     if not 0 <= start < stop <= len(text):
-        raise UserError(
-            where, f"an entity from {start} to {stop} does not fit a text of {counted(len(text), 'character')}"
-        )
+        fault = f"are outside the text ({counted(len(text), 'character')})" if start < stop else "contain no character"
+        raise UserError(where, f"entity offsets {start} to {stop} {fault}")
     own = entity.get("text") if isinstance(entity, dict) else None
     if isinstance(own, str) and own.strip() != text[start:stop].strip():
         problem = f"'{own}' should be at {start} to {stop}, but the text there is '{text[start:stop]}'"

@@ -82,23 +82,24 @@ def check_tokens(table: Table, token: int, tag: int, sentence: tuple[int, ...]) 
         UserError: If the column is refused. The message names a column that looks like the tokens.
     """
     cells, problem = table.counts[token], None
+    read = f"the tokens are read from {table.name(token)}, which"
     if token == tag:
-        problem = "is also read as the tags"
+        problem = f"data.token_column and data.tag_column are the same column ({table.name(token)})"
     elif token in sentence:
-        problem = "is also read as the sentence numbers"
+        problem = f"{read} is also read as the sentence numbers"
     elif looks_like_tags(table, token) or table.columns[token] == table.columns[tag]:
-        problem = f"contains tags ({table.shown(token)})"
+        problem = f"{read} contains tags ({table.shown(token)})"
     elif numbers(cells) and (_words(table, token, tag, sentence) or _counts_up(table.columns[token])):
-        problem = f"contains only numbers ({table.shown(token)})"
+        problem = f"{read} contains only numbers ({table.shown(token)})"
     elif len(cells) == 1 and cells.total() > MANY:
-        problem = f"contains '{next(iter(cells))}' in every line"
+        problem = f"{read} contains '{next(iter(cells))}' in every line"
     if problem:
         better = "and no other column looks like tokens"
         if words := _words(table, token, tag, sentence):
             best = max(words, key=lambda number: len(table.counts[number]))
             better = f"but {table.name(best)} ({table.shown(best)}) looks like tokens"
             better = f"{better}; set data.token_column to {table.setting(best)}"
-        raise UserError(table.where, f"the tokens are read from {table.name(token)}, which {problem}, {better}")
+        raise UserError(table.where, f"{problem}, {better}")
 
 
 def column_notes(table: Table, token: int, tag: int, rules: ColumnRules) -> list[str]:

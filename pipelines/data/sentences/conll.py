@@ -82,7 +82,7 @@ def _check_widths(path: Path, table: list[Row], width: int, text: str) -> None:
         usual = f"but most lines have {width}" if width > 1 else "but no tag"
         problem = f"has {counted(count, 'column')}, {usual}"
         line = text.split("\n")[row.line - 1]
-        hint = ", as a non-breaking space does not separate columns" if "\u00a0" in line else ""
+        hint = "; a non-breaking space is not a column separator" if "\u00a0" in line else ""
         raise UserError(f"{path}:{row.line}", f"{problem}{hint}; {FORM}")
 
 

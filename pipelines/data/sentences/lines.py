@@ -88,7 +88,8 @@ def _csv_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, list
     try:
         for cells in reader:
             if reader.line_num > start:
-                raise UserError(f"{path}:{start}", "a quote opened in this line is closed in another; double it")
+                problem = "the quotation mark opened on this line is not closed on it"
+                raise UserError(f"{path}:{start}", f'{problem}; write "" for a literal quotation mark')
             yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:

@@ -91,7 +91,7 @@ def _outside(counts: Counter[str], place: Place) -> set[str]:
     if len({word.casefold() for word in words}) > 1:
         listed = " and ".join(f"'{word}'" for word in sorted(words))
         problem = f"the tags {listed} could all mean that a token is not an entity"
-        raise UserError(place(min(words)), f"{problem}; write O for the one that does")
+        raise UserError(place(min(words)), f"{problem}; write O for the tag that means 'no entity'")
     return signs | words
 
 
@@ -105,7 +105,8 @@ def _parsed(rest: Counter[str], scheme: str, place: Place) -> dict[str, str]:
     best = max(forms, key=lambda form: sum(rest[tag] for tag in form), default={})
     if several := next((tag for tag in best if SEVERAL.search(tag)), None):
         raise UserError(
-            place(several), f"'{several}' contains several tags; write one tag per token, from one layer of entities"
+            place(several),
+            f"'{several}' contains several tags; nested entities are not supported; write one tag per token",
         )
     types = {canonical[2:].casefold() for canonical in best.values()}
     others = [tag for tag, _ in rest.most_common() if tag not in best and tag.casefold() not in types]

@@ -296,7 +296,7 @@ def _after_header(
         return rows
     other = next((sign for sign in DELIMITERS if sign != delimiter and sign in header[0]), None)
     if len(header) == 1 and other is not None:
-        problem = f"the header is a single name, {header[0][:60]!r}; set data.delimiter: {DELIMITERS[other]} or auto"
+        problem = f"the header has only one column, {header[0][:60]!r}; set data.delimiter: {DELIMITERS[other]} or auto"
         raise UserError(str(path), problem)
     looked_at = list(itertools.islice(rows, PREAMBLE))
     for line, cells in looked_at:

@@ -107,7 +107,7 @@ def type_table(table: CellTable, rules: TableRules) -> TypedTable:
         raise UserError(table.name, f"no columns are left besides the target '{rules.target}'; check data.ignore")
     skipped = [{"place": table.place(row), "reason": faults[row]} for row in sorted(faults)]
     if skipped and rules.bad_rows == "error":
-        more = f" ({counted(len(skipped) - 1, 'more row')} like it)" if len(skipped) > 1 else ""
+        more = f" (and {counted(len(skipped) - 1, 'similar row')})" if len(skipped) > 1 else ""
         mend = "fix it, add the column to data.categorical, or set data.bad_rows: skip"
         mend = mend if rules.target is not None else "fix it"
         raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
@@ -231,7 +231,7 @@ def _warnings(frame: pd.DataFrame, columns: Mapping[str, _Column], rules: TableR
         ("empty columns", empty),
         ("columns with the same value in every row, which carry no information", constant),
         ("columns with a different text in every row, which are of no use as categories (see data.ignore)", unique),
-        ("columns that number the rows (if they are ids, add them to data.ignore)", counting),
+        ("columns that only count the rows (if they are ids, add them to data.ignore)", counting),
     ):
         if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""

@@ -104,7 +104,7 @@ def _named_texts(text: str, path: Path, text_key: str) -> list[str]:
     if text_key not in names:
         there = f", only {', '.join(names)}" if names else ""
         mend = "set data.text_key to another name, or data.as_written: true to train on the file as it is"
-        raise NoTexts(str(path), f"has no text named '{text_key}'{there}; {mend}")
+        raise NoTexts(str(path), f"has no column or key '{text_key}'{there}; {mend}")
     return [text_of(cells[names.index(text_key)], place) for place, cells in table.rows[not json :]]
 
 

@@ -194,15 +194,13 @@ def checked_folders(folders: tuple[str, ...]) -> tuple[Path, ...]:
         if ExportVersion(path).is_complete:
             raise UserError(given, f"is a single version; name the folder of versions instead: {Path(given).parent}")
         if not any(ExportVersion(version).is_complete for version in path.iterdir()):
-            raise UserError(
-                given, "contains no version, a subfolder with a number as its name; create one with `export`"
-            )
+            raise UserError(given, "contains no version (a subfolder with a numeric name); create one with `export`")
     names = [path.name for path in paths]
     for name in names:
         if names.count(name) > 1:
             raise UserError(
                 name,
-                "two folders have this name, but it must be unique because it is the name of the model; rename one",
+                "two exports have this folder name, which is the model name and must be unique; rename one",
             )
     return paths
 

@@ -56,15 +56,18 @@ def first_layer(model: keras.Model) -> Figure | None:
 
 
 def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
-    """Draw the first and the last feature maps of the first of the images (B, H, W, 3)."""
-    maps = [layer for layer in model.layers if _is_map(layer) and layer.weights]
+    """Draw the first and the last feature maps, or those of a backbone, for the first of the images (B, H, W, 3)."""
+    maps = [layer for layer in model.layers if _is_map(layer)]
+    maps = [layer for layer in maps if layer.weights] or maps
     if not maps or not len(images):
         return None
-    chosen = [maps[0], maps[-1]]
-    outputs = keras.Model(model.inputs, [layer.output for layer in chosen])({"image": images[:1]}, training=False)
-    figure = Figure(figsize=(10, 8), layout="constrained")
-    for half, layer, output in zip(figure.subfigures(2, 1, squeeze=False)[:, 0], chosen, outputs, strict=True):
-        half.suptitle(f"Feature maps of '{layer.name}' for one test image")
+    chosen = list(dict.fromkeys([maps[0], maps[-1]]))
+    named = {layer.name: layer.output for layer in chosen}
+    outputs = keras.Model(model.inputs, named)({"image": images[:1]}, training=False)
+    figure = Figure(figsize=(10, 4 * len(chosen)), layout="constrained")
+    halves = figure.subfigures(len(chosen), 1, squeeze=False)[:, 0]
+    for half, (name, output) in zip(halves, outputs.items(), strict=True):
+        half.suptitle(f"Feature maps of '{name}' for one test image")
         planes = np.moveaxis(keras.ops.convert_to_numpy(output[0]), 2, 0)[: MOST_FILTERS - 1]
         for place, (plane, colours) in enumerate([(images[0], None), *((plane, "viridis") for plane in planes)], 1):
             axes = half.add_subplot(4, 8, place)
@@ -74,8 +77,11 @@ def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
 
 
 def _is_map(layer: keras.Layer) -> bool:
-    """Return whether the output of a layer is a feature map (B, H, W, F). Input and rescaling layers do not count."""
-    if isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling):
+    """Return whether the output of a layer is a feature map (B, H, W, F).
+
+    Input and rescaling layers do not count, nor does a backbone as a whole.
+    """
+    if isinstance(layer, keras.layers.InputLayer | keras.layers.Rescaling | keras.Model):
         return False
     shape = layer.output.shape
     return len(shape) == 4 and shape[1] > 1

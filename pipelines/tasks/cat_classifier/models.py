@@ -10,13 +10,20 @@ from typing import Annotated, Literal, TypedDict, Unpack
 import keras
 from pydantic import Field
 
+from pipelines.applications import RANDOM
 from pipelines.errors import UserError
 from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Units
 from pipelines.layers.basic import regularizer
 from pipelines.tasks.cat_classifier import layers
-from pipelines.tasks.cat_classifier.backbones import BACKBONES, Backbone, load_backbone
+from pipelines.tasks.cat_classifier.backbones import (
+    image_features,
+    layer_groups,
+    load_image_backbone,
+    make_image_backbone,
+    scaled,
+)
 from pipelines.tasks.cat_classifier.preprocessing import Features
-from pipelines.training.pretrained import Pretrained, PretrainedModel
+from pipelines.training.pretrained import FineTuning, Pretrained, PretrainedModel
 
 Filters = Annotated[int, Field(ge=1)]
 KernelSize = Annotated[int, Field(ge=1, description="kernel size in pixels")]
@@ -170,45 +177,41 @@ def inception(
 def pretrained(
     features: Features,
     *,
-    backbone: Annotated[Backbone, Field(description="network from keras.applications")],
     weights: Annotated[
         str,
         Field(
-            description="none: random; imagenet: downloaded once; or the path of a .weights.h5 file for the backbone"
-        ),
-    ],
-    frozen_epochs: Annotated[
-        int,
-        Field(
-            ge=0, description="number of epochs that train only the head; afterwards the backbone is fine-tuned as well"
+            description="published: those of the preset, downloaded once if it is not a folder; none: random; or the"
+            " path of a .weights.h5 file for the backbone"
         ),
     ],
     units: Annotated[list[Annotated[int, Field(ge=1)]], Field(description="width of each hidden layer of the head")],
     activation: Activation,
     dropout: Dropout,
     l2: L2,
+    **fine_tuning: Unpack[FineTuning],
 ) -> keras.Model:
-    """Backbone from keras.applications, trained on other images, with a new head (Yosinski et al. 2014)."""
-    inputs = _inputs(features)
-    application, scale, offset = BACKBONES[backbone]
-    pixels = keras.layers.Rescaling(scale, offset)(inputs["image"])
-    network = application(include_top=False, weights=None, input_tensor=pixels, pooling="avg")
+    """Backbone with published weights, trained on other images, and a new head (Yosinski et al. 2014)."""
+    preset, inputs = features.preset, _inputs(features)
+    assert preset is not None  # opened with the setting `preset` by `make_preprocessor`
+    if weights == RANDOM:
+        fine_tuning["unfreeze_after_epochs"] = 0
+    backbone = make_image_backbone(preset, features.image_size)
+    pixels = scaled(inputs["image"], features, preset)
+    vectors = image_features(pixels, backbone, preset, frozen=fine_tuning["freeze"])
     x = layers.dense_layers(
-        layers.drop(network.output, dropout),
+        layers.drop(vectors, dropout),
         units,
         activation=activation,
         dropout=dropout,
         l2=l2,
         batch_normalization=False,
     )
+    load = partial(load_image_backbone, preset, backbone, weights, fine_tuning["lora_rank"])
     return PretrainedModel(
         inputs,
         _head(x, features, l2),
-        pretrained=Pretrained(
-            [network.layers],
-            partial(load_backbone, network, backbone, weights, features.image_size),
-            frozen_epochs if weights != "none" else 0,
-        ),
+        pretrained=Pretrained.fine_tuned(layer_groups(backbone), load, fine_tuning),
+        features=vectors,
         name="pretrained",
     )
 

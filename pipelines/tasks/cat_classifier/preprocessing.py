@@ -15,6 +15,7 @@ from pydantic import Field
 from pipelines.data.batches import raw_batches
 from pipelines.data.images.read import decode_image
 from pipelines.errors import UserError, did_you_mean
+from pipelines.presets import Preset, preset_of
 from pipelines.task import Preprocessor, Tensors, beyond
 from pipelines.tasks.cat_classifier.augmentation import Augmentation, augment
 from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
@@ -24,12 +25,13 @@ SAMPLE = 5000  # training images that the mean and deviation are computed from
 
 @dataclass(frozen=True)
 class Features:
-    """Image size, number of outputs, and mean and deviation of each channel, for the model builders."""
+    """What the model builders need to know: sizes, mean and deviation of each channel, and a published backbone."""
 
     image_size: int
     outputs: int
     mean: np.ndarray  # (3,)
     deviation: np.ndarray  # (3,)
+    preset: Preset | None = None
 
 
 class ImagePreprocessor(Preprocessor):
@@ -37,6 +39,7 @@ class ImagePreprocessor(Preprocessor):
 
     def __init__(
         self,
+        preset: Preset | None = None,
         *,
         image_size: Annotated[int, Field(ge=8, le=1024, description="side of the models' input in pixels")],
         resize: Annotated[
@@ -56,6 +59,7 @@ class ImagePreprocessor(Preprocessor):
             float, Field(gt=0, lt=1, description="predict the positive class from this probability on")
         ],
     ):
+        self.preset = preset
         self.image_size, self.resize, self.pixel_scaling = image_size, resize, pixel_scaling
         self.augmentation, self.class_weights, self.threshold = augmentation, class_weights, threshold
 
@@ -72,7 +76,8 @@ class ImagePreprocessor(Preprocessor):
             raise UserError("split.train", f"contains a single class, '{classes[0]}', so there is nothing to train on")
         mean, deviation = self._statistics(train.head(SAMPLE)[["image"]])
         weights = self._weights(train[LABEL], classes)
-        self.restore({"classes": np.array(classes), "weights": weights, "mean": mean, "deviation": deviation})
+        preset = self.preset.state() if self.preset else {}
+        self.restore({"classes": np.array(classes), "weights": weights, "mean": mean, "deviation": deviation, **preset})
 
     def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
         """Add the classes of the training split to a state, and learn their weights; keep the mean and deviation.
@@ -90,8 +95,9 @@ class ImagePreprocessor(Preprocessor):
         self.added = {"classes": new}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore the classes, their weights, and the mean and deviation."""
+        """Restore the classes, their weights, the mean and deviation, and the preset."""
         self.state = dict(state)
+        self.preset = preset_of(state)
         classes = [str(name) for name in state["classes"]]
         self.positive = positive_of(classes)
         if self.positive is not None:  # the positive class comes first in all predictions
@@ -109,7 +115,7 @@ class ImagePreprocessor(Preprocessor):
     def features(self) -> Features:
         """Return the input size, the number of outputs, and the mean and deviation of the channels."""
         outputs = 1 if self.positive is not None else len(self.classes)
-        return Features(self.image_size, outputs, self.state["mean"], self.state["deviation"])
+        return Features(self.image_size, outputs, self.state["mean"], self.state["deviation"], self.preset)
 
     def inputs(self, raw: Tensors) -> Tensors:
         """Decode and resize images: (B,) bytes -> (B, S, S, 3) uint8."""
@@ -124,6 +130,11 @@ class ImagePreprocessor(Preprocessor):
         weights = tf.reduce_sum(tf.where(known, self.state["weights"][order][None], 0.0), axis=1)
         labels = tf.cast(known, tf.float32)
         return self.inputs(raw), labels[:, : self.features.outputs], weights
+
+    @property
+    def augments(self) -> bool:
+        """Whether any augmentation is on."""
+        return any(self.augmentation.values())
 
     def augment(
         self, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor, *, seed: tf.Tensor

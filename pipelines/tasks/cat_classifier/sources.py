@@ -103,8 +103,10 @@ def _source(
     for name in positive:
         if name not in kinds:
             raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, kinds)}")
-    if len(kinds) < 2 or set(positive) == set(kinds):
+    if len(kinds) < 2:
         raise UserError("data", f"the only class is {' or '.join(kinds)}, but at least two are required")
+    if set(positive) == set(kinds):
+        raise UserError("data.positive", "lists every class; leave at least one out")
     import_tensorflow()
     from pipelines.data.images.read import undecodable
 

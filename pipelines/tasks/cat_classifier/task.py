@@ -67,6 +67,7 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         "auc": "max",
         "log_loss": "min",
     }
+    preset_kind = "image backbone"
     label = LABEL
     remarks = (KIND,)
     limits = (

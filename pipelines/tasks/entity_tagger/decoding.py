@@ -13,8 +13,8 @@ from pipelines.tasks.entity_tagger.preprocessing import PAD, Features
 class Decoded:
     """The most probable valid tag sequences of a batch, and the potentials needed to compute their probabilities."""
 
-    def __init__(self, outputs: tf.Tensor, words: tf.Tensor, features: Features):
-        self.mask = words != PAD  # (B, T)
+    def __init__(self, outputs: tf.Tensor, tokens: tf.Tensor, features: Features):
+        self.mask = tokens != PAD  # (B, T)
         if outputs.shape.rank == 3:  # without a CRF, tags are independent except for forbidden transitions
             outputs = potentials(tf.nn.log_softmax(outputs), self.mask, forbidding(features.allowed))
         self.potentials, self.features = outputs, features

@@ -1,6 +1,6 @@
 """Layers that build the features of each token from its word and characters.
 
-Shapes: B sentences, T tokens, C characters, D, E and F widths.
+Shapes: B sentences, T tokens, C characters, P pieces, W windows of L pieces, D, E and F widths.
 """
 
 import keras
@@ -140,6 +140,71 @@ class Sum(keras.layers.Layer):
     def call(self, x: keras.KerasTensor) -> keras.KerasTensor:
         """Return the sum plus the bias."""
         return ops.sum(x, axis=-2) + self.bias
+
+
+class Windows(keras.layers.Layer):
+    """Cut the pieces of sentences into overlapping windows for a backbone: ids plus 1 (B, P) -> (B W, L).
+
+    A window has up to `room` pieces between a start and an end piece. The next one begins half of that later. All
+    sentences get as many windows as the longest needs. Returns the ids, the padding mask (1: a piece) and segment ids.
+    """
+
+    def __init__(self, room: int, start: int, end: int, pad: int, **kwargs):
+        super().__init__(**kwargs)
+        self.room, self.start, self.end, self.pad = room, start, end, pad
+
+    def compute_output_spec(self, pieces: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+        """Return the specs of (B W, L)."""
+        names = ("token_ids", "padding_mask", "segment_ids")
+        return {name: keras.KerasTensor((None, None), "int32") for name in names}
+
+    def call(self, pieces: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+        """Gather the pieces of each window and add its start and its end."""
+        sentences, length = ops.shape(pieces)[0], ops.shape(pieces)[1]
+        step = _step(self.room)
+        windows = 1 + (ops.maximum(0, length - self.room) + step - 1) // step
+        width = ops.minimum(length, self.room)
+        places = ops.arange(windows)[:, None] * step + ops.arange(width)[None]
+        around = ops.pad(pieces, ((0, 0), (0, self.room)))  # beyond the end is padding
+        inside = ops.reshape(ops.take(around, places, axis=1), (sentences * windows, width))
+        last = ops.sum(ops.cast(inside > 0, "int32"), axis=1, keepdims=True) + 1
+        place = ops.arange(width + 2)[None]
+        ids = ops.pad(inside - 1, ((0, 0), (1, 1)))
+        ids = ops.where(place == 0, self.start, ops.where(place == last, self.end, ids))
+        return {
+            "token_ids": ops.where(place > last, self.pad, ids),
+            "padding_mask": ops.cast(place <= last, "int32"),
+            "segment_ids": ops.zeros_like(ids),
+        }
+
+
+class FirstPieces(keras.layers.Layer):
+    """Take the vector of each token's first piece: (B W, L, D) and places from 1 (B, T) -> (B, T, D).
+
+    It is taken from the window in whose middle the piece is, or nearly is.
+    """
+
+    def __init__(self, room: int, **kwargs):
+        super().__init__(**kwargs)
+        self.room = room
+
+    def compute_output_spec(self, x: keras.KerasTensor, firsts: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the spec of (B, T, D)."""
+        return keras.KerasTensor((*firsts.shape, x.shape[-1]), x.dtype)
+
+    def call(self, x: keras.KerasTensor, firsts: keras.KerasTensor) -> keras.KerasTensor:
+        """Choose the windows and gather from them; padding gets the vector of the start piece."""
+        sentences, (rows, length, width) = ops.shape(firsts)[0], ops.shape(x)
+        step = _step(self.room)
+        window = ops.clip((firsts - 1 - (self.room - step) // 2) // step, 0, rows // sentences - 1)
+        at = window * length + ops.where(firsts > 0, firsts - window * step, 0)
+        x = ops.reshape(x, (sentences, rows // sentences * length, width))
+        return ops.take_along_axis(x, at[..., None], axis=1)
+
+
+def _step(room: int) -> int:
+    """Return the distance between windows: half of their room, so that every piece has a quarter on either side."""
+    return max(1, room // 2)
 
 
 def _uniform(width: int) -> keras.Initializer:

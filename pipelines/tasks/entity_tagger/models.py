@@ -1,4 +1,4 @@
-"""Models of the entity tagger: a window model, recurrent networks and a Transformer encoder.
+"""Models of the entity tagger: a window model, recurrent networks, a Transformer encoder and pretrained encoders.
 
 Every model returns scores of the tags (B, T, K), or with a CRF the potentials (B, T, K, K).
 """
@@ -19,20 +19,26 @@ from pipelines.layers.transformer import SinusoidalPositions, encoder_block
 from pipelines.tasks.entity_tagger.layers import (
     CharacterCNN,
     CharacterLSTM,
+    FirstPieces,
     Sum,
     Window,
     WindowIds,
+    Windows,
     WordDropout,
 )
 from pipelines.tasks.entity_tagger.preprocessing import Features
-from pipelines.training.pretrained import Pretrained, PretrainedModel
+from pipelines.training.pretrained import FineTuning, Pretrained, PretrainedModel, layer_groups
 
+LONGEST = 512  # pieces at once, for backbones that state no limit
 WordWidth = Annotated[int, Field(ge=1, description="width of the word embeddings")]
 CRF = Annotated[
     bool,
     Field(
         description="score adjacent tags jointly with a linear-chain conditional random field (Lafferty et al. 2001)"
     ),
+]
+CasingWidth = Annotated[
+    int, Field(ge=0, description="width of the embedding of a token's casing (digits, Title, UPPER ...); 0: none")
 ]
 Layers = Annotated[int, Field(ge=1, description="number of stacked layers")]
 
@@ -50,9 +56,7 @@ class Token(TypedDict):
     character_width: Annotated[int, Field(ge=1, description="width of the character embeddings")]
     character_units: Annotated[int, Field(ge=1, description="width of the character encoder's output")]
     kernel_size: Annotated[int, Field(ge=1, description="kernel size of the character CNN")]
-    casing_width: Annotated[
-        int, Field(ge=0, description="width of the embedding of a token's casing (digits, Title, UPPER ...); 0: none")
-    ]
+    casing_width: CasingWidth
     affix_width: Annotated[int, Field(ge=0, description="width of the embedding of each prefix and suffix; 0: none")]
     word_dropout: Annotated[
         float, Field(ge=0, lt=1, description="share of words replaced with the unknown word during training")
@@ -154,12 +158,46 @@ def transformer(
     return _model(features, inputs, mask, keras.layers.LayerNormalization()(x), token, "transformer")
 
 
+def pretrained(
+    features: Features,
+    *,
+    casing_width: CasingWidth,
+    dropout: Dropout,
+    crf: CRF,
+    **fine_tuning: Unpack[FineTuning],
+) -> keras.Model:
+    """Fine-tune a published text encoder, which reads a token at its first piece (Devlin et al. 2019, section 5.3)."""
+    preset = features.preset
+    assert preset is not None  # because this model has a setting `preset`
+    inputs = {name: keras.Input((None,), dtype="int32", name=name) for name in ("pieces", "firsts", "casings")}
+    tokenizer, room = preset.tokenizer, preset.config.get("max_sequence_length", LONGEST) - 2
+    windows = Windows(room, tokenizer.start_token_id, tokenizer.end_token_id, tokenizer.pad_token_id)
+    backbone = preset.make_backbone()
+    output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
+    encoder = keras.Model(backbone.input, output, name="backbone")  # without an unused pooler
+    read = windows(inputs["pieces"])
+    x = FirstPieces(room)(encoder({name: read[name] for name in backbone.input}), inputs["firsts"])
+    x = keras.layers.Dropout(dropout)(x)
+    if casing_width:
+        x = keras.layers.Concatenate()(
+            [x, _embedding(features.casings, casing_width, "casing_embedding")(inputs["casings"])]
+        )
+    load = partial(preset.load_weights, backbone, "pretrained", fine_tuning["lora_rank"])
+    return PretrainedModel(
+        inputs,
+        _scores(features, x, IsToken()(inputs["firsts"]), 0.0, crf),
+        pretrained=Pretrained.fine_tuned(layer_groups(encoder), load, fine_tuning),
+        name="pretrained",
+    )
+
+
 MODELS: dict[str, Callable[..., keras.Model]] = {
     "window": window,
     "rnn": rnn,
     "gru": gru,
     "lstm": lstm,
     "transformer": transformer,
+    "pretrained": pretrained,
 }
 
 
@@ -220,14 +258,20 @@ def _model(
     name: str,
     embedded: bool = True,
 ) -> keras.Model:
-    outputs = keras.layers.Dense(features.tags, kernel_regularizer=regularizer(token["l2"]), name="tags")(x)
-    if token["crf"]:
-        outputs = ConditionalRandomField(features.allowed, name="crf")(outputs, mask)
+    outputs = _scores(features, x, mask, token["l2"], token["crf"])
     if features.vectors is None or not embedded:
         return keras.Model(inputs, outputs, name=name)
     embedding = next(layer for layer in keras.Model(inputs, outputs).layers if layer.name == "word_embedding")
     load = partial(_load_vectors, embedding, features.vectors, features.vector_rows)
     return PretrainedModel(inputs, outputs, pretrained=Pretrained([[embedding]], load), name=name)
+
+
+def _scores(
+    features: Features, x: keras.KerasTensor, mask: keras.KerasTensor, l2: float, crf: bool
+) -> keras.KerasTensor:
+    """Return the scores of the tags, or the potentials of a CRF."""
+    scores = keras.layers.Dense(features.tags, kernel_regularizer=regularizer(l2), name="tags")(x)
+    return ConditionalRandomField(features.allowed, name="crf")(scores, mask) if crf else scores
 
 
 def _load_vectors(embedding: keras.layers.Embedding, path: str, rows: Callable[[str], list[int]]) -> None:

@@ -17,8 +17,10 @@ from pydantic import Field
 from pipelines.data.vectors import vector_words
 from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
+from pipelines.presets import PREFIX, Preset, preset_of
 from pipelines.storage import BREAK, pack_texts, unpack_texts
 from pipelines.task import Preprocessor, Tensors, beyond
+from pipelines.tasks.entity_tagger.pieces import Pieces
 from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
 from pipelines.tasks.entity_tagger.tokens import check_pattern, find_tokens
 
@@ -49,13 +51,18 @@ class Features:
     allowed: np.ndarray  # (K + 1, K): whether tag j may follow tag i; the last row: whether tag j may come first
     vectors: str | None
     vector_rows: Callable[[str], list[int]]  # path of a vector file -> the id of each of its words, in order
+    preset: Preset | None
 
 
 class SentencePreprocessor(Preprocessor):
-    """Split text into tokens, look up words, characters, casing and affixes, and encode tags."""
+    """Split text into tokens, look up words, characters, casing and affixes, and encode tags.
+
+    With a preset, split tokens into the pieces of its tokenizer instead of looking up words, characters and affixes.
+    """
 
     def __init__(
         self,
+        preset: Preset | None = None,
         *,
         token_pattern: Annotated[
             str, Field(description="RE2 regular expression for a token of a raw text, such as \\S+")
@@ -83,6 +90,7 @@ class SentencePreprocessor(Preprocessor):
             Field(description="lengths of the prefixes and suffixes that are looked up"),
         ],
     ):
+        self.preset = preset
         self.token_pattern, self.lowercase, self.fold_digits = token_pattern, lowercase, fold_digits
         self.max_words, self.min_count, self.vectors = max_words, min_count, vectors
         self.max_characters, self.affixes = max_characters, affixes
@@ -92,15 +100,16 @@ class SentencePreprocessor(Preprocessor):
 
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the vocabularies, the entity types and the entities from the training split."""
-        self.restore({name: pack_texts(texts) for name, texts in self._learn(train).items()})
+        packed = {name: pack_texts(texts) for name, texts in self._learn(train).items()}
+        self.restore({**packed, **(self.preset.state() if self.preset else {})})
 
     def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
         """Add the words, characters, affixes, entity types and entities of the training split to a state."""
-        known = {name: unpack_texts(texts) for name, texts in state.items()}
+        known = {name: unpack_texts(texts) for name, texts in state.items() if not name.startswith(PREFIX)}
         new = {name: beyond(known[name], texts) for name, texts in self._learn(train).items()}
         if self.vectors is None:
             new["words"] = new["words"][: max(0, self.max_words - len(known["words"]))]
-        self.restore({name: pack_texts([*known[name], *new[name]]) for name in new})
+        self.restore({**state, **{name: pack_texts([*known[name], *new[name]]) for name in new}})
         self.added = {"words": new["words"], "characters": new["characters"], "entity types": new["types"]}
 
     def _learn(self, train: pd.DataFrame) -> dict[str, list[str]]:
@@ -122,15 +131,19 @@ class SentencePreprocessor(Preprocessor):
         return state
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore the vocabularies and the entity types."""
+        """Restore the vocabularies, the entity types and the preset."""
         self.state = dict(state)
-        self.learnt = {name: unpack_texts(texts) for name, texts in state.items()}
+        self.preset = preset_of(state)
+        self.learnt = {name: unpack_texts(texts) for name, texts in state.items() if not name.startswith(PREFIX)}
         self.tags = ["O"] + [f"{prefix}-{kind}" for kind in self.learnt["types"] for prefix in "BI"]
         self._words, self._characters, self._tag_ids = map(
             _lookup, (self.learnt["words"], self.learnt["characters"], self.tags)
         )
         self._affix_ids = [_lookup(self.learnt[f"affixes_{number}"]) for number in range(2 * len(self.affixes))]
         self.lookups = [self._words, self._characters, *self._affix_ids]
+        if self.preset:
+            self._pieces = Pieces(self.preset)
+            self.lookups = [self._pieces.tokenizer]
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:
@@ -154,17 +167,22 @@ class SentencePreprocessor(Preprocessor):
             allowed=np.concatenate([follows, first]),
             vectors=self.vectors,
             vector_rows=self._vector_rows,
+            preset=self.preset,
         )
 
     def inputs(self, raw: Tensors) -> Tensors:
         """Look up words and casings (B, T), characters (B, T, C) and affixes (B, T, 2 lengths).
 
-        All are ragged. The id 0 stands for no value.
+        With a preset, return the pieces (B, P) of all tokens, the place of each token's first piece among them, from 1
+        (B, T), and the casings (B, T). All are ragged. The id 0 stands for no value.
         """
         tokens = raw[TOKENS]
         if not isinstance(tokens, tf.RaggedTensor):
             tokens = tf.ragged.boolean_mask(tokens, tokens != "")
         flat = tokens.flat_values
+        if self.preset:
+            pieces, firsts = self._pieces.split(tokens)
+            return {"pieces": pieces, "firsts": firsts, "casings": tokens.with_flat_values(_casing(flat))}
         characters = tf.strings.unicode_split(flat, "UTF-8")[:, : self.max_characters]
         affixes = [lookup(text) for lookup, text in zip(self._affix_ids, self._affixes(flat), strict=True)]
         each = {

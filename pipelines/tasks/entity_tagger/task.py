@@ -113,6 +113,7 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     losses = {"negative_log_likelihood": negative_log_likelihood_loss}
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
     label = TAGS
+    preset_kind = "text encoder"
     limits = (
         "- The model finds only the entity types that occur in its training sentences.\n"
         "- Expect lower quality on other kinds of text, times or languages, on texts in a single case, and on texts"
@@ -240,4 +241,4 @@ def _decode(
     model: keras.Model, preprocessor: SentencePreprocessor, inputs: Tensors, outputs: tf.Tensor | None
 ) -> Decoded:
     outputs = model(inputs, training=False) if outputs is None else outputs
-    return Decoded(outputs, inputs["words"], preprocessor.features)
+    return Decoded(outputs, inputs["firsts" if preprocessor.preset else "words"], preprocessor.features)

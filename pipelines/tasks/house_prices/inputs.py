@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -43,8 +44,9 @@ def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, A
     if not isinstance(house, dict):
         raise UserError(where, _not_an_object(columns))
     names = {given: input_name(given) for given in house}
-    if len(set(names.values())) < len(names):
-        raise UserError(where, f"contains a column twice: {', '.join(map(repr, house))}")
+    counts = Counter(names.values())
+    if twice := [given for given, name in names.items() if counts[name] > 1]:
+        raise UserError(where, f"contains a column twice: {', '.join(map(repr, twice))}")
     _check_known(where, names, columns, ())
     row = {column: float("nan") if kind is float else "" for column, kind in columns.items()}
     for given, value in house.items():
@@ -57,7 +59,7 @@ def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, A
 
 
 def _not_an_object(columns: Mapping[str, type]) -> str:
-    return f"is not a JSON object; write a house as '{{\"{next(iter(columns))}\": ...}}'"
+    return f"is not a JSON object; write a row as '{{\"{next(iter(columns))}\": ...}}'"
 
 
 def _value(where: str, value: Any, kind: type, form: Mapping[str, str]) -> Any:
@@ -153,9 +155,8 @@ class _Refused(ValueError):
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     pairs = list(pairs)
-    names = [name for name, _ in pairs]
-    if len(set(names)) < len(names):
-        raise _Refused(f"contains a column twice: {', '.join(map(repr, names))}")
+    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
+        raise _Refused(f"contains a column twice: {', '.join(map(repr, twice))}")
     return dict(pairs)
 
 

@@ -34,7 +34,8 @@ def random_windows(
     places = len(ids) - context
     if places < 1:
         count = f"{len(ids):,} token{'s' * (len(ids) != 1)}"
-        raise UserError("split.train", f"contains {count}, fewer than one window of {context + 1}")
+        mend = "use a smaller preprocessing.context or more text"
+        raise UserError("split.train", f"contains {count}, fewer than one window of {context + 1}; {mend}")
     steps_per_epoch = max(1, places // (size * context)) if steps == "auto" else steps
 
     def read(starts: np.ndarray) -> np.ndarray:

@@ -38,7 +38,7 @@ def draw_pictures(
     model: GenerativeModel, preprocessor: TextPreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
 ) -> dict[str, Figure | str]:
     """Draw the plots of a split from its scores."""
-    pictures: dict[str, Figure | str] = {"beside_counts": _beside_counts(preprocessor, examples, answers)}
+    pictures: dict[str, Figure | str] = {"loss_vs_ngrams": _loss_vs_ngrams(preprocessor, examples, answers)}
     if not isinstance(model, LanguageModel):  # an n-gram model has nothing else to show
         return pictures
     if preprocessor.level in ("word", "subword", "token"):
@@ -54,7 +54,9 @@ def draw_pictures(
     return pictures
 
 
-def _beside_counts(preprocessor: TextPreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> Figure:
+def _loss_vs_ngrams(
+    preprocessor: TextPreprocessor, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> Figure:
     """Compare the loss with that of Kneser-Ney models of the same training text, on the same tokens."""
     train, tokens = preprocessor.features.train_ids()[:COUNTED], preprocessor.tokenizer.size
     rows = [row.numpy() for row in preprocessor.tokenizer.encode(tf.constant([str(text) for text in examples[TEXT]]))]

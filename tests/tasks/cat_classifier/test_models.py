@@ -4,10 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from pipelines.errors import UserError
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.preprocessing import Features
-from pipelines.training.pretrained import Unfreeze, load_pretrained_weights
 
 RESNET = {
     "depth": 20,
@@ -44,15 +42,6 @@ INCEPTION = {
     "dropout": 0.0,
     "l2": 0.0,
     "batch_normalization": False,
-}
-PRETRAINED = {
-    "backbone": "mobilenet_v3_small",
-    "weights": "none",
-    "frozen_epochs": 1,
-    "units": [],
-    "activation": "relu",
-    "dropout": 0.0,
-    "l2": 0.0,
 }
 
 
@@ -122,44 +111,6 @@ def test_an_inception_module_has_four_branches_behind_bottlenecks():
     assert len(joins[0].input) == 4
     sizes = [(layer.kernel_size[0], layer.filters) for layer in convolutions(model)[1:7]]
     assert sorted(sizes) == [(1, 1), (1, 2), (1, 4), (1, 4), (3, 8), (5, 2)]
-
-
-def test_a_backbone_keeps_its_given_weights_for_the_frozen_epochs_only(tmp_path):
-    source = keras.applications.MobileNetV3Small(
-        include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg"
-    )
-    source.save_weights(tmp_path / "backbone.weights.h5")
-    settings = {**PRETRAINED, "weights": str(tmp_path / "backbone.weights.h5")}
-    model = MODELS["pretrained"](features(outputs=1), **settings)
-    load_pretrained_weights(model)
-    kernel = next(layer for layer in model.pretrained.layers if isinstance(layer, keras.layers.Conv2D)).kernel
-    given = [weight for layer in model.pretrained.layers for weight in layer.weights]
-    assert all(np.array_equal(a, b) for a, b in zip(given, source.weights, strict=True))
-    model.compile(keras.optimizers.SGD(0.1), "mse")
-    model.optimizer.build(model.trainable_variables)
-    kernels, heads = [kernel.numpy()], [model.layers[-1].bias.numpy()]
-
-    class Note(keras.callbacks.Callback):
-        def on_epoch_end(self, epoch, logs=None):
-            kernels.append(kernel.numpy())
-            heads.append(self.model.layers[-1].bias.numpy())
-
-    images, labels = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)), np.ones((8, 1))
-    model.fit({"image": images}, labels, epochs=2, verbose=0, callbacks=[Unfreeze(), Note()])
-    np.testing.assert_array_equal(kernels[0], kernels[1])
-    assert not np.array_equal(kernels[1], kernels[2])
-    assert not np.array_equal(heads[0], heads[1])
-
-
-def test_weights_that_are_missing_or_of_another_network_are_explained(tmp_path):
-    with pytest.raises(UserError, match=r"models.pretrained.weights: no such file: nowhere.h5"):
-        load_pretrained_weights(MODELS["pretrained"](features(), **{**PRETRAINED, "weights": "nowhere.h5"}))
-    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-    other.save_weights(tmp_path / "other.weights.h5")
-    with pytest.raises(UserError, match="does not contain the weights of mobilenet_v3_small without its head"):
-        load_pretrained_weights(
-            MODELS["pretrained"](features(), **{**PRETRAINED, "weights": str(tmp_path / "other.weights.h5")})
-        )
 
 
 @pytest.mark.parametrize("name", ["logistic_regression", "resnet"])

@@ -142,7 +142,7 @@ def test_images_in_hdf5_files_are_read_as_arrays_were_written(tmp_path):
     [
         ("data.positive=[cta]", "data.positive: no class 'cta'; did you mean 'cat'?"),
         ("data.path=nowhere", "nowhere: no such folder"),
-        ("data.path={test: images}", "data.path: has no train file or folder"),
+        ("data.path={test: images}", "data.path: has no entry `train`; add train: PATH"),
         ("models.resnet.depth=9", "models.resnet.depth"),
         ("models.cnn.padding=valid,model=cnn,preprocessing.image_size=8", "models.cnn.padding: the image shrinks to"),
         ("preprocessing.augmentation.flipp=true", "flipp"),
@@ -159,7 +159,7 @@ def test_a_mistake_gets_one_line_and_writes_nothing(override, expected, images, 
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("nowhere.jpg", "nowhere.jpg: no such file"), ("text", "a text, no JPEG, PNG, GIF")],
+    [("nowhere.jpg", "nowhere.jpg: no such file"), ("text", "a text file, not a JPEG, PNG, GIF")],
 )
 def test_an_input_that_is_no_image_is_explained(given, expected, finished_cats, tmp_path):
     (tmp_path / "text").write_text("no image")
@@ -192,6 +192,13 @@ def test_the_only_class_is_nothing_to_tell_apart(tmp_path):
         shutil.rmtree(folder / kind)
     with pytest.raises(UserError, match="the only class is cat"):
         files(root=str(tmp_path), path="images", positive=["cat"], bad_files="error")
+
+
+def test_all_classes_cannot_be_positive(tmp_path):
+    folder = write_images(tmp_path / "images")
+    kinds = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(UserError, match=r"data\.positive: lists every class; leave at least one out"):
+        files(root=str(tmp_path), path="images", positive=kinds, bad_files="error")
 
 
 def test_drawn_pictures_are_grouped_and_keep_their_kind():

@@ -156,7 +156,7 @@ BAD = {
         "names.conll:1: 'I-PER' after 'O': no entity of type PER is open (and 1 more); fix it",
     ),
     "no tags at all": ("Ann O\n", [], "data: all tags are O"),
-    "no such column": ("Ann B-PER\n", ["data.tag_column=3"], "2 columns, so no tag in column 3"),
+    "no such column": ("Ann B-PER\n", ["data.tag_column=3"], "has 2 columns, but data.tag_column is 3"),
     "a scheme of no name": ("Ann B-PER\n", ["data.scheme=biluo"], "data.scheme"),
 }
 

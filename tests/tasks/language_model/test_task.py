@@ -66,7 +66,7 @@ def test_a_run_is_measured_and_drawn(finished):
         assert scores["bits_per_character"] == pytest.approx(scores["loss"] / np.log(2))  # a token is a character
         assert 0 < scores["top_1_accuracy"] < scores["top_5_accuracy"] <= 1
     assert metrics["test"]["loss"] < 2
-    assert (finished / "report" / "beside_counts.png").is_file()
+    assert (finished / "report" / "loss_vs_ngrams.png").is_file()
 
 
 def test_the_report_tells_what_it_wrote_as_it_learnt_and_the_bits(finished):
