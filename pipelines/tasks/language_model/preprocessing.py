@@ -69,10 +69,9 @@ class TextPreprocessor(Preprocessor):
 
     def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
         """Add characters or words to the vocabulary of a state; subwords stay as they are."""
-        tokenizer = make_tokenizer(self.level, self.vocabulary, self.algorithm)
-        tokenizer.restore(state)
-        self.added = {"tokens": tokenizer.extend(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))}
-        self._take(tokenizer)
+        self.restore(state)
+        self.added = {"tokens": self.tokenizer.extend(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))}
+        self._take(self.tokenizer)
         self._train = train
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
