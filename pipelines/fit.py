@@ -14,15 +14,18 @@ from pipelines.build import build
 from pipelines.config.load import Config
 from pipelines.data import Dataset
 from pipelines.data.summary import Summary
+from pipelines.errors import UserError
 from pipelines.evaluation import Evaluator, measure, result_warnings
 from pipelines.report import write_report
 from pipelines.runs.run import Run
+from pipelines.starts import added, check_start, extend_preprocessor, load_start, origin
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
+from pipelines.teachers import check_teacher, teach
 from pipelines.trained_model import TrainedModel, build_model, make_preprocessor
 from pipelines.training.features import head_and_encoder
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
-from pipelines.training.pretrained import learning_rate_factors, load_pretrained_weights
+from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
 from pipelines.training.train import train
 
 
@@ -38,7 +41,7 @@ def fit(
         UserError: If the data cannot be used or training diverges.
     """
     preprocessor = adapt_preprocessor(config, dataset)
-    show(_summary(dataset, preprocessor))
+    show(_summary(config, dataset, preprocessor))
     trained = train_model(config, run, dataset, preprocessor)
     metrics = {}
     for split in ("train", "validation", "test"):
@@ -54,9 +57,21 @@ def fit(
     return trained
 
 
+def check_other_runs(config: Config) -> None:
+    """Check the runs that a config names, if any: the one to start from, and the teacher.
+
+    Raises:
+        UserError: If one of them cannot be used.
+    """
+    check_start(config)
+    check_teacher(config)
+
+
 def adapt_preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
-    """Create the preprocessor of `config` and adapt it to the training split."""
+    """Create the preprocessor of `config` and adapt it to the training split, or extend that of an earlier run."""
     _seed_everything(config.seed)
+    if config.start is not None:
+        return extend_preprocessor(config, dataset.train)
     preprocessor = make_preprocessor(config, load_task(config.task))
     preprocessor.adapt(dataset.train)
     return preprocessor
@@ -75,30 +90,55 @@ def train_model(
     task = load_task(config.task)
     _seed_weights(config.seed)
     model = build_model(config, task, preprocessor)
-    load_pretrained_weights(model)
+    load_initial_weights(config, model)
     learner, encoder, how = head_and_encoder(model, preprocessor, config.batches)
-    batches = task.batches(dataset.train, encoder, config.seed, **how)
+    loss = build(config.loss, task.losses, "name")
+    make_batches = partial(task.batches, seed=config.seed, **how)
+    if config.distill is None:
+        batches = make_batches(dataset.train, encoder)
+    else:
+        taught = learner, preprocessor, encoder
+        batches, loss = teach(config.distill, task, *taught, dataset.train, loss, make_batches)
     cache = how.get("cache", "auto")
     trained = TrainedModel(config, task, preprocessor, model, dataset.record["reading"])
     serve = trained.answerers["serve"]
     evaluator = Evaluator(task, preprocessor, encoder, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
-    run.start(
-        config.to_yaml(), _record(dataset, preprocessor), _summary(dataset, preprocessor).lines(), evaluator.trivial
-    )
-    loss = build(config.loss, task.losses, "name")
+    summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
+    run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial)
     train(learner, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
     return trained
 
 
-def _record(dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:
+def load_initial_weights(config: Config, model: keras.Model) -> None:
+    """Load the weights that training starts from: those of an earlier run, or published ones, if there are any.
+
+    Raises:
+        UserError: If they are not available or do not fit the model.
+    """
+    if config.start is None:
+        load_pretrained_weights(model)
+        return
+    if not isinstance(model, HasPretrained):  # the run has the published weights
+        load_pretrained_weights(model)
+    elif model.pretrained.has_lora:
+        raise UserError(f"models.{config.model}.lora_rank", "cannot be used together with start; set it to null")
+    load_start(config, model)
+
+
+def _record(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:
     preset = {"preset": preprocessor.preset.record} if preprocessor.preset else {}
-    return {**dataset.record, **preset}
+    start = {"start": origin(config.start)} if config.start is not None else {}
+    teacher = {"teacher": origin(config.distill["teacher"])} if config.distill is not None else {}
+    return {**dataset.record, **preset, **start, **teacher}
 
 
-def _summary(dataset: Dataset, preprocessor: Preprocessor) -> Summary:
+def _summary(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> Summary:
     warnings = [preprocessor.split_warnings(split, dataset[split]) for split in ("validation", "test")]
-    return dataset.summary.with_warnings([*preprocessor.warnings, *itertools.chain(*warnings)])
+    summary = dataset.summary.with_warnings([*preprocessor.warnings, *itertools.chain(*warnings)])
+    if config.start is None:
+        return summary
+    return summary.with_fact("start", "; ".join(filter(None, [config.start, added(preprocessor)])))
 
 
 def _optimizer(config: Config, model: keras.Model, epochs: int, steps_per_epoch: int) -> keras.Optimizer:

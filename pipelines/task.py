@@ -2,7 +2,7 @@
 
 import abc
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.data.batches import Batches, make_batches, padded
+from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     import keras
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pipelines.presets import Preset
+    from pipelines.training.distillation import Lesson
 
 Tensors = Mapping[str, "tf.Tensor"]  # name -> tensor, batch dimension first
 
@@ -58,6 +60,8 @@ class Preprocessor(abc.ABC):
     warnings: Sequence[str] = ()  # set by `adapt`, about unusual training data
     threshold: float | None = None  # decision threshold of a binary task, else None
     preset: "Preset | None" = None  # published backbone of the chosen model, in `state` without its weights
+    may_change: Collection[str] = ()  # settings that `state` does not depend on, or only for what is new in the data
+    added: Mapping[str, Sequence[str]] = {}  # set by `extend`: kind of entries -> those that the state had not
     lookups: Sequence["tf.Module"] = ()  # layers and tokenizers with tables, tracked by an export
 
     @abc.abstractmethod
@@ -67,6 +71,16 @@ class Preprocessor(abc.ABC):
     @abc.abstractmethod
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore the `state` of a preprocessor with the same settings."""
+
+    def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
+        """Restore the `state` of an earlier run, and add what the training split has beyond it. Default: add nothing.
+
+        New entries of a vocabulary follow the known ones, because the model takes over the weights of these.
+
+        Raises:
+            UserError: If the state cannot be used for this data.
+        """
+        self.restore(state)
 
     def split_warnings(self, split: str, examples: pd.DataFrame) -> list[str]:
         """Return warnings about values of another split that `adapt` has not seen. Default: none."""
@@ -110,6 +124,12 @@ def evenly_spaced(examples: pd.DataFrame, most: int) -> pd.DataFrame:
     return examples.iloc[:: -(-len(examples) // most)].reset_index(drop=True)
 
 
+def beyond(known: Iterable[str], found: Iterable[str]) -> list[str]:
+    """Return what was found but is not known yet, once each and in order."""
+    seen = set(known)
+    return [each for each in dict.fromkeys(found) if each not in seen]
+
+
 PreprocessorT = TypeVar("PreprocessorT", bound=Preprocessor)
 ModelT = TypeVar("ModelT", bound="keras.Model")
 
@@ -140,6 +160,16 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
 
         `outputs` are the model's outputs for `inputs`. Pass them to avoid a second call of the model.
         """
+
+    def teach(self, teacher: ModelT, theirs: PreprocessorT, own: PreprocessorT, temperature: float) -> "Lesson | None":
+        """Return what the model of another run says about examples, in the form of the labels of `own`.
+
+        None: the teacher's outputs for the same inputs are scores of the same tokens. Default: there are no teachers.
+
+        Raises:
+            UserError: If the teacher, whose preprocessor is `theirs`, cannot teach a model with the preprocessor `own`.
+        """
+        raise UserError("distill", "models of this task cannot learn from a teacher; remove the section")
 
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the examples of each class in a split, for the data summary. Default: none."""

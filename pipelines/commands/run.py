@@ -11,7 +11,7 @@ from pipelines.data.summary import Summary
 from pipelines.evaluation import as_records
 from pipelines.export.load import LoadedExport
 from pipelines.export.write import write_export
-from pipelines.fit import fit
+from pipelines.fit import check_other_runs, fit
 from pipelines.runs.run import Run
 from pipelines.trained_model import load_run_dataset
 
@@ -39,6 +39,7 @@ def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) 
     """
     new_run, _ = find_run(config)
     with new_run.locked():
+        check_other_runs(config)
         dataset = load_run_dataset(config)
         trained = fit(config, new_run, dataset, show)
     version = write_export(trained, new_run, Path("exports") / config.task, dataset.test)

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipelines.config.load import Config, load_config
+from pipelines.config.validation import differences
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
-from pipelines.fit import fit
+from pipelines.fit import check_other_runs, fit
 from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel, load_run_dataset, load_trained_model
 
@@ -32,6 +33,7 @@ def train(
     if finished:
         return load_trained_model(run), run
     with run.locked():
+        check_other_runs(checked)
         return fit(checked, run, load_run_dataset(checked), show), run
 
 
@@ -57,7 +59,7 @@ def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
     Raises:
         UserError: If anything else differs, the epochs are fewer, or a finished run has no checkpoint left.
     """
-    differing = _differences(wanted.whole, begun.whole)
+    differing = differences(wanted.whole, begun.whole)
     fewer = wanted.training["epochs"] < begun.training["epochs"]
     if fewer or not set(differing) <= set(MAY_CHANGE):
         names = ", ".join(differing)
@@ -67,13 +69,3 @@ def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
     if differing and run.finished and run.load_checkpoint() is None:
         raise UserError(str(run.folder), "its checkpoints are missing, so it cannot continue; start a new run")
     return bool(differing)
-
-
-def _differences(a: dict, b: dict, prefix: str = "") -> list[str]:
-    found = []
-    for key in dict.fromkeys([*a, *b]):
-        if isinstance(a.get(key), dict) and isinstance(b.get(key), dict):
-            found += _differences(a[key], b[key], f"{prefix}{key}.")
-        elif a.get(key) != b.get(key):
-            found.append(f"{prefix}{key}")
-    return found

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from ruamel.yaml.comments import CommentedMap
 
 from pipelines.config.load import Config
 from pipelines.config.read import read_config
@@ -15,6 +16,7 @@ from pipelines.data import Dataset
 from pipelines.data.files import holds_files
 from pipelines.errors import UserError
 from pipelines.extensions import loaded_code
+from pipelines.fit import check_other_runs
 from pipelines.trained_model import load_run_dataset
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import LocalPool, Pool, RayPool
@@ -43,10 +45,13 @@ def tune(
     Raises:
         UserError: If the config, the data or the folder cannot be used, or too many trials fail in a row.
     """
-    space = Space.of(read_config(config, overrides))
+    unresolved = read_config(config, overrides)
+    _make_runs_absolute(unresolved.document)
+    space = Space.of(unresolved)
     base = space.config({})
     _check_rule(base, space)
     space.hyperparameters()
+    check_other_runs(base)
     folder = _folder(base.task, search_dir, resume)
     dataset = _with_absolute_paths(load_run_dataset(base))
     varying = any(path.split(".")[0] in ("data", "split") for path in space.nodes)
@@ -71,6 +76,14 @@ def _check_rule(base: Config, space: Space) -> None:
     if base.tuning is None:
         example = f"{{name: random, max_trials: 20, objective: {base.training['monitor']}, keep: 3, max_failures: 3}}"
         raise UserError(space.unresolved.path, f"has no section `tuning`; add one, such as tuning: {example}")
+
+
+def _make_runs_absolute(document: CommentedMap) -> None:
+    """Make the paths of other runs absolute, so that processes with another working directory find them."""
+    distill = document.get("distill")
+    for section, key in ((document, "start"), (distill if isinstance(distill, CommentedMap) else {}, "teacher")):
+        if isinstance(section.get(key), str):
+            section[key] = str(Path(section[key]).resolve())
 
 
 def _with_absolute_paths(dataset: Dataset) -> Dataset:

@@ -18,8 +18,18 @@ from pipelines.data.splits import split
 from pipelines.extensions import find_builder
 from pipelines.task import Task
 from pipelines.tasks import TASKS, load_task
+from pipelines.training.distillation import distillation
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.train import train
+
+Start = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="folder of a finished run of the same task and model: training starts from its weights and its"
+        " preprocessor, whose vocabulary is extended; null: from nothing",
+    ),
+]
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -80,6 +90,7 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
     decoding: dict[str, Any] = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
     this_task: Any = Literal[name]
     one_model: Any = Literal[tuple(builders)]
+    distill: Any = settings(distillation) | None
     preprocessor: Callable = task.preprocessor  # mypy does not know that a type is hashable
     return pydantic.create_model(
         name,
@@ -95,7 +106,9 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
         batches=(settings(task.batches), Field(description="how examples are batched for training")),
         model=(one_model, Field(description="name of the model in `models` to train")),
         models=(models, Field(description="hyperparameters of each model of the task")),
+        start=(Start, Field(default=None)),
         loss=(choice(task.losses, "name"), Field(description="loss function to minimize")),
+        distill=(distill, Field(default=None, description="a teacher for the model")),
         optimizer=(choice(OPTIMIZERS, "name"), Field(description="optimizer of the weights")),
         schedule=(choice(SCHEDULES, "name"), Field(description="learning-rate schedule")),
         training=(training, Field(description="epochs, early stopping and execution of training")),

@@ -28,6 +28,8 @@ class Config:
         self.batches: dict = self.values["batches"]
         self.model: str = self.values["model"]
         self.models: dict = self.values["models"]
+        self.start: str | None = self.values.get("start")
+        self.distill: dict | None = self.values.get("distill")
         self.loss: dict = self.values["loss"]
         self.optimizer: dict = self.values["optimizer"]
         self.schedule: dict = self.values["schedule"]
@@ -80,6 +82,17 @@ def validate(document: CommentedMap, kind: type[pydantic.BaseModel], places: Pla
         problem = f"'{values['model']}' has no settings; add the section models.{values['model']}"
         raise UserError(places.of(["model"]), problem)
     return Config(document, checked)
+
+
+def differences(one: dict, other: dict, prefix: str = "") -> list[str]:
+    """Return the dotted paths, each after `prefix`, of the settings that differ between two sections."""
+    found = []
+    for key in dict.fromkeys([*one, *other]):
+        if isinstance(one.get(key), dict) and isinstance(other.get(key), dict):
+            found += differences(one[key], other[key], f"{prefix}{key}.")
+        elif one.get(key) != other.get(key):
+            found.append(f"{prefix}{key}")
+    return found
 
 
 def own_models(document: CommentedMap) -> tuple[str, ...]:

@@ -28,6 +28,10 @@ class Summary:
         """Return a copy with additional warnings."""
         return replace(self, warnings=[*self.warnings, *warnings])
 
+    def with_fact(self, name: str, fact: str) -> "Summary":
+        """Return a copy with an additional fact."""
+        return replace(self, facts={**self.facts, name: fact})
+
     def record(self) -> dict[str, Any]:
         """Return the part that is stored in `data.json`."""
         return {name: values for name, values in asdict(self).items() if name != "rows"}

@@ -81,6 +81,7 @@ def _making(trained: TrainedModel, run: Run) -> str:
     lines = [
         f"- architecture: `{trained.config.model}`: {_first_line(builder)}",
         *_backbone(run.data()),
+        *_other_runs(run.data()),
         f"- parameters: {trained.model.count_params():,}",
         f"- best epoch: {int(best['best_epoch'])} of {len(run.history())}, by {trained.config.training['monitor']}",
         f"- command: `{' '.join(environment['command'])}`",
@@ -101,6 +102,16 @@ def _backbone(data: Mapping[str, Any]) -> list[str]:
     about = {"licence": NOT_STATED, **{key: value for key, value in data["preset"].items() if value is not None}}
     stated = ", ".join(f"{key} {_cell(value)}" for key, value in about.items() if key != "preset")
     return [f"- pretrained backbone: `{about['preset']}`: {stated}. A backbone's licence also binds this export."]
+
+
+def _other_runs(data: Mapping[str, Any]) -> list[str]:
+    """Return a line for each run that this one is made from."""
+    words = {"start": "started from the weights of", "teacher": "learned from the answers of"}
+    return [
+        f"- {verb} the run `{data[name]['run']}`, fingerprint {data[name]['fingerprint']}"
+        for name, verb in words.items()
+        if name in data
+    ]
 
 
 def _parity(parity: Mapping[str, Any]) -> str:

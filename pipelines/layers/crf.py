@@ -25,6 +25,11 @@ class ConditionalRandomField(keras.layers.Layer):
         """Create the transition scores (K + 1, K); the last row is for the first token."""
         self.transitions = self.add_weight(shape=self.allowed.shape, initializer="zeros", name="transitions")
 
+    @property
+    def axis_parts(self) -> dict[str, dict[int, list[int]]]:
+        """Return the parts of the rows of the transition scores: the tags, and the first token."""
+        return {"transitions": {0: [self.allowed.shape[1], 1]}}
+
     def call(self, emissions: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Add the transition scores to the emissions."""
         return potentials(emissions, mask, self.transitions + forbidding(self.allowed))
@@ -67,7 +72,12 @@ def messages(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.Ke
 
 
 def negative_log_likelihood(potentials: keras.KerasTensor, tags: keras.KerasTensor) -> keras.KerasTensor:
-    """Return the negative log-likelihood (B,) of tag sequences (B, T), each padded with its last tag.
+    """Return the negative log-likelihood (B,) of tag sequences (B, T), each padded with its last tag."""
+    return cross_entropy(potentials, path_pairs(tags, potentials.shape[-1]))
+
+
+def cross_entropy(potentials: keras.KerasTensor, actual: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the expected negative log-likelihood (B,) of sequences with these probabilities of pairs (B, T, K, K).
 
     The gradient is the expected minus the actual count of each tag pair. The same recursion yields it, so there is no
     backpropagation through the loop.
@@ -75,22 +85,34 @@ def negative_log_likelihood(potentials: keras.KerasTensor, tags: keras.KerasTens
 
     @ops.custom_gradient
     def compute(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, object]:
-        left, right = messages(potentials)
-        before = ops.concatenate([_only_first(left[:1]), left[:-1]])
-        pairs = ops.transpose(before, (1, 0, 2))[..., None] + potentials  # (B, T, K, K)
-        actual = path_pairs(tags, potentials.shape[-1])
+        pairs, right = _pairs(potentials)
         # Subtract per token, before the sum over tokens, so that only small numbers are added up.
         each = ops.logsumexp(pairs, axis=(2, 3)) - ops.sum(potentials * actual, axis=(2, 3))
 
         def gradient(*arguments: keras.KerasTensor, upstream: keras.KerasTensor | None = None) -> keras.KerasTensor:
             upstream = arguments[0] if upstream is None else upstream
-            joint = pairs + ops.transpose(right, (1, 0, 2))[:, :, None, :]
-            expected = ops.exp(joint - ops.logsumexp(joint, axis=(2, 3), keepdims=True))
-            return upstream[:, None, None, None] * (expected - actual)
+            return upstream[:, None, None, None] * (_probabilities(pairs, right) - actual)
 
         return ops.sum(each, axis=1), gradient
 
     return compute(potentials)
+
+
+def pair_probabilities(potentials: keras.KerasTensor) -> keras.KerasTensor:
+    """Return the probability of each (previous tag, tag) pair (B, T, K, K); tag 0 precedes the first token."""
+    return _probabilities(*_pairs(potentials))
+
+
+def _pairs(potentials: keras.KerasTensor) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Return the log weights of pairs given the tokens up to them (B, T, K, K), and the backward messages (T, B, K)."""
+    left, right = messages(potentials)
+    before = ops.concatenate([_only_first(left[:1]), left[:-1]])
+    return ops.transpose(before, (1, 0, 2))[..., None] + potentials, right
+
+
+def _probabilities(pairs: keras.KerasTensor, right: keras.KerasTensor) -> keras.KerasTensor:
+    joint = pairs + ops.transpose(right, (1, 0, 2))[:, :, None, :]
+    return ops.exp(joint - ops.logsumexp(joint, axis=(2, 3), keepdims=True))
 
 
 def path_pairs(tags: keras.KerasTensor, count: int) -> keras.KerasTensor:

@@ -1,5 +1,6 @@
 """The folder layout of a training run; no other module knows its file names."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,8 @@ from pipelines.storage import (
     write_whole,
     writing,
 )
+
+FROM_RUNS = ("start", "teacher")  # entries of `data.json` that record another run
 
 
 class Run:
@@ -150,12 +153,16 @@ class Run:
         `summary` holds lines about the data. `trivial` holds the baseline metrics on the validation split.
 
         Raises:
-            UserError: If the run was started with other data or another preset.
+            UserError: If the run was started with other data, another preset, or from another run.
         """
         if self.started:
             self.check_data(data)
             if self.data().get("preset", {}).get("sha256") != data.get("preset", {}).get("sha256"):
                 raise UserError(str(self.folder), "the preset has changed since this run was started; train a new run")
+            for name in FROM_RUNS:
+                if self.data().get(name, {}).get("fingerprint") != data.get(name, {}).get("fingerprint"):
+                    problem = f"the run {data[name]['run']} has changed since this run was started"
+                    raise UserError(str(self.folder), f"{problem}; train a new run")
             if not self.finished:  # a finished run keeps the config of its metrics until new ones are written
                 write_text(self._config, config)
             return
@@ -265,6 +272,14 @@ class Run:
     def preprocessor_state(self) -> dict[str, np.ndarray]:
         """Read the preprocessor state."""
         return read_arrays(self._preprocessor)
+
+    def fingerprint(self) -> str:
+        """Return a digest of the trained weights and the preprocessor state."""
+        digest = hashlib.sha256()
+        for path in (self._weights, self._preprocessor):
+            with readable(path), path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
 
     def finish(
         self,

@@ -27,6 +27,12 @@ class GenerativeModel(keras.Model):
     one_shape: bool = False  # True if the state's shape does not depend on the text length, so XLA can compile steps
     shared: Sequence[str] = ()  # keys of the state that tokens do not change, so that beams can share them
 
+    can_distill: bool = True  # False if the scores come in part from counts of the training text
+
+    def output_scores(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Return the scores (..., V) of the next tokens from the model's outputs. Default: they are the outputs."""
+        return outputs
+
     @abc.abstractmethod
     def start(self, given: Any, length: int) -> State:
         """Return the state before the first token, with room for `length` tokens.

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from pipelines.errors import UserError
 from pipelines.storage import pack_texts, unpack_texts
+from pipelines.task import beyond
 from pipelines.tensorflow_startup import silenced
 from pipelines.text import LINE_END, SPLIT_UNKNOWN
 
@@ -74,6 +75,10 @@ class Tokenizer(abc.ABC):
     def learn(self, texts: Iterable[str]) -> None:
         """Learn the vocabulary from texts."""
 
+    def extend(self, texts: Iterable[str]) -> list[str]:
+        """Add the tokens of texts to the vocabulary, after the known ones, and return them. Default: add none."""
+        return []
+
     @abc.abstractmethod
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Load the `state` of a tokenizer with the same settings."""
@@ -127,14 +132,24 @@ class Vocabulary(Tokenizer):
 
     def learn(self, texts: Iterable[str]) -> None:
         """Count the parts of the texts and keep the most frequent ones."""
+        self.restore({"vocabulary": pack_texts(self._frequent(texts)[: self.most - len(SPECIAL)])})
+
+    def extend(self, texts: Iterable[str]) -> list[str]:
+        """Add the most frequent of the parts that the list lacks, up to the size of the vocabulary."""
+        known = self.pieces[len(SPECIAL) :]
+        new = beyond(known, self._frequent(texts))[: max(0, self.most - len(self.pieces))]
+        self.restore({"vocabulary": pack_texts([*known, *new])})
+        return new
+
+    def _frequent(self, texts: Iterable[str]) -> list[str]:
+        """List the parts of texts that can be looked up, most frequent first."""
         counts: Counter[bytes] = Counter()
         rest = iter(texts)
         while some := list(itertools.islice(rest, SPLIT_AT_ONCE)):
             counts.update(self.split(tf.constant(some)).flat_values.numpy().tolist())
         parts = (part.decode() for part, _ in counts.most_common())
         # Keras cannot look up a string that ends in a zero byte. \x1f separates the strings in the state.
-        kept = [part for part in parts if not (part.endswith("\0") or "\x1f" in part or part == self.unknown)]
-        self.restore({"vocabulary": pack_texts(kept[: self.most - len(SPECIAL)])})
+        return [part for part in parts if not (part.endswith("\0") or "\x1f" in part or part == self.unknown)]
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Load the list."""
@@ -257,6 +272,18 @@ def _put_back(piece: str) -> str:
 def _joined(table: list[str], ids: tf.Tensor) -> tf.Tensor:
     """Look up ids (B, T) in `table` and join them to texts (B,)."""
     return tf.strings.reduce_join(tf.gather(tf.constant(table), ids), axis=-1)
+
+
+def check_same_tokens(theirs: Mapping[str, np.ndarray], own: Mapping[str, np.ndarray], same_level: bool) -> None:
+    """Check that the tokenizers of a teacher and of its pupil, by their states, have the same tokens.
+
+    Raises:
+        UserError: If they have not.
+    """
+    same = same_level and set(theirs) == set(own)
+    if not same or not all(np.array_equal(theirs[name], own[name]) for name in own):
+        problem = "it has other tokens; train both on the same data with the same preprocessing"
+        raise UserError("distill.teacher", problem)
 
 
 def make_tokenizer(level: str, size: int, algorithm: str, split_digits: bool = False) -> Tokenizer:

@@ -78,8 +78,8 @@ def _preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
     """Return the prepared preprocessor if it was made from the same config sections, else adapt a new one."""
     if "defaults" in ready:
         defaults, preprocessor = ready["defaults"]
-        sections = ("seed", "data", "split", "preprocessing")
-        same = all(config.values[name] == defaults.values[name] for name in sections)
+        sections = ("seed", "data", "split", "preprocessing", "start")
+        same = all(config.whole[name] == defaults.whole[name] for name in sections)
         if same and preset_name(config) == preset_name(defaults):
             return preprocessor
     return adapt_preprocessor(config, dataset)

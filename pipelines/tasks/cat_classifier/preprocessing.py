@@ -16,7 +16,7 @@ from pipelines.data.batches import raw_batches
 from pipelines.data.images.read import decode_image
 from pipelines.errors import UserError, did_you_mean
 from pipelines.presets import Preset, preset_of
-from pipelines.task import Preprocessor, Tensors
+from pipelines.task import Preprocessor, Tensors, beyond
 from pipelines.tasks.cat_classifier.augmentation import Augmentation, augment
 from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
 
@@ -63,6 +63,8 @@ class ImagePreprocessor(Preprocessor):
         self.image_size, self.resize, self.pixel_scaling = image_size, resize, pixel_scaling
         self.augmentation, self.class_weights, self.threshold = augmentation, class_weights, threshold
 
+    may_change = ("augmentation", "class_weights", "threshold")
+
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the classes, their weights, and the mean and deviation of the channels.
 
@@ -76,6 +78,21 @@ class ImagePreprocessor(Preprocessor):
         weights = self._weights(train[LABEL], classes)
         preset = self.preset.state() if self.preset else {}
         self.restore({"classes": np.array(classes), "weights": weights, "mean": mean, "deviation": deviation, **preset})
+
+    def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
+        """Add the classes of the training split to a state, and learn their weights; keep the mean and deviation.
+
+        Raises:
+            UserError: If a class is added to a class and its opposite.
+        """
+        known = [str(name) for name in state["classes"]]
+        new = beyond(known, sorted(train[LABEL].unique()))
+        if new and (positive := positive_of(known)) is not None:
+            problem = f"the run tells only '{positive}' from all else, but train has also {', '.join(new)}"
+            raise UserError("start", f"{problem}; set data.positive as in the run, or train a new run")
+        classes = [*known, *new]
+        self.restore({**state, "classes": np.array(classes), "weights": self._weights(train[LABEL], classes)})
+        self.added = {"classes": new}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore the classes, their weights, the mean and deviation, and the preset."""
@@ -153,8 +170,9 @@ class ImagePreprocessor(Preprocessor):
         if self.class_weights == "none":
             return np.ones(len(classes), "float32")
         if self.class_weights == "balanced":
-            counts = labels.value_counts()[classes].to_numpy()
-            return (len(labels) / (len(classes) * counts)).astype("float32")
+            counts = labels.value_counts().reindex(classes, fill_value=0).to_numpy()
+            there = counts > 0  # a class of an earlier run may have no examples
+            return np.where(there, len(labels) / (there.sum() * np.maximum(counts, 1)), 1.0).astype("float32")
         for name in self.class_weights:
             if name not in classes:
                 raise UserError("preprocessing.class_weights", f"no class '{name}'{did_you_mean(name, classes)}")

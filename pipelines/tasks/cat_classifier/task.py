@@ -3,6 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,29 @@ from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
 from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
+from pipelines.training.distillation import divergence
+
+
+@dataclass(frozen=True)
+class ClassLesson:
+    """Learn from the probabilities of a teacher's classes, which are in the order of the pupil's."""
+
+    teacher: keras.Model
+    theirs: ImagePreprocessor
+    order: list[int]
+    temperature: float
+
+    def soft_labels(self, raw: Tensors) -> tf.Tensor:
+        """Return the probability of each class, or of the positive class (B, O)."""
+        logits = self.teacher(self.theirs.inputs(raw), training=False) / self.temperature
+        return tf.sigmoid(logits) if logits.shape[-1] == 1 else tf.gather(tf.nn.softmax(logits), self.order, axis=1)
+
+    def loss(self, labels: keras.KerasTensor, soft: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the divergence of the classes (B,)."""
+        if outputs.shape[-1] == 1:  # softmax of (z, 0) is sigmoid of z
+            soft = keras.ops.concatenate([soft, 1 - soft], axis=-1)
+            outputs = keras.ops.concatenate([outputs, keras.ops.zeros_like(outputs)], axis=-1)
+        return divergence(soft, outputs, self.temperature)
 
 
 class CatClassifier(Task[ImagePreprocessor, keras.Model]):
@@ -72,6 +96,15 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
             "labels": tf.tile(classes[None], [tf.shape(logits)[0], 1]),
             "probabilities": probabilities,
         }
+
+    def teach(
+        self, teacher: keras.Model, theirs: ImagePreprocessor, own: ImagePreprocessor, temperature: float
+    ) -> ClassLesson:
+        """Learn from the teacher's probabilities of the same classes, for the images without augmentation."""
+        if set(theirs.classes) != set(own.classes):
+            problem = f"its classes are {', '.join(theirs.classes)}, and those of train {', '.join(own.classes)}"
+            raise UserError("distill.teacher", problem)
+        return ClassLesson(teacher, theirs, [theirs.classes.index(name) for name in own.classes], temperature)
 
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the images of each label."""
@@ -121,7 +154,7 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         self, preprocessor: ImagePreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
         """Return the metrics of a constant prediction: the most frequent class, with the class shares of train."""
-        shares = train[LABEL].value_counts(normalize=True)[preprocessor.classes]
+        shares = train[LABEL].value_counts(normalize=True).reindex(preprocessor.classes, fill_value=0.0)
         names = np.array([name.encode() for name in preprocessor.classes], "O")
         row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
         return self.compute_metrics(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})

@@ -104,6 +104,7 @@ def window(
         kernel = keras.layers.Embedding(
             (2 * reach + 1) * features.words, units[0], embeddings_regularizer=regularizer(token["l2"])
         )
+        kernel.axis_parts = {"embeddings": {0: [features.words] * (2 * reach + 1)}}
         x = keras.layers.Activation("relu")(Sum()(kernel(WindowIds(reach, features.words)(words))))
         x, later = keras.layers.Dropout(token["dropout"])(x), units[1:]
     else:

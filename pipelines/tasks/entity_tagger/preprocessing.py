@@ -19,7 +19,7 @@ from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
 from pipelines.presets import PREFIX, Preset, preset_of
 from pipelines.storage import BREAK, pack_texts, unpack_texts
-from pipelines.task import Preprocessor, Tensors
+from pipelines.task import Preprocessor, Tensors, beyond
 from pipelines.tasks.entity_tagger.pieces import Pieces
 from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
 from pipelines.tasks.entity_tagger.tokens import check_pattern, find_tokens
@@ -96,8 +96,23 @@ class SentencePreprocessor(Preprocessor):
         self.max_characters, self.affixes = max_characters, affixes
         check_pattern(token_pattern, "preprocessing.token_pattern")
 
+    may_change = ("max_words", "min_count")
+
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the vocabularies, the entity types and the entities from the training split."""
+        packed = {name: pack_texts(texts) for name, texts in self._learn(train).items()}
+        self.restore({**packed, **(self.preset.state() if self.preset else {})})
+
+    def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
+        """Add the words, characters, affixes, entity types and entities of the training split to a state."""
+        known = {name: unpack_texts(texts) for name, texts in state.items() if not name.startswith(PREFIX)}
+        new = {name: beyond(known[name], texts) for name, texts in self._learn(train).items()}
+        if self.vectors is None:
+            new["words"] = new["words"][: max(0, self.max_words - len(known["words"]))]
+        self.restore({**state, **{name: pack_texts([*known[name], *new[name]]) for name in new}})
+        self.added = {"words": new["words"], "characters": new["characters"], "entity types": new["types"]}
+
+    def _learn(self, train: pd.DataFrame) -> dict[str, list[str]]:
         tokens = [token for row in train[TOKENS] for token in row]
         words = _frequent(self._word(tf.constant(tokens)), self.min_count)[: self.max_words]
         if self.vectors is not None:
@@ -113,8 +128,7 @@ class SentencePreprocessor(Preprocessor):
         state["entities"] = sorted(names)
         if not state["types"]:
             raise UserError("split.train", "contains no entities, so there is nothing to train on")
-        packed = {name: pack_texts(texts) for name, texts in state.items()}
-        self.restore({**packed, **(self.preset.state() if self.preset else {})})
+        return state
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore the vocabularies, the entity types and the preset."""

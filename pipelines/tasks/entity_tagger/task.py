@@ -13,7 +13,15 @@ from matplotlib.figure import Figure
 
 from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
-from pipelines.layers.crf import negative_log_likelihood
+from pipelines.errors import UserError
+from pipelines.layers.crf import (
+    ConditionalRandomField,
+    cross_entropy,
+    forbidding,
+    negative_log_likelihood,
+    pair_probabilities,
+    potentials,
+)
 from pipelines.metrics.entity_f1 import entities, entity_scores
 from pipelines.task import Endpoint, Task, Tensors
 from pipelines.tasks.entity_tagger import sources
@@ -22,6 +30,7 @@ from pipelines.tasks.entity_tagger.models import MODELS
 from pipelines.tasks.entity_tagger.pictures import draw_pictures
 from pipelines.tasks.entity_tagger.preprocessing import SentencePreprocessor
 from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
+from pipelines.training.distillation import divergence
 
 
 class NegativeLogLikelihood(keras.Loss):
@@ -52,6 +61,49 @@ def negative_log_likelihood_loss() -> keras.Loss:
     return NegativeLogLikelihood()
 
 
+class TagLesson:
+    """Learn from the distribution of tag sequences that a teacher predicts.
+
+    The soft labels are the emissions of its CRF, or the log-probabilities of its tags. With its transition scores they
+    make a chain without invalid sequences, whose probabilities are the target: those of whole sequences for a model
+    with a CRF (structural distillation, Wang et al. 2020, section 3.1, with exact expectations), those of the tags of
+    each token for one without.
+    """
+
+    def __init__(
+        self, teacher: keras.Model, theirs: SentencePreprocessor, own: SentencePreprocessor, temperature: float
+    ):
+        self.theirs, self.temperature = theirs, temperature
+        self.order = [theirs.tags.index(tag) for tag in own.tags]
+        crf = next((layer for layer in teacher.layers if isinstance(layer, ConditionalRandomField)), None)
+        transitions = forbidding(theirs.features.allowed)
+        if crf is not None:
+            transitions = transitions + crf.transitions.numpy()
+            teacher = keras.Model(teacher.input, crf._inbound_nodes[0].input_tensors[0])
+        self.teacher, self.has_crf = teacher, crf is not None
+        rows = [*self.order, len(self.order)]  # the last row is for the first token
+        self.transitions = transitions[np.ix_(rows, self.order)]
+
+    def soft_labels(self, raw: Tensors) -> tf.Tensor:
+        """Return the score of each tag (B, T, K), padded with zeros."""
+        inputs = padded(self.theirs.inputs(raw))
+        scores = self.teacher(inputs, training=False)
+        scores = scores if self.has_crf else tf.nn.log_softmax(scores)
+        mask = tf.sequence_mask(tf.reduce_sum(tf.cast(raw[TOKENS] != "", tf.int32), axis=1), tf.shape(scores)[1])
+        return tf.where(mask[:, :, None], tf.gather(scores, self.order, axis=2), 0.0)
+
+    def loss(self, labels: keras.KerasTensor, soft: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Return each token's contribution to the divergence (B, T)."""
+        mask = labels > 0
+        target = potentials(soft, mask, self.transitions) / self.temperature
+        pairs = ops.stop_gradient(pair_probabilities(target))
+        if len(outputs.shape) == 3:
+            return divergence(ops.sum(pairs, axis=2), outputs, self.temperature)
+        apart = cross_entropy(outputs / self.temperature, pairs) - ops.stop_gradient(cross_entropy(target, pairs))
+        real = ops.cast(mask, outputs.dtype)
+        return self.temperature**2 * apart[:, None] * real / ops.sum(real, axis=1, keepdims=True)
+
+
 class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     """Find the named entities in a text."""
 
@@ -78,6 +130,15 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
         decoded = _decode(model, preprocessor, inputs, outputs)
         tags = tf.gather(tf.constant(preprocessor.tags), decoded.path)
         return {"tags": tf.where(decoded.mask, tags, ""), "probabilities": decoded.probabilities()}
+
+    def teach(
+        self, teacher: keras.Model, theirs: SentencePreprocessor, own: SentencePreprocessor, temperature: float
+    ) -> TagLesson:
+        """Learn from the teacher's tag sequences; its words, or subwords, may be others."""
+        if set(theirs.tags) != set(own.tags):
+            types = (", ".join(each.learnt["types"]) for each in (theirs, own))
+            raise UserError("distill.teacher", "its entity types are {}, and those of train {}".format(*types))
+        return TagLesson(teacher, theirs, own, temperature)
 
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the entities of each type."""

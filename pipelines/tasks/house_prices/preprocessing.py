@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # pydantic supports the standard one on
 from pipelines.data.batches import tensors
 from pipelines.data.tables.columns import input_name
 from pipelines.errors import UserError, did_you_mean
-from pipelines.task import Preprocessor, Tensors
+from pipelines.task import Preprocessor, Tensors, beyond
 from pipelines.tasks.house_prices import dates
 from pipelines.tasks.house_prices.neighbours import KnownHouses, neighbour_labels
 from pipelines.tasks.house_prices.sources import TARGET
@@ -114,6 +114,8 @@ class TablePreprocessor(Preprocessor):
             for near in neighbours
         ]
 
+    may_change = ("max_categories", "min_count")
+
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn means, deviations, quantiles, vocabularies and the scale of the target from the training split.
 
@@ -122,11 +124,9 @@ class TablePreprocessor(Preprocessor):
                 column has usable values.
         """
         features = train.drop(columns=TARGET)
-        numeric = [name for name in features if pd.api.types.is_numeric_dtype(features[name])]
-        dated = [name for name in features if pd.api.types.is_datetime64_dtype(features[name])]
-        text = [name for name in features if name not in numeric and name not in dated]
+        numeric, dated, text = _kinds(features)
         self._check_columns(numeric)
-        gaps = [name for name in [*numeric, *dated] if train[name].isna().any() and train[name].notna().any()]
+        gaps = _gaps(features, [*numeric, *dated])
         vocabulary = self._vocabulary(features, text, gaps)
         if not vocabulary and not numeric and not dated:
             problem = (
@@ -143,12 +143,39 @@ class TablePreprocessor(Preprocessor):
             "origin": np.array([_origin(train[name]) for name in numeric], "float64"),
         }
         if self.neighbours:
-            state["houses"] = (train[numeric] - state["origin"]).to_numpy("float32")
-            state["prices"] = train[TARGET].to_numpy("float32")
+            state |= _houses(train, numeric, state["origin"])
             state["spread"] = train[numeric].std(ddof=0).replace(0, 1).fillna(1).to_numpy("float32")
         self.restore(state)
         self.restore(state | self._moments(train))
         self.warnings = self._odd_columns(train, vocabulary)
+
+    def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
+        """Add categories of the training split to a state, and widen the range of the prices; keep the scaling.
+
+        Raises:
+            UserError: If the columns are not those of the state, or a price has no logarithm.
+        """
+        features = train.drop(columns=TARGET)
+        _check_same(dict(zip(("numeric", "dates", "text"), _kinds(features), strict=True)), state)
+        self.restore(state)
+        known, gaps = ([str(value) for value in state[key]] for key in ("vocabulary", "gaps"))
+        new: list[str] = []
+        if known:  # otherwise the model has no input for categories
+            more = beyond(gaps, _gaps(features, [*self._numeric, *self.dates]))
+            for name in self.text:
+                room = self.max_categories - sum(value.startswith(f"{name}=") for value in known)
+                new += beyond(known, self._vocabulary(features, [name], []))[: max(0, room)]
+            new += [f"{name}=" for name in more]  # not also KNOWN, whose fresh weights would change most predictions
+            gaps += more
+        learnt = {
+            "gaps": np.array(gaps, "U"),
+            "vocabulary": np.array([*known, *new], "U"),
+            "target": self._widened(state["target"], train[TARGET]),
+        }
+        if self.neighbours:
+            learnt |= _houses(train, self._numeric, self.state["origin"])
+        self.restore({**self.state, **learnt})
+        self.added = {"categories": new}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore the state of a preprocessor with the same settings."""
@@ -205,7 +232,7 @@ class TablePreprocessor(Preprocessor):
 
         In training a house is not its own neighbour. Otherwise its own price would be one of its features.
         """
-        label = self._label(raw[TARGET])
+        label = self.label(raw[TARGET])
         own_price = tf.cast(raw[TARGET], tf.float32) if training else None
         return self._inputs(raw, own_price), label[:, None], tf.ones_like(label)
 
@@ -226,7 +253,8 @@ class TablePreprocessor(Preprocessor):
             return tf.exp(target) - sum(added) if any(added) else tf.exp(target)
         return target
 
-    def _label(self, price: tf.Tensor) -> tf.Tensor:
+    def label(self, price: tf.Tensor) -> tf.Tensor:
+        """Scale prices (B,) as the models predict them."""
         mean, deviation, low, _, *added = self.state["target"]
         price = tf.cast(price, tf.float32)
         if self.target_scaling == "log":  # clipped, because other splits may have values that are not above zero
@@ -246,6 +274,16 @@ class TablePreprocessor(Preprocessor):
             added = float((target == 0).any())  # zeros occur, as in counts or rents: log(1 + x)
             target = np.log(target + added)
         return np.array([target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max(), added], "float32")
+
+    def _widened(self, scale: np.ndarray, target: pd.Series) -> np.ndarray:
+        """Return the scale of a state's target with the range of more targets."""
+        own = self._target_scale(target)
+        mean, deviation, low, high, *added = scale
+        if self.target_scaling == "log":
+            if own[4] and not any(added):
+                raise UserError("start", "train has targets of zero, which the run had not; train a new run")
+            own[2:4] = np.log(np.exp(own[2:4].astype("float64")) - own[4] + sum(added))
+        return np.array([mean, deviation, min(low, own[2]), max(high, own[3]), *added], "float32")
 
     def _inputs(self, raw: Tensors, own_price: tf.Tensor | None) -> Tensors:
         inputs = self.scaled(raw, own_price)
@@ -276,7 +314,7 @@ class TablePreprocessor(Preprocessor):
             columns.append(tf.math.divide_no_nan(above, below))
         for near in self.neighbours:
             weights = np.array([near["columns"].get(name, 0) for name in self._numeric], "float32")
-            known = KnownHouses(self.state["houses"], self.state["prices"], self._label(self.state["prices"]))
+            known = KnownHouses(self.state["houses"], self.state["prices"], self.label(self.state["prices"]))
             columns += neighbour_labels(houses, own_price, known, weights / self.state["spread"], near["counts"])
         return tf.stack(columns, axis=1) if columns else tf.zeros([tf.shape(next(iter(raw.values())))[0], 0])
 
@@ -337,6 +375,41 @@ class TablePreprocessor(Preprocessor):
                 if name not in numeric:
                     hint = did_you_mean(name, numeric)
                     raise UserError(f"preprocessing.{setting}", f"no numeric column '{name}'{hint}")
+
+
+def _kinds(features: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
+    """Return the names of the columns of numbers, of dates and of texts."""
+    numeric = [name for name in features if pd.api.types.is_numeric_dtype(features[name])]
+    dated = [name for name in features if pd.api.types.is_datetime64_dtype(features[name])]
+    return numeric, dated, [name for name in features if name not in numeric and name not in dated]
+
+
+def _gaps(features: pd.DataFrame, names: list[str]) -> list[str]:
+    """Return the columns in which some, but not all, values are missing."""
+    return [name for name in names if features[name].isna().any() and features[name].notna().any()]
+
+
+def _houses(train: pd.DataFrame, numeric: list[str], origin: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the houses whose prices are features of those near them."""
+    houses = (train[numeric] - origin).to_numpy("float32")
+    return {"houses": houses, "prices": train[TARGET].to_numpy("float32")}
+
+
+def _check_same(kinds: Mapping[str, list[str]], state: Mapping[str, np.ndarray]) -> None:
+    """Check that the columns of each kind are those of a state."""
+    words = {"numeric": "numbers", "dates": "dates", "text": "texts"}
+    now = {name: kind for kind, names in kinds.items() for name in names}
+    before = {str(name): kind for kind in kinds for name in state.get(kind, ())}
+    problems = [f"'{name}' is missing here" for name in before if name not in now]
+    problems += [f"'{name}' is new (leave it out with data.ignore)" for name in now if name not in before]
+    problems += [
+        f"'{name}' has {words[before[name]]} there and {words[now[name]]} here"
+        for name in now
+        if before.get(name, now[name]) != now[name]
+    ]
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise UserError("start", f"the columns are not those of the run: {'; '.join(problems[:5])}{more}")
 
 
 def _days(date: tf.Tensor) -> tf.Tensor:

@@ -1,6 +1,7 @@
 """The house-price implementation of the `Task` interface."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
 
@@ -37,6 +38,24 @@ def huber(
     return keras.losses.Huber(delta)
 
 
+@dataclass(frozen=True)
+class PriceLesson:
+    """Learn from the prices that a teacher predicts, scaled as the labels, with the squared error."""
+
+    teacher: keras.Model
+    theirs: TablePreprocessor
+    own: TablePreprocessor
+
+    def soft_labels(self, raw: Tensors) -> tf.Tensor:
+        """Return the teacher's prices in the scale of the labels (B, 1)."""
+        answer = TASK.answer_inputs(self.teacher, self.theirs, self.theirs.inputs(raw))
+        return self.own.label(answer["price"])[:, None]
+
+    def loss(self, labels: keras.KerasTensor, soft: keras.KerasTensor, outputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the squared error, averaged over the ensemble members (B,)."""
+        return keras.ops.mean(keras.ops.square(outputs - soft), axis=-1)
+
+
 class HousePrices(Task[TablePreprocessor, keras.Model]):
     """Predict a number from a table of columns."""
 
@@ -65,6 +84,12 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         """Return the price (B,) in the unit of the target: the mean over the members, with the scaling undone."""
         outputs = model(inputs, training=False) if outputs is None else outputs
         return {"price": preprocessor.price(keras.ops.mean(outputs, axis=-1))}
+
+    def teach(
+        self, teacher: keras.Model, theirs: TablePreprocessor, own: TablePreprocessor, temperature: float
+    ) -> PriceLesson:
+        """Learn from the teacher's prices; a temperature has no meaning for them."""
+        return PriceLesson(teacher, theirs, own)
 
     def numeric_endpoint(self, model: keras.Model, preprocessor: TablePreprocessor) -> NumericEndpoint:
         """Return an endpoint that takes numbers as they are and categories as indices."""

@@ -182,6 +182,8 @@ class Mixture(LanguageModel):
     are the hidden states from which the scores are computed.
     """
 
+    can_distill = False
+
     def __init__(self, counts: Counts, *network: Any):
         super().__init__(*network, outputs=keras.layers.Identity())
         self.scores(self.output)  # builds the layer: only the loss uses it, and the optimizer is built before that

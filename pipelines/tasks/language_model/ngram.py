@@ -164,6 +164,7 @@ class Ngram(GenerativeModel):
     """N-gram model. Its state is the last tokens."""
 
     context = None
+    can_distill = False
 
     def __init__(self, features: Features, order: int):
         tokens = keras.Input((None,), dtype="int32", name="tokens")

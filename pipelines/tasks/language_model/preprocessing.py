@@ -62,11 +62,20 @@ class TextPreprocessor(Preprocessor):
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "keras-task-pipelines"
         self.token_folder = Path(token_folder or cache / "tokens")
 
+    may_change = ("vocabulary", "context", "token_folder")
+
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the vocabulary, from evenly spaced stretches if the text is long."""
         tokenizer = self._make_tokenizer()
         tokenizer.learn(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))
         self._take(tokenizer)
+        self._train = train
+
+    def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
+        """Add characters or words to the vocabulary of a state; subwords stay as they are."""
+        self.restore(state)
+        self.added = {"tokens": self.tokenizer.extend(map(str, evenly_spaced(train, LEARNT_FROM)[TEXT]))}
+        self._take(self.tokenizer)
         self._train = train
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.languages import parts_words
+from pipelines.errors import UserError
 from pipelines.task import Endpoint, Task, Tensors, evenly_spaced
 from pipelines.tasks.language_model import sources
 from pipelines.tasks.language_model.batches import random_windows
@@ -30,6 +31,7 @@ from pipelines.text.sampling import (
     bounded,
     decoding,
 )
+from pipelines.text.tokenizers import check_same_tokens
 
 MEASURED = 256  # stretches of a split that are evaluated, evenly spaced: about a million characters
 COUNTED = 5_000_000  # tokens of train used for the baseline, evenly spaced
@@ -88,6 +90,15 @@ class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Return evenly spaced stretches of a long split."""
         return evenly_spaced(examples, MEASURED)
+
+    def teach(
+        self, teacher: GenerativeModel, theirs: TextPreprocessor, own: TextPreprocessor, temperature: float
+    ) -> None:
+        """Check that the teacher scores the same tokens, for texts of the same length."""
+        check_same_tokens(theirs.state, own.state, theirs.level == own.level)
+        if teacher.context is not None and theirs.context < own.context:
+            problem = f"it reads {theirs.context} tokens, fewer than preprocessing.context {own.context}"
+            raise UserError("distill.teacher", problem)
 
     def validation_step(
         self,

@@ -60,24 +60,39 @@ class PairPreprocessor(Preprocessor):
         self.split_tokens = 0.0 if level == "token" else split_tokens
         self.shared, self.lower_case, self.longest = shared, lower_case, longest
 
+    may_change = ("vocabulary", "longest", "split_tokens")
+
     def adapt(self, train: pd.DataFrame) -> None:
         """Learn the vocabularies."""
-        texts = {side: self._plain(tf.constant(train[side].tolist())).numpy().tolist() for side in (SOURCE, TARGET)}
-        if self.shared:
-            texts = {"both": [*texts[SOURCE], *texts[TARGET]]}
-        learnt = {name: make_tokenizer(*self.settings) for name in texts}
-        for name, tokenizer in learnt.items():
-            tokenizer.learn(text.decode() for text in texts[name])
+        learnt = {name: make_tokenizer(*self.settings) for name in self._names()}
+        for name, texts in self._texts(train).items():
+            learnt[name].learn(texts)
         self._take(learnt)
+
+    def extend(self, state: Mapping[str, np.ndarray], train: pd.DataFrame) -> None:
+        """Add characters or words to the vocabularies of a state; subwords stay as they are."""
+        learnt = self._restored(state)
+        new = {name: learnt[name].extend(texts) for name, texts in self._texts(train).items()}
+        self._take(learnt)
+        self.added = {"tokens" if self.shared else f"{name} tokens": tokens for name, tokens in new.items()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore the vocabularies."""
+        self._take(self._restored(state))
+
+    def _texts(self, train: pd.DataFrame) -> dict[str, list[str]]:
+        """Return the normalised texts from which each vocabulary is learned."""
+        plain = {side: self._plain(tf.constant(train[side].tolist())).numpy() for side in (SOURCE, TARGET)}
+        texts = {side: [text.decode() for text in each] for side, each in plain.items()}
+        return {"both": [*texts[SOURCE], *texts[TARGET]]} if self.shared else texts
+
+    def _restored(self, state: Mapping[str, np.ndarray]) -> dict[str, Tokenizer]:
         learnt = {name: make_tokenizer(*self.settings) for name in self._names()}
         for name, tokenizer in learnt.items():
             tokenizer.restore(
                 {key.partition(".")[2]: value for key, value in state.items() if key.partition(".")[0] == name}
             )
-        self._take(learnt)
+        return learnt
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:

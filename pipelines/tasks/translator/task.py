@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from pipelines.data.batches import make_token_batches, padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.read import SOURCE, TARGET
+from pipelines.errors import UserError
 from pipelines.task import Endpoint, Task, Tensors, evenly_spaced
 from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
@@ -22,6 +23,7 @@ from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, searching
 from pipelines.text.sampling import bounded
+from pipelines.text.tokenizers import check_same_tokens
 
 MEASURED = 3072  # pairs of train and of validation that are evaluated, evenly spaced
 
@@ -47,6 +49,13 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Return all of the test split, or evenly spaced pairs of another large split."""
         return examples if split == "test" else evenly_spaced(examples, MEASURED)
+
+    def teach(self, teacher: Translator, theirs: PairPreprocessor, own: PairPreprocessor, temperature: float) -> None:
+        """Check that the teacher scores the same tokens, for texts of the same length."""
+        check_same_tokens(theirs.state, own.state, theirs.settings[0] == own.settings[0])
+        if theirs.longest < own.longest:
+            problem = f"it reads {theirs.longest} tokens, fewer than preprocessing.longest {own.longest}"
+            raise UserError("distill.teacher", problem)
 
     def validation_step(
         self, model: Translator, preprocessor: PairPreprocessor, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor

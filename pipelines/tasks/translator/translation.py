@@ -17,6 +17,10 @@ class Translator(GenerativeModel):
 
     shared = ("source",)
 
+    def output_scores(self, outputs: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the scores of every token: (..., D) -> (..., V)."""
+        return self.scores(outputs)
+
     def scores(self, hidden: keras.KerasTensor) -> keras.KerasTensor:
         """Return the scores (logits) of every token: (..., D) -> (..., V)."""
         return self.embedding(hidden, reverse=True)
