@@ -9,6 +9,7 @@ import keras
 
 from pipelines.errors import UserError
 
+WHERE = "models.pretrained.weights"
 PUBLISHED, RANDOM = "published", "none"  # values of the setting `weights`, which may also be the path of a file
 
 
@@ -34,7 +35,7 @@ def make_application(name: str, input_shape: tuple[int | None, ...], weights: st
     return APPLICATIONS[name].network(include_top=False, weights=weights, input_shape=input_shape)
 
 
-def load_imagenet_weights(name: str, backbone: keras.Model, model: str) -> None:
+def load_imagenet_weights(name: str, backbone: keras.Model) -> None:
     """Download the ImageNet weights of a network, or take them from Keras's cache.
 
     Raises:
@@ -45,25 +46,22 @@ def load_imagenet_weights(name: str, backbone: keras.Model, model: str) -> None:
     except Exception as error:  # keras.utils.get_file raises a bare Exception if a download fails
         hint = "set it to a .weights.h5 file, or run with network access"
         reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            f"models.{model}.weights", f"the ImageNet weights cannot be downloaded ({reason}); {hint}"
-        ) from None
+        raise UserError(WHERE, f"the ImageNet weights cannot be downloaded ({reason}); {hint}") from None
     backbone.set_weights(trained.get_weights())
 
 
-def load_weights_file(path: str, backbone: keras.Model, name: str, model: str) -> None:
+def load_weights_file(path: str, backbone: keras.Model, name: str) -> None:
     """Load the weights of a backbone from a `.weights.h5` file.
 
     Raises:
         UserError: If the file does not exist or does not fit the backbone.
     """
-    where = f"models.{model}.weights"
     if not Path(path).is_file():
-        raise UserError(where, f"no such file: {path}; use {PUBLISHED}, {RANDOM} or a .weights.h5 file")
+        raise UserError(WHERE, f"no such file: {path}; use {PUBLISHED}, {RANDOM} or a .weights.h5 file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns about layers that are not in the file
             backbone.load_weights(path)
     except (ValueError, OSError, UserWarning) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(where, f"{path} does not contain the weights of {name} without its head: {reason}") from None
+        raise UserError(WHERE, f"{path} does not contain the weights of {name} without its head: {reason}") from None

@@ -37,7 +37,7 @@ PresetName = Annotated[
         " mobilenet_v2",
     ),
 ]
-WHERE = "models.{}.preset"
+INSTALL = "pip install 'keras-task-pipelines[pretrained]'"
 HOSTS = {"kaggle": "www.kaggle.com", "hf": "huggingface.co"}
 PROBE_SECONDS = 5  # without a network, the hubs' own libraries retry for minutes
 HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LICENSE*", "*.weights.h5", "assets/**"]
@@ -99,7 +99,7 @@ class Preset:
         return _hub_class(f"{self.family}CausalLM")(backbone=self.make_backbone(), preprocessor=None)
 
     def load_weights(
-        self, backbone: keras.Model, model: str, lora_rank: int | None = None, token_ids: np.ndarray | None = None
+        self, backbone: keras.Model, where: str, lora_rank: int | None = None, token_ids: np.ndarray | None = None
     ) -> None:
         """Load the published weights into a backbone of this preset, before training.
 
@@ -109,18 +109,17 @@ class Preset:
         With `token_ids`, token i of the backbone is the published token `token_ids[i]`.
 
         Raises:
-            UserError: If they are not available; the message names the setting of `model`.
+            UserError: If they are not available; the message names the setting `where`.
         """
         if self.family in APPLICATIONS:
-            load_imagenet_weights(self.family, backbone, model)
+            load_imagenet_weights(self.family, backbone)
             return
-        import keras_hub
-
-        folder = _local_folder(self.name, WHERE.format(model))
+        keras_hub = _keras_hub(where)
+        folder = _local_folder(self.name, where)
         try:
             published = keras_hub.models.Backbone.from_preset(str(folder))
         except (ValueError, OSError, KeyError) as error:
-            raise UserError(WHERE.format(model), f"cannot load the weights in {folder}: {_first_line(error)}") from None
+            raise UserError(where, f"cannot load the weights in {folder}: {_first_line(error)}") from None
         for variable, source in zip(backbone.weights, published.weights, strict=True):
             value = source.numpy()
             if token_ids is not None and variable.path.endswith(TOKENS):
@@ -141,6 +140,17 @@ class Preset:
             tokenizer.load_assets(folder)
         return tokenizer
 
+    @property
+    def unknown_id(self) -> int:
+        """The id of the tokenizer's unknown piece, or if it has none, that of its mask."""
+        tokenizer: Any = self.tokenizer
+        if hasattr(tokenizer, "unk_token_id"):
+            return tokenizer.unk_token_id
+        pieces = tokenizer.get_vocabulary()
+        names = (getattr(tokenizer, "oov_token", None), *(each for each in ("<unk>", "[UNK]") if each in pieces))
+        unknown = next(filter(None, names), None)
+        return tokenizer.token_to_id(unknown) if unknown else tokenizer.mask_token_id
+
 
 def preset_of(state: Mapping[str, np.ndarray]) -> Preset | None:
     """Return the preset of a preprocessor's state, or None if it has none."""
@@ -150,22 +160,20 @@ def preset_of(state: Mapping[str, np.ndarray]) -> Preset | None:
 ABOUT = [name for name in Preset.__annotations__ if name != "assets"]
 
 
-def open_preset(name: str, kind: str, model: str) -> Preset:
+def open_preset(name: str, kind: str, where: str) -> Preset:
     """Find a published backbone and read everything but its weights.
 
     Args:
-        name: The setting `preset`.
+        name: The preset, as a config names it.
         kind: What the backbone is needed for, a key of `KINDS`.
-        model: The model whose setting it is, for messages.
+        where: The setting that names it, for messages.
 
     Raises:
-        UserError: If it is unknown, not available, damaged, or of another kind.
+        UserError: If it is unknown, not available, damaged, or of another kind, or KerasHub is not installed.
     """
     if kind == IMAGES and name in APPLICATIONS:
         return _application(name)
-    import keras_hub
-
-    where = WHERE.format(model)
+    keras_hub = _keras_hub(where)
     folder = _local_folder(name, where)
     try:
         backbone = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
@@ -195,11 +203,18 @@ def _application(name: str) -> Preset:
     return Preset(name, record, name, {"input_shape": [None, None, 3]}, None, {}, scaling, {})
 
 
+def _keras_hub(where: str) -> Any:
+    try:
+        return import_module("keras_hub")
+    except ModuleNotFoundError as error:
+        raise UserError(where, f"'{error.name}' is not installed; install it with: {INSTALL}") from None
+
+
 def _hub_class(name: str) -> Any:
     """Return a class of KerasHub by its name; names come from files, so nothing else can be reached."""
     if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer|CausalLM)", name):
         raise UserError(name, "is not a class of KerasHub")
-    return getattr(import_module("keras_hub").models, name)
+    return getattr(_keras_hub("preset").models, name)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

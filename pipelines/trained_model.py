@@ -53,7 +53,7 @@ def make_preprocessor(config: Config, task: Task) -> Preprocessor:
         UserError: If the preset is not available or does not fit the task.
     """
     name = preset_name(config)
-    given = [open_preset(name, task.preset_kind, config.model)] if name and task.preset_kind else []
+    given = [open_preset(name, task.preset_kind, f"models.{config.model}.preset")] if name and task.preset_kind else []
     return task.preprocessor(*given, **config.preprocessing)
 
 

@@ -21,9 +21,9 @@ def bert(tmp_path_factory):
 
 def test_a_preset_is_rebuilt_from_its_state_alone(bert, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "bert")
-    preset = open_preset(str(folder), "text encoder", "pretrained")
+    preset = open_preset(str(folder), "text encoder", "models.pretrained.preset")
     backbone = preset.make_backbone()
-    preset.load_weights(backbone, "pretrained")
+    preset.load_weights(backbone, "models.pretrained.preset")
     np.savez(tmp_path / "state.npz", **preset.state())
     shutil.rmtree(folder)
     with np.load(tmp_path / "state.npz") as state:
@@ -40,20 +40,20 @@ def test_a_preset_is_rebuilt_from_its_state_alone(bert, tmp_path):
 
 
 def test_the_published_weights_are_loaded(bert):
-    preset = open_preset(str(bert), "text encoder", "pretrained")
+    preset = open_preset(str(bert), "text encoder", "models.pretrained.preset")
     first, second = preset.make_backbone(), preset.make_backbone()
     assert any((a != b).any() for a, b in zip(first.get_weights(), second.get_weights(), strict=True))
     for backbone in (first, second):
-        preset.load_weights(backbone, "pretrained")
+        preset.load_weights(backbone, "models.pretrained.preset")
     for a, b in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_a_record_says_where_a_preset_comes_from(bert, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "bert")
-    assert open_preset(str(folder), "text encoder", "pretrained").record["licence"] is None
+    assert open_preset(str(folder), "text encoder", "models.pretrained.preset").record["licence"] is None
     (folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
-    record = open_preset(str(folder), "text encoder", "pretrained").record
+    record = open_preset(str(folder), "text encoder", "models.pretrained.preset").record
     assert record["licence"] == "apache-2.0" and len(record["sha256"]) == 64
 
 
@@ -71,19 +71,19 @@ def test_a_preset_that_is_not_there_gets_one_line(name, expected, monkeypatch, t
     monkeypatch.setattr("pipelines.presets._reachable", lambda host: False)
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(UserError, match=r"^models\.pretrained\.preset: ") as caught:
-        open_preset(name, "text encoder", "pretrained")
+        open_preset(name, "text encoder", "models.pretrained.preset")
     assert expected in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_no_preset_gets_one_line(bert, tmp_path):
     with pytest.raises(UserError, match=r"is not a preset: it needs config\.json"):
-        open_preset(str(tmp_path), "text encoder", "pretrained")
+        open_preset(str(tmp_path), "text encoder", "models.pretrained.preset")
     with pytest.raises(UserError, match="is a Bert model, but this takes image backbones"):
-        open_preset(str(bert), "image backbone", "pretrained")
+        open_preset(str(bert), "image backbone", "models.pretrained.preset")
     folder = shutil.copytree(bert, tmp_path / "bert")
     (folder / "config.json").write_text("{")
     with pytest.raises(UserError, match="cannot read the preset"):
-        open_preset(str(folder), "text encoder", "pretrained")
+        open_preset(str(folder), "text encoder", "models.pretrained.preset")
 
 
 def test_a_config_reaches_no_other_class(bert, tmp_path):
@@ -94,13 +94,13 @@ def test_a_config_reaches_no_other_class(bert, tmp_path):
             json.dumps({**config, "class_name": class_name, "module": module, "registered_name": class_name})
         )
         with pytest.raises(UserError, match=r"cannot read the preset"):
-            open_preset(str(folder), "text encoder", "pretrained")
+            open_preset(str(folder), "text encoder", "models.pretrained.preset")
 
 
 def test_a_lower_casing_tokenizer_of_hugging_face_strips_accents(bert, tmp_path):
     folder = shutil.copytree(bert, tmp_path / "bert")
     for stated, strips in (({}, False), ({"do_lower_case": True}, True), ({"strip_accents": False}, False)):
         (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False, **stated}))
-        preset = open_preset(str(folder), "text encoder", "pretrained")
+        preset = open_preset(str(folder), "text encoder", "models.pretrained.preset")
         ids = tf.function(preset.tokenizer)(tf.constant(["w\u00f6rld", "world"])).to_list()
         assert (ids[0] == ids[1]) == strips

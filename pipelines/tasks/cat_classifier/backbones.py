@@ -46,9 +46,9 @@ def load_image_backbone(preset: Preset, backbone: keras.Model, weights: str, lor
         UserError: If the weights are not available or do not fit, or if there are no attention layers.
     """
     if weights == PUBLISHED:
-        preset.load_weights(backbone, "pretrained")
+        preset.load_weights(backbone, "models.pretrained.preset")
     elif weights != RANDOM:
-        load_weights_file(weights, backbone, preset.name, "pretrained")
+        load_weights_file(weights, backbone, preset.name)
     if lora_rank is not None:
         _add_lora(backbone, preset, lora_rank)
 

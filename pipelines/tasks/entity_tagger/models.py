@@ -182,7 +182,7 @@ def pretrained(
         x = keras.layers.Concatenate()(
             [x, _embedding(features.casings, casing_width, "casing_embedding")(inputs["casings"])]
         )
-    load = partial(preset.load_weights, backbone, "pretrained", fine_tuning["lora_rank"])
+    load = partial(preset.load_weights, backbone, "models.pretrained.preset", fine_tuning["lora_rank"])
     return PretrainedModel(
         inputs,
         _scores(features, x, IsToken()(inputs["firsts"]), 0.0, crf),

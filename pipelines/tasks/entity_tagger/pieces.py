@@ -17,7 +17,7 @@ class Pieces:
         self.tokenizer = preset.tokenizer
         # In the texts that such a tokenizer was made for, a space is part of the piece after it.
         self._spaced = isinstance(self.tokenizer, BytePairTokenizer) and not self.tokenizer.add_prefix_space
-        self._unknown = unknown_id(self.tokenizer)
+        self._unknown = preset.unknown_id
         # Outside a graph, the tokenizer would use another library and return lists.
         self._tokenize = tf.function(self.tokenizer, input_signature=[tf.TensorSpec([None], tf.string)])
 
@@ -41,12 +41,3 @@ class Pieces:
         values = tf.where(ids.flat_values < 0, self._unknown, ids.flat_values) + 1
         firsts = before[:-1] - tf.repeat(bounds[:-1], tokens.row_lengths()) + 1
         return tf.RaggedTensor.from_row_splits(values, bounds), tokens.with_flat_values(tf.cast(firsts, tf.int32))
-
-
-def unknown_id(tokenizer: tf.Module) -> int:
-    """Return the id of a tokenizer's unknown piece, or if it has none, that of its mask."""
-    if hasattr(tokenizer, "unk_token_id"):
-        return tokenizer.unk_token_id
-    pieces = tokenizer.get_vocabulary()
-    unknown = getattr(tokenizer, "oov_token", None) or next((each for each in ("<unk>", "[UNK]") if each in pieces), "")
-    return tokenizer.token_to_id(unknown) if unknown else tokenizer.mask_token_id

@@ -94,12 +94,12 @@ MODELS: dict[str, Callable[..., keras.Model]] = {
 
 
 def _inputs(features: Features) -> dict[str, keras.KerasTensor]:
-    widths = {"numeric": features.numeric, "category": features.categories}
+    widths = {"numeric": features.numeric, "category": features.categories, "text": features.text}
     return {name: keras.Input((width,), name=name) for name, width in widths.items() if width}
 
 
 def _embed(features: Features, inputs: dict[str, keras.KerasTensor], bins: int, width: int) -> keras.KerasTensor:
-    parts = [inputs["category"]] if "category" in inputs else []
+    parts = [inputs[name] for name in ("category", "text") if name in inputs]
     if "numeric" in inputs:
         at = np.linspace(0, features.quantiles.shape[1] - 1, bins + 1).round().astype(int)
         embedding = PiecewiseLinearEmbedding(features.quantiles[:, at], width, name="embedding")

@@ -50,7 +50,7 @@ def numbers(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
 def inputs(preprocessor: TablePreprocessor, raw: Tensors) -> Tensors:
     """Return the same as `TablePreprocessor.inputs`, from numeric inputs."""
     made = preprocessor.scaled(raw, None)
-    if preprocessor.lookups:
+    if len(preprocessor.state["vocabulary"]):
         # Not tf.one_hot: in ONNX an index of -1 counts from the end.
         known = {name: len(values) for name, values in categories(preprocessor).items()}
         hot = [raw[name][:, None] == tf.range(1, count + 1) for name, count in known.items() if count]

@@ -3,7 +3,7 @@
 Shapes: B houses, N training houses, C columns, F numeric features, V categories of all columns together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -17,10 +17,12 @@ from typing_extensions import TypedDict  # pydantic supports the standard one on
 from pipelines.data.batches import tensors
 from pipelines.data.tables.columns import input_name
 from pipelines.errors import UserError, did_you_mean
+from pipelines.presets import PresetName
 from pipelines.task import Preprocessor, Tensors, beyond
 from pipelines.tasks.house_prices import dates
 from pipelines.tasks.house_prices.neighbours import KnownHouses, neighbour_labels
 from pipelines.tasks.house_prices.sources import TARGET
+from pipelines.tasks.house_prices.texts import TextEncoder
 
 QUANTILES = 1001  # stored quantiles of each feature; models derive their bins from them
 SKEWED = 1.0  # a column is skewed if its skewness is above this
@@ -56,6 +58,7 @@ class Features:
     numeric: int
     categories: int
     quantiles: np.ndarray  # (F, QUANTILES) of the normalised training values
+    text: int = 0  # width of the vectors of all text columns together
 
 
 class TablePreprocessor(Preprocessor):
@@ -102,6 +105,17 @@ class TablePreprocessor(Preprocessor):
                 " neighbour"
             ),
         ],
+        text_columns: Annotated[
+            list[str],
+            Field(
+                description="columns of free text, such as a description: the encoder of text_preset turns each into"
+                " numbers. A text that is too long for the encoder is cut"
+            ),
+        ],
+        text_preset: Annotated[
+            PresetName | None,
+            Field(description="published text encoder of text_columns, whose weights stay as published; null: none"),
+        ],
     ):
         self.numeric_scaling = numeric_scaling
         self.numeric_limit = numeric_limit
@@ -113,6 +127,10 @@ class TablePreprocessor(Preprocessor):
             {**near, "columns": {input_name(name): weight for name, weight in near["columns"].items()}}
             for near in neighbours
         ]
+        self.text_columns = [input_name(name) for name in text_columns]
+        self.text_preset = text_preset
+        if text_columns and text_preset is None:
+            raise UserError("preprocessing.text_preset", "must name a text encoder, because text_columns has columns")
 
     may_change = ("max_categories", "min_count")
 
@@ -120,15 +138,16 @@ class TablePreprocessor(Preprocessor):
         """Learn means, deviations, quantiles, vocabularies and the scale of the target from the training split.
 
         Raises:
-            UserError: If a setting names a column that is not numeric, the target cannot be scaled in this way, or no
-                column has usable values.
+            UserError: If a setting names a column of another kind, the target cannot be scaled in this way, no column
+                has usable values, or the text encoder is not available.
         """
         features = train.drop(columns=TARGET)
-        numeric, dated, text = _kinds(features)
+        self._check_texts(features)
+        numeric, dated, text = self._kinds(features)
         self._check_columns(numeric)
-        gaps = _gaps(features, [*numeric, *dated])
+        gaps = _gaps(features, [*numeric, *dated, *self.text_columns])
         vocabulary = self._vocabulary(features, text, gaps)
-        if not vocabulary and not numeric and not dated:
+        if not vocabulary and not numeric and not dated and not self.text_columns:
             problem = (
                 f"no column has a value that occurs at least {self.min_count} times in train: {', '.join(text[:5])}"
             )
@@ -145,6 +164,8 @@ class TablePreprocessor(Preprocessor):
         if self.neighbours:
             state |= _houses(train, numeric, state["origin"])
             state["spread"] = train[numeric].std(ddof=0).replace(0, 1).fillna(1).to_numpy("float32")
+        if self.text_columns:
+            state |= self._text_state(train)
         self.restore(state)
         self.restore(state | self._moments(train))
         self.warnings = self._odd_columns(train, vocabulary)
@@ -156,12 +177,13 @@ class TablePreprocessor(Preprocessor):
             UserError: If the columns are not those of the state, or a price has no logarithm.
         """
         features = train.drop(columns=TARGET)
-        _check_same(dict(zip(("numeric", "dates", "text"), _kinds(features), strict=True)), state)
+        self._check_texts(features)
+        _check_same(dict(zip(("numeric", "dates", "text"), self._kinds(features), strict=True)), state)
         self.restore(state)
         known, gaps = ([str(value) for value in state[key]] for key in ("vocabulary", "gaps"))
         new: list[str] = []
         if known:  # otherwise the model has no input for categories
-            more = beyond(gaps, _gaps(features, [*self._numeric, *self.dates]))
+            more = beyond(gaps, _gaps(features, [*self._numeric, *self.dates, *self.text_columns]))
             for name in self.text:
                 room = self.max_categories - sum(value.startswith(f"{name}=") for value in known)
                 new += beyond(known, self._vocabulary(features, [name], []))[: max(0, room)]
@@ -183,9 +205,16 @@ class TablePreprocessor(Preprocessor):
         self._numeric, self.dates, self.text, self.gaps = (
             [str(name) for name in self.state[key]] for key in ("numeric", "dates", "text", "gaps")
         )
+        self.lookups: list[tf.Module] = []
         if len(state["vocabulary"]):
             vocabulary = [str(value) for value in state["vocabulary"]]
-            self.lookups = [keras.layers.StringLookup(vocabulary=vocabulary, output_mode="multi_hot")]
+            self._categories = keras.layers.StringLookup(vocabulary=vocabulary, output_mode="multi_hot")
+            self.lookups.append(self._categories)
+        if self.text_columns:
+            if self.preset is None:  # otherwise, `adapt` or an earlier call has made the encoder
+                self._encoder = TextEncoder.restore(state)
+                self.preset = self._encoder.preset
+            self.lookups.extend(self._encoder.lookups)
 
     def split_warnings(self, split: str, examples: pd.DataFrame) -> list[str]:
         """Return warnings about targets without a logarithm and about columns with mostly unknown values."""
@@ -214,18 +243,20 @@ class TablePreprocessor(Preprocessor):
             name: tf.float64 if origin else tf.float32
             for name, origin in zip(self._numeric, self.state["origin"], strict=True)
         }
-        kinds |= dict.fromkeys([*self.dates, *self.text], tf.string)
+        kinds |= dict.fromkeys([*self.dates, *self.text, *self.text_columns], tf.string)
         return {name: tf.TensorSpec([None], kind, name=name) for name, kind in kinds.items()}
 
     @property
     def features(self) -> Features:
         """Return the sizes of the inputs and the quantiles of the numbers."""
         quantiles = self.state["quantiles"]
-        return Features(numeric=len(quantiles), categories=len(self.state["vocabulary"]), quantiles=quantiles)
+        width = len(self.state["text_mean"]) if self.text_columns else 0
+        return Features(len(quantiles), len(self.state["vocabulary"]), quantiles, width)
 
     def inputs(self, raw: Tensors) -> Tensors:
-        """Return `numeric` (B, F), 0 for missing values, and `category` (B, V), multi-hot."""
-        return self._inputs(raw, None)
+        """Return `numeric` (B, F) and `text` (B, W), 0 for missing values, and `category` (B, V), multi-hot."""
+        inputs = self._inputs(raw, None)
+        return inputs | ({"text": self._texts(raw, self._encoder.vectors)} if self.text_columns else {})
 
     def example(self, raw: Tensors, training: bool) -> tuple[Tensors, tf.Tensor, tf.Tensor]:
         """Return model inputs, the scaled target (B, 1) and weights of 1 (B,).
@@ -234,7 +265,9 @@ class TablePreprocessor(Preprocessor):
         """
         label = self.label(raw[TARGET])
         own_price = tf.cast(raw[TARGET], tf.float32) if training else None
-        return self._inputs(raw, own_price), label[:, None], tf.ones_like(label)
+        inputs = self._inputs(raw, own_price)
+        inputs |= {"text": self._texts(raw, self._encoder.recall)} if self.text_columns else {}
+        return inputs, label[:, None], tf.ones_like(label)
 
     def scaled(self, raw: Tensors, own_price: tf.Tensor | None) -> dict[str, tf.Tensor]:
         """Return `numeric` (B, F), 0 for missing values. `own_price` (B,) is given for training houses only."""
@@ -285,21 +318,30 @@ class TablePreprocessor(Preprocessor):
             own[2:4] = np.log(np.exp(own[2:4].astype("float64")) - own[4] + sum(added))
         return np.array([mean, deviation, min(low, own[2]), max(high, own[3]), *added], "float32")
 
-    def _inputs(self, raw: Tensors, own_price: tf.Tensor | None) -> Tensors:
+    def _inputs(self, raw: Tensors, own_price: tf.Tensor | None) -> dict[str, tf.Tensor]:
         inputs = self.scaled(raw, own_price)
-        if self.lookups:
-            (lookup,) = self.lookups
+        if len(self.state["vocabulary"]):
             values = [tf.strings.join([f"{name}=", raw[name]]) for name in self.text]
             values += [tf.where(gap, f"{name}=", f"{name}={KNOWN}") for name, gap in self.missing(raw).items()]
-            inputs["category"] = lookup(tf.stack(values, axis=1))[:, 1:]  # the first column is 'unknown'
+            inputs["category"] = self._categories(tf.stack(values, axis=1))[:, 1:]  # the first column is 'unknown'
         return inputs
+
+    def _texts(self, raw: Tensors, encode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+        """Return the normalised vectors of all text columns (B, W), 0 for a text that is missing."""
+        vectors = tf.concat([encode(raw[name]) for name in self.text_columns], axis=1)
+        scaled = (vectors - self.state["text_mean"]) / self.state["text_deviation"]
+        scaled = tf.clip_by_value(scaled, -self.numeric_limit, self.numeric_limit)
+        return tf.where(tf.math.is_nan(vectors), 0.0, scaled)
 
     def missing(self, raw: Tensors) -> dict[str, tf.Tensor]:
         """Return for each column with missing values in train whether it is missing (B,)."""
-        return {
-            name: _days(raw[name]) == dates.NO_DATE if name in self.dates else tf.math.is_nan(raw[name])
-            for name in self.gaps
-        }
+
+        def lacks(name: str) -> tf.Tensor:
+            if name in self.text_columns:
+                return raw[name] == ""
+            return _days(raw[name]) == dates.NO_DATE if name in self.dates else tf.math.is_nan(raw[name])
+
+        return {name: lacks(name) for name in self.gaps}
 
     def _numbers(self, raw: Tensors, own_price: tf.Tensor | None) -> tf.Tensor:
         """Stack the columns, the date features, the ratios and the neighbour features: (B, F)."""
@@ -346,6 +388,25 @@ class TablePreprocessor(Preprocessor):
         learnt = {name: array.astype("float32") for name, array in arrays.items()}
         return learnt | {key: self.state[key] for key in ("raw_quantiles", "skewed")}
 
+    def _text_state(self, train: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Return the text encoder with its weights, and mean and deviation of its vectors (W,)."""
+        assert self.text_preset is not None  # because there are text columns
+        self._encoder = TextEncoder.published(self.text_preset)
+        self.preset = self._encoder.preset
+        raw = tensors(train[self.text_columns])
+        values = np.concatenate([self._encoder.recall(raw[name]).numpy() for name in self.text_columns], axis=1)
+        absent = np.isnan(values).all(axis=0)
+        values[:, absent] = 0.0
+        deviation = np.nanstd(values, axis=0)
+        deviation[deviation == 0] = 1.0
+        deviation[absent] = np.inf  # no training values: all later values become 0, as if missing
+        moments = {"text_mean": np.nanmean(values, axis=0), "text_deviation": deviation}
+        return {**self._encoder.state(), **moments}
+
+    def _kinds(self, features: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
+        """Return the names of the columns of numbers, of dates and of categories."""
+        return _kinds(features.drop(columns=self.text_columns))
+
     def _vocabulary(self, features: pd.DataFrame, text: list[str], gaps: list[str]) -> list[str]:
         vocabulary = []
         for name in text:
@@ -356,22 +417,39 @@ class TablePreprocessor(Preprocessor):
 
     def _odd_columns(self, train: pd.DataFrame, vocabulary: list[str]) -> list[str]:
         empty = [name for name in train if train[name].isna().all() or (train[name].astype(str) == "").all()]
-        looked_up = {value.partition("=")[0] for value in vocabulary}
+        looked_up = {name for name, _, value in (each.partition("=") for each in vocabulary) if value}
         lost = [name for name in self.text if name not in looked_up and name not in empty]
         warnings = [f"'{name}' has no values in train, so it is treated as missing everywhere" for name in empty]
         return warnings + [
             f"'{name}': none of its {train[name].nunique():,} values occurs at least {self.min_count} times in train"
-            " (preprocessing.min_count), so all are treated as unknown"
+            " (preprocessing.min_count), so all are treated as unknown; if they are free text, name the column in"
+            " preprocessing.text_columns"
             for name in lost
         ]
 
+    def _check_texts(self, features: pd.DataFrame) -> None:
+        where = "preprocessing.text_columns"
+        numeric, _, text = _kinds(features)
+        for at, name in enumerate(self.text_columns):
+            if name not in features:
+                raise UserError(where, f"no column '{name}'{did_you_mean(name, text)}")
+            if name not in text:
+                kind = "numbers" if name in numeric else "dates"
+                mend = f"to read it as text, set data.categorical: [{name}]"
+                raise UserError(where, f"'{name}' is a column of {kind}; {mend}")
+            if name in self.text_columns[:at]:
+                raise UserError(where, f"names '{name}' twice")
+
     def _check_columns(self, numeric: list[str]) -> None:
-        named = {
+        named_in = {
             "ratios": [name for pair in self.ratios for name in pair],
             "neighbours": [name for near in self.neighbours for name in near["columns"]],
         }
-        for setting, names in named.items():
+        for setting, names in named_in.items():
             for name in names:
+                if name in self.text_columns:
+                    problem = f"'{name}' is also in preprocessing.text_columns; name it in one of them"
+                    raise UserError(f"preprocessing.{setting}", problem)
                 if name not in numeric:
                     hint = did_you_mean(name, numeric)
                     raise UserError(f"preprocessing.{setting}", f"no numeric column '{name}'{hint}")
@@ -386,7 +464,8 @@ def _kinds(features: pd.DataFrame) -> tuple[list[str], list[str], list[str]]:
 
 def _gaps(features: pd.DataFrame, names: list[str]) -> list[str]:
     """Return the columns in which some, but not all, values are missing."""
-    return [name for name in names if features[name].isna().any() and features[name].notna().any()]
+    lacking = {name: features[name].isna() | (features[name].astype(str) == "") for name in names}
+    return [name for name in names if lacking[name].any() and not lacking[name].all()]
 
 
 def _houses(train: pd.DataFrame, numeric: list[str], origin: np.ndarray) -> dict[str, np.ndarray]:

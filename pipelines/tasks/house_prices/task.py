@@ -91,8 +91,10 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         """Learn from the teacher's prices; a temperature has no meaning for them."""
         return PriceLesson(teacher, theirs, own)
 
-    def numeric_endpoint(self, model: keras.Model, preprocessor: TablePreprocessor) -> NumericEndpoint:
-        """Return an endpoint that takes numbers as they are and categories as indices."""
+    def numeric_endpoint(self, model: keras.Model, preprocessor: TablePreprocessor) -> NumericEndpoint | None:
+        """Return an endpoint that takes numbers as they are and categories as indices; None for text columns."""
+        if preprocessor.text_columns:
+            return None
         return NumericEndpoint(
             answer=lambda raw: self.answer_inputs(model, preprocessor, numeric.inputs(preprocessor, raw)),
             signature=numeric.signature(preprocessor),

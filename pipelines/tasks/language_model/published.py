@@ -68,7 +68,7 @@ def published_model(features: Features, settings: FineTuning) -> PublishedModel:
     preset = tokenizer.preset
     _check(preset, tokenizer, features, settings)
     network = preset.with_config({"vocabulary_size": tokenizer.size}).make_causal_lm()
-    load = partial(preset.load_weights, network.backbone, "pretrained", settings["lora_rank"], tokenizer.published)
+    load = partial(preset.load_weights, network.backbone, f"{WHERE}.preset", settings["lora_rank"], tokenizer.published)
     pretrained = Pretrained.fine_tuned(_groups(network.backbone), load, settings)
     return PublishedModel(network, tokenizer, features.context, pretrained)
 

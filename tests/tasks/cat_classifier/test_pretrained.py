@@ -51,7 +51,7 @@ def efficientnet(tmp_path_factory) -> Path:
 
 
 def build(preset: Path | str, side: int = 16, **changes) -> keras.Model:
-    opened = open_preset(str(preset), "image backbone", "pretrained")
+    opened = open_preset(str(preset), "image backbone", "models.pretrained.preset")
     features = Features(side, 1, np.full(3, 120, "float32"), np.full(3, 60, "float32"), opened)
     model = MODELS["pretrained"](features, **{**SETTINGS, **changes, "preset": str(preset)})
     load_pretrained_weights(model)

@@ -59,7 +59,7 @@ def split(preset: Preset, rows: list[list[str]]) -> tuple[list[list[int]], list[
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_each_token_has_its_pieces(presets, family):
-    preset = open_preset(str(presets(family)), "text encoder", "pretrained")
+    preset = open_preset(str(presets(family)), "text encoder", "models.pretrained.preset")
     ids, firsts = split(preset, [["Ann", "lives", "in", "Romeo"], [], ["\u0301", "Oslo"]])
     assert [len(row) for row in firsts] == [4, 0, 2] and firsts[0][0] == firsts[2][0] == 1
     assert firsts[0] == sorted(set(firsts[0])) and ids[1] == [] and min(ids[0] + ids[2]) >= 1
@@ -70,7 +70,7 @@ def test_each_token_has_its_pieces(presets, family):
 
 
 def test_byte_pairs_get_the_space_before_them(presets):
-    preset = open_preset(str(presets("Roberta")), "text encoder", "pretrained")
+    preset = open_preset(str(presets("Roberta")), "text encoder", "models.pretrained.preset")
     ids, firsts = split(preset, [["Ann", "in", "Oslo"]])
     assert firsts == [[1, 4, 5]]  # the first word has no space, so it is spelt
     together = np.array(preset.tokenizer(tf.constant("Ann in Oslo")))
@@ -150,9 +150,9 @@ def test_the_whole_line(presets, family, more, conll, tmp_path, monkeypatch):
 def test_a_frozen_backbone_keeps_its_weights(presets, conll, tmp_path):
     preset = presets("Bert")
     trained, _ = train(CONFIG, settings(conll, preset, "models.pretrained.freeze=true"), tmp_path / "run")
-    read = open_preset(str(preset), "text encoder", "pretrained")
+    read = open_preset(str(preset), "text encoder", "models.pretrained.preset")
     backbone = read.make_backbone()
-    read.load_weights(backbone, "pretrained")
+    read.load_weights(backbone, "models.pretrained.preset")
     published = {weight.path: weight.numpy() for weight in backbone.weights}
     kept = [weight for layer in trained.model.pretrained.layers for weight in layer.weights]
     assert kept

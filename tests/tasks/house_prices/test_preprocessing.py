@@ -19,6 +19,8 @@ SETTINGS = {
     "max_categories": 10,
     "ratios": [],
     "neighbours": [],
+    "text_columns": [],
+    "text_preset": None,
 }
 
 

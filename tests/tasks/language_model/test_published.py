@@ -38,7 +38,7 @@ FAMILIES = [family if family in QUICK else pytest.param(family, marks=pytest.mar
 @pytest.fixture(scope="module", params=FAMILIES)
 def preset(request, tmp_path_factory) -> Preset:
     folder = write_causal(tmp_path_factory.mktemp("presets") / request.param, request.param)
-    return open_preset(str(folder), "causal language model", "pretrained")
+    return open_preset(str(folder), "causal language model", "models.pretrained.preset")
 
 
 def make(preset, context=12, **settings):
@@ -61,7 +61,7 @@ def test_the_scores_are_those_of_the_published_model_and_a_cache_changes_nothing
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=1e-4)
 
     network = preset.make_causal_lm()
-    preset.load_weights(network.backbone, "pretrained")
+    preset.load_weights(network.backbone, "models.pretrained.preset")
     hub, ids = preset.tokenizer, tokenizer.published[tokens.numpy()]
     start = getattr(hub, "start_token_id", None)
     if start is not None:
@@ -110,7 +110,7 @@ def overrides(folder, preset, *more):
 
 
 def test_settings_decide_what_is_trained(tmp_path):
-    preset = open_preset(str(write_causal(tmp_path / "gpt2")), "causal language model", "pretrained")
+    preset = open_preset(str(write_causal(tmp_path / "gpt2")), "causal language model", "models.pretrained.preset")
     model, _ = make(preset, freeze=True)
     assert not model.trainable_variables
     model, _ = make(preset, lora_rank=2)
