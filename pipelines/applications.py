@@ -27,6 +27,7 @@ APPLICATIONS = {
     "mobilenet_v3_small": Application(keras.applications.MobileNetV3Small),
     "efficientnet_v2_b0": Application(keras.applications.EfficientNetV2B0),
     "resnet50_v2": Application(keras.applications.ResNet50V2, 1 / 127.5, -1.0),
+    "convnext_tiny": Application(keras.applications.ConvNeXtTiny),
 }
 
 

@@ -53,9 +53,10 @@ KINDS = {  # what each family of backbones can be used for; FNet and RoFormerV2 
     "sequence-to-sequence model": "Bart T5".split(),
     IMAGES: (
         "EfficientNet ResNet MobileNet MobileNetV5 DenseNet CSPNet HGNetV2 ViT DeiT DINOV2 DINOV3 MiT SwinTransformer"
-        " VGG Xception"
+        " VGG Xception SigLIP"
     ).split(),
 }
+VISION = {"SigLIP": "SigLIPVisionEncoder"}  # families of images and texts -> class of the part that reads images
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Preset:
         """Return the backbone with random weights."""
         if self.family in APPLICATIONS:
             return make_application(self.family, tuple(self.config["input_shape"]))
-        return _hub_class(f"{self.family}Backbone").from_config(self.config)
+        return _hub_class(VISION.get(self.family, f"{self.family}Backbone")).from_config(self.config)
 
     def make_causal_lm(self) -> "keras_hub.models.CausalLM":
         """Return the causal language model with random weights, without its preprocessor."""
@@ -120,7 +121,7 @@ class Preset:
             published = keras_hub.models.Backbone.from_preset(str(folder))
         except (ValueError, OSError, KeyError) as error:
             raise UserError(where, f"cannot load the weights in {folder}: {_first_line(error)}") from None
-        for variable, source in zip(backbone.weights, published.weights, strict=True):
+        for variable, source in zip(backbone.weights, _part(published, self.family).weights, strict=True):
             value = source.numpy()
             if token_ids is not None and variable.path.endswith(TOKENS):
                 value = value.take(token_ids, axis=1 if variable.path.endswith(TOKENS[1]) else 0)
@@ -188,7 +189,7 @@ def open_preset(name: str, kind: str, where: str) -> Preset:
         name=name,
         record=_record(name, folder),
         family=family,
-        config=_plain(backbone.get_config()),
+        config=_plain(_part(backbone, family).get_config()),
         tokenizer_class=type(tokenizer).__name__ if tokenizer else None,
         tokenizer_config=_tokenizer_config(tokenizer, folder) if tokenizer else {},
         image_config=images,
@@ -212,9 +213,14 @@ def _keras_hub(where: str) -> Any:
 
 def _hub_class(name: str) -> Any:
     """Return a class of KerasHub by its name; names come from files, so nothing else can be reached."""
-    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer|CausalLM)", name):
+    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|VisionEncoder|Tokenizer|CausalLM)", name):
         raise UserError(name, "is not a class of KerasHub")
     return getattr(_keras_hub("preset").models, name)
+
+
+def _part(backbone: Any, family: str) -> keras.Model:
+    """Return the part of a backbone that is used: all of it, or what reads images."""
+    return backbone.vision_encoder if family in VISION else backbone
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

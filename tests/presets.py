@@ -126,6 +126,16 @@ def write_vit(folder: Path, image_size: int = 16) -> Path:
     return folder
 
 
+def write_siglip(folder: Path) -> Path:
+    """Write a SigLIP of two blocks for images and one for texts, whose images are scaled to -1 to 1."""
+    keras.utils.set_random_seed(1)
+    sizes = {"num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
+    vision = keras_hub.models.SigLIPVisionEncoder(patch_size=8, num_layers=2, image_shape=(16, 16, 3), **sizes)
+    text = keras_hub.models.SigLIPTextEncoder(vocabulary_size=20, embedding_dim=8, num_layers=1, **sizes)
+    backbone = keras_hub.models.SigLIPBackbone(vision_encoder=vision, text_encoder=text)
+    return _with_scaling(folder, backbone, "SigLIP", scale=1 / 127.5, offset=-1.0)
+
+
 def _with_scaling(folder: Path, backbone: keras_hub.models.Backbone, family: str, **scaling: float | list) -> Path:
     backbone.save_to_preset(str(folder))
     getattr(keras_hub.layers, f"{family}ImageConverter")(image_size=(16, 16), **scaling).save_to_preset(str(folder))

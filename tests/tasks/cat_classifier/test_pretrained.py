@@ -11,7 +11,7 @@ import pytest
 from cats import CONFIG, overrides
 from conftest import invoke, sets
 from interrupted import Interrupted, interrupt_after
-from presets import write_efficientnet, write_resnet, write_vit
+from presets import write_efficientnet, write_resnet, write_siglip, write_vit
 
 from pipelines.commands.train import train
 from pipelines.errors import UserError
@@ -24,7 +24,7 @@ from pipelines.training.features import FeatureEncoder, head_and_encoder
 from pipelines.training.optimizers import adam
 from pipelines.training.pretrained import Unfreeze, load_pretrained_weights
 
-WRITERS = {"EfficientNet": write_efficientnet, "ResNet": write_resnet, "ViT": write_vit}
+WRITERS = {"EfficientNet": write_efficientnet, "ResNet": write_resnet, "ViT": write_vit, "SigLIP": write_siglip}
 SETTINGS = {
     "weights": "published",
     "freeze": False,
@@ -79,7 +79,9 @@ def test_a_model_starts_from_what_was_published(folder):
     else:
         converter = keras_hub.layers.ImageConverter.from_preset(str(folder))
         scale, offset = (np.array(value, "float32") for value in (converter.scale, converter.offset))
-        expected = keras.ops.mean(backbone(images * scale + offset), (1, 2))
+        siglip = isinstance(backbone, keras_hub.models.SigLIPBackbone)  # its vision encoder pools by itself
+        maps = (backbone.vision_encoder if siglip else backbone)(images * scale + offset)
+        expected = maps if siglip else keras.ops.mean(maps, (1, 2))
     np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -89,7 +91,8 @@ def test_layers_are_in_groups_from_input_to_output(folder):
     grouped = [id(weight) for layer in model.pretrained.layers for weight in layer.weights]
     backbone = next(layer for layer in model.layers if isinstance(layer, keras_hub.models.Backbone))
     assert sorted(grouped) == sorted(id(weight) for weight in backbone.weights)
-    assert len(groups) == {"EfficientNet": 3, "ResNet": 3, "ViT": 4}[type(backbone).__name__.removesuffix("Backbone")]
+    counts = {"EfficientNetBackbone": 3, "ResNetBackbone": 3, "ViTBackbone": 4, "SigLIPVisionEncoder": 5}
+    assert len(groups) == counts[type(backbone).__name__]
     assert grouped[0] == id(backbone.weights[0])
 
 
@@ -122,13 +125,14 @@ def test_a_backbone_is_trained_from_the_epoch_that_the_config_says(efficientnet)
             assert len(model.trainable_variables) == 2
 
 
-def test_low_rank_updates_are_trained_in_place_of_attention_weights(tmp_path):
-    vit = write_vit(tmp_path / "vit")
-    model = build(vit, lora_rank=2)
+@pytest.mark.parametrize(("family", "blocks"), [("ViT", 2), ("SigLIP", 3)])  # the latter has one more, to pool
+def test_low_rank_updates_are_trained_in_place_of_attention_weights(family, blocks, tmp_path):
+    preset = WRITERS[family](tmp_path / "preset")
+    model = build(preset, lora_rank=2)
     names = [weight.name for weight in model.trainable_weights]
-    assert sum(name.startswith("lora_") for name in names) == 2 * 2 * 2  # query and value of two blocks
+    assert sum(name.startswith("lora_") for name in names) == 2 * 2 * blocks  # query and value
     images = {"image": np.random.default_rng(0).uniform(0, 255, (2, 16, 16, 3))}
-    features = [keras.Model(each.inputs, each.features)(images) for each in (model, build(vit))]
+    features = [keras.Model(each.inputs, each.features)(images) for each in (model, build(preset))]
     np.testing.assert_allclose(features[0], features[1], atol=1e-6)
 
 
@@ -137,6 +141,7 @@ def test_low_rank_updates_are_trained_in_place_of_attention_weights(tmp_path):
     [
         ("EfficientNet", {"lora_rank": 4}, 16, r"models\.pretrained\.lora_rank: .* has no attention layers"),
         ("ViT", {"lora_rank": 4, "freeze": True}, 16, r"models\.pretrained\.lora_rank: has no effect"),
+        ("SigLIP", {}, 24, r"preprocessing\.image_size: .* does not take images of 24 pixels; set it to 16"),
         ("ViT", {}, 24, r"preprocessing\.image_size: .* does not take images of 24 pixels; set it to 16"),
         ("ViT", {}, 20, r"preprocessing\.image_size: .* does not take images of 20 pixels; set it to 16"),
         ("EfficientNet", {"weights": "nowhere.h5"}, 16, r"models\.pretrained\.weights: no such file: nowhere.h5"),
@@ -163,6 +168,20 @@ def test_weights_of_a_keras_application_come_from_a_file(tmp_path):
         build("mobilenet_v3_small", 32, weights=str(tmp_path / "other.weights.h5"))
     with pytest.raises(UserError, match=r"preprocessing\.image_size: mobilenet_v3_small does not take images of 16"):
         build("mobilenet_v3_small", 16, weights="none")
+
+
+@pytest.mark.slow
+def test_a_convnext_takes_pixels_as_they_are_and_has_a_group_per_size_of_its_maps():
+    model = build("convnext_tiny", 64, weights="none", layer_decay=0.5)
+    source = keras.applications.ConvNeXtTiny(include_top=False, weights=None, input_shape=(64, 64, 3))
+    weights = [weight for layer in model.pretrained.layers for weight in layer.weights]
+    assert [weight.shape for weight in weights] == [weight.shape for weight in source.weights]
+    for weight, own in zip(weights, source.weights, strict=True):
+        own.assign(weight)
+    image = np.random.default_rng(0).uniform(0, 255, (2, 64, 64, 3))
+    features = keras.Model(model.inputs, model.features)({"image": image}, training=False)
+    np.testing.assert_allclose(features, keras.ops.mean(source(image, training=False), (1, 2)), rtol=1e-4, atol=1e-5)
+    assert len(model.pretrained.groups) == 4
 
 
 def test_features_of_a_frozen_backbone_are_computed_once(images, efficientnet, tmp_path, monkeypatch):
@@ -194,7 +213,11 @@ def test_features_of_a_frozen_backbone_are_computed_once(images, efficientnet, t
 
 @pytest.mark.parametrize(
     ("family", "freeze"),
-    [("EfficientNet", "true"), ("ViT", "false"), pytest.param("ResNet", "false", marks=pytest.mark.slow)],
+    [
+        ("EfficientNet", "true"),
+        ("ViT", "false"),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in [("ResNet", "false"), ("SigLIP", "false")]),
+    ],
 )
 def test_a_run_resumes_exports_and_answers_without_the_preset(family, freeze, images, tmp_path, monkeypatch):
     how = [f"models.pretrained.freeze={freeze}", "models.pretrained.unfreeze_after_epochs=1", "training.epochs=2"]
