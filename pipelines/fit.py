@@ -1,6 +1,7 @@
 """The training flow: from a config to a trained model and its metrics in a run folder."""
 
 import itertools
+import math
 import random
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +25,7 @@ from pipelines.tasks import load_task
 from pipelines.teachers import check_teacher, teach
 from pipelines.trained_model import TrainedModel, build_model, make_preprocessor
 from pipelines.training.features import head_and_encoder
-from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
+from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES, accumulate_gradients
 from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
 from pipelines.training.train import train
 
@@ -141,11 +142,16 @@ def _summary(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> Su
     return summary.with_fact("start", "; ".join(filter(None, [config.start, added(preprocessor)])))
 
 
-def _optimizer(config: Config, model: keras.Model, epochs: int, steps_per_epoch: int) -> keras.Optimizer:
+def _optimizer(
+    config: Config, model: keras.Model, epochs: int, steps_per_epoch: int, accumulate_batches: int
+) -> keras.Optimizer:
     peak = config.optimizer["learning_rate"]
-    rate = build(config.schedule, SCHEDULES, "name", peak, steps_per_epoch, epochs)
+    updates_per_epoch = math.ceil(steps_per_epoch / accumulate_batches)
+    rate = build(config.schedule, SCHEDULES, "name", peak, updates_per_epoch, epochs)
     optimizer = build({**config.optimizer, "learning_rate": rate}, OPTIMIZERS, "name")
     optimizer.factors = learning_rate_factors(model, peak)
+    if accumulate_batches > 1:
+        accumulate_gradients(optimizer, rate, accumulate_batches)
     return optimizer
 
 

@@ -1,7 +1,7 @@
 """Optimizers and learning-rate schedules by name."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, TypeAlias, TypedDict, Unpack
 
 import keras
@@ -78,13 +78,25 @@ OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
 
 @cache
 def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
-    """Return an optimizer class whose attribute `factors` scales the learning rate of variables, by their path."""
+    """Return an optimizer class whose attribute `factors` scales the learning rate of variables, by their path.
+
+    Its averages of the weights change with each update; those of Keras also change with mini-batches in between.
+    """
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
         path = self._trainable_variables[self._get_variable_index(variable)].path  # TensorFlow's variables have none
         kind.update_step(self, gradient, variable, learning_rate * self.factors.get(path, 1.0))
 
-    return type(kind.__name__, (kind,), {"factors": {}, "update_step": update_step})
+    def average(self: Any, variables: Any) -> None:
+        change = partial(kind._update_model_variables_moving_average, self, variables)
+        if self.gradient_accumulation_steps and self.use_ema:
+            updates = (self._iterations + 1) % self.gradient_accumulation_steps == 0
+            keras.ops.cond(updates, change, lambda: None)
+        else:
+            change()
+
+    own = {"factors": {}, "update_step": update_step, "_update_model_variables_moving_average": average}
+    return type(kind.__name__, (kind,), own)
 
 
 def _make(kind: Any, step: Step, **own: float) -> keras.Optimizer:
@@ -94,6 +106,16 @@ def _make(kind: Any, step: Step, **own: float) -> keras.Optimizer:
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def accumulate_gradients(optimizer: Any, rate: "Rate", batches: int) -> None:
+    """Let an optimizer update the weights after several mini-batches, by the mean of their gradients.
+
+    Keras counts mini-batches. Here all that depends on time counts updates: the schedule `rate`, and the average of the
+    weights. `LastUpdate` takes the last update of an epoch.
+    """
+    optimizer.gradient_accumulation_steps = batches
+    optimizer.learning_rate = PerUpdate(rate, batches)
 
 
 Rate: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
@@ -208,6 +230,37 @@ class WarmUp(Rate):
     def get_config(self) -> dict:
         """Return the constructor arguments of this schedule."""
         return {"after": self.after, "steps": self.steps}
+
+
+class PerUpdate(Rate):
+    """A schedule of updates, for an optimizer that counts mini-batches, of which each update has several."""
+
+    def __init__(self, rate: Rate, batches: int):
+        self.rate = rate
+        self.batches = batches
+
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the learning rate of a mini-batch, counted from zero."""
+        return self.rate(step // self.batches)
+
+    def get_config(self) -> dict:
+        """Return the constructor arguments of this schedule."""
+        return {"rate": self.rate, "batches": self.batches}
+
+
+class LastUpdate(keras.callbacks.Callback):
+    """Take the last update of each epoch, if fewer mini-batches are left for it than an update has."""
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Update the weights by the mean of the gradients that are left, and count this as a whole update."""
+        optimizer, variables = self.model.optimizer, self.model.trainable_variables
+        batches = optimizer.gradient_accumulation_steps
+        left = int(optimizer._iterations) % batches
+        if left:
+            for total in optimizer._accumulated_gradients:
+                total.assign(total * (batches / left))
+            optimizer._iterations.assign_add(batches - left - 1)
+            optimizer.apply([keras.ops.zeros_like(variable) for variable in variables], variables)
 
 
 class InverseSquareRoot(Rate):

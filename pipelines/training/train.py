@@ -16,6 +16,7 @@ from pipelines.runs.checkpoints import Checkpoint, Weights
 from pipelines.runs.run import Run
 from pipelines.storage import writing
 from pipelines.training.execution import Execution, resolve_execution
+from pipelines.training.optimizers import LastUpdate
 from pipelines.training.pretrained import HasPretrained, Unfreeze
 from pipelines.training.progress import Progress, say
 
@@ -41,6 +42,14 @@ AverageEpochs = Annotated[
         " averaging",
     ),
 ]
+AccumulateBatches = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="number of mini-batches per update of the weights, which follows the mean of their gradients: a"
+        " larger batch in the same memory. The last update of an epoch may have fewer",
+    ),
+]
 
 
 def train(
@@ -57,18 +66,23 @@ def train(
     patience: Patience,
     execution: HowExecuted,
     average_epochs: AverageEpochs = 1,
+    accumulate_batches: AccumulateBatches = 1,
 ) -> None:
     """Train `model` and restore the weights of its best epoch by `monitor`.
 
-    `optimizer` is called with (epochs, steps_per_epoch). Training resumes from the run's last checkpoint, if any.
-    `until_epoch` ends training after that epoch, while the learning-rate schedule still spans `epochs`.
+    `optimizer` is called with (epochs, steps_per_epoch, accumulate_batches). Training resumes from the run's last
+    checkpoint, if any. `until_epoch` ends it after that epoch, while the learning-rate schedule still spans `epochs`.
 
     Raises:
         UserError: If the loss, the predictions or `monitor` are NaN or infinite, or a file cannot be written.
     """
     execution = resolve_execution(execution, model, batches.steps_per_epoch, batches.varying)
     model.compile(
-        optimizer(epochs, batches.steps_per_epoch), loss, run_eagerly=False, auto_scale_loss=False, **execution
+        optimizer(epochs, batches.steps_per_epoch, accumulate_batches),
+        loss,
+        run_eagerly=False,
+        auto_scale_loss=False,
+        **execution,
     )
     model.optimizer.build(model.trainable_variables)
     keeper = Keeper(run, evaluator, monitor, patience, average_epochs)
@@ -84,6 +98,7 @@ def train(
     elif not keeper.finished and first_epoch < last_epoch:
         board = keras.callbacks.TensorBoard(run.logs, write_graph=False)
         thaw = [Unfreeze()] if isinstance(model, HasPretrained) else []
+        last_update = [LastUpdate()] if accumulate_batches > 1 else []  # before the epoch is validated
         with writing(run.logs):  # the other callbacks report their own write errors
             model.fit(
                 batches.stream(first_epoch * batches.steps_per_epoch),
@@ -92,7 +107,7 @@ def train(
                 steps_per_epoch=batches.steps_per_epoch,
                 shuffle=False,  # the stream already shuffles
                 verbose=0,
-                callbacks=[keeper, board, Progress(epochs, monitor, keeper.history), *thaw],
+                callbacks=[*last_update, keeper, board, Progress(epochs, monitor, keeper.history), *thaw],
             )
     keeper.restore_best()
 

@@ -1,10 +1,12 @@
 """Optimisers and schedules against their formulas."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
 
-from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
+from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES, LastUpdate, accumulate_gradients
 
 STEP = {"learning_rate": 0.1, "weight_decay": 0.0, "clip_norm": None, "average_decay": None}
 
@@ -69,6 +71,52 @@ def test_weights_are_averaged():
         x = 0.9 * x
         average = x if step == 0 else 0.9 * average + 0.1 * x
     np.testing.assert_allclose(variable.numpy(), average, rtol=1e-5)
+
+
+IDS, NUMBERS = np.random.default_rng(0).integers(0, 6, (16, 3)), np.random.default_rng(1).normal(size=(16, 1))
+
+
+def trained_in(sizes, name, accumulate=1, embedded=False, jit_compile=False):
+    """Train for 3 epochs in mini-batches of these sizes; return the weights, then their averages, then the rate."""
+    keras.utils.set_random_seed(0)
+    first = keras.layers.Embedding(6, 4) if embedded else keras.layers.Dense(4)
+    model = keras.Sequential([keras.Input((3,)), first, keras.layers.Flatten(), keras.layers.Dense(1)])
+    slow = next(variable.path for variable in model.variables)
+    schedule = SCHEDULES["cosine"](0.05, -(-len(sizes) // accumulate), 3, warmup_epochs=1.0, final_share=0.1)
+    settings = {"weight_decay": 0.1, "clip_norm": None if embedded else 0.5, "average_decay": 0.8}
+    optimizer = OPTIMIZERS[name](learning_rate=schedule, **settings)
+    optimizer.factors = {slow: 0.5}
+    if accumulate > 1:
+        accumulate_gradients(optimizer, schedule, accumulate)
+    model.compile(optimizer, "mse", jit_compile=jit_compile)
+    batches = ((IDS[start:stop], NUMBERS[start:stop]) for start, stop in [*pairwise(np.cumsum([0, *sizes]))] * 3)
+    callbacks = [LastUpdate()] if accumulate > 1 else []
+    model.fit(batches, steps_per_epoch=len(sizes), epochs=3, verbose=0, shuffle=False, callbacks=callbacks)
+    weights = model.get_weights()
+    optimizer.finalize_variable_values(model.trainable_variables)
+    return [*weights, *model.get_weights(), float(optimizer.learning_rate)]
+
+
+def are_close(given, expected):
+    for one, other in zip(given, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["momentum", "adamw"])
+def test_mini_batches_of_one_update_are_like_a_large_one(name):
+    are_close(trained_in([2] * 8, name, accumulate=4), trained_in([8] * 2, name))
+
+
+def test_the_last_update_of_an_epoch_may_have_fewer_mini_batches():
+    several = trained_in([2] * 8, "adamw", accumulate=3, jit_compile=True)
+    are_close(several, trained_in([6, 6, 4], "adamw"))
+
+
+def test_gradients_of_embeddings_are_accumulated():
+    # Without momentum: Keras takes the norm and the squares of an embedding's gradient before it adds up those of one
+    # row, unless they are accumulated.
+    several = trained_in([2] * 8, "gradient_descent", accumulate=4, embedded=True)
+    are_close(several, trained_in([8] * 2, "gradient_descent", embedded=True))
 
 
 def rate(name, step, warmup_epochs=0.0, **settings):

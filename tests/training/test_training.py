@@ -19,7 +19,12 @@ from pipelines.errors import UserError
 from pipelines.runs.run import Run
 
 ROOT = Path(__file__).parents[2]
-AVERAGED = ("optimizer.average_decay=0.9", "training.average_epochs=2", "models.mlp.batch_normalization=true")
+AVERAGED = (
+    "optimizer.average_decay=0.9",
+    "training.average_epochs=2",
+    "training.accumulate_batches=2",  # of 3: an epoch ends with an update of one
+    "models.mlp.batch_normalization=true",
+)
 
 
 def metrics(folder: Path) -> dict:
@@ -59,6 +64,14 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, uninterrup
     assert metrics(tmp_path / "parts") == metrics(uninterrupted)
     assert figures(tmp_path / "parts").equals(figures(uninterrupted))
     assert pd.read_csv(tmp_path / "parts/history.csv")["seconds"].is_monotonic_increasing
+
+
+def test_accumulated_mini_batches_train_as_a_large_one_does(csv, tmp_path):
+    settings = overrides(csv, "models.mlp.dropout=0.0")
+    for name, more in (("parts", ["batches.size=32", "training.accumulate_batches=3"]), ("whole", ["batches.size=96"])):
+        train(CONFIG, [*settings, *more], tmp_path / name)
+    parts, whole = (figures(tmp_path / name).drop(columns="loss") for name in ("parts", "whole"))
+    pd.testing.assert_frame_equal(parts, whole, rtol=1e-3)
 
 
 def test_the_weights_of_the_last_epochs_are_averaged(csv, tmp_path, monkeypatch):
