@@ -44,13 +44,15 @@ HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LIC
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model.weights.h5", "model.weights.json")
 PREFIX, ASSET = "preset", "preset.asset."  # names of arrays in a preprocessor's state
 TOKENS = ("token_embedding/embeddings", "token_embedding/reverse_embeddings")  # variables with a vector per token
+T5_LORA = ("query_projector", "value_projector")  # what KerasHub's default names for low-rank updates lack
 IMAGES = "image backbone"
-KINDS = {  # what each family of backbones can be used for; FNet and RoFormerV2 read the padding
-    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra".split(),
+ENCODERS = "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra".split()  # FNet and RoFormerV2 read the padding
+KINDS = {  # what each family of backbones can be used for
+    "text encoder": ENCODERS,
     "causal language model": (  # not GPTNeoX: KerasHub rotates its queries wrongly where it uses a cache
         "GPT2 OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
     ),
-    "sequence-to-sequence model": "Bart T5".split(),
+    "encoder-decoder or encoder model": ["Bart", "T5", *ENCODERS],
     IMAGES: (
         "EfficientNet ResNet MobileNet MobileNetV5 DenseNet CSPNet HGNetV2 ViT DeiT DINOV2 DINOV3 MiT SwinTransformer"
         " VGG Xception"
@@ -98,6 +100,10 @@ class Preset:
         """Return the causal language model with random weights, without its preprocessor."""
         return _hub_class(f"{self.family}CausalLM")(backbone=self.make_backbone(), preprocessor=None)
 
+    def make_seq_2_seq_lm(self) -> "keras_hub.models.Seq2SeqLM":
+        """Return the encoder-decoder language model with random weights, without its preprocessor."""
+        return _hub_class(f"{self.family}Seq2SeqLM")(backbone=self.make_backbone(), preprocessor=None)
+
     def load_weights(
         self, backbone: keras.Model, model: str, lora_rank: int | None = None, token_ids: np.ndarray | None = None
     ) -> None:
@@ -127,7 +133,7 @@ class Preset:
                 value = value.take(token_ids, axis=1 if variable.path.endswith(TOKENS[1]) else 0)
             variable.assign(value)
         if lora_rank is not None:
-            backbone.enable_lora(lora_rank)
+            backbone.enable_lora(lora_rank, [*backbone.default_lora_layer_names(), *T5_LORA])
 
     @cached_property
     def tokenizer(self) -> "keras_hub.tokenizers.Tokenizer":
@@ -140,6 +146,12 @@ class Preset:
             tokenizer = _hub_class(self.tokenizer_class).from_config(self.tokenizer_config)
             tokenizer.load_assets(folder)
         return tokenizer
+
+
+def sequence_model(backbone: keras.Model) -> keras.Model:
+    """Return a text encoder with one vector per token as its output, without an unused pooler."""
+    output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
+    return keras.Model(backbone.input, output, name="backbone")
 
 
 def preset_of(state: Mapping[str, np.ndarray]) -> Preset | None:
@@ -197,7 +209,7 @@ def _application(name: str) -> Preset:
 
 def _hub_class(name: str) -> Any:
     """Return a class of KerasHub by its name; names come from files, so nothing else can be reached."""
-    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer|CausalLM)", name):
+    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|Tokenizer|CausalLM|Seq2SeqLM)", name):
         raise UserError(name, "is not a class of KerasHub")
     return getattr(import_module("keras_hub").models, name)
 

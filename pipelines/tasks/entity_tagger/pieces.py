@@ -6,6 +6,7 @@ Shapes: B sentences, T tokens, P pieces of a sentence.
 import tensorflow as tf
 
 from pipelines.presets import Preset
+from pipelines.text.published import unknown_id
 
 
 class Pieces:
@@ -41,12 +42,3 @@ class Pieces:
         values = tf.where(ids.flat_values < 0, self._unknown, ids.flat_values) + 1
         firsts = before[:-1] - tf.repeat(bounds[:-1], tokens.row_lengths()) + 1
         return tf.RaggedTensor.from_row_splits(values, bounds), tokens.with_flat_values(tf.cast(firsts, tf.int32))
-
-
-def unknown_id(tokenizer: tf.Module) -> int:
-    """Return the id of a tokenizer's unknown piece, or if it has none, that of its mask."""
-    if hasattr(tokenizer, "unk_token_id"):
-        return tokenizer.unk_token_id
-    pieces = tokenizer.get_vocabulary()
-    unknown = getattr(tokenizer, "oov_token", None) or next((each for each in ("<unk>", "[UNK]") if each in pieces), "")
-    return tokenizer.token_to_id(unknown) if unknown else tokenizer.mask_token_id
