@@ -11,6 +11,7 @@ import json
 import re
 import socket
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -94,6 +95,7 @@ class Preset:
         """Return the backbone with random weights."""
         if self.family in APPLICATIONS:
             return make_application(self.family, tuple(self.config["input_shape"]))
+        _ignore_t5_masks()
         return _hub_class(f"{self.family}Backbone").from_config(self.config)
 
     def make_causal_lm(self) -> "keras_hub.models.CausalLM":
@@ -177,6 +179,7 @@ def open_preset(name: str, kind: str, model: str) -> Preset:
         return _application(name)
     import keras_hub
 
+    _ignore_t5_masks()
     where = WHERE.format(model)
     folder = _local_folder(name, where)
     try:
@@ -205,6 +208,11 @@ def _application(name: str) -> Preset:
     given = APPLICATIONS[name]
     scaling = {"scale": given.scale, "offset": given.offset}
     return Preset(name, record, name, {"input_shape": [None, None, 3]}, None, {}, scaling, {})
+
+
+def _ignore_t5_masks() -> None:
+    """Let Keras not warn that T5's attention takes an argument named `mask`, which it uses in a way of its own."""
+    warnings.filterwarnings("ignore", message=".*T5MultiHeadAttention.* was passed an input with a mask")
 
 
 def _hub_class(name: str) -> Any:

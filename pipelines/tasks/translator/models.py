@@ -113,7 +113,7 @@ def pretrained(
     dropout: Annotated[float, Field(ge=0, lt=1, description="for a text encoder: dropout rate of the new decoder")],
     **fine_tuning: Unpack[FineTuning],
 ) -> Translator:
-    """Published encoder-decoder (T5, BART), or a published text encoder with a new decoder (Rothe et al. 2020)."""
+    """Fine-tune a published encoder-decoder (T5, BART), or a text encoder with a new decoder (Rothe et al. 2020)."""
     if not isinstance(features.source, EncoderTokenizer):
         return encoder_decoder(features, fine_tuning)
     return encoder_translator(

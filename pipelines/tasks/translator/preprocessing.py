@@ -3,7 +3,7 @@
 Shapes: B pairs, S source tokens, T target tokens.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 

@@ -14,7 +14,7 @@ from keras import ops
 from pipelines.errors import UserError
 from pipelines.layers.basic import IsToken
 from pipelines.layers.transformer import SinusoidalPositions
-from pipelines.presets import sequence_model
+from pipelines.presets import Preset, sequence_model
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.transformers import TransformerTranslator, check_heads
 from pipelines.tasks.translator.translation import Translator, make_embedding
@@ -94,6 +94,14 @@ class EncoderDecoder(FineTuned):
         scores, _, cache, _ = self.decode(unread, mask, tokens, state["cache"], at, cross, None)
         return scores + self.never, {"source": source, "position": position, "cache": cache}
 
+    def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Return the attention weights from target to source tokens (B, H, T, S), for each block."""
+        mask, of = _mask(source), self.backbone
+        whole = ops.pad(target, ((0, 0), (self.before, 0)), constant_values=END)
+        weigh = _bart_weights if self.family == "Bart" else _t5_weights
+        found = weigh(of, of.token_embedding(whole), self.encode(source, mask), mask)
+        return [weights[:, :, self.before :] for weights in found]
+
     def _empty_cache(self, batch: int, steps: int) -> keras.KerasTensor:
         of = self.backbone
         width = getattr(of, "key_value_dim", None) or of.hidden_dim // of.num_heads
@@ -116,7 +124,7 @@ def encoder_decoder(features: Features, settings: FineTuning) -> EncoderDecoder:
     if settings["unfreeze_after_epochs"]:
         problem = f"must be 0 for {preset.family}, which has no layer but the published ones to train meanwhile"
         raise UserError(f"{WHERE}.unfreeze_after_epochs", problem)
-    _check_longest(features, tokens_before(preset.family))
+    _check_longest(preset, features.longest, tokens_before(preset.family))
     network = preset.with_config({"vocabulary_size": tokenizer.size}).make_seq_2_seq_lm()
     load = partial(preset.load_weights, network.backbone, "pretrained", settings["lora_rank"], tokenizer.published)
     return EncoderDecoder(network, tokenizer, Pretrained.fine_tuned(_groups(network.backbone), load, settings))
@@ -127,8 +135,8 @@ def encoder_translator(features: Features, settings: FineTuning, **decoder: Any)
     tokenizer = features.source
     assert isinstance(tokenizer, EncoderTokenizer)
     check_heads(WHERE, decoder["width"], decoder["heads"])
-    _check_longest(features, 0)
     preset = tokenizer.preset
+    _check_longest(preset, features.longest, 0)
     source, backbone = keras.Input((None,), dtype="int32", name="source"), preset.make_backbone()
     mask, network = IsToken()(source), sequence_model(backbone)
     ids = ops.where(mask, source - 1, preset.tokenizer.pad_token_id)
@@ -146,12 +154,53 @@ def tokens_before(family: str) -> int:
     return int(family == "Bart")
 
 
-def _check_longest(features: Features, before: int) -> None:
-    preset = features.source.preset
+def _check_longest(preset: Preset, longest: int, before: int) -> None:
     most = preset.config.get("max_sequence_length")
-    if most is not None and features.longest + before > most:
+    if most is not None and longest + before > most:
         problem = f"must be at most {most - before} for this preset, which has {most} positions"
         raise UserError("preprocessing.longest", problem)
+
+
+def _bart_weights(
+    of: Any, x: keras.KerasTensor, encoded: keras.KerasTensor, mask: keras.KerasTensor
+) -> list[keras.KerasTensor]:
+    """Return the attention weights of each block of a BART decoder, from its embedded tokens (B, T, D)."""
+    x, found = of.decoder_embeddings_layer_norm(x + of.decoder_position_embedding(x)), []
+    for block in of.decoder_transformer_layers:
+        attended = block._self_attention_layer(x, x, attention_mask=_causal(x))
+        query = block._self_attention_layer_norm(x + attended)
+        cross = {"attention_mask": mask[:, None, :], "return_attention_scores": True}
+        found.append(block._cross_attention_layer(query, encoded, **cross)[1])
+        x = block(x, encoded, encoder_padding_mask=mask)
+    return found
+
+
+def _t5_weights(
+    of: Any, x: keras.KerasTensor, encoded: keras.KerasTensor, mask: keras.KerasTensor
+) -> list[keras.KerasTensor]:
+    """Return the attention weights of each block of a T5 decoder, from its embedded tokens (B, T, D)."""
+    bias, found = None, []
+    for block in of.decoder_transformer_layers:
+        normed, cross = block.self_attention_layer_norm(x), block.cross_attention
+        attended, bias, _ = block.self_attention(normed, mask=_causal(x), position_bias=bias)
+        queries, keys = (
+            ops.reshape(project(given), (ops.shape(x)[0], -1, cross.num_heads, cross.key_value_dim))
+            for project, given in (
+                (cross.query_projector, block.cross_attention_layer_norm(x + attended)),
+                (cross.key_projector, encoded),
+            )
+        )
+        fit = ops.einsum("bqnd,bknd->bnqk", queries, keys)  # T5 does not divide by the root of the width
+        found.append(ops.softmax(ops.where(mask[:, None, None, :] > 0, fit, NEVER)))
+        seen = {"encoder_hidden_states": encoded, "encoder_attention_mask": mask[:, None, :]}
+        x, _ = block(x, position_bias=bias, **seen)
+    return found
+
+
+def _causal(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Return which steps each step of (B, T, D) may see: (1, T, T)."""
+    steps = ops.arange(ops.shape(x)[1])
+    return (steps[:, None] >= steps)[None]
 
 
 def _mask(ids: keras.KerasTensor) -> keras.KerasTensor:

@@ -97,3 +97,15 @@ def test_padding_changes_nothing(made):
         alone = {side: ids[row : row + 1, : np.count_nonzero(ids[row])] for side, ids in inputs.items()}
         length = alone["target"].shape[1]
         np.testing.assert_allclose(together[row : row + 1, :length], scores(model, alone), rtol=1e-4, atol=1e-4)
+
+
+def test_attention_weights_are_those_that_the_scores_come_from(made):
+    """Without the source token that a target token attends to most, its score changes."""
+    _, _, model, (inputs, _, _) = made
+    layers = [ops.convert_to_numpy(each) for each in model.attention(inputs["source"], inputs["target"])]
+    assert len(layers) == 2
+    real = (inputs["source"] != PAD).numpy()
+    for weights in layers:
+        assert weights.shape == (4, 2, inputs["target"].shape[1], inputs["source"].shape[1])
+        np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
+        assert (weights * ~real[:, None, None]).max() < 1e-6
