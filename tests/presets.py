@@ -90,7 +90,9 @@ def write_encoder_decoder(folder: Path, family: str = "T5", texts: Sequence[str]
     tokenizer = make(getattr(keras_hub.models, f"{family}Tokenizer"), texts)
     keras.utils.set_random_seed(1)
     backbone = getattr(keras_hub.models, f"{family}Backbone")
-    backbone = backbone(vocabulary_size=tokenizer.vocabulary_size() + 3 * (family == "T5"), **PLAIN, **own, **settings)
+    backbone = backbone(
+        vocabulary_size=tokenizer.vocabulary_size() + 3 * (family == "T5"), **{**PLAIN, **own, **settings}
+    )
     for variable in backbone.weights:  # so that no bias is 0
         variable.assign(variable + keras.random.normal(variable.shape, stddev=0.2))
     backbone.save_to_preset(str(folder))

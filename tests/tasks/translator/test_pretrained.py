@@ -1,19 +1,26 @@
 """Published backbones that translate: their tokens, the same scores with caches as without, and the whole line."""
 
 import json
+import shutil
+from pathlib import Path
 
-import keras
 import keras_hub
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from conftest import invoke
+from interrupted import Interrupted, interrupt_after
 from keras import ops
-from presets import write_encoder, write_encoder_decoder
+from presets import write_causal, write_encoder, write_encoder_decoder
+from tiny import TRACED_ONCE
+from uncached import Uncached
 
+from pipelines.commands.train import train
 from pipelines.data.batches import padded
 from pipelines.errors import UserError
 from pipelines.presets import ENCODERS, open_preset
+from pipelines.runs.run import Run
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.preprocessing import PairPreprocessor
@@ -29,6 +36,7 @@ PAIRS = pd.DataFrame(
 )
 TEXTS = [*PAIRS["source"][:4], *PAIRS["target"][:4], "translate English to French:"]
 WORDS = sorted({word for text in TEXTS for word in text.split()})
+CONFIG = Path(__file__).parents[3] / "configs" / "translator.yaml"
 KIND = "encoder-decoder or encoder model"
 PREFIX = "translate English to French: "
 FINE_TUNING = {
@@ -91,7 +99,7 @@ def test_a_cache_changes_no_score(made):
 
 
 def test_padding_changes_nothing(made):
-    _, preprocessor, model, (inputs, _, _) = made
+    _, _, model, (inputs, _, _) = made
     together = scores(model, inputs)
     for row in range(4):
         alone = {side: ids[row : row + 1, : np.count_nonzero(ids[row])] for side, ids in inputs.items()}
@@ -99,8 +107,7 @@ def test_padding_changes_nothing(made):
         np.testing.assert_allclose(together[row : row + 1, :length], scores(model, alone), rtol=1e-4, atol=1e-4)
 
 
-def test_attention_weights_are_those_that_the_scores_come_from(made):
-    """Without the source token that a target token attends to most, its score changes."""
+def test_each_target_token_attends_to_the_source_alone(made):
     _, _, model, (inputs, _, _) = made
     layers = [ops.convert_to_numpy(each) for each in model.attention(inputs["source"], inputs["target"])]
     assert len(layers) == 2
@@ -109,3 +116,189 @@ def test_attention_weights_are_those_that_the_scores_come_from(made):
         assert weights.shape == (4, 2, inputs["target"].shape[1], inputs["source"].shape[1])
         np.testing.assert_allclose(weights.sum(axis=-1), 1, rtol=1e-5)
         assert (weights * ~real[:, None, None]).max() < 1e-6
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_caches_change_no_translation(made, beams):
+    _, _, model, (inputs, _, _) = made
+
+    def search(model):
+        most = tf.constant([7, 4, 9, 5])
+        start, one = tf.fill([4, 1], START), tf.ones([4], tf.int32)
+        return tf.function(lambda: beam_search(model, {"source": inputs["source"]}, start, one, most, beams, 0.6))()
+
+    cached, uncached = search(model), search(Uncached(model))
+    np.testing.assert_array_equal(cached.tokens, uncached.tokens)
+    np.testing.assert_allclose(cached.scores, uncached.scores, rtol=1e-4)
+
+
+def test_the_tokens_are_those_of_keras_hub(made):
+    preset, preprocessor, *_ = made
+    texts = [
+        "two cats",
+        "",
+        "a dog on Rome and three cats, and one dog more than that",
+        "d\u00e9j\u00e0 vu, \u6f22 [SEP] </s> 12",
+    ]
+    name = "Bert" if preset.family == "Electra" else preset.family  # KerasHub has none for ELECTRA
+    ours = preprocessor.encode("source", tf.constant(texts)).to_list()
+    assert max(map(len, ours)) == MOST
+    if preset.family in ENCODERS:
+        theirs = getattr(keras_hub.models, f"{name}TextClassifierPreprocessor")(preset.tokenizer, sequence_length=MOST)
+        read = tf.function(theirs)(tf.constant(texts))
+        rows = zip(read["token_ids"].numpy(), read["padding_mask"].numpy(), strict=True)
+        assert [[each - 1 for each in row] for row in ours] == [ids[mask].tolist() for ids, mask in rows]
+        return
+    theirs = getattr(keras_hub.models, f"{name}Seq2SeqLMPreprocessor")
+    theirs = theirs(preset.tokenizer, encoder_sequence_length=MOST, decoder_sequence_length=3 * MOST)
+    targets = tf.constant(PAIRS["target"][:4].tolist())
+    x, y, weights = tf.function(theirs)({"encoder_text": tf.constant(texts), "decoder_text": targets})
+    published = preprocessor.tokenizers["source"].published
+    masks = x["encoder_padding_mask"].numpy()
+    source = [ids[mask].tolist() for ids, mask in zip(x["encoder_token_ids"].numpy(), masks, strict=True)]
+    assert [published[row].tolist() for row in ours] == source
+    inputs, labels, _ = preprocessor.example({"source": tf.constant(texts), "target": targets}, training=False)
+    begin = {"T5": ([START], []), "Bart": ([END, START], [START])}[preset.family]
+    for row, target in enumerate(labels.to_list()):
+        assert inputs["target"][row].numpy().tolist() == [START, *target[:-1]]
+        read, wanted = ([*before, *target] for before in begin)
+        assert published[read].tolist() == x["decoder_token_ids"][row, : len(read)].numpy().tolist()
+        assert published[wanted].tolist() == y[row][weights[row]].numpy().tolist()
+
+
+@pytest.mark.parametrize("name", ["T5", "Bart", "Bert"])
+def test_targets_come_back_in_their_case(name, tmp_path):
+    _, preprocessor = read(tmp_path, name, prefix=PREFIX)
+    ids = preprocessor.encode("target", tf.constant(["un chien  \u00e0 Rome"]))
+    assert preprocessor.decode(padded(ids)).numpy()[0].decode() == "un chien \u00e0 Rome"
+    plain, prefixed = (preprocessor.encode("source", tf.constant([text])) for text in ("one", PREFIX + "one"))
+    preprocessor.prefix = ""
+    assert preprocessor.encode("source", tf.constant([PREFIX + "one"])).to_list() == plain.to_list()
+    assert prefixed.to_list() != plain.to_list()
+
+
+@pytest.mark.parametrize("name", ["T5", "T5_gated", "Bart"])
+def test_the_scores_are_those_of_the_published_model(name, tmp_path):
+    preset, preprocessor = read(tmp_path, name)
+    model, tokenizer = make(preset, preprocessor), preprocessor.tokenizers["source"]
+    raw = {side: tf.constant(PAIRS[side][:1].tolist()) for side in PAIRS}
+    inputs, labels, weights = padded(preprocessor.example(raw, training=False))
+    network = preset.make_seq_2_seq_lm()
+    preset.load_weights(network.backbone, "pretrained")
+    before = [[END]] if name == "Bart" else []
+    given = {
+        "encoder": inputs["source"],
+        "decoder": np.concatenate([*map(np.array, [before] if before else []), inputs["target"]], axis=1),
+    }
+    ids = {f"{side}_token_ids": tokenizer.published[np.array(each)] for side, each in given.items()}
+    masks = {f"{side}_padding_mask": np.ones_like(each) for side, each in given.items()}
+    published = ops.convert_to_numpy(network({**ids, **masks}, training=False))[:, len(before) :]
+    own, known = scores(model, inputs), ~tokenizer.absent
+    np.testing.assert_allclose(own[..., known], published[..., tokenizer.published[known]], rtol=1e-4, atol=1e-4)
+    assert (own[..., ~known] < -1e8).all() and own.shape[-1] == tokenizer.size
+
+    model.compile(loss=cross_entropy(label_smoothing=0.2))
+    loss = float(model.compute_loss(y=labels, y_pred=model(inputs, training=False), sample_weight=weights))
+    logarithms = tf.nn.log_softmax(own).numpy()
+    smoothed = np.eye(tokenizer.size)[labels] * 0.8 + 0.2 * known / known.sum()
+    assert loss == pytest.approx(-(smoothed * np.where(known, logarithms, 0)).sum(axis=2).mean(), rel=1e-4)
+
+
+def test_settings_decide_what_is_trained(tmp_path):
+    preset, preprocessor = read(tmp_path, "T5")
+    assert not make(preset, preprocessor, freeze=True).trainable_variables
+    model = make(preset, preprocessor, lora_rank=2)
+    assert {variable.name for variable in model.trainable_variables} == {"lora_kernel_a", "lora_kernel_b"}
+    model = make(preset, preprocessor, layer_decay=0.5, backbone_learning_rate=1e-4)
+    factors = model.pretrained.learning_rate_factors(1e-3)
+    of = {path.split("/")[0]: factor for path, factor in factors.items()}
+    assert of["token_embedding"] == pytest.approx(0.1 * 0.5**4)
+    assert of["transformer_encoder_layer_1"] == pytest.approx(0.1 * 0.5**2)
+    assert of["transformer_decoder_layer_1"] == pytest.approx(0.1)
+    with pytest.raises(UserError, match=r"unfreeze_after_epochs: must be 0 for T5"):
+        make(preset, preprocessor, unfreeze_after_epochs=1)
+
+
+def test_what_does_not_fit_a_preset_is_refused_in_one_line(tmp_path):
+    for name, most in (("Bart", 63), ("Bert", 64)):
+        preset, preprocessor = read(tmp_path, name, longest=most + 1)
+        with pytest.raises(UserError, match=rf"preprocessing\.longest: must be at most {most} for this preset"):
+            make(preset, preprocessor)
+    with pytest.raises(UserError, match=r"models\.pretrained\.heads: the width 8 must be a multiple of the heads, 3"):
+        make(*read(tmp_path, "Bert"), heads=3)
+    folder = write_causal(tmp_path / "gpt2")
+    with pytest.raises(UserError, match=r"is a GPT2 model, but this takes encoder-decoder or encoder models: Bart, T5"):
+        open_preset(str(folder), KIND, "pretrained")
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("T5", [f"preprocessing.prefix='{PREFIX}'"]),
+        pytest.param("Bart", ["models.pretrained.lora_rank=2"], marks=pytest.mark.slow),
+        pytest.param("Roberta", ["models.pretrained.unfreeze_after_epochs=1"], marks=pytest.mark.slow),
+    ],
+)
+def test_the_whole_line(name, more, tmp_path, monkeypatch):
+    preset = VARIANTS[name](tmp_path / "preset")
+    chosen = [*settings(tmp_path, preset), *more]
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_after(patched, 2)
+        train(CONFIG, chosen, tmp_path / "run")
+    train(CONFIG, chosen, tmp_path / "run", resume=True)
+    losses = Run(tmp_path / "run").history()["loss"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    shutil.rmtree(preset)  # a run needs it no more
+    exported = invoke("export", tmp_path / "run", "--to", tmp_path / "export")  # compares the answers
+    assert exported.exit_code == 0, exported.output
+    parity = json.loads((tmp_path / "export" / "1" / "parity.json").read_text())
+    assert {"serve", "n_best", "score", "attention"} <= set(parity["compared"])
+    answers = [
+        invoke("predict", where, "two cats", "one", "--json") for where in (tmp_path / "run", tmp_path / "export")
+    ]
+    one, other = (json.loads(answer.stdout) for answer in answers)
+    assert one == other and len(one) == 2
+
+
+def settings(folder, preset):
+    """Say where the pairs and the preset are, and train in seconds."""
+    lines = [
+        "\t".join((f"{source} {number}", f"{target} {number}"))
+        for number in range(12)
+        for source, target in PAIRS.values[:4]
+    ]
+    (folder / "pairs.tsv").write_text("\n".join(lines))
+    data = f"data={{source: files, from_language: en, to_language: fr, root: '{folder}', path: pairs.tsv}}"
+    sizes = [f"models.pretrained.{name}={value}" for name, value in DECODER.items()]
+    return [
+        data,
+        "model=pretrained",
+        f"models.pretrained.preset={preset}",
+        "models.pretrained.backbone_learning_rate=0.01",
+        *sizes,
+        "preprocessing.level=word",
+        "preprocessing.longest=24",
+        "batches.tokens=256",
+        "training.epochs=3",
+        TRACED_ONCE,
+        "decoding={beams: 2, length_penalty: 0.6, length_ratio: 1.0, extra_tokens: 2}",
+    ]
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_another_and_learns_from_another(tmp_path):
+    """A preset of the same tokens may teach; one of other tokens is refused."""
+    preset = VARIANTS["T5"](tmp_path / "t5")
+    train(CONFIG, settings(tmp_path, preset), tmp_path / "first")
+    _, begun = train(CONFIG, [*settings(tmp_path, preset), f"start={tmp_path / 'first'}"], tmp_path / "second")
+    assert begun.history()["loss"].iloc[0] < Run(tmp_path / "first").history()["loss"].iloc[0]
+    other = write_encoder_decoder(tmp_path / "other", "T5", TEXTS, use_gated_activation=False, hidden_dim=12)
+    distill = f"distill={{teacher: {tmp_path / 'first'}, weight: 1.0}}"
+    _, taught = train(CONFIG, [*settings(tmp_path, other), distill], tmp_path / "third")
+    losses = taught.history()["loss"]
+    assert 0 < losses.iloc[-1] < losses.iloc[0]
+    for wrong in (VARIANTS["Bart"](tmp_path / "bart"), VARIANTS["Bert"](tmp_path / "bert")):
+        with pytest.raises(UserError, match="it has other tokens"):
+            train(CONFIG, [*settings(tmp_path, wrong), distill], tmp_path / "wrong")
+        with pytest.raises(UserError, match=r"models\.pretrained\.preset is .*t5 there and .* here"):
+            train(CONFIG, [*settings(tmp_path, wrong), f"start={tmp_path / 'first'}"], tmp_path / "wrong")
