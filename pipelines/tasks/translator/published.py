@@ -77,22 +77,26 @@ class EncoderDecoder(FineTuned):
         """Encode the source once, and cache its keys and values for each block."""
         mask = _mask(given["source"])
         encoded, batch = self.encode(given["source"], mask), ops.shape(mask)[0]
-        # A first token is needed to fill the caches. `START` will be read again, at the same position.
+        # A first token is needed to fill the caches. Only `END` stays in the cache, because `START` is read again.
         first = ops.full((batch, 1), END if self.before else START, "int32")
-        caches = [self._empty_cache(batch, steps) for steps in (length + self.before, ops.shape(mask)[1])]
-        *_, own, cross = self.decode(encoded, mask, first, caches[0], 0, caches[1], 0)
-        source = {"mask": mask, "cache": cross}
-        return {"source": source, "position": ops.zeros((batch,), "int32"), "cache": own}
+        empty = [self._empty_cache(batch, steps) for steps in (1, ops.shape(mask)[1])]
+        *_, own, cross = self.decode(encoded, mask, first, empty[0], 0, empty[1], 0)
+        source, position = {"mask": mask, "cache": cross}, ops.zeros((batch,), "int32")
+        return {"source": source, "position": position, "cache": own[:, :, :, : self.before]}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
-        """Return the scores of the token after each of the next tokens (B K, n), and the new state."""
-        source, position = state["source"], state["position"] + ops.shape(tokens)[1]
-        beams = ops.shape(tokens)[0] // ops.shape(source["mask"])[0]
+        """Return the scores of the token after each of the next tokens (B K, n), and the new state.
+
+        The cache grows by each step, so that it has no unused slots that a step would have to read and copy.
+        """
+        source, (rows, steps) = state["source"], ops.shape(tokens)
+        beams = rows // ops.shape(source["mask"])[0]
         mask, cross = (ops.repeat(source[name], beams, axis=0) for name in ("mask", "cache"))
         unread = ops.zeros((1, 1, self.embedding.output_dim))  # in place of the encoded source, which is cached
+        cache = ops.concatenate([state["cache"], self._empty_cache(rows, steps)], axis=3)
         at = state["position"][0] + self.before
-        scores, _, cache, _ = self.decode(unread, mask, tokens, state["cache"], at, cross, None)
-        return scores + self.never, {"source": source, "position": position, "cache": cache}
+        scores, _, cache, _ = self.decode(unread, mask, tokens, cache, at, cross, None)
+        return scores + self.never, {"source": source, "position": state["position"] + steps, "cache": cache}
 
     def attention(self, source: keras.KerasTensor, target: keras.KerasTensor) -> list[keras.KerasTensor]:
         """Return the attention weights from target to source tokens (B, H, T, S), for each block."""
