@@ -77,17 +77,18 @@ class EncoderDecoder(FineTuned):
         """Encode the source once, and cache its keys and values for each block."""
         mask = _mask(given["source"])
         encoded, batch = self.encode(given["source"], mask), ops.shape(mask)[0]
-        # A first token is needed to fill the caches. Only `END` stays in the cache, because `START` is read again.
+        # A first token is needed to fill the caches. If it is `START`, it will be read again, at the same place. There
+        # are two places because Keras warns of a softmax over one.
         first = ops.full((batch, 1), END if self.before else START, "int32")
-        empty = [self._empty_cache(batch, steps) for steps in (1, ops.shape(mask)[1])]
+        empty = [self._empty_cache(batch, steps) for steps in (2, ops.shape(mask)[1])]
         *_, own, cross = self.decode(encoded, mask, first, empty[0], 0, empty[1], 0)
-        source, position = {"mask": mask, "cache": cross}, ops.zeros((batch,), "int32")
-        return {"source": source, "position": position, "cache": own[:, :, :, : self.before]}
+        source = {"mask": mask, "cache": cross}
+        return {"source": source, "position": ops.zeros((batch,), "int32"), "cache": own}
 
     def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
         """Return the scores of the token after each of the next tokens (B K, n), and the new state.
 
-        The cache grows by each step, so that it has no unused slots that a step would have to read and copy.
+        The cache grows by each step, so that a step does not have to read and copy places for the longest text.
         """
         source, (rows, steps) = state["source"], ops.shape(tokens)
         beams = rows // ops.shape(source["mask"])[0]
