@@ -11,6 +11,7 @@ import json
 import re
 import socket
 import tempfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -44,13 +45,15 @@ HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LIC
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "model.weights.h5", "model.weights.json")
 PREFIX, ASSET = "preset", "preset.asset."  # names of arrays in a preprocessor's state
 TOKENS = ("token_embedding/embeddings", "token_embedding/reverse_embeddings")  # variables with a vector per token
+T5_LORA = ("query_projector", "value_projector")  # what KerasHub's default names for low-rank updates lack
 IMAGES = "image backbone"
-KINDS = {  # what each family of backbones can be used for; FNet and RoFormerV2 read the padding
-    "text encoder": "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra".split(),
+ENCODERS = "Bert DistilBert Roberta XLMRoberta DebertaV3 Albert Electra".split()  # FNet and RoFormerV2 read the padding
+KINDS = {  # what each family of backbones can be used for
+    "text encoder": ENCODERS,
     "causal language model": (  # not GPTNeoX: KerasHub rotates its queries wrongly where it uses a cache
         "GPT2 OPT Bloom Falcon Gemma Gemma3 Llama Llama3 Mistral Phi3 Qwen Qwen2 Qwen3 SmolLM SmolLM3".split()
     ),
-    "sequence-to-sequence model": "Bart T5".split(),
+    "encoder-decoder or encoder model": ["Bart", "T5", *ENCODERS],
     IMAGES: (
         "EfficientNet ResNet MobileNet MobileNetV5 DenseNet CSPNet HGNetV2 ViT DeiT DINOV2 DINOV3 MiT SwinTransformer"
         " VGG Xception SigLIP"
@@ -93,11 +96,16 @@ class Preset:
         """Return the backbone with random weights."""
         if self.family in APPLICATIONS:
             return make_application(self.family, tuple(self.config["input_shape"]))
+        _ignore_t5_masks()
         return _hub_class(VISION.get(self.family, f"{self.family}Backbone")).from_config(self.config)
 
     def make_causal_lm(self) -> "keras_hub.models.CausalLM":
         """Return the causal language model with random weights, without its preprocessor."""
         return _hub_class(f"{self.family}CausalLM")(backbone=self.make_backbone(), preprocessor=None)
+
+    def make_seq_2_seq_lm(self) -> "keras_hub.models.Seq2SeqLM":
+        """Return the encoder-decoder language model with random weights, without its preprocessor."""
+        return _hub_class(f"{self.family}Seq2SeqLM")(backbone=self.make_backbone(), preprocessor=None)
 
     def load_weights(
         self, backbone: keras.Model, where: str, lora_rank: int | None = None, token_ids: np.ndarray | None = None
@@ -127,7 +135,7 @@ class Preset:
                 value = value.take(token_ids, axis=1 if variable.path.endswith(TOKENS[1]) else 0)
             variable.assign(value)
         if lora_rank is not None:
-            backbone.enable_lora(lora_rank)
+            backbone.enable_lora(lora_rank, [*backbone.default_lora_layer_names(), *T5_LORA])
 
     @cached_property
     def tokenizer(self) -> "keras_hub.tokenizers.Tokenizer":
@@ -153,6 +161,12 @@ class Preset:
         return tokenizer.token_to_id(unknown) if unknown else tokenizer.mask_token_id
 
 
+def sequence_model(backbone: keras.Model) -> keras.Model:
+    """Return a text encoder with one vector per token as its output, without an unused pooler."""
+    output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
+    return keras.Model(backbone.input, output, name="backbone")
+
+
 def preset_of(state: Mapping[str, np.ndarray]) -> Preset | None:
     """Return the preset of a preprocessor's state, or None if it has none."""
     return Preset.restore(state) if PREFIX in state else None
@@ -175,6 +189,7 @@ def open_preset(name: str, kind: str, where: str) -> Preset:
     if kind == IMAGES and name in APPLICATIONS:
         return _application(name)
     keras_hub = _keras_hub(where)
+    _ignore_t5_masks()
     folder = _local_folder(name, where)
     try:
         backbone = keras_hub.models.Backbone.from_preset(str(folder), load_weights=False)
@@ -211,9 +226,14 @@ def _keras_hub(where: str) -> Any:
         raise UserError(where, f"'{error.name}' is not installed; install it with: {INSTALL}") from None
 
 
+def _ignore_t5_masks() -> None:
+    """Let Keras not warn that T5's attention takes an argument named `mask`, which it uses in a way of its own."""
+    warnings.filterwarnings("ignore", message=".*T5MultiHeadAttention.* was passed an input with a mask")
+
+
 def _hub_class(name: str) -> Any:
     """Return a class of KerasHub by its name; names come from files, so nothing else can be reached."""
-    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|VisionEncoder|Tokenizer|CausalLM)", name):
+    if not re.fullmatch(r"[A-Za-z0-9]+(Backbone|VisionEncoder|Tokenizer|CausalLM|Seq2SeqLM)", name):
         raise UserError(name, "is not a class of KerasHub")
     return getattr(_keras_hub("preset").models, name)
 

@@ -83,6 +83,23 @@ def write_causal(folder: Path, family: str = "GPT2", texts: Sequence[str] = TEXT
     return folder
 
 
+def write_encoder_decoder(folder: Path, family: str = "T5", texts: Sequence[str] = TEXTS, **settings: Any) -> Path:
+    """Write a T5 or BART of two layers, whose tokenizer is learnt from a few texts."""
+    own = {"T5": {"key_value_dim": 6, "dropout": 0.0}, "Bart": {"max_sequence_length": 64, "dropout": 0.0}}[family]
+    make = {"T5": _make_t5_pieces, "Bart": _make_pairs}[family]
+    tokenizer = make(getattr(keras_hub.models, f"{family}Tokenizer"), texts)
+    keras.utils.set_random_seed(1)
+    backbone = getattr(keras_hub.models, f"{family}Backbone")
+    backbone = backbone(
+        vocabulary_size=tokenizer.vocabulary_size() + 3 * (family == "T5"), **{**PLAIN, **own, **settings}
+    )
+    for variable in backbone.weights:  # so that no bias is 0
+        variable.assign(variable + keras.random.normal(variable.shape, stddev=0.2))
+    backbone.save_to_preset(str(folder))
+    tokenizer.save_to_preset(str(folder))
+    return folder
+
+
 def write_efficientnet(folder: Path) -> Path:
     """Write an EfficientNet of three blocks with dropout, whose images are scaled to -1 to 1."""
     keras.utils.set_random_seed(1)
@@ -199,6 +216,23 @@ def _make_pieces(tokenizer: type, texts: Sequence[str]) -> keras_hub.tokenizers.
     return tokenizer(proto=model.getvalue(), **settings)
 
 
+def _make_t5_pieces(tokenizer: type, texts: Sequence[str]) -> keras_hub.tokenizers.Tokenizer:
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        vocab_size=120,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        pad_piece="<pad>",
+        minloglevel=2,
+    )
+    return tokenizer(proto=model.getvalue())
+
+
 def _tokenizer(family: str, words: Sequence[str]) -> keras_hub.tokenizers.Tokenizer:
     kind = getattr(keras_hub.models, f"{family}Tokenizer")
     if family == "Roberta":
@@ -250,5 +284,6 @@ def sentence_pieces(words: Sequence[str], family: str) -> bytes:
 TINY: dict[str, Callable[[Path], Path]] = {  # a family of each kind of `presets.KINDS`
     "text encoder": write_bert,
     "causal language model": write_causal,
+    "encoder-decoder or encoder model": write_encoder_decoder,
     "image backbone": write_efficientnet,
 }

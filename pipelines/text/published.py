@@ -1,4 +1,4 @@
-"""The tokenizer of a published language model, with the special tokens of our own tokenizers.
+"""The tokenizers of published models: of a language model, with our own special tokens, and of a text encoder.
 
 Shapes: B texts, T tokens, V token ids.
 """
@@ -30,16 +30,21 @@ class PublishedTokenizer(Tokenizer):
     says so: no text contains it, and a model must never predict it.
     """
 
+    end = END  # the token after each text
+
     def __init__(self, preset: Preset):
         self.preset, self.state = preset, preset.state()
         published, hub = _read(preset), preset.tokenizer
-        end, start = hub.end_token_id, getattr(hub, "start_token_id", None)
+        from_padding = preset.family == "T5"  # nothing is before its texts, but its decoder begins with padding
+        end = hub.end_token_id
+        start = hub.pad_token_id if from_padding else getattr(hub, "start_token_id", None)
         others = sorted({*published.texts} - {end, start, published.unknown})
         special = [getattr(hub, "pad_token_id", None), published.unknown, start, end]
         self.published = np.array([*(end if each is None else each for each in special), *others])
         self.absent = np.zeros(len(self.published), bool)
         self.absent[[PAD, UNKNOWN, START]] = True, published.unknown is None, start in (None, end)
-        self.before = None if start is None else END if start == end else START  # the token before each text, if any
+        # The token before each text, if any.
+        self.before = None if start is None or from_padding else END if start == end else START
         self.bytes = [b"", SPECIAL[UNKNOWN].encode(), b"", b"", *(published.texts[each] for each in others)]
         self.pieces = [*SPECIAL, *(each.decode(errors="replace") for each in self.bytes[len(SPECIAL) :])]
         self._encode, self.lookups = published.encoder(self.published, self.absent)
@@ -63,6 +68,37 @@ class PublishedTokenizer(Tokenizer):
         """Join the bytes; invalid UTF-8 becomes replacement characters."""
         joined = tf.strings.reduce_join(tf.gather(tf.constant(self.bytes), ids), axis=-1)
         return tf.strings.unicode_transcode(joined, "UTF-8", "UTF-8")
+
+
+class EncoderTokenizer(Tokenizer):
+    """Tokenizer of a published text encoder, which reads texts only; id i is the published id i - 1."""
+
+    state: dict[str, np.ndarray] = {}
+
+    def __init__(self, preset: Preset):
+        hub: Any = preset.tokenizer
+        self.preset = preset
+        self.before, self.end = hub.start_token_id + 1, hub.end_token_id + 1  # the tokens around each text
+        self.pieces, self.lookups = ["", *hub.get_vocabulary()], [hub]
+        self._unknown = preset.unknown_id
+        # Outside a graph, the tokenizer would use another library and return lists.
+        self._tokenize = tf.function(hub, input_signature=[tf.TensorSpec([None], tf.string)])
+
+    def learn(self, texts: Iterable[str]) -> None:
+        """Do nothing: the vocabulary was published."""
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Do nothing: the preset is part of the preprocessor's state."""
+
+    def encode(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Convert texts (B,) to ids (B, T), as the published tokenizer does."""
+        ids = self._tokenize(texts).with_row_splits_dtype(tf.int64)
+        values = tf.cast(ids.flat_values, tf.int32)
+        return ids.with_flat_values(tf.where(values < 0, self._unknown, values) + 1)
+
+    def decode(self, ids: tf.Tensor) -> tf.Tensor:
+        """Raise: no text is written with these tokens."""
+        raise NotImplementedError
 
 
 def _read(preset: Preset) -> "PublishedPairs | PublishedPieces":

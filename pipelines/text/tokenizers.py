@@ -6,6 +6,7 @@ Shapes: B texts, T tokens.
 import abc
 import io
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ import tensorflow_text as tf_text
 from pydantic import Field
 
 from pipelines.errors import UserError
+from pipelines.presets import PREFIX, preset_of
 from pipelines.storage import pack_texts, unpack_texts
 from pipelines.task import beyond
 from pipelines.tensorflow_startup import silenced
@@ -280,10 +282,20 @@ def check_same_tokens(theirs: Mapping[str, np.ndarray], own: Mapping[str, np.nda
     Raises:
         UserError: If they have not.
     """
+    theirs, own = _tokens_only(theirs), _tokens_only(own)
     same = same_level and set(theirs) == set(own)
     if not same or not all(np.array_equal(theirs[name], own[name]) for name in own):
         problem = "it has other tokens; train both on the same data with the same preprocessing"
         raise UserError("distill.teacher", problem)
+
+
+def _tokens_only(state: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return the part of a state that decides on the tokens: of a preset its family and its tokenizer."""
+    preset = preset_of(state)
+    if preset is None:
+        return state
+    about = json.dumps([preset.family, preset.tokenizer_class, preset.tokenizer_config], sort_keys=True)
+    return {**state, PREFIX: np.frombuffer(about.encode(), np.uint8)}
 
 
 def make_tokenizer(level: str, size: int, algorithm: str, split_digits: bool = False) -> Tokenizer:

@@ -16,6 +16,7 @@ from pipelines.layers.basic import IsToken, regularizer
 from pipelines.layers.crf import ConditionalRandomField
 from pipelines.layers.recurrent import recur
 from pipelines.layers.transformer import SinusoidalPositions, encoder_block
+from pipelines.presets import sequence_model
 from pipelines.tasks.entity_tagger.layers import (
     CharacterCNN,
     CharacterLSTM,
@@ -173,8 +174,7 @@ def pretrained(
     tokenizer, room = preset.tokenizer, preset.config.get("max_sequence_length", LONGEST) - 2
     windows = Windows(room, tokenizer.start_token_id, tokenizer.end_token_id, tokenizer.pad_token_id)
     backbone = preset.make_backbone()
-    output = backbone.output["sequence_output"] if isinstance(backbone.output, dict) else backbone.output
-    encoder = keras.Model(backbone.input, output, name="backbone")  # without an unused pooler
+    encoder = sequence_model(backbone)
     read = windows(inputs["pieces"])
     x = FirstPieces(room)(encoder({name: read[name] for name in backbone.input}), inputs["firsts"])
     x = keras.layers.Dropout(dropout)(x)

@@ -6,11 +6,10 @@ Shapes: B texts, T tokens, W width of the encoder.
 from collections.abc import Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.presets import Preset, open_preset
+from pipelines.presets import Preset, open_preset, sequence_model
 
 WHERE = "preprocessing.text_preset"
 WEIGHTS = "text_encoder."  # names of arrays in the state
@@ -24,10 +23,8 @@ class TextEncoder:
     def __init__(self, preset: Preset):
         self.preset, self._tokenizer = preset, preset.tokenizer
         self._backbone = preset.make_backbone()
-        output = self._backbone.output
-        output = output["sequence_output"] if isinstance(output, dict) else output
-        self.model = keras.Model(self._backbone.input, output, name="text_encoder")  # without an unused pooler
-        self.width = output.shape[-1]
+        self.model = sequence_model(self._backbone)
+        self.width = self.model.output.shape[-1]
         self._room = preset.config.get("max_sequence_length", LONGEST) - 2  # the start and the end are tokens too
         self._known: dict[bytes, np.ndarray] = {}
         # The tokenizer of KerasHub returns tensors only in a graph.

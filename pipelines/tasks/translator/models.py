@@ -1,20 +1,23 @@
-"""Models of the translator: recurrent encoder-decoders and a Transformer.
+"""Models of the translator: recurrent encoder-decoders, a Transformer and pretrained models.
 
 Every model returns hidden states (B, T, D). Its method `scores` turns them into the scores of the token after each
 target token. Shapes: B sentences, T target tokens, D features.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Unpack
 
 from pydantic import Field
 
 from pipelines.hyperparameters import Dropout
 from pipelines.layers.translation import Norm
 from pipelines.tasks.translator.preprocessing import Features
+from pipelines.tasks.translator.published import encoder_decoder, encoder_translator
 from pipelines.tasks.translator.recurrent import RecurrentTranslator
-from pipelines.tasks.translator.transformers import TransformerTranslator
+from pipelines.tasks.translator.transformers import transformer_translator
 from pipelines.tasks.translator.translation import Translator
+from pipelines.text.published import EncoderTokenizer
+from pipelines.training.pretrained import FineTuning
 
 Width = Annotated[int, Field(ge=2, description="width of the token embeddings")]
 Tied = Annotated[
@@ -85,7 +88,7 @@ def transformer(
     dropout: Dropout,
 ) -> Translator:
     """Sequence-to-sequence Transformer (Vaswani et al. 2017)."""
-    return TransformerTranslator(
+    return transformer_translator(
         features,
         layers=(encoder_layers, decoder_layers),
         positions=positions,
@@ -98,4 +101,34 @@ def transformer(
     )
 
 
-MODELS: dict[str, Callable[..., Translator]] = {"seq2seq": seq2seq, "transformer": transformer}
+def pretrained(
+    features: Features,
+    *,
+    decoder_layers: Annotated[int, Field(ge=1, description="for a text encoder: number of blocks of the new decoder")],
+    width: Annotated[int, Field(ge=2, description="for a text encoder: width of the new decoder")],
+    heads: Annotated[int, Field(ge=1, description="for a text encoder: attention heads of the new decoder")],
+    feed_forward_units: Annotated[
+        int, Field(ge=1, description="for a text encoder: width of the new decoder's feed-forward layers")
+    ],
+    dropout: Annotated[float, Field(ge=0, lt=1, description="for a text encoder: dropout rate of the new decoder")],
+    **fine_tuning: Unpack[FineTuning],
+) -> Translator:
+    """Fine-tune a published encoder-decoder (T5, BART), or a text encoder with a new decoder (Rothe et al. 2020)."""
+    if not isinstance(features.source, EncoderTokenizer):
+        return encoder_decoder(features, fine_tuning)
+    return encoder_translator(
+        features,
+        fine_tuning,
+        layers=decoder_layers,
+        width=width,
+        heads=heads,
+        feed_forward_units=feed_forward_units,
+        dropout=dropout,
+    )
+
+
+MODELS: dict[str, Callable[..., Translator]] = {
+    "seq2seq": seq2seq,
+    "transformer": transformer,
+    "pretrained": pretrained,
+}

@@ -3,7 +3,7 @@
 Shapes: B pairs, S source tokens, T target tokens.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -14,26 +14,37 @@ from pydantic import Field
 
 from pipelines.data.batches import padded
 from pipelines.data.pairs.read import SOURCE, TARGET
+from pipelines.presets import ENCODERS, Preset, preset_of
 from pipelines.task import Preprocessor, Tensors
+from pipelines.text.published import EncoderTokenizer, PublishedTokenizer
 from pipelines.text.token_splitting import TokenSplitter
 from pipelines.text.tokenizers import END, PAD, START, Algorithm, Level, Tokenizer, VocabularySize, make_tokenizer
 
 
 @dataclass(frozen=True)
 class Features:
-    """Sizes of the vocabularies, whether they are shared, and the largest number of tokens, for the model builders."""
+    """Sizes of the vocabularies, whether they are shared, and the largest number of tokens, for the model builders.
+
+    `source` is the tokenizer of the source texts, which has the preset, if there is one.
+    """
 
     source_tokens: int
     target_tokens: int
     shared: bool
     longest: int
+    source: Tokenizer | None = None
 
 
 class PairPreprocessor(Preprocessor):
-    """Learn one vocabulary for both languages or one for each, and encode texts as token ids."""
+    """Learn one vocabulary for both languages or one for each, and encode texts as token ids.
+
+    With a preset, the tokenizer of an encoder-decoder encodes both sides as published; that of a text encoder encodes
+    the source, and only the vocabulary of the target is learned.
+    """
 
     def __init__(
         self,
+        preset: Preset | None = None,
         *,
         level: Level,
         vocabulary: VocabularySize,
@@ -54,17 +65,25 @@ class PairPreprocessor(Preprocessor):
                 " split",
             ),
         ] = 0.0,
+        prefix: Annotated[
+            str,
+            Field(
+                description="text put before each source text, such as 'translate English to French: ' for a T5 model;"
+                " empty: none"
+            ),
+        ] = "",
     ):
+        self.preset, self.prefix = preset, prefix
         self.settings = (level, vocabulary, algorithm, split_digits)
         # Tokens of this level are joined with spaces, so a split token would be decoded with a space inside.
         self.split_tokens = 0.0 if level == "token" else split_tokens
         self.shared, self.lower_case, self.longest = shared, lower_case, longest
 
-    may_change = ("vocabulary", "longest", "split_tokens")
+    may_change = ("vocabulary", "longest", "split_tokens", "prefix")
 
     def adapt(self, train: pd.DataFrame) -> None:
-        """Learn the vocabularies."""
-        learnt = {name: make_tokenizer(*self.settings) for name in self._names()}
+        """Learn the vocabularies that no preset has."""
+        learnt = self._make_tokenizers()
         for name, texts in self._texts(train).items():
             learnt[name].learn(texts)
         self._take(learnt)
@@ -77,17 +96,27 @@ class PairPreprocessor(Preprocessor):
         self.added = {"tokens" if self.shared else f"{name} tokens": tokens for name, tokens in new.items()}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Restore the vocabularies."""
+        """Restore the vocabularies, and the preset."""
         self._take(self._restored(state))
 
     def _texts(self, train: pd.DataFrame) -> dict[str, list[str]]:
         """Return the normalised texts from which each vocabulary is learned."""
-        plain = {side: self._plain(tf.constant(train[side].tolist())).numpy() for side in (SOURCE, TARGET)}
+        plain = {side: self._plain(side, tf.constant(train[side].tolist())).numpy() for side in (SOURCE, TARGET)}
         texts = {side: [text.decode() for text in each] for side, each in plain.items()}
         return {"both": [*texts[SOURCE], *texts[TARGET]]} if self.shared else texts
 
+    def _make_tokenizers(self) -> dict[str, Tokenizer]:
+        """Return a tokenizer for both sides or one for each; those of a preset have nothing to learn."""
+        if self.preset is not None:
+            self.shared, self.split_tokens = self.preset.family not in ENCODERS, 0.0
+            if self.shared:
+                return {"both": PublishedTokenizer(self.preset)}
+            return {SOURCE: EncoderTokenizer(self.preset), TARGET: make_tokenizer(*self.settings)}
+        return {name: make_tokenizer(*self.settings) for name in (["both"] if self.shared else [SOURCE, TARGET])}
+
     def _restored(self, state: Mapping[str, np.ndarray]) -> dict[str, Tokenizer]:
-        learnt = {name: make_tokenizer(*self.settings) for name in self._names()}
+        self.preset = preset_of(state)
+        learnt = self._make_tokenizers()
         for name, tokenizer in learnt.items():
             tokenizer.restore(
                 {key.partition(".")[2]: value for key, value in state.items() if key.partition(".")[0] == name}
@@ -102,7 +131,8 @@ class PairPreprocessor(Preprocessor):
     @property
     def features(self) -> Features:
         """Return the sizes of the vocabularies and the largest number of tokens."""
-        return Features(self.tokenizers[SOURCE].size, self.tokenizers[TARGET].size, self.shared, self.longest)
+        source, target = (self.tokenizers[side] for side in (SOURCE, TARGET))
+        return Features(source.size, target.size, self.shared, self.longest, source)
 
     def inputs(self, raw: Tensors) -> Tensors:
         """Encode source texts as token ids (B, S), ragged."""
@@ -131,31 +161,42 @@ class PairPreprocessor(Preprocessor):
         return padded(_paired(*split))
 
     def encode(self, side: str, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Encode texts (B,) as token ids that end with `END`, unless the text was cut off."""
-        ids = self.tokenizers[side].encode(self._plain(texts))
-        return tf.concat([ids, tf.fill([ids.nrows(), 1], END)], axis=1)[:, : self.longest]
+        """Encode texts (B,) as token ids that end with `END`, unless the text was cut off.
+
+        A published encoder reads its own tokens around each source text, even if that was cut off.
+        """
+        tokenizer = self.tokenizers[side]
+        ids = tokenizer.encode(self._plain(side, texts))
+        if side == SOURCE and isinstance(tokenizer, PublishedTokenizer | EncoderTokenizer):
+            before = [] if tokenizer.before is None else [tokenizer.before]
+            return _between(before, ids[:, : self.longest - len(before) - 1], [tokenizer.end])
+        return _between([], ids, [END])[:, : self.longest]
 
     def decode(self, ids: tf.Tensor) -> tf.Tensor:
         """Decode target token ids (B, T) into texts (B,)."""
         return tf.strings.strip(self.tokenizers[TARGET].decode(ids))
 
-    def _plain(self, texts: tf.Tensor) -> tf.Tensor:
-        """Normalise ASCII white space.
+    def _plain(self, side: str, texts: tf.Tensor) -> tf.Tensor:
+        """Normalise ASCII white space, and put the prefix before a source text.
 
-        Each text begins with a space, so that its first word is encoded like any other word.
+        For a tokenizer that is not a preset's, each text begins with a space, so that its first word is encoded like
+        any other word.
         """
-        texts = tf.strings.join([" ", tf.strings.strip(tf.strings.regex_replace(texts, r"\s+", " "))])
-        return tf.strings.lower(texts, encoding="utf-8") if self.lower_case else texts
-
-    def _names(self) -> Iterable[str]:
-        return ["both"] if self.shared else [SOURCE, TARGET]
+        published = self.preset is not None and (self.shared or side == SOURCE)
+        texts = tf.strings.strip(tf.strings.regex_replace(texts, r"\s+", " "))
+        texts = tf.strings.lower(texts, encoding="utf-8") if self.lower_case else texts
+        return tf.strings.join(["" if published else " ", self.prefix if side == SOURCE else "", texts])
 
     def _take(self, learnt: Mapping[str, Tokenizer]) -> None:
         names = {side: "both" if self.shared else side for side in (SOURCE, TARGET)}
-        splitters = {name: TokenSplitter(own.pieces, self.split_tokens) for name, own in learnt.items()}
         self.tokenizers = {side: learnt[name] for side, name in names.items()}
-        self.splitters = {side: splitters[name] for side, name in names.items()}
-        self.state = {f"{name}.{key}": value for name, own in learnt.items() for key, value in own.state.items()}
+        if self.split_tokens:
+            splitters = {name: TokenSplitter(own.pieces, self.split_tokens) for name, own in learnt.items()}
+            self.splitters = {side: splitters[name] for side, name in names.items()}
+        self.state = self.preset.state() if self.preset else {}
+        for name, own in learnt.items():
+            if not isinstance(own, PublishedTokenizer):  # its state is the preset
+                self.state |= {f"{name}.{key}": value for key, value in own.state.items()}
         self.lookups = [lookup for own in learnt.values() for lookup in own.lookups]
 
 
@@ -164,3 +205,9 @@ def _paired(source: tf.RaggedTensor, labels: tf.RaggedTensor) -> tuple[Tensors, 
     start = tf.fill([labels.nrows(), 1], START)
     target = tf.concat([start, labels[:, :-1]], axis=1)
     return {SOURCE: source, TARGET: target}, labels, tf.ones_like(labels, tf.float32)
+
+
+def _between(before: list[int], ids: tf.RaggedTensor, after: list[int]) -> tf.RaggedTensor:
+    """Put tokens before and after each row of ids (B, T)."""
+    ends = [tf.repeat(tf.constant([each], tf.int32), ids.nrows(), axis=0) for each in (before, after)]
+    return tf.concat([ends[0], ids, ends[1]], axis=1)

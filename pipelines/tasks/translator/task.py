@@ -33,6 +33,7 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
 
     sources = {"embedded": sources.embedded, "files": sources.files, "tfds": sources.tfds}
     preprocessor = PairPreprocessor
+    preset_kind = "encoder-decoder or encoder model"
     models = MODELS
     losses = {"cross_entropy": cross_entropy}
     metrics = {"bleu": "max", "bleu_lower": "max", "chrf": "max", "exact_match": "max", "perplexity": "min"}

@@ -18,37 +18,27 @@ from pipelines.text.sampling import State
 
 
 class TransformerTranslator(Translator):
-    """Transformer encoder-decoder. The decoder blocks attend to the output of the encoder."""
+    """Transformer decoder whose blocks attend to the output of an encoder: (B, S) -> [(B, S, D), mask (B, S)]."""
 
     def __init__(
-        self, features: Features, *, layers: tuple[int, int], positions: str, tied: bool, width: int, **block: Any
+        self,
+        encoder: keras.Model,
+        embedding: keras.Layer,
+        positions: keras.Layer,
+        *,
+        layers: int,
+        name: str = "transformer",
+        **block: Any,
     ):
-        if width % block["heads"]:
-            problem = f"the width {width} must be a multiple of the heads, {block['heads']}"
-            raise UserError("models.transformer.heads", problem)
-
-        def places() -> keras.Layer:
-            initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
-            return LearnedPositions(features.longest, initializer) if positions == "learned" else SinusoidalPositions()
-
-        def norm() -> keras.Layer:
-            return keras.layers.LayerNormalization(epsilon=1e-5) if block["norm"] == "pre" else keras.layers.Identity()
-
         source, target = (keras.Input((None,), dtype="int32", name=side) for side in ("source", "target"))
-        source_embedding, embedding = make_embeddings(features, width, tied)
-        mask, x = IsToken()(source), Embed(source_embedding, places(), block["dropout"])(source)
-        for _ in range(layers[0]):
-            x = SourceBlock(width=width, **block)(x, mask)
-        encoder = keras.Model(source, [norm()(x), mask], name="encoder")
-
         encoded, mask = encoder(source)
-        embed = Embed(embedding, places(), block["dropout"])
-        blocks = [TargetBlock(width=width, **block) for _ in range(layers[1])]
-        last = norm()
+        embed = Embed(embedding, positions, block["dropout"])
+        blocks = [TargetBlock(**block) for _ in range(layers)]
+        last = _last_norm(block["norm"])
         x = embed(target)
         for each in blocks:
             x = each(x, encoded, mask)
-        super().__init__({"source": source, "target": target}, last(x), name="transformer")
+        super().__init__({"source": source, "target": target}, last(x), name=name)
         self.embedding, self.encoder, self.embed, self.blocks, self.last = embedding, encoder, embed, blocks, last
 
     def start(self, given: dict, length: int) -> State:
@@ -77,3 +67,36 @@ class TransformerTranslator(Translator):
             weights.append(block.attention_weights(x, encoded, mask))
             x = block(x, encoded, mask)
         return weights
+
+
+def transformer_translator(
+    features: Features, *, layers: tuple[int, int], positions: str, tied: bool, width: int, **block: Any
+) -> TransformerTranslator:
+    """Return a Transformer with an encoder and a decoder of so many layers."""
+    check_heads("models.transformer", width, block["heads"])
+
+    def places() -> keras.Layer:
+        initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
+        return LearnedPositions(features.longest, initializer) if positions == "learned" else SinusoidalPositions()
+
+    source = keras.Input((None,), dtype="int32", name="source")
+    source_embedding, embedding = make_embeddings(features, width, tied)
+    mask, x = IsToken()(source), Embed(source_embedding, places(), block["dropout"])(source)
+    for _ in range(layers[0]):
+        x = SourceBlock(width=width, **block)(x, mask)
+    encoder = keras.Model(source, [_last_norm(block["norm"])(x), mask], name="encoder")
+    return TransformerTranslator(encoder, embedding, places(), layers=layers[1], width=width, **block)
+
+
+def check_heads(model: str, width: int, heads: int) -> None:
+    """Check that the heads of a model divide its width.
+
+    Raises:
+        UserError: If they do not.
+    """
+    if width % heads:
+        raise UserError(f"{model}.heads", f"the width {width} must be a multiple of the heads, {heads}")
+
+
+def _last_norm(norm: str) -> keras.Layer:
+    return keras.layers.LayerNormalization(epsilon=1e-5) if norm == "pre" else keras.layers.Identity()

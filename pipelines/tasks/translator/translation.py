@@ -43,16 +43,21 @@ class Translator(GenerativeModel):
             return loss
         tied = self.embedding.tie_weights
         rows = self.embedding.embeddings if tied else ops.transpose(self.embedding.reverse_embeddings)  # (V, D)
-        beyond = ops.take(rows, labels, axis=0) - ops.mean(rows, axis=0)
+        beyond = ops.take(rows, labels, axis=0) - self.mean_embedding(rows)
         return loss + share * ops.mean(ops.sum(hidden * beyond, axis=-1))
+
+    def mean_embedding(self, rows: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the mean (D,) of the embeddings (V, D) of the tokens that share the smoothed labels."""
+        return ops.mean(rows, axis=0)
 
 
 def make_embeddings(features: Features, width: int, tied: bool) -> tuple[keras.Layer, keras.Layer]:
     """Return the embeddings of the source and of the target. The target embedding also computes the scores."""
+    target = make_embedding(features.target_tokens, width, tie_weights=tied)
+    return (target if features.shared and tied else make_embedding(features.source_tokens, width)), target
 
-    def embedding(tokens: int, **settings: Any) -> keras.Layer:
-        initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
-        return keras.layers.ReversibleEmbedding(tokens, width, embeddings_initializer=initializer, **settings)
 
-    target = embedding(features.target_tokens, tie_weights=tied)
-    return (target if features.shared and tied else embedding(features.source_tokens)), target
+def make_embedding(tokens: int, width: int, **settings: Any) -> keras.Layer:
+    """Return an embedding of so many tokens."""
+    initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
+    return keras.layers.ReversibleEmbedding(tokens, width, embeddings_initializer=initializer, **settings)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import ops
+from uncached import Uncached
 
 from pipelines.errors import UserError
 from pipelines.tasks.translator.losses import cross_entropy
@@ -73,24 +74,6 @@ def test_padding_changes_nothing(model):
     np.testing.assert_allclose(scores(model, SOURCES, TARGETS), scores(model, padded, TARGETS), rtol=1e-4, atol=1e-5)
     alone = scores(model, SOURCES[2:, :2], TARGETS[2:])
     np.testing.assert_allclose(scores(model, SOURCES, TARGETS)[2:], alone, rtol=1e-4, atol=1e-5)
-
-
-class Uncached:
-    """A translator that reads its whole beginning again at each step."""
-
-    context, shared = None, ("source",)
-
-    def __init__(self, model):
-        self.inner = model
-
-    def start(self, given, length):
-        return {"source": given["source"], "read": tf.zeros([tf.shape(given["source"])[0], 0, 1], tf.int32)}
-
-    def step(self, tokens, state):
-        read = tf.concat([state["read"], tokens[:, :, None]], axis=1)
-        sources = tf.repeat(state["source"], tf.shape(read)[0] // tf.shape(state["source"])[0], axis=0)
-        scored = self.inner.scores(self.inner({"source": sources, "target": read[:, :, 0]}, training=False))
-        return scored[:, -tf.shape(tokens)[1] :], {**state, "read": read}
 
 
 @pytest.mark.parametrize("beams", [1, 3])
