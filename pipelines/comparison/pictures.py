@@ -27,10 +27,12 @@ def _against(ladder: Ladder, standings: Sequence[Standing], baseline: float, cos
         mean = standing.mean
         across = np.array([[costs.mean() - costs.min()], [costs.max() - costs.mean()]])
         reach = [[mean.value - mean.low], [mean.high - mean.value]] if np.isfinite(mean.low) else None
-        place = (costs.mean(), mean.value)
-        axes.errorbar(*place, yerr=reach, xerr=across, fmt="o", capsize=3, color=f"C{number % 10}")
-        axes.annotate(standing.model, place, xytext=(6, 6), textcoords="offset points", fontsize=9)
+        how = {"fmt": "o", "capsize": 3, "color": f"C{number % 10}", "label": standing.model}
+        axes.errorbar(costs.mean(), mean.value, yerr=reach, xerr=across, **how)
     _finish(axes, ladder, baseline)
+    scores = [*(trial.score for trial in ladder.ranked), *([baseline] if np.isfinite(baseline) else [])]
+    margin = 0.1 * np.ptp(scores) or 0.1 * abs(scores[0]) or 1.0
+    axes.set_ylim(min(scores) - margin, max(scores) + margin)  # an interval from two seeds may reach far outside
     if min((trial.figures or {})[cost] for trial in ladder.ranked) > 0:
         axes.set_xscale("log")
     axes.set(xlabel=COSTS[cost], title=f"Mean and interval over {ladder.plan.seeds} seeds")
@@ -51,7 +53,6 @@ def _over_time(ladder: Ladder, standings: Sequence[Standing], baseline: float) -
             axes.plot(history["seconds"], curve, color=f"C{number % 10}", alpha=0.7, label=label, marker=marker, ms=4)
     _finish(axes, ladder, baseline)
     axes.set(xlabel=COSTS["seconds"], title="Best so far; one line per seed")
-    axes.legend(fontsize=8)
     return figure
 
 
@@ -60,3 +61,4 @@ def _finish(axes: Any, ladder: Ladder, baseline: float) -> None:
         axes.axhline(baseline, color="grey", linestyle=":", label="baseline that ignores the input")
     axes.set_ylabel(ladder.objective)
     axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)

@@ -129,9 +129,9 @@ def page(results: Results) -> str:
     about = f"{counted(len(plan.models), 'model')}, {counted(plan.seeds, 'seed')}, budget of each training:"
     budget = plan.budget or f"{results.ladder.base.training['epochs']} epochs"
     explained = (
-        f"± is the {LEVEL:.0%} interval of the mean over the seeds. P(best wins) is how often the best model wins with the same"
-        " seed. p is that of the paired t-test against the best model, corrected for overlapping splits and for the"
-        f" number of comparisons; * is below {1 - LEVEL:.2g}. Seconds are those of training."
+        f"± is the {LEVEL:.0%} interval of the mean over the seeds. P(best wins) is how often the best model wins with"
+        " the same seed. p is that of the paired t-test against the best model, corrected for overlapping splits and"
+        f" for the number of comparisons; * is below {1 - LEVEL:.2g}. Seconds are those of training."
     )
     said = "\n".join(f"- {line}" for line in results.lines())
     return f"{about} {budget}.\n\n{markdown(results.heads, results.rows)}\n\n{explained}\n\n{said}\n"
