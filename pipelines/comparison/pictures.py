@@ -27,11 +27,12 @@ def _against(ladder: Ladder, standings: Sequence[Standing], baseline: float, cos
         mean = standing.mean
         across = np.array([[costs.mean() - costs.min()], [costs.max() - costs.mean()]])
         reach = [[mean.value - mean.low], [mean.high - mean.value]] if np.isfinite(mean.low) else None
-        how = {"fmt": "o", "capsize": 3, "color": f"C{number % 10}", "label": standing.model}
+        how: dict[str, Any] = {"fmt": "o", "capsize": 3, "color": f"C{number % 10}", "label": standing.model}
         axes.errorbar(costs.mean(), mean.value, yerr=reach, xerr=across, **how)
     _finish(axes, ladder, baseline)
-    scores = [*(trial.score for trial in ladder.ranked), *([baseline] if np.isfinite(baseline) else [])]
-    margin = 0.1 * np.ptp(scores) or 0.1 * abs(scores[0]) or 1.0
+    scores = [score for own in ladder.scores().values() for score in own.values()]
+    scores += [baseline] if np.isfinite(baseline) else []
+    margin = 0.1 * float(np.ptp(scores)) or 0.1 * abs(scores[0]) or 1.0
     axes.set_ylim(min(scores) - margin, max(scores) + margin)  # an interval from two seeds may reach far outside
     if min((trial.figures or {})[cost] for trial in ladder.ranked) > 0:
         axes.set_xscale("log")
