@@ -5,12 +5,13 @@ better. Shapes: n seeds.
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy import stats
+from scipy import special  # faster than scipy.stats for single values
 
 from pipelines.statistics.intervals import LEVEL, POWER, Interval
 
@@ -40,7 +41,7 @@ def mean_interval(scores: Scores, overlap: float = 0.0, level: float = LEVEL) ->
     if seeds < 2:
         return Interval(mean, -math.inf, math.inf, math.inf, level)
     error = float(values.std(ddof=1)) * math.sqrt(1 / seeds + overlap)
-    reach = float(stats.t.ppf((1 + level) / 2, seeds - 1)) * error
+    reach = float(special.stdtrit(seeds - 1, (1 + level) / 2)) * error
     return Interval(mean, mean - reach, mean + reach, error, level)
 
 
@@ -62,7 +63,7 @@ def superiority(differences: Scores, level: float = LEVEL) -> Interval:
     """
     values = np.asarray(differences, float)
     seeds, wins = len(values), float((values > 0).sum() + (values == 0).sum() / 2)
-    z = float(stats.norm.ppf((1 + level) / 2))
+    z = float(special.ndtri((1 + level) / 2))
     share, shrunk = wins / seeds, 1 + z**2 / seeds  # Wilson 1927, also for half wins
     centre = (share + z**2 / (2 * seeds)) / shrunk
     reach = z / shrunk * math.sqrt(share * (1 - share) / seeds + z**2 / (4 * seeds**2))
@@ -93,11 +94,13 @@ def seeds_to_tell(
     if len(values) < 2 or not values.any():
         return None
     mean, spread = abs(values.mean()), values.std(ddof=1)
-    seeds = np.arange(2, MOST_SEEDS + 1)
-    errors = spread * np.sqrt(1 / seeds + overlap)
-    needed = (stats.t.ppf(1 - alpha / 2, seeds - 1) + stats.t.ppf(power, seeds - 1)) * errors
-    enough = np.flatnonzero(needed <= mean)
-    return int(seeds[enough[0]]) if len(enough) else None
+
+    def enough(seeds: int) -> bool:
+        errors = special.stdtrit(seeds - 1, 1 - alpha / 2) + special.stdtrit(seeds - 1, power)
+        return errors * spread * math.sqrt(1 / seeds + overlap) <= mean
+
+    found = bisect_left(range(MOST_SEEDS), True, lo=2, key=enough)
+    return found if found < MOST_SEEDS else None
 
 
 def _p(mean: Interval, seeds: int) -> float:
@@ -105,4 +108,4 @@ def _p(mean: Interval, seeds: int) -> float:
         return 1.0
     if not mean.error:
         return 0.0  # the same difference with every seed
-    return float(2 * stats.t.sf(abs(mean.value) / mean.error, seeds - 1))
+    return float(2 * special.stdtr(seeds - 1, -abs(mean.value) / mean.error))
