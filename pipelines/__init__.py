@@ -1,14 +1,30 @@
 """Keras task pipelines: train, evaluate, export and serve a Keras model from a config file."""
 
-from pipelines.api import ExportedModel, FinishedSearch, TrainedRun, load, load_code, load_data, models, train, tune
+from pipelines.api import (
+    ExportedModel,
+    FinishedComparison,
+    FinishedSearch,
+    TrainedRun,
+    compare,
+    compare_runs,
+    load,
+    load_code,
+    load_data,
+    models,
+    train,
+    tune,
+)
 from pipelines.errors import DataWarning, UserError
 
 __all__ = [
     "DataWarning",
     "ExportedModel",
+    "FinishedComparison",
     "FinishedSearch",
     "TrainedRun",
     "UserError",
+    "compare",
+    "compare_runs",
     "load",
     "load_code",
     "load_data",

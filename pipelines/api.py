@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from pipelines.comparison.results import Results
+    from pipelines.comparison.runs import ComparedRuns
     from pipelines.data import Dataset
     from pipelines.predictor import Predictor
     from pipelines.runs.run import Run
@@ -172,6 +174,33 @@ class FinishedSearch:
         return train(self.best, run_dir=run_dir)
 
 
+class FinishedComparison:
+    """A comparison: what it tells about the models, its training runs, and the config of the best model."""
+
+    def __init__(self, results: "Results"):
+        self.folder: Path = results.ladder.folder.folder
+        self.best: Path = results.ladder.folder.best
+        self.report: Path = results.ladder.folder.report
+        self.conclusions: list[str] = results.lines()
+        self._results = results
+
+    @cached_property
+    def table(self) -> "pd.DataFrame":
+        """One row per model, best first, as it is printed."""
+        import pandas as pd
+
+        return pd.DataFrame(self._results.rows, columns=self._results.heads)
+
+    @cached_property
+    def runs(self) -> "pd.DataFrame":
+        """One row per training run: model, seed and metrics."""
+        return self._results.frame()
+
+    def train(self, run_dir: str | Path | None = None) -> TrainedRun:
+        """Train the best config."""
+        return train(self.best, run_dir=run_dir)
+
+
 def train(
     config: str | Path,
     *,
@@ -215,6 +244,50 @@ def tune(
 
     say = show or (lambda line: None)
     return FinishedSearch(tune_config(config, _overrides(settings), workers, ray, search_dir, resume, say=say))
+
+
+def compare(
+    config: str | Path,
+    *,
+    models: Sequence[str] | None = None,
+    seeds: int | None = None,
+    budget: str | int | None = None,
+    test: bool = False,
+    workers: int = 1,
+    ray: str | None = None,
+    comparison_dir: str | Path | None = None,
+    resume: bool = False,
+    show: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> FinishedComparison:
+    """Train the models of a config with several seeds each (by default 5), and say which are as good as the best one.
+
+    `budget` limits each training: a number of epochs, or a time such as `5m`. With `test`, the test split is measured
+    too, at the end.
+
+    Raises:
+        UserError: If there is a mistake in an option, the config, the data or the folder.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.commands.compare import compare as compare_models
+
+    names = ",".join(models) if models is not None else None
+    limit = str(budget) if budget is not None else None
+    options = names, seeds, limit, test, workers, ray, comparison_dir, resume
+    say = show or (lambda line: None)
+    return FinishedComparison(compare_models(config, _overrides(settings), *options, say=say))
+
+
+def compare_runs(*runs: str | Path, split: str = "validation") -> "ComparedRuns":
+    """Compare two or more finished runs on the same examples, with intervals.
+
+    Raises:
+        UserError: If a folder is not a finished run, the runs have different tasks or data, or their data is missing.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.comparison.runs import compare_runs
+
+    return compare_runs(runs, split)
 
 
 def load_data(config: str | Path, **settings: Any) -> "Dataset":

@@ -33,6 +33,7 @@ from pipelines.terminal import (
 )
 
 PATH_CHARACTERS = 160  # longer paths are cut in error messages
+COMPARISON_OPTIONS = ("models", "seeds", "budget", "ray", "comparison_dir", "resume")  # of no use for finished runs
 BeforeTensorFlow = Callable[[dict[str, Any]], bool]  # arguments -> whether TensorFlow is not needed
 NAME_CHARACTERS = 60  # longer input texts are cut in front of their prediction
 
@@ -82,7 +83,8 @@ def verb(
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo(
-                "interrupted; to continue a training run or a search, use train --resume or tune --resume", err=True
+                "interrupted; to continue training, a search or a comparison, use train, tune or compare with --resume",
+                err=True,
             )
             sys.exit(130)
 
@@ -114,6 +116,33 @@ def _start_trial_server(arguments: dict[str, Any]) -> bool:
     _check_configs(arguments)
     start_server()
     return False
+
+
+def _start_comparison(arguments: dict[str, Any]) -> bool:
+    """Check a config and start the server, unless finished runs are compared."""
+    given = arguments["configs_or_runs"]
+    if not _are_runs(given):
+        _start_trial_server({**arguments, "config": given[0]})
+    elif used := [name for name in ("overrides", *COMPARISON_OPTIONS) if arguments[name]]:
+        option = f"--{used[0].replace('_', '-').replace('overrides', 'set')}"
+        raise UserError(option, "is of no use to compare finished runs; name one config to train its models")
+    return False
+
+
+def _are_runs(given: tuple[str, ...]) -> bool:
+    """Return whether these are finished runs, not one config.
+
+    Raises:
+        UserError: If they are neither.
+    """
+    folders = [Path(name).is_dir() for name in given]
+    if folders == [False]:
+        return False
+    if not all(folders):
+        raise UserError(given[folders.index(False)], "is not the folder of a run; give one config, or two or more runs")
+    if len(given) < 2:
+        raise UserError(given[0], "is a single run; give two or more runs to compare, or one config")
+    return True
 
 
 class Command(click.Command):
@@ -234,6 +263,51 @@ def tune(
         )
         click.echo(f"config  {folder.best}  (train it: {command_line('run', folder.best)})")
     click.echo(f"trials  {folder.table}\nreport  {folder.report}")
+
+
+@main.command()
+@click.argument("configs_or_runs", nargs=-1, required=True, metavar="CONFIG|RUN...")
+@overrides
+@click.option(
+    "--models",
+    metavar="NAMES",
+    help="Models to train, such as mlp,tabm. With + before each name: these beside the default, which is all models"
+    " that need no preset.",
+)
+@click.option("--seeds", type=click.IntRange(1), help="Number of trainings of each model. Default: 5.")
+@click.option("--budget", metavar="TIME|EPOCHS", help="Limit of each training, such as 90s, 5m, 1h or 20 (epochs).")
+@click.option("--test", is_flag=True, help="Measure the test split too, at the end and once per run.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel trainings.")
+@click.option("--ray", metavar="ADDRESS", help="Train on the Ray cluster at this address, or `auto`.")
+@click.option("--comparison-dir", metavar="DIR", help="Folder to write to. Default: comparisons/TASK/TIME.")
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Resume the comparison in --comparison-dir, or the newest one. It may get more seeds and models.",
+)
+@functools.partial(verb, before_tensorflow=_start_comparison)
+def compare(configs_or_runs: tuple[str, ...], test: bool, **options: Any) -> None:
+    """Compare the models of CONFIG, each trained with several seeds, or finished RUNs on the same examples.
+
+    It says which models are worse than the best one by more than luck, and how many seeds would tell the others apart.
+    Finished runs are compared on their validation split, or with --test on their test split.
+
+    Example: {program} compare house_prices --seeds 3 --budget 2m
+
+    Example: {program} compare runs/house_prices/2026-01-31T12-00-00 runs/house_prices/2026-02-01T12-00-00
+    """
+    from pipelines.commands.compare import compare as compare_models
+    from pipelines.comparison.runs import compare_runs
+    from pipelines.comparison.shown import print_compared, print_results
+    from pipelines.tuning.display import Display
+
+    if _are_runs(configs_or_runs):
+        print_compared(compare_runs(configs_or_runs, "test" if test else "validation"))
+        return
+    with Display() as display:
+        (config,) = configs_or_runs
+        results = compare_models(config, test=test, shown=display.show, say=display.say, **options)
+    print_results(results)
 
 
 @main.command()

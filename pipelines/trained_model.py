@@ -7,8 +7,9 @@ from typing import Any
 
 import keras
 
+from pipelines.build import build
 from pipelines.config.load import Config, load_config
-from pipelines.data import Dataset, load_dataset
+from pipelines.data import Dataset, Source, load_dataset
 from pipelines.evaluation import Answerer
 from pipelines.extensions import find_builder
 from pipelines.preflight import take_source
@@ -74,12 +75,18 @@ def load_trained_model(run: Run) -> TrainedModel:
 
 
 def load_run_dataset(config: Config) -> Dataset:
-    """Load the raw examples of a config, with the same splits as in training.
+    """Load the raw examples of a config, with the same splits as in training."""
+    return load_dataset(config.data, config.split, load_task(config.task), load_source(config))
 
-    The command line may have read the source already, before TensorFlow was imported: `preflight.take_source` hands it
+
+def load_source(config: Config) -> Source:
+    """Read the raw examples of a config.
+
+    The command line may have read them already, before TensorFlow was imported: `preflight.take_source` hands them
     over.
     """
-    return load_dataset(config.data, config.split, load_task(config.task), take_source(config.task, config.data))
+    read = take_source(config.task, config.data)
+    return build(config.data, load_task(config.task).sources, "source") if read is None else read
 
 
 def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:

@@ -3,7 +3,8 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +41,15 @@ class Source:
     warnings: list[str] = field(default_factory=list)  # problems that did not stop the source from reading
     reading: dict[str, Any] = field(default_factory=dict)  # how files were read; `predict` reads its files the same way
     facts: dict[str, str] = field(default_factory=dict)  # short name -> another fact about the data
+
+    def absolute(self) -> "Source":
+        """Make file paths absolute, so that processes with another working directory find the files."""
+
+        def of_table(table: pd.DataFrame) -> pd.DataFrame:
+            files = {name: table[name].map(Path.resolve) for name in table if holds_files(table[name])}
+            return table.assign(**files)
+
+        return replace(self, examples={name: of_table(table) for name, table in self.examples.items()})
 
 
 @dataclass(frozen=True)

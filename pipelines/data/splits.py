@@ -22,17 +22,26 @@ def split(
     shuffle: Annotated[
         bool, Field(description="shuffle before the split; false: split in the given order, as for time series")
     ] = True,
+    validation_seed: Annotated[
+        int | None,
+        Field(
+            ge=0, description="seed of another cut between train and validation, with the same test; null: as `seed`"
+        ),
+    ] = None,
 ) -> dict[str, pd.DataFrame]:
     """Split raw examples into train, validation and test, in the same way for the same seed.
 
     Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order. With
     `shuffle: false` they are cut in their own order. A source with its own splits keeps them. If it has no validation
     or test split, that split is cut from its train split in the same way. The shares of train and of the missing splits
-    are then scaled to add up to 1.
+    are then scaled to add up to 1. A `validation_seed` shuffles the examples of train and validation again before they
+    are cut, so that a model can be trained on several splits without ever seeing test.
 
     Raises:
-        UserError: If the shares do not add up to 1, or a split would be empty.
+        UserError: If the shares do not add up to 1, a split would be empty, or a seed has nothing to shuffle.
     """
+    if validation_seed is not None and not shuffle:
+        raise UserError("split.validation_seed", "cannot be used with shuffle: false; set it to null")
     if abs(train + validation + test - 1) > 1e-9:
         raise UserError("split", f"train, validation and test add up to {train + validation + test:g}, not 1")
     given = dict(examples)
@@ -45,6 +54,8 @@ def split(
     order = np.random.default_rng(seed).permutation(len(whole)) if shuffle else np.arange(len(whole))
     # Round before truncating, because of float error: 0.7 + 0.1 is 0.7999999999999999.
     cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
+    if validation_seed is not None and "validation" in names:  # train and validation are the first two
+        order[: cuts[2]] = np.random.default_rng(validation_seed).permutation(order[: cuts[2]])
     for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
         rows = order[start:stop] if len(names) > 1 else np.arange(len(whole))
         given[name] = whole.iloc[rows].reset_index(drop=True)

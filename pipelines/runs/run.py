@@ -233,8 +233,16 @@ class Run:
         """Delete the weights, preprocessor, checkpoints and logs to free disk space; keep the metrics."""
         for path in (self._weights, self._preprocessor):
             path.unlink(missing_ok=True)
+        self.drop_checkpoints()
+
+    def drop_checkpoints(self) -> None:
+        """Delete the checkpoints and logs to free disk space: training cannot continue."""
         for folder in (self.checkpoints, self.logs):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def add_metrics(self, split: str, scores: Mapping[str, float]) -> None:
+        """Add the metrics of another split to those of a finished run."""
+        write_json(self._metrics, {**self.metrics(), split: scores})
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, and its history as CSV."""

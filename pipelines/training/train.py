@@ -50,6 +50,14 @@ AccumulateBatches = Annotated[
         " larger batch in the same memory. The last update of an epoch may have fewer",
     ),
 ]
+MaxSeconds = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        description="training stops after the epoch that reaches this time, while the schedule still spans `epochs`;"
+        " null: no limit",
+    ),
+]
 
 
 def train(
@@ -67,6 +75,7 @@ def train(
     execution: HowExecuted,
     average_epochs: AverageEpochs = 1,
     accumulate_batches: AccumulateBatches = 1,
+    max_seconds: MaxSeconds = None,
 ) -> None:
     """Train `model` and restore the weights of its best epoch by `monitor`.
 
@@ -85,7 +94,7 @@ def train(
         **execution,
     )
     model.optimizer.build(model.trainable_variables)
-    keeper = Keeper(run, evaluator, monitor, patience, average_epochs)
+    keeper = Keeper(run, evaluator, monitor, patience, average_epochs, max_seconds)
     keeper.set_model(model)
     keeper.restore_checkpoint()
     first_epoch, last_epoch = len(keeper.history), min(epochs, until_epoch or epochs)
@@ -119,10 +128,18 @@ class Keeper(keras.callbacks.Callback):
     saves the state of the others, so a resumed run would stop at a different epoch.
     """
 
-    def __init__(self, run: Run, evaluator: Evaluator, monitor: str, patience: int | None, average_epochs: int):
+    def __init__(
+        self,
+        run: Run,
+        evaluator: Evaluator,
+        monitor: str,
+        patience: int | None,
+        average_epochs: int,
+        max_seconds: float | None = None,
+    ):
         super().__init__()
         self.run, self.evaluator, self.monitor, self.patience = run, evaluator, monitor, patience
-        self.average_epochs = average_epochs
+        self.average_epochs, self.max_seconds = average_epochs, max_seconds
         self.sign = 1 if evaluator.direction(monitor) == "min" else -1
         self.history: list[dict[str, float]] = []
         self.earlier: list[Weights] = []  # weights of previous epochs, to average with the next
@@ -141,7 +158,15 @@ class Keeper(keras.callbacks.Callback):
 
     @property
     def finished(self) -> bool:
-        """Whether patience is used up."""
+        """Whether patience or time is used up."""
+        return self._out_of_time or self._out_of_patience
+
+    @property
+    def _out_of_time(self) -> bool:
+        return self.max_seconds is not None and bool(self.history) and self.history[-1]["seconds"] >= self.max_seconds
+
+    @property
+    def _out_of_patience(self) -> bool:
         if self.patience is None or not self.history:
             return False
         return len(self.history) - max(self.history[-1]["best_epoch"], self._epochs_ignored) >= self.patience
@@ -193,11 +218,13 @@ class Keeper(keras.callbacks.Callback):
         self.best_weights = self.run.load_best()
 
     def notes(self, last_epoch: int) -> list[str]:
-        """Return notes for a run resumed with more epochs: patience is used up, or the learning rate jumps."""
+        """Return notes for a run resumed with more epochs: patience or time is used up, or the learning rate jumps."""
         if not self.history or len(self.history) >= last_epoch:
             return []
         if self.finished:
             stopped = f"training stopped early in epoch {len(self.history)} and does not continue"
+            if self._out_of_time:
+                return [f"{stopped}, because it took more than the {self.max_seconds:g} s of training.max_seconds"]
             return [f"{stopped}; set training.patience to more than {self.patience}, or to null"]
         before, now = self.history[-1]["learning_rate"], float(self.model.optimizer.learning_rate)
         if np.isclose(now, before, rtol=1e-3, atol=0):

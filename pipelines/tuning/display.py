@@ -12,7 +12,7 @@ from rich.text import Text
 from pipelines.errors import counted
 from pipelines.terminal import table, visible
 from pipelines.tuning.journal import Trial
-from pipelines.tuning.search import Search
+from pipelines.tuning.runner import Runner
 
 ROWS = 12  # rows of the table: the running trials, and the last ones that ended
 
@@ -41,7 +41,7 @@ class Display:
         """Print a line that stays, above the table."""
         self.console.print(Text(visible(line)), soft_wrap=True)
 
-    def show(self, search: Search) -> None:
+    def show(self, search: Runner) -> None:
         """Update the table, or print a line for each trial that has ended since the last call."""
         if self.console.is_terminal:
             self.live.update(self._table(search))
@@ -67,7 +67,7 @@ class Display:
             for path, value in trial.values.items()
         )
 
-    def _table(self, search: Search) -> Table:
+    def _table(self, search: Runner) -> Table:
         under_way = [search.trials[number] for number in search.running]
         rows = []
         for trial in [*search.ended[-max(1, ROWS - len(under_way)) :], *under_way]:
@@ -77,14 +77,14 @@ class Display:
             rows.append([str(trial.number), self.values(trial), result, f"{seconds:.0f}"])
         return table(["trial", "values", search.objective, "seconds"], rows, self._summary(search))
 
-    def _result(self, search: Search, trial: Trial) -> str:
+    def _result(self, search: Runner, trial: Trial) -> str:
         if trial.reason is not None:
             return f"failed: {trial.reason}"
         best = search.ranked[0].number == trial.number
         repeats = f" (same as trial {trial.repeats})" if trial.repeats is not None else ""
         return f"{trial.score:,.4g}{' best' if best else ''}{repeats}"
 
-    def _summary(self, search: Search) -> str:
+    def _summary(self, search: Runner) -> str:
         best = (
             f"best {search.ranked[0].score:,.4g} (trial {search.ranked[0].number})" if search.ranked else "no score yet"
         )

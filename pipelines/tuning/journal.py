@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pipelines.config.read import Unresolved, read_config
 from pipelines.errors import UserError
@@ -42,6 +43,8 @@ class Trial:
 class SearchFolder:
     """A search's folder, and the only code that knows its file names."""
 
+    parent, word, option = "searches", "search", "--search-dir"
+
     def __init__(self, folder: Path):
         self.folder = folder
         self.config = folder / "config.yaml"
@@ -52,6 +55,30 @@ class SearchFolder:
         self._data = folder / "data.json"
         self._journal = folder / "journal.jsonl"
         self._lock = folder / "lock"
+
+    @classmethod
+    def choose(cls, task: str, given: str | Path | None, resume: bool) -> Self:
+        """Return the folder `given`; by default `searches/TASK/TIME`, or with `resume` the newest one there.
+
+        Raises:
+            UserError: If there is nothing to resume, or the folder of a new search already exists.
+        """
+        beside = Path(cls.parent) / task
+        if given is not None:
+            folder = cls(Path(given).resolve())
+        elif resume:
+            begun = sorted(path for path in beside.glob("*") if cls(path).started)
+            if not begun:
+                raise UserError("--resume", f"{beside} contains no {cls.word}; name one with {cls.option}")
+            folder = cls(begun[-1].resolve())
+        else:
+            folder = cls((beside / datetime.now().strftime("%Y-%m-%dT%H-%M-%S")).resolve())
+        if resume and not folder.started:
+            raise UserError(str(folder.folder), f"contains no {cls.word} (it has no config.yaml)")
+        if not resume and not folder.free:
+            problem = f"already exists; choose another {cls.option}, or continue with --resume"
+            raise UserError(str(folder.folder), problem)
+        return folder
 
     def trial(self, number: int) -> Run:
         """Return the run folder of a trial."""
@@ -76,7 +103,7 @@ class SearchFolder:
     def begin(self, config: Unresolved, fingerprint: Mapping[str, str]) -> list[str]:
         """Write the config and the data fingerprint of a new search, or check them against the search in this folder.
 
-        Only `tuning.max_trials` may differ, and only grow. Returns lines that say so if it did.
+        Returns lines that say what has changed where something may.
 
         Raises:
             UserError: If the search was started with another config or other data.
@@ -86,10 +113,13 @@ class SearchFolder:
             write_text(self.config, config.to_yaml())
             return []
         if json.loads(self._data.read_text()) != fingerprint:
-            raise UserError(str(self.folder), "the data has changed since this search was started; start a new one")
+            problem = f"the data has changed since this {self.word} was started; start a new one"
+            raise UserError(str(self.folder), problem)
         begun = read_config(self.config)
-        if begun.document == config.document:
-            return []
+        return [] if begun.document == config.document else self._take_up(begun, config)
+
+    def _take_up(self, begun: Unresolved, config: Unresolved) -> list[str]:
+        """Go on with another config. Only `tuning.max_trials` may differ, and only grow."""
         before, now = (each.document.get("tuning", {}).get("max_trials") for each in (begun, config))
         longer = copy.deepcopy(begun.document)
         if before is not None and now is not None:
@@ -137,7 +167,7 @@ class SearchFolder:
         Raises:
             UserError: If the folder cannot be created or written to, or another process holds the lock.
         """
-        problem = "another search is running in this folder; wait for it, or choose another --search-dir"
+        problem = f"another {self.word} is running in this folder; wait for it, or choose another {self.option}"
         return locked(self._lock, problem)
 
 

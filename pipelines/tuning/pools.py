@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Protocol
@@ -102,6 +103,18 @@ class LocalJob:
             self.process.close()
             self.connection.close()
             self.closed = True
+
+
+def make_pool(workers: int, ray: str | None, get_ready: Callable[[int | None], None]) -> Pool:
+    """Return the pool of `workers`, on this machine or on the Ray cluster at the address `ray`.
+
+    Local workers divide the cores: each calls `get_ready` with its number of threads, or with None if it has all.
+    """
+    if ray is not None:
+        return RayPool(ray, workers)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // workers) if workers > 1 else None
+    return LocalPool(partial(get_ready, threads))
 
 
 def start_server() -> Any:

@@ -1,9 +1,7 @@
-"""Run a search: an oracle proposes, a pool runs the trials, and a journal lets a killed search resume."""
+"""Run a search: an oracle proposes the values of the trials."""
 
-import math
-import time
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import Any
 
@@ -11,63 +9,37 @@ from pipelines.build import build
 from pipelines.config.searches import SEARCHES
 from pipelines.data import Dataset
 from pipelines.errors import UserError
-from pipelines.extensions import loaded_code
-from pipelines.storage import write_text
-from pipelines.tasks import load_task
 from pipelines.tuning.journal import SearchFolder, Trial
 from pipelines.tuning.oracles import make_oracle, quiet
-from pipelines.tuning.pools import Job, Killed, Pool
+from pipelines.tuning.pools import Pool
+from pipelines.tuning.runner import Runner
 from pipelines.tuning.space import Space
-from pipelines.tuning.trials import Outcome, run_trial
-
-POLL_SECONDS = 0.05
-RESTARTS = 2  # restarts of a trial whose process was killed, before it counts as failed
 
 
-class Search:
+class Search(Runner):
     """A search in progress; `run` ends when the oracle has nothing more to propose."""
 
     def __init__(self, folder: SearchFolder, space: Space, dataset: Dataset | None, shown: Callable[["Search"], None]):
-        self.folder, self.space, self.dataset, self.shown = folder, space, dataset, shown
         base = space.config({})
         assert base.tuning is not None  # checked by `tune`
         self.settings: dict[str, Any] = base.tuning
-        self.objective: str = self.settings["objective"]
-        task = load_task(base.task)
-        self.direction = task.metrics.get(self.objective.removeprefix("validation."), "min")
+        self.most = self.settings.get("max_trials")
         self.epochs: int = base.training["epochs"]
+        self.refused = False  # whether the oracle's last answer was that it has nothing to propose
+        super().__init__(folder, space, dataset, shown, base, self.settings["objective"])
+
+    @cached_property
+    def oracle(self) -> Any:
+        """The oracle of the `tuning` section."""
         make = partial(build, self.settings, SEARCHES, "name")
         with quiet():
-            self.oracle = make_oracle(
+            return make_oracle(
                 lambda oracle: make(oracle, self.epochs),
-                space.hyperparameters(),
+                self.space.hyperparameters(),
                 self.objective,
                 self.direction,
-                base.seed,
+                self.space.config({}).seed,
             )
-        self.trials: list[Trial] = []
-        self.running: dict[int, Job] = {}
-        self.waiting: list[Trial] = []  # proposed but not started: from an earlier process, or equal to a running one
-        self.killed: dict[int, int] = {}
-        self.refused = False  # whether the oracle's last answer was that it has nothing to propose
-        self.started: dict[int, float] = {}
-        self.workers = 1
-        self._catch_up()
-        self.taken_up = {trial.number for trial in self.ended}  # trials that ended before this process started
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimate the time that is left, or return None if the number of trials is not known."""
-        most = self.settings.get("max_trials")
-        timed = [trial.seconds for trial in self.ended if trial.seconds]
-        if most is None or not timed:
-            return None
-        return (most - len(self.ended)) * sum(timed) / len(timed) / self.workers
-
-    @property
-    def ended(self) -> list[Trial]:
-        """Return the trials with a score or a reason, ordered by number."""
-        return [trial for trial in self.trials if not trial.open]
 
     @property
     def ranked(self) -> list[Trial]:
@@ -75,55 +47,8 @@ class Search:
 
         If there are none, trials that stopped earlier count. Repeats never do.
         """
-        scored = [t for t in self.trials if t.score is not None and t.repeats is None]
-        whole = [t for t in scored if t.until_epoch is None or t.until_epoch >= self.epochs]
-        return sorted(whole or scored, key=self.rank)
-
-    def rank(self, trial: Trial) -> tuple[float, float, int]:
-        """Return a sort key of a trial that has a score: the best trial is the lowest."""
-        assert trial.score is not None and trial.figures is not None
-        sign = 1 if self.direction == "min" else -1
-        return sign * trial.score, trial.figures["validation.loss"], trial.number
-
-    def run(self, pool: Pool, workers: int) -> None:
-        """Run trials, `workers` at a time.
-
-        Raises:
-            UserError: If too many trials in a row fail.
-        """
-        self.workers = workers
-        while True:
-            while len(self.running) < workers and (trial := self._next()) is not None:
-                self._start(trial, pool)
-            if not self.running:
-                self._prune()
-                return
-            while not any(job.ready() for job in self.running.values()):
-                time.sleep(POLL_SECONDS)
-                self.shown(self)
-            for number in [number for number, job in self.running.items() if job.ready()]:
-                self._collect(self.trials[number], pool)
-
-    def _next(self) -> Trial | None:
-        """Return a trial to run: one that is waiting, or a new proposal.
-
-        A trial that equals a finished one takes its score and is not run. One that equals a running one waits.
-        """
-        for trial in list(self.waiting):
-            same = next((other for other in self.trials[: trial.number] if _same(other, trial)), None)
-            if same is None:
-                self.waiting.remove(trial)
-                return trial
-            if not same.open:
-                self.waiting.remove(trial)
-                trial.score, trial.figures, trial.reason = same.score, same.figures, same.reason
-                trial.repeats = same.number
-                self._end(trial)
-        proposed = self._propose()
-        if proposed is None:
-            return None
-        self.waiting.append(proposed)
-        return self._next()
+        scored = super().ranked
+        return [t for t in scored if t.until_epoch is None or t.until_epoch >= self.epochs] or scored
 
     def _propose(self) -> Trial | None:
         number = len(self.trials)
@@ -145,49 +70,29 @@ class Search:
         return trial
 
     def _start(self, trial: Trial, pool: Pool) -> None:
-        config = self.space.config(trial.values)
-        write_text(self.folder.trial_config(trial.number), config.to_yaml())
         run = self.folder.trial(trial.number)
         if trial.goes_on is not None and not run.started:
             self.folder.trial(self._origin(trial.goes_on)).copy_to(run)
-        arguments = (self.folder.trial_config(trial.number), run.folder, self.dataset, trial.until_epoch, loaded_code())
-        self.started[trial.number] = time.monotonic()
-        self.running[trial.number] = pool.apply_async(run_trial, arguments)
-        self.shown(self)
+        super()._start(trial, pool)
 
     def _origin(self, number: int) -> int:
         repeats = self.trials[number].repeats
         return number if repeats is None else self._origin(repeats)
 
-    def _collect(self, trial: Trial, pool: Pool) -> None:
-        job = self.running.pop(trial.number)
-        trial.seconds += round(time.monotonic() - self.started[trial.number], 2)
-        try:
-            outcome: Outcome = job.get()
-        except Killed as error:
-            self.killed[trial.number] = self.killed.get(trial.number, 0) + 1
-            if self.killed[trial.number] <= RESTARTS:
-                self._start(trial, pool)  # continues from its last checkpoint
-                return
-            outcome = Outcome(None, str(error))
-        trial.figures, trial.reason = outcome.figures, outcome.reason
-        trial.score = outcome.figures[self.objective] if outcome.figures else None
-        if trial.score is not None and not math.isfinite(trial.score):
-            trial.score, trial.reason = None, f"{self.objective} is {trial.score}"
-        self._end(trial)
-
     def _end(self, trial: Trial) -> None:
-        self.folder.note("ended", trial)
-        self._tell_oracle(trial)
-        self._prune()
-        self.shown(self)
+        """End a trial.
+
+        Raises:
+            UserError: If too many trials in a row have failed.
+        """
+        super()._end(trial)
         last = [other for other in self.ended if other.repeats is None][-self.settings["max_failures"] :]
         if len(last) == self.settings["max_failures"] and all(other.reason for other in last):
             count = f"{len(last)} trials" if len(last) > 1 else "trial"
             reasons = "; ".join(f"trial {other.number}: {other.reason}" for other in last)
             raise UserError(str(self.folder.folder), f"the search stopped because the last {count} failed ({reasons})")
 
-    def _tell_oracle(self, trial: Trial) -> None:
+    def _take(self, trial: Trial) -> None:
         """Report the score of a trial to the oracle.
 
         A failed trial counts as the worst so far, because otherwise the oracle would propose similar values again.
@@ -218,22 +123,11 @@ class Search:
             if trial.number not in needed:
                 self.folder.trial(trial.number).drop_weights()
 
-    def _catch_up(self) -> None:
-        """Replay the journal to the oracle, so that the search continues as if it had not been interrupted."""
-        for event, trial in self.folder.events():
-            if trial is not None and event == "ended":
-                self.trials[trial.number] = trial
-                self._tell_oracle(trial)
-                continue
-            with quiet():
-                proposal = self.oracle.create_trial(f"trial {len(self.trials)}")
-            self.refused = event == "refused"
-            if trial is not None:  # the event is "proposed"
-                assert proposal.status == "RUNNING", "the oracle no longer proposes a trial of the journal"
-                proposal.hyperparameters.values = trial.proposed
-                self.trials.append(trial)
-        self.waiting = [trial for trial in self.trials if trial.open]
-
-
-def _same(one: Trial, other: Trial) -> bool:
-    return one.values == other.values and one.until_epoch == other.until_epoch
+    def _recall(self, event: str, trial: Trial | None) -> None:
+        """Let the oracle propose what it proposed then."""
+        with quiet():
+            proposal = self.oracle.create_trial(f"trial {len(self.trials)}")
+        self.refused = event == "refused"
+        if trial is not None:
+            assert proposal.status == "RUNNING", "the oracle no longer proposes a trial of the journal"
+            proposal.hyperparameters.values = trial.proposed

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from keras_tuner import HyperParameters
@@ -83,6 +84,14 @@ class Space:
                 section = section[parent]
             section[leaf] = value
         return check(Unresolved(document, self.unresolved.path, self.unresolved.overridden))
+
+
+def make_runs_absolute(document: CommentedMap) -> None:
+    """Make the paths of other runs absolute, so that processes with another working directory find them."""
+    distill = document.get("distill")
+    for section, key in ((document, "start"), (distill if isinstance(distill, CommentedMap) else {}, "teacher")):
+        if isinstance(section.get(key), str):
+            section[key] = str(Path(section[key]).resolve())
 
 
 def _models(unresolved: Unresolved) -> list[str]:

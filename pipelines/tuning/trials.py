@@ -1,13 +1,13 @@
 """Run one trial in a process that does nothing else."""
 
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.config.load import Config, load_config
-from pipelines.data import Dataset, load_dataset
+from pipelines.data import Dataset, Source, load_dataset
 from pipelines.errors import UserError
 from pipelines.extensions import load_code
 from pipelines.fit import adapt_preprocessor, train_model
@@ -15,7 +15,7 @@ from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.tensorflow_startup import share_gpus
-from pipelines.trained_model import preset_name
+from pipelines.trained_model import TrainedModel, preset_name
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,54 @@ def get_ready(config: Path, dataset: Dataset | None, threads: int | None, code: 
 
 
 def run_trial(
-    config: Path, folder: Path, dataset: Dataset | None, until_epoch: int | None, code: Sequence[str] = ()
+    config: Path, folder: Path, data: Dataset | Source | None, until_epoch: int | None, code: Sequence[str] = ()
 ) -> Outcome:
     """Train a config in this process, which does nothing else, and return the metrics of its best epoch.
 
-    `dataset`, if given, is what the config's data section would load. Training stops at `until_epoch`, and a later
-    trial may continue from there. An error becomes the outcome of the trial. If it is not a `UserError`, its traceback
-    is written to `error.txt`.
+    `data`, if given, is what the config's data section would load, or read. Training stops at `until_epoch`, and a
+    later trial may continue from there. An error becomes the outcome of the trial. If it is not a `UserError`, its
+    traceback is written to `error.txt`.
     """
+    return _outcome(folder, lambda: _train(config, folder, data, until_epoch, code)[0].best_epoch())
+
+
+def run_rung(
+    config: Path, folder: Path, data: Dataset | Source | None, until_epoch: int | None, code: Sequence[str] = ()
+) -> Outcome:
+    """Train a config as `run_trial` does, and finish its run with the metrics of the validation split.
+
+    The figures of the outcome also have the number of `parameters`, and the `seconds` of the whole training.
+    """
+
+    def work() -> dict[str, float]:
+        run, trained = _train(config, folder, data, until_epoch, code)
+        best = run.best_epoch()
+        metrics = {name.removeprefix("validation."): best[name] for name in best if name.startswith("validation.")}
+        run.finish({"validation": metrics}, {}, (), trained.config.to_yaml())
+        run.drop_checkpoints()
+        seconds = float(run.history()["seconds"].iloc[-1])
+        return {**best, "seconds": seconds, "parameters": trained.model.count_params()}
+
+    return _outcome(folder, work)
+
+
+def _train(
+    config: Path, folder: Path, data: Dataset | Source | None, until_epoch: int | None, code: Sequence[str]
+) -> tuple[Run, TrainedModel]:
     share_gpus()  # in a process of a Ray cluster, nothing else has done this
+    load_code(code)
+    checked = load_config(config)
+    if not isinstance(data, Dataset):
+        data = load_dataset(checked.data, checked.split, load_task(checked.task), data)
+    run = Run(folder)
+    trained = train_model(checked, run, data, _preprocessor(checked, data), until_epoch)
+    run.save_model(trained.model, trained.preprocessor.state)
+    return run, trained
+
+
+def _outcome(folder: Path, work: Callable[[], dict[str, float]]) -> Outcome:
     try:
-        load_code(code)
-        checked = load_config(config)
-        dataset = dataset or load_dataset(checked.data, checked.split, load_task(checked.task))
-        run = Run(folder)
-        trained = train_model(checked, run, dataset, _preprocessor(checked, dataset), until_epoch)
-        run.save_model(trained.model, trained.preprocessor.state)
-        return Outcome(run.best_epoch())
+        return Outcome(work())
     except UserError as error:
         return Outcome(None, str(error))
     except Exception as error:  # a trial that fails must not end the search

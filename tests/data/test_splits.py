@@ -43,6 +43,17 @@ def test_splits_that_are_given_stay_and_the_lacking_is_cut_off_train():
     assert whole["train"]["x"].tolist() == list(range(5))
 
 
+def test_another_validation_seed_cuts_validation_elsewhere_and_leaves_test_alone():
+    one, other, again = (split({"all": frame(100)}, **SHARES, seed=0, validation_seed=each) for each in (None, 1, 1))
+    assert one["test"].equals(other["test"]) and other["validation"].equals(again["validation"])
+    assert not set(one["validation"]["x"]) <= set(other["validation"]["x"])
+    assert sorted(pd.concat(other.values())["x"]) == list(range(100))
+    given_test = {"train": frame(80), "test": frame(20, 80)}
+    assert split(given_test, **SHARES, seed=0, validation_seed=1)["test"].equals(frame(20, 80))
+    with pytest.raises(UserError, match=r"split\.validation_seed: cannot be used with shuffle: false"):
+        split({"all": frame(100)}, **SHARES, seed=0, shuffle=False, validation_seed=1)
+
+
 def test_shares_and_sizes_are_checked():
     with pytest.raises(UserError, match=r"add up to 1.1, not 1"):
         split({"all": frame(10)}, train=0.7, validation=0.2, test=0.2, seed=0)

@@ -537,7 +537,7 @@ def test_a_finished_search_goes_on_to_more_trials_as_if_it_had_never_stopped(ora
         rule,
         "optimizer.learning_rate={tune: {min: 1.0e-4, max: 1.0e-1, sampling: log}, default: 1.0e-3}",
     ]
-    monkeypatch.setattr(tuning, "_pool", lambda *_: MadeUp())
+    monkeypatch.setattr(tuning, "make_pool", lambda *_: MadeUp())
     said: list[str] = []
 
     def search(name, most, resume=False):

@@ -150,6 +150,16 @@ def test_a_run_that_began_before_a_setting_was_there_goes_on(csv, tmp_path, monk
     assert train(CONFIG, overrides(csv), tmp_path / "run", resume=True)[1].finished
 
 
+def test_training_stops_when_its_time_is_over_and_does_not_go_on(csv, tmp_path, capsys):
+    settings = overrides(csv, "training.max_seconds=1.0e-3")
+    assert len(train(CONFIG, settings, tmp_path / "run")[1].history()) == 1
+    longer = [*settings, "training.epochs=9"]
+    assert len(train(CONFIG, longer, tmp_path / "run", resume=True)[1].history()) == 1
+    assert (
+        "training stopped early in epoch 1 and does not continue, because it took more than" in capsys.readouterr().err
+    )
+
+
 def test_training_stops_early_and_keeps_the_best_epoch(csv, tmp_path):
     settings = overrides(csv, "training.epochs=60", "training.patience=3", "optimizer.learning_rate=0.1")
     _, run = train(CONFIG, settings, tmp_path / "run")

@@ -72,7 +72,7 @@ class Answer:
 
 
 def search(folder, csv, pool, *settings, workers=1, resume=False, monkeypatch=None):
-    monkeypatch.setattr(tuning, "_pool", lambda *_: pool)
+    monkeypatch.setattr(tuning, "make_pool", lambda *_: pool)
     return tuning.tune(CONFIG, [*overrides(csv), *settings], workers, None, folder, resume)
 
 

@@ -1,0 +1,199 @@
+"""Compare finished runs: their settings, their metrics on the same examples, and the examples where they differ most.
+
+Shapes: N examples.
+"""
+
+import string
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.config.load import Config, load_config
+from pipelines.config.validation import differences
+from pipelines.data import Dataset
+from pipelines.errors import UserError
+from pipelines.evaluation import measure
+from pipelines.runs.run import Run
+from pipelines.statistics.bootstrap import RESAMPLES, Statistic, bootstrap, of_units
+from pipelines.statistics.intervals import Interval
+from pipelines.task import Task
+from pipelines.terminal import shortened
+from pipelines.trained_model import load_run_dataset, load_trained_model
+
+SHOWN = 8  # examples where the runs differ most
+INPUT_CHARACTERS = 60
+
+Answers = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ComparedRuns:
+    """Finished runs, named A, B, ... in the given order, and how they differ.
+
+    `settings` has the differing settings by dotted path, and `examples` the examples where the runs differ most, by
+    the metric `by`; both have a column per run. `metrics` are those of each run, and `gaps` how much more each other
+    run has than the first, both with intervals over the examples.
+    """
+
+    runs: dict[str, Path]
+    split: str
+    settings: pd.DataFrame
+    metrics: dict[str, dict[str, Interval]]  # run -> metric
+    gaps: dict[str, dict[str, Interval]]
+    by: str | None
+    examples: pd.DataFrame
+    notes: list[str]
+
+
+def compare_runs(folders: Sequence[str | Path], split: str = "validation", resamples: int = RESAMPLES) -> ComparedRuns:
+    """Compare finished runs on the examples of a split, which all of them answer again.
+
+    Intervals are bootstrapped over the examples; all runs see the same resamples.
+
+    Raises:
+        UserError: If a folder is not a finished run, the runs have different tasks or data, or their data is missing.
+    """
+    names = _letters(len(folders))
+    opened = [Run.open(folder) for folder in folders]
+    configs = [load_config(run.config) for run in opened]
+    notes = _check_same(opened, configs, split)
+    dataset = load_run_dataset(configs[0])
+    opened[0].check_data(dataset.record)
+    task, examples, answers = _answers(opened, dataset, split)
+    # A metric with a dot in its name is that of one class.
+    shown = [name for name in measure(task, split, examples, answers[0]) if "." not in name]
+    found = bootstrap(_joint(task, examples, answers, names, shown), len(examples), resamples)
+    monitor = configs[0].training["monitor"].removeprefix("validation.")
+    by, scores = _scores_by_example(task, examples, answers, [monitor, *task.metrics])
+    return ComparedRuns(
+        runs=dict(zip(names, map(Path, folders), strict=True)),
+        split=split,
+        settings=_settings(configs, names),
+        metrics={name: {metric: found[f"{name}.{metric}"] for metric in shown} for name in names},
+        gaps={name: {metric: found[f"{name}-.{metric}"] for metric in shown} for name in names[1:]},
+        by=by,
+        examples=_differing(task, examples, answers, names, by, scores),
+        notes=notes,
+    )
+
+
+def _letters(count: int) -> list[str]:
+    if count > len(string.ascii_uppercase):
+        raise UserError("compare", f"at most {len(string.ascii_uppercase)} runs can be compared at once, not {count}")
+    return list(string.ascii_uppercase[:count])
+
+
+def _check_same(runs: Sequence[Run], configs: Sequence[Config], split: str) -> list[str]:
+    """Check that all runs can answer the same examples; return a note if they were trained on different ones."""
+    first = runs[0].data()["fingerprint"]
+    for run, config in zip(runs[1:], configs[1:], strict=True):
+        if config.task != configs[0].task:
+            problem = f"is a run of {config.task}, and {runs[0].folder} is one of {configs[0].task}"
+            raise UserError(str(run.folder), f"{problem}; compare runs of the same task")
+        if run.data()["fingerprint"][split] != first[split]:
+            problem = (
+                f"its {split} examples are not those of {runs[0].folder}; compare runs with the same data and split"
+            )
+            raise UserError(str(run.folder), problem)
+    if any(run.data()["fingerprint"]["train"] != first["train"] for run in runs[1:]):
+        return ["the runs were trained on different examples"]
+    return []
+
+
+def _answers(runs: Sequence[Run], dataset: Dataset, split: str) -> tuple[Task, pd.DataFrame, list[Answers]]:
+    answers: list[Answers] = []
+    for run in runs:
+        trained = load_trained_model(run)
+        examples = trained.task.evaluation_examples(split, dataset[split])
+        answers.append(trained.answerer.answer_table(examples))
+    return trained.task, examples, answers
+
+
+def _joint(
+    task: Task, examples: pd.DataFrame, answers: Sequence[Answers], names: Sequence[str], shown: Sequence[str]
+) -> Statistic:
+    """Return the metrics of each run, and their differences from the first one, of the same drawn examples."""
+    computes = [_metrics_of(task, examples, each) for each in answers]
+
+    def compute(rows: np.ndarray) -> dict[str, float]:
+        first, *others = measured = [compute(rows) for compute in computes]
+        own = {f"{name}.{k}": each[k] for name, each in zip(names, measured, strict=True) for k in shown}
+        gaps = {f"{name}-.{k}": each[k] - first[k] for name, each in zip(names[1:], others, strict=True) for k in shown}
+        return own | gaps
+
+    return of_units(compute)
+
+
+def _metrics_of(task: Task, examples: pd.DataFrame, answers: Answers) -> Callable[[np.ndarray], dict[str, float]]:
+    def compute(rows: np.ndarray) -> dict[str, float]:
+        with warnings.catch_warnings(action="ignore"):  # of a resample without some class
+            return task.compute_metrics(examples.iloc[rows], {name: values[rows] for name, values in answers.items()})
+
+    return compute
+
+
+def _scores_by_example(
+    task: Task, examples: pd.DataFrame, answers: Sequence[Answers], metrics: Sequence[str]
+) -> tuple[str | None, np.ndarray]:
+    """Return the first metric that single examples have and that differs between runs, and its values (runs, N)."""
+    rows = np.arange(len(examples))[:, None]
+    computed = [[_metrics_of(task, examples, each)(row) for row in rows] for each in answers]
+    for metric in metrics:
+        scores = np.array([[one.get(metric, np.nan) for one in each] for each in computed], float)
+        if np.isfinite(scores).all() and np.ptp(scores, axis=0).any():
+            return metric, scores
+    return None, np.zeros((len(answers), len(examples)))
+
+
+def _differing(
+    task: Task,
+    examples: pd.DataFrame,
+    answers: Sequence[Answers],
+    names: Sequence[str],
+    by: str | None,
+    scores: np.ndarray,
+) -> pd.DataFrame:
+    """Return the examples whose scores differ most: row, input, target, then answer and score of each run."""
+    if by is None:
+        return pd.DataFrame()
+    spread = np.ptp(scores, axis=0)
+    chosen = [row for row in np.argsort(-spread, kind="stable")[:SHOWN] if spread[row]]
+    tables = [task.predictions(examples, each).iloc[chosen] for each in answers]
+    inputs = [name for name in tables[0] if name in examples]
+    shown = pd.DataFrame(
+        {"row": np.array(chosen) + 1, "input": [_input(row) for _, row in tables[0][inputs].iterrows()]}
+    )
+    if "target" in tables[0]:
+        shown["target"] = tables[0]["target"].to_numpy()
+    for name, table, own in zip(names, tables, scores, strict=True):
+        if "answer" in table:
+            shown[f"answer {name}"] = table["answer"].to_numpy()
+        shown[f"{by} {name}"] = own[chosen]
+    return shown
+
+
+def _input(row: pd.Series) -> str:
+    known = {name: value for name, value in row.items() if value not in ("", None) and value == value}
+    texts = [str(value) if len(row) == 1 else f"{name} {value}" for name, value in known.items()]
+    return shortened(", ".join(texts), INPUT_CHARACTERS)
+
+
+def _settings(configs: Sequence[Config], names: Sequence[str]) -> pd.DataFrame:
+    """Return the settings that differ, without those of models that no run has."""
+    models = {config.model for config in configs}
+    flat = [_flat({**config.whole, "models": {m: config.whole["models"][m] for m in models}}) for config in configs]
+    paths = dict.fromkeys(path for config in configs[1:] for path in differences(configs[0].whole, config.whole))
+    kept = [path for path in paths if any(path in each for each in flat)]
+    return pd.DataFrame({n: [each.get(path) for path in kept] for n, each in zip(names, flat, strict=True)}, index=kept)
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in section.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
