@@ -26,10 +26,8 @@ def train_every_rung(task: str, number: str) -> subprocess.Popen:
     )
 
 
-LONG = ("cat_classifier", "house_prices", "entity_tagger", "translator")  # a minute or more each
-
-
-@pytest.mark.parametrize("task", [pytest.param(task, marks=[pytest.mark.slow] * (task in LONG)) for task in TASKS])
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
 def test_every_rung_is_the_same_in_another_process(task):
     processes = [train_every_rung(task, number) for number in ("1", "2")]
     outputs = [process.communicate() for process in processes]

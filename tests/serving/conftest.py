@@ -27,7 +27,7 @@ def toy_exports(tmp_path_factory) -> Path:
 def server(tmp_path_factory, finished_export, exported_tagger, toy_exports) -> Iterator[Server]:
     """A server of all of them."""
     folders = [finished_export, exported_tagger, *sorted(toy_exports.glob("[a-z]*"))]
-    running = Server(tmp_path_factory.mktemp("server") / "log.jsonl", *folders)
+    running = Server(tmp_path_factory.mktemp("server") / "log.jsonl", *folders, "--poll-seconds", "60")
     yield running
     assert running.stop() == 0, running.log.read_text()[-3000:]
 

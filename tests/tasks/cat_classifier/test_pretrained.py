@@ -215,8 +215,7 @@ def test_features_of_a_frozen_backbone_are_computed_once(images, efficientnet, t
     ("family", "freeze"),
     [
         ("EfficientNet", "true"),
-        ("ViT", "false"),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in [("ResNet", "false"), ("SigLIP", "false")]),
+        *(pytest.param(family, "false", marks=pytest.mark.slow) for family in ("ViT", "ResNet", "SigLIP")),
     ],
 )
 def test_a_run_resumes_exports_and_answers_without_the_preset(family, freeze, images, tmp_path, monkeypatch):

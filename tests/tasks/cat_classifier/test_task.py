@@ -37,7 +37,9 @@ def test_a_run_on_a_folder_writes_metrics_and_pictures(finished_cats):
     }
 
 
-@pytest.mark.parametrize("model", ["logistic_regression", "mlp", "cnn", "inception"])
+@pytest.mark.parametrize(
+    "model", ["mlp", *(pytest.param(model, marks=pytest.mark.slow) for model in ("cnn", "inception"))]
+)
 def test_every_rung_trains_on_more_than_two_classes(model, images, tmp_path):
     small = ["models.mlp.units=[8]", "models.cnn.filters=[4]", "models.inception.modules=[8]", "training.epochs=1"]
     mixed = "preprocessing.augmentation.mixup=0.2"

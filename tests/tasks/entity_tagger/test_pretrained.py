@@ -115,8 +115,8 @@ def test_a_long_sentence_is_answered_as_when_it_is_alone(presets, family, conll)
 @pytest.mark.parametrize(
     ("family", "more"),
     [
-        ("Roberta", ["models.pretrained.lora_rank=2", "models.pretrained.unfreeze_after_epochs=1"]),
-        pytest.param("Bert", ["models.pretrained.crf=true"], marks=pytest.mark.slow),
+        ("Bert", ["models.pretrained.lora_rank=2", "models.pretrained.unfreeze_after_epochs=1"]),
+        pytest.param("Roberta", ["models.pretrained.crf=true"], marks=pytest.mark.slow),
         pytest.param("Albert", ["models.pretrained.layer_decay=0.8"], marks=pytest.mark.slow),
     ],
 )

@@ -76,7 +76,7 @@ def test_padding_changes_nothing(model):
     np.testing.assert_allclose(scores(model, SOURCES, TARGETS)[2:], alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("beams", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_caches_change_no_translation(model, beams):
     def search(model):
         most = tf.constant([7, 4, 9])

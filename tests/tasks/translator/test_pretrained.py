@@ -118,7 +118,7 @@ def test_each_target_token_attends_to_the_source_alone(made):
         assert (weights * ~real[:, None, None]).max() < 1e-6
 
 
-@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("beams", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_caches_change_no_translation(made, beams):
     _, _, model, (inputs, _, _) = made
 
