@@ -340,6 +340,32 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
 
 
 @main.command()
+@click.argument("run")
+@click.option(
+    "--human",
+    type=float,
+    metavar="ERROR",
+    help="Error of people or of the best known model, such as 0.01. Default: 0 for shares of right answers.",
+)
+@as_json
+@verb
+def diagnose(run: str, human: float | None, as_json: bool) -> None:
+    """Say whether the model of a finished RUN has high bias, high variance or unlike data, and what to do next.
+
+    Example: {program} diagnose runs/cat_classifier/2026-01-31T12-00-00 --human 0.01
+    """
+    from pipelines.commands.diagnose import diagnose as diagnose_run
+    from pipelines.diagnosis.shown import print_diagnosis
+    from pipelines.extensions import loaded_code
+
+    found = diagnose_run(run, human)
+    if as_json:
+        print_json(found.record())
+    else:
+        print_diagnosis(found, loaded_code())
+
+
+@main.command()
 @click.argument("run_or_export")
 @click.argument("inputs", nargs=-1, metavar="[INPUT...]")
 @click.option("--file", metavar="FILE", help="File with inputs to predict, such as the rows of a CSV file.")

@@ -61,10 +61,17 @@ class Dataset:
     test: pd.DataFrame
     record: dict[str, Any]
     summary: Summary
+    train_dev: pd.DataFrame | None = None  # only with `split.train_dev`
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         """Return the split of that name."""
-        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+        return self.splits[name]
+
+    @property
+    def splits(self) -> dict[str, pd.DataFrame]:
+        """All splits by name."""
+        further = {} if self.train_dev is None else {"train_dev": self.train_dev}
+        return {"train": self.train, "validation": self.validation, "test": self.test, **further}
 
 
 def load_dataset(

@@ -28,6 +28,13 @@ def split(
             ge=0, description="seed of another cut between train and validation, with the same test; null: as `seed`"
         ),
     ] = None,
+    train_dev: Annotated[
+        Share,
+        Field(
+            description="share of train that is not trained on but measured by `diagnose`, to tell variance from a"
+            " mismatch between train and validation"
+        ),
+    ] = 0.0,
 ) -> dict[str, pd.DataFrame]:
     """Split raw examples into train, validation and test, in the same way for the same seed.
 
@@ -35,7 +42,8 @@ def split(
     `shuffle: false` they are cut in their own order. A source with its own splits keeps them. If it has no validation
     or test split, that split is cut from its train split in the same way. The shares of train and of the missing splits
     are then scaled to add up to 1. A `validation_seed` shuffles the examples of train and validation again before they
-    are cut, so that a model can be trained on several splits without ever seeing test.
+    are cut, so that a model can be trained on several splits without ever seeing test. With `train_dev`, a random share
+    of train, or its end with `shuffle: false`, is a split of that name (Ng, Machine Learning Yearning, chapter 40).
 
     Raises:
         UserError: If the shares do not add up to 1, a split would be empty, or a seed has nothing to shuffle.
@@ -59,13 +67,25 @@ def split(
     for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
         rows = order[start:stop] if len(names) > 1 else np.arange(len(whole))
         given[name] = whole.iloc[rows].reset_index(drop=True)
-    for name in shares:
+    names = list(shares)
+    if train_dev:
+        names.append("train_dev")
+        given["train"], given["train_dev"] = _cut_off(given["train"], train_dev, seed if shuffle else None)
+    for name in names:
         if given[name].empty:
             raise UserError(
                 f"split.{name}",
                 f"no examples are left for this split ({len(whole):,} in total); increase its share or add examples",
             )
-    return {name: given[name] for name in shares}
+    return {name: given[name] for name in names}
+
+
+def _cut_off(train: pd.DataFrame, share: float, seed: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return train without a random share of its rows, or without its end if there is no seed, and those rows."""
+    order = np.arange(len(train)) if seed is None else np.random.default_rng(seed).permutation(len(train))
+    off = np.zeros(len(train), bool)
+    off[order[len(train) - int(share * len(train)) :]] = True
+    return train[~off].reset_index(drop=True), train[off].reset_index(drop=True)
 
 
 def duplicates_across(hashes: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -41,6 +41,7 @@ class Run:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.report = self.folder / "report"
+        self.diagnosis = self.folder / "diagnosis"
         self.logs = self.folder / "logs"
         self.checkpoints = self.folder / "checkpoints"
         self._config = self.folder / "config.yaml"

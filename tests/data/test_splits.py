@@ -67,3 +67,24 @@ def test_shares_and_sizes_are_checked():
 def test_duplicates_across_splits_are_counted():
     hashes = {"train": np.array([1, 2, 3]), "validation": np.array([3, 3, 4]), "test": np.array([4, 5, 1])}
     assert duplicates_across(hashes) == {"validation in train": 2, "test in train": 1, "test in validation": 1}
+
+
+@pytest.mark.parametrize(
+    "given", [{"all": frame(200)}, {"train": frame(128), "validation": frame(32), "test": frame(9)}]
+)
+def test_train_dev_is_a_random_part_of_train_only(given):
+    without, parts = split(given, **SHARES, seed=0), split(given, **SHARES, seed=0, train_dev=0.25)
+    assert len(parts["train_dev"]) == len(without["train"]) // 4
+    assert sorted(pd.concat([parts["train"], parts["train_dev"]])["x"]) == sorted(without["train"]["x"])
+    assert not (parts["train_dev"]["x"].diff().dropna() == 1).all()
+    assert parts["validation"].equals(without["validation"]) and parts["test"].equals(without["test"])
+
+
+def test_train_dev_of_an_ordered_split_is_the_end_of_train():
+    parts = split({"all": frame(100)}, **SHARES, seed=0, shuffle=False, train_dev=0.25)
+    assert parts["train_dev"]["x"].tolist() == list(range(48, 64))
+
+
+def test_a_train_dev_without_examples_is_named():
+    with pytest.raises(UserError, match=r"split\.train_dev: no examples"):
+        split({"all": frame(20)}, **SHARES, seed=0, train_dev=0.01)

@@ -60,6 +60,9 @@ def answer_and_score(prepared, config, preprocessor) -> None:
     assert set(scores) >= set(task.metrics)
     assert all(np.isfinite(score) for score in scores.values())
     assert len(task.predictions(few, answers)) == len(few)
+    found = {name: each for name in task.metrics if (each := task.metric_sums(name, few, answers))}
+    from_sums = {name: float(of_sums(sums.sum(axis=0))) for name, (sums, of_sums) in found.items()}
+    assert len(from_sums) > 1 and from_sums == pytest.approx({name: scores[name] for name in from_sums})
 
 
 def name_of(task) -> str:

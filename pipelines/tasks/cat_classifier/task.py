@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pipelines.errors import DataWarning, UserError
 from pipelines.evaluation import decoded
 from pipelines.losses import cross_entropy
 from pipelines.metrics.classification import classification_metrics, metrics_by_class
-from pipelines.task import NumericEndpoint, Task, Tensors
+from pipelines.task import NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
@@ -137,6 +137,19 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         label, classes = decoded(answers["label"]), decoded(answers["labels"][0])
         positive = positive_of(list(classes))
         return classification_metrics(true, label, classes, answers["probabilities"], positive)
+
+    def metric_sums(
+        self, metric: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None:
+        """Return the right answers, or the log loss of each image; the other metrics are computed as a whole."""
+        true, classes = examples[LABEL].to_numpy(str), decoded(answers["labels"][0])
+        if metric == "accuracy":
+            return mean_of(decoded(answers["label"]) == true)
+        if metric != "log_loss":
+            return None
+        probabilities = answers["probabilities"].astype("float64")
+        own = np.where(true[:, None] == classes, probabilities, 0.0).sum(axis=1) / probabilities.sum(axis=1)
+        return mean_of(-np.log(np.maximum(own, np.finfo("float64").eps)))  # clipped as scikit-learn does
 
     def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Compute metrics for each class, including classes that train lacks."""

@@ -1,7 +1,7 @@
 """The entity tagger's implementation of the `Task` interface."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -23,7 +23,7 @@ from pipelines.layers.crf import (
     potentials,
 )
 from pipelines.metrics.entity_f1 import entities, entity_scores
-from pipelines.task import Endpoint, Task, Tensors
+from pipelines.task import Endpoint, Task, Tensors, ratio_of
 from pipelines.tasks.entity_tagger import sources
 from pipelines.tasks.entity_tagger.decoding import Decoded, found_entities
 from pipelines.tasks.entity_tagger.models import MODELS
@@ -178,6 +178,17 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute precision, recall and F1 of whole entities, for all entities and for each type."""
         return entity_scores(examples[TAGS].tolist(), answered_tags(examples, answers))
+
+    def metric_sums(
+        self, metric: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None:
+        """Return the right, the predicted and the true entities of each sentence."""
+        pairs = zip(examples[TAGS], answered_tags(examples, answers), strict=True)
+        found = [(set(entities(true)), set(entities(predicted))) for true, predicted in pairs]
+        right, given, wanted = np.array([(len(a & b), len(b), len(a)) for a, b in found]).reshape(-1, 3).T
+        below = {"precision": given, "recall": wanted, "f1": (given + wanted) / 2}
+        sums, _ = ratio_of(right, below[metric])
+        return sums, lambda drawn: drawn[..., 0] / np.maximum(drawn[..., 1], 0.5)  # 0 if there are no entities
 
     def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Compute precision, recall and F1 for each entity type."""

@@ -1,6 +1,6 @@
 """The house-price implementation of the `Task` interface."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.task import NumericEndpoint, Task, Tensors
+from pipelines.task import NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.inputs import read_houses
 from pipelines.tasks.house_prices.models import MODELS
@@ -117,6 +117,19 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
             "r2": float(metrics.r2_score(true, price)) if len(true) > 1 else float("nan"),
             "rmsle": float(log_error),
         }
+
+    def metric_sums(
+        self, metric: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None:
+        """Return the squared, absolute or squared logarithmic errors; R2 has no sums."""
+        true, price = examples[TARGET].to_numpy("float64"), answers["price"].astype("float64")
+        if metric == "mae":
+            return mean_of(np.abs(price - true))
+        if metric not in ("rmse", "rmsle"):
+            return None
+        errors = price - true if metric == "rmse" else np.log1p(np.maximum(price, 0)) - np.log1p(true)
+        sums, mean = mean_of(errors**2)
+        return sums, lambda drawn: np.sqrt(mean(drawn))
 
     def baseline_metrics(
         self, preprocessor: TablePreprocessor, train: pd.DataFrame, examples: pd.DataFrame

@@ -1,6 +1,6 @@
 """The language model's implementation of the `Task` interface."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.languages import parts_words
 from pipelines.errors import UserError
-from pipelines.task import Endpoint, Task, Tensors, evenly_spaced
+from pipelines.task import Endpoint, Task, Tensors, evenly_spaced, ratio_of
 from pipelines.tasks.language_model import sources
 from pipelines.tasks.language_model.batches import random_windows
 from pipelines.tasks.language_model.models import MODELS
@@ -182,6 +182,24 @@ class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
                 "top_1_accuracy": total["top_1"] / tokens,
                 "top_5_accuracy": total["top_5"] / tokens,
             }
+
+    def metric_sums(
+        self, metric: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None:
+        """Return the sums over each stretch that the metric is a ratio of."""
+        above, below = {
+            "loss": ("nats", "tokens"),
+            "perplexity": ("nats", "tokens"),
+            "bits_per_character": ("nats", "characters"),
+            "top_1_accuracy": ("top_1", "tokens"),
+            "top_5_accuracy": ("top_5", "tokens"),
+        }.get(metric, ("", ""))
+        if not above:
+            return None
+        sums, ratio = ratio_of(answers[above], answers[below])
+        if metric == "perplexity":
+            return sums, lambda drawn: np.exp(ratio(drawn))
+        return (sums / [np.log(2), 1], ratio) if metric == "bits_per_character" else (sums, ratio)
 
     def baseline_metrics(
         self, preprocessor: TextPreprocessor, train: pd.DataFrame, examples: pd.DataFrame

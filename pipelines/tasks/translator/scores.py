@@ -18,13 +18,18 @@ def score_translations(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
     """Compare translations with their references."""
     own = [text.decode() for text in answers["translation"]]
     right = examples[TARGET].tolist()
-    same = [" ".join(a.split()) == " ".join(b.split()) for a, b in zip(own, right, strict=True)]
     nats = float(np.sum(answers["nats"], dtype=np.float64)) / max(float(np.sum(answers["tokens"])), 1)
     return {
         **{name: metric.corpus_score(own, [right]).score for name, metric in _metrics(right).items()},
-        "exact_match": float(np.mean(same)),
+        "exact_match": float(exact_matches(examples, answers).mean()),
         "perplexity": float(np.exp(min(nats, 700))),
     }
+
+
+def exact_matches(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return which translations are the same as their references, but for spaces (N,)."""
+    own = [text.decode() for text in answers["translation"]]
+    return np.array([a.split() == b.split() for a, b in zip(own, examples[TARGET], strict=True)], bool)
 
 
 def signatures(references: Sequence[str]) -> dict[str, str]:

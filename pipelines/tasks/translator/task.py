@@ -1,6 +1,6 @@
 """The translator's implementation of the `Task` interface."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,13 @@ from pipelines.data.batches import make_token_batches, padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.read import SOURCE, TARGET
 from pipelines.errors import UserError
-from pipelines.task import Endpoint, Task, Tensors, evenly_spaced
+from pipelines.task import Endpoint, Task, Tensors, evenly_spaced, mean_of, ratio_of
 from pipelines.tasks.translator import sources
 from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.pictures import draw_pictures
 from pipelines.tasks.translator.preprocessing import PairPreprocessor
-from pipelines.tasks.translator.scores import score_translations, signatures
+from pipelines.tasks.translator.scores import exact_matches, score_translations, signatures
 from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, searching
@@ -37,6 +37,7 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
     models = MODELS
     losses = {"cross_entropy": cross_entropy}
     metrics = {"bleu": "max", "bleu_lower": "max", "chrf": "max", "exact_match": "max", "perplexity": "min"}
+    perfect = {"bleu": 100.0, "bleu_lower": 100.0, "chrf": 100.0}
     batches = staticmethod(make_token_batches)
     decoding = staticmethod(searching)
     limits = (
@@ -116,6 +117,17 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
     def compute_metrics(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
         """Compute BLEU, chrF, the share of exact matches, and the perplexity per token."""
         return score_translations(examples, answers)
+
+    def metric_sums(
+        self, metric: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None:
+        """Return the nats and tokens of each pair, or the exact matches; scores of texts are computed as a whole."""
+        if metric == "exact_match":
+            return mean_of(exact_matches(examples, answers))
+        if metric != "perplexity":
+            return None
+        sums, nats = ratio_of(answers["nats"], answers["tokens"])
+        return sums, lambda drawn: np.exp(np.minimum(nats(drawn), 700))
 
     def baseline_metrics(
         self, preprocessor: PairPreprocessor, train: pd.DataFrame, examples: pd.DataFrame

@@ -1,0 +1,137 @@
+"""Measure the error of a trained model on each split, with its standard error.
+
+An error is lower if better: the metric itself, or how far it is from perfect, such as 1 - accuracy. Shapes: N examples,
+R resamples, K sums.
+"""
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from pipelines.data import Dataset
+from pipelines.errors import UserError
+from pipelines.evaluation import measure
+from pipelines.statistics.bootstrap import RESAMPLES, Statistic, bootstrap, of_sums, of_units
+from pipelines.task import Task, evenly_spaced
+from pipelines.trained_model import TrainedModel
+
+Answers: TypeAlias = Mapping[str, np.ndarray]
+Terms: TypeAlias = tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None  # what `Task.metric_sums` returns
+SPLITS = ("train", "train_dev", "validation", "test")  # in the order of the gaps
+LEAST_MEASURED = 2000  # examples of a split other than validation that are answered, if there are as many
+SECONDS = 3.0  # for the resamples of a metric that has no sums, of each split
+LEAST_RESAMPLES = 50  # enough for a standard error (Efron and Tibshirani 1993, section 6.4)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric as an error: lower is better. `perfect` is the value of a metric that is maximised, else None."""
+
+    name: str
+    perfect: float | None = None
+
+    def error(self, score: Any) -> Any:
+        """Return the error that a score stands for."""
+        return score if self.perfect is None else self.perfect - score
+
+    @property
+    def words(self) -> str:
+        """What the error is, in words."""
+        return self.name if self.perfect is None else f"{self.perfect:g} - {self.name}"
+
+
+@dataclass(frozen=True)
+class SplitError:
+    """The error of a split: its value, its standard error, and the examples; `wrong` of them if it is a share."""
+
+    name: str
+    value: float
+    error: float
+    examples: int
+    wrong: int | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return it for `diagnosis.json`."""
+        return {"error": self.value, "standard_error": self.error, "examples": self.examples}
+
+
+def measure_splits(trained: TrainedModel, dataset: Dataset) -> tuple[Metric, dict[str, SplitError]]:
+    """Answer the examples of every split as those of a client, and return the error of each.
+
+    The metric is the task's first one if it is a share of right answers, which people's errors are known in; else the
+    monitored one. The first one also stands in for a loss that is no metric.
+
+    Raises:
+        UserError: If predictions or the metric are NaN or infinite.
+    """
+    task = trained.task
+    most = max(LEAST_MEASURED, 2 * len(dataset.validation))
+    answered = {}
+    for name in SPLITS:
+        if name in dataset.splits:
+            examples = task.evaluation_examples(name, dataset[name])
+            examples = examples if name == "validation" else evenly_spaced(examples, most)
+            answered[name] = examples, trained.answerer.answer_table(examples)
+    first, monitored = next(iter(task.metrics)), trained.config.training["monitor"].removeprefix("validation.")
+    is_share = _wrong(task.metric_sums(first, *answered["validation"])) is not None
+    name = first if is_share or monitored not in task.metrics else monitored
+    metric = Metric(name, task.perfect.get(name, 1.0) if task.metrics[name] == "max" else None)
+    return metric, {split: _measure(task, metric, split, *each) for split, each in answered.items()}
+
+
+def _measure(task: Task, metric: Metric, split: str, examples: pd.DataFrame, answers: Answers) -> SplitError:
+    score = measure(task, split, examples, answers)[metric.name]
+    if not np.isfinite(score):
+        raise UserError(split, f"{metric.name} is {score}, so nothing can be compared; train with another monitor")
+    terms = task.metric_sums(metric.name, examples, answers)
+    wrong = _wrong(terms)
+    if wrong is not None:
+        error = float(np.sqrt(score * (1 - score) / len(examples)))
+    else:
+        error = _standard_error(task, metric, examples, answers, terms)
+    return SplitError(split, metric.error(score), error, len(examples), wrong)
+
+
+def _standard_error(task: Task, metric: Metric, examples: pd.DataFrame, answers: Answers, terms: Terms) -> float:
+    """Return the bootstrap standard error of a metric over its examples, infinite for a single one."""
+    count = len(examples)
+    if count < 2:
+        return np.inf
+    if terms is not None:
+        sums, metric_of = terms
+        statistic, resamples = of_sums(sums, lambda drawn: {metric.name: metric_of(drawn)}), RESAMPLES
+    else:
+        statistic, resamples = _as_often_as_time_allows(partial(_compute, task, metric, examples, answers), count)
+    found = bootstrap(statistic, count, resamples)[metric.name].error
+    return found * float(np.sqrt(count / (count - 1)))  # resamples of N have the variance of N - 1 (Hesterberg 2015)
+
+
+def _as_often_as_time_allows(compute: Callable[[np.ndarray], dict[str, float]], count: int) -> tuple[Statistic, int]:
+    begun = time.perf_counter()
+    compute(np.arange(count))
+    once = time.perf_counter() - begun
+    return of_units(compute), int(np.clip(SECONDS / once, LEAST_RESAMPLES, RESAMPLES))
+
+
+def _compute(
+    task: Task, metric: Metric, examples: pd.DataFrame, answers: Answers, rows: np.ndarray
+) -> dict[str, float]:
+    with warnings.catch_warnings(action="ignore"):  # of a resample without some class
+        drawn = {name: values[rows] for name, values in answers.items()}
+        return {metric.name: task.compute_metrics(examples.iloc[rows], drawn)[metric.name]}
+
+
+def _wrong(terms: Terms) -> int | None:
+    """Return the number of wrong answers if a metric is a share of right ones, else None."""
+    if terms is None:
+        return None
+    sums, _ = terms
+    if sums.shape[1:] != (2,) or not np.isin(sums[:, 0], (0, 1)).all() or (sums[:, 1] != 1).any():
+        return None
+    return int((sums[:, 0] == 0).sum())
