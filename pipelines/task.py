@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
+from pipelines.audit.fields import Fields
 from pipelines.data.batches import Batches, make_batches, padded
 from pipelines.errors import UserError
 
@@ -148,8 +149,7 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
     samples: int = 0  # validation examples whose predictions are saved during training, for the report
     curves: Sequence[str] = ()  # metrics that the report plots besides `training.monitor`
     preset_kind: str | None = None  # which backbones models with a setting `preset` take: a key of `presets.KINDS`
-    label: str | None = None  # the label column, to find equal inputs with different labels
-    remarks: Sequence[str] = ()  # columns with details of the label, neither inputs nor label
+    fields: Fields | None = None  # what the inputs and the target are, for the audit of the data
     limits: str  # known limits of a trained model, for the model card
 
     @abc.abstractmethod

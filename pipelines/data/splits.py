@@ -1,6 +1,7 @@
 """Split examples into train, validation and test."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -10,6 +11,14 @@ from pydantic import Field
 from pipelines.errors import UserError
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one of the tables of a source."""
+
+    of: str
+    rows: np.ndarray
 
 
 def split(
@@ -22,8 +31,8 @@ def split(
     shuffle: Annotated[
         bool, Field(description="shuffle before the split; false: split in the given order, as for time series")
     ] = True,
-) -> dict[str, pd.DataFrame]:
-    """Split raw examples into train, validation and test, in the same way for the same seed.
+) -> dict[str, Part]:
+    """Split raw examples into train, validation and test, in the same way for the same seed; return the rows of each.
 
     Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order. With
     `shuffle: false` they are cut in their own order. A source with its own splits keeps them. If it has no validation
@@ -36,7 +45,9 @@ def split(
     if abs(train + validation + test - 1) > 1e-9:
         raise UserError("split", f"train, validation and test add up to {train + validation + test:g}, not 1")
     given = dict(examples)
-    whole = given.pop("all", None) if "all" in given else given.pop("train")
+    cut = "all" if "all" in given else "train"
+    whole = given.pop(cut)
+    parts = {name: Part(name, np.arange(len(table))) for name, table in given.items()}
     names = [name for name in ("train", "validation", "test") if name not in given]
     shares = {"train": train, "validation": validation, "test": test}
     total = sum(shares[name] for name in names)
@@ -47,14 +58,19 @@ def split(
     cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
     for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
         rows = order[start:stop] if len(names) > 1 else np.arange(len(whole))
-        given[name] = whole.iloc[rows].reset_index(drop=True)
+        parts[name] = Part(cut, rows)
     for name in shares:
-        if given[name].empty:
+        if not len(parts[name].rows):
             raise UserError(
                 f"split.{name}",
                 f"no examples are left for this split ({len(whole):,} in total); increase its share or add examples",
             )
-    return {name: given[name] for name in shares}
+    return {name: parts[name] for name in shares}
+
+
+def take(examples: Mapping[str, pd.DataFrame], parts: Mapping[str, Part]) -> dict[str, pd.DataFrame]:
+    """Return the table of each part."""
+    return {name: examples[part.of].iloc[part.rows].reset_index(drop=True) for name, part in parts.items()}
 
 
 def duplicates_across(hashes: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -13,6 +13,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from pipelines.audit.fields import Fields
 from pipelines.data.files import holds_files
 from pipelines.data.images.folders import images_below, passed_over_warnings
 from pipelines.data.images.read import undecodable
@@ -25,7 +26,7 @@ from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
-from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
+from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
 from pipelines.training.distillation import divergence
 
 
@@ -68,8 +69,7 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         "log_loss": "min",
     }
     preset_kind = "image backbone"
-    label = LABEL
-    remarks = (KIND,)
+    fields = Fields("image", ["image"], LABEL, "class")
     limits = (
         "- The model predicts one of its classes for every image, even if the image shows none of them.\n"
         "- It was not evaluated on cameras, angles, backgrounds and styles that differ from the training images."

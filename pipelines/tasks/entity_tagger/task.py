@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
 
+from pipelines.audit.fields import Fields
 from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.errors import UserError
@@ -112,7 +113,7 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     models = MODELS
     losses = {"negative_log_likelihood": negative_log_likelihood_loss}
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
-    label = TAGS
+    fields = Fields("tokens", [TOKENS], TAGS, "tags")
     preset_kind = "text encoder"
     limits = (
         "- The model finds only the entity types that occur in its training sentences.\n"

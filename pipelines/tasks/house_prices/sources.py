@@ -107,6 +107,7 @@ def files(
     skipped: list[dict[str, str]] = []
     warnings: list[str] = []
     forms: dict[str, Form] = {}
+    places: dict[str, Sequence[str]] = {}
     found = files_by_split(root, path, ENDINGS)
     for split, paths in found.items():
         cells = join_cells([read_cells(each, delimiter, encoding, partial(_names, name)) for each in paths])
@@ -114,11 +115,13 @@ def files(
         typed = type_table(cells, _rules_of(forms, rules, cells, warnings) if forms else rules)
         forms = forms or typed.forms
         tables[split] = _with_target(typed.frame, name)
+        places[split] = typed.places
         skipped += typed.skipped
         warnings += [*cells.warnings, *typed.warnings]
     origin = {"files": {split: [file.name for file in each] for split, each in found.items()}}
     reading = {"delimiter": delimiter, "encoding": encoding, "missing": list(missing), "target": name}
-    return _typed_source(tables, origin, forms, skipped, warnings, {**reading, "ignored": list(rules.ignore)})
+    read = _typed_source(tables, origin, forms, skipped, warnings, {**reading, "ignored": list(rules.ignore)})
+    return replace(read, places=places)
 
 
 def tfds(

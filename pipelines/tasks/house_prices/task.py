@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
+from pipelines.audit.fields import Fields
 from pipelines.task import NumericEndpoint, Task, Tensors
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.inputs import read_houses
@@ -67,6 +68,7 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
     main_metric = staticmethod(
         lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
     )
+    fields = Fields("cells", target=TARGET, target_is="number")
     limits = (
         "- The model was trained on prices of one place and period. Prices differ in other places and change later.\n"
         "- Predictions are always within the range of the training prices, however large or small a house is.\n"
