@@ -175,6 +175,16 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
         """Count the examples of each class in a split, for the data summary. Default: none."""
         return Counter()
 
+    def beliefs(
+        self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Sequence[str]] | None:
+        """Return the probabilities (N, C) of the classes and their names, or predicted numbers (N,) and no names.
+
+        For tags, the rows are the tokens of all examples. The audit compares them with the targets. Default: None,
+        because the answers say nothing about wrong targets.
+        """
+        return None
+
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Return the examples of a split that are used to evaluate it. Default: all."""
         return examples

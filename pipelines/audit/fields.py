@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 Content = Literal["cells", "image", "text", "tokens", "running_text"]
 TargetKind = Literal["class", "number", "tags", "text"]
 
@@ -28,3 +30,15 @@ class Fields:
     def has_classes(self) -> bool:
         """Whether equal inputs should have equal targets."""
         return self.target_is in ("class", "tags")
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What a trained model answers to examples that it was not trained on.
+
+    `values` are the probabilities of the classes (N, C), those of all tokens of the sentences (T, C), or numbers (N,).
+    """
+
+    positions: np.ndarray  # (N,) of the examples
+    values: np.ndarray
+    classes: Sequence[str] = ()

@@ -81,9 +81,10 @@ class Finding:
     column: str = ""
 
     @property
-    def where(self) -> str:
-        """Return the place or the column in words."""
-        return str(self.place) if self.place is not None else self.column
+    def summary(self) -> str:
+        """Return the places and what is wrong, on one line."""
+        places = " and ".join(str(place) for place in (self.place, self.other) if place is not None)
+        return f"{places}: {self.about}" if places else self.about
 
     def record(self) -> dict[str, Any]:
         """Return a flat record, for CSV and JSON."""

@@ -106,6 +106,10 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
             raise UserError("distill.teacher", problem)
         return ClassLesson(teacher, theirs, [theirs.classes.index(name) for name in own.classes], temperature)
 
+    def beliefs(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Sequence[str]]:
+        """Return the probabilities of all classes."""
+        return answers["probabilities"], list(decoded(answers["labels"][0]))
+
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the images of each label."""
         return Counter(examples[LABEL])
