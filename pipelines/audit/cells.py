@@ -73,7 +73,7 @@ def _days(dates: pd.Series) -> pd.Series:
 
 
 def _codes(values: pd.Series) -> np.ndarray:
-    return pd.factorize(values)[0]
+    return pd.factorize(values, use_na_sentinel=False)[0]
 
 
 def _ranks(values: pd.Series) -> np.ndarray:

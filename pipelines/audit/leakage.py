@@ -64,7 +64,7 @@ def groups_across_splits(examined: Examined) -> Iterator[Finding]:
         numeric = pd.api.types.is_numeric_dtype(values)
         if pd.api.types.is_datetime64_dtype(values) or (numeric and not (values.dropna() % 1 == 0).all()):
             continue
-        codes, different = pd.factorize(values)
+        codes, different = pd.factorize(values, use_na_sentinel=False)
         if len(different) < GROUPS or not SIZES[0] <= len(codes) / len(different) <= SIZES[1]:
             continue
         known = _explained(_of_others(codes, target), target)
@@ -115,7 +115,7 @@ def _answers(values: pd.Series, target: np.ndarray, seed: int) -> np.ndarray:
     if pd.api.types.is_datetime64_dtype(values):
         values = values.astype("int64").where(values.notna())
     if not pd.api.types.is_numeric_dtype(values):
-        return _of_others(pd.factorize(values)[0], target)
+        return _of_others(pd.factorize(values, use_na_sentinel=False)[0], target)
     make = partial(DecisionTreeRegressor, max_leaf_nodes=LEAVES, min_samples_leaf=3)
     return np.column_stack(
         [out_of_fold(make, values.to_numpy("float64")[:, None], each, np.arange(len(each)), seed) for each in target.T]

@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from pipelines.audit.contents import Features
 
 FOLDS = 4
+MOST = 100_000  # examples that a simple model is trained on
 MOST_CLASSES = 1000  # of a simple model; with more, its out-of-fold probabilities say little
 
 
@@ -22,7 +23,7 @@ def classifier(features: Features, seed: int, linear: bool) -> Any:
     from sklearn.preprocessing import StandardScaler
 
     if issparse(features):
-        return SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=20, tol=1e-3, random_state=seed)
+        return SGDClassifier(loss="log_loss", alpha=1e-5, max_iter=8, tol=1e-3, random_state=seed)
     if linear:
         return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
     return HistGradientBoostingClassifier(max_iter=100, random_state=seed)
@@ -44,13 +45,15 @@ def out_of_fold(
     """
     classes = int(target.max()) + 1 if target.dtype.kind == "i" else 0
     found = np.zeros((len(target), classes) if classes else len(target))
-    fold = np.random.default_rng(seed).permutation(int(groups.max()) + 1)[groups] % FOLDS
+    random = np.random.default_rng(seed)
+    fold = random.permutation(int(groups.max()) + 1)[groups] % FOLDS
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the optimizer has not converged
         for number in range(FOLDS):
             inside, outside = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             if not len(outside):
                 continue
+            inside = inside if len(inside) <= MOST else np.sort(random.choice(inside, MOST, replace=False))
             model = make().fit(features[inside], target[inside])
             if classes:
                 found[np.ix_(outside, model.classes_)] = model.predict_proba(features[outside])
