@@ -60,8 +60,8 @@ def pictures(count: int, seed: int = 0) -> pd.DataFrame:
     rows = []
     for _ in range(count):
         label = random.choice(["left", "right"])
-        base = Image.fromarray(random.integers(40, 180, (6, 6, 3)).astype(np.uint8)).resize((48, 48), Image.BICUBIC)
-        light = np.linspace(70, 0, 48) if label == "left" else np.linspace(0, 70, 48)
+        base = Image.fromarray(random.integers(40, 160, (6, 6, 3)).astype(np.uint8)).resize((48, 48), Image.BICUBIC)
+        light = np.linspace(90, 0, 48) if label == "left" else np.linspace(0, 90, 48)
         rows.append((png(np.clip(np.asarray(base) + light[None, :, None], 0, 255).astype(np.uint8)), label))
     return marked(pd.DataFrame(rows, columns=["image", "label"]))
 

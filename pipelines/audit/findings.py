@@ -41,11 +41,9 @@ KINDS = {
     ),
     "label_error": Kind("labels", "a target that a model trained on other examples contradicts", "check it", "exclude"),
     "target_outlier": Kind("labels", "a target far from all others", "check it"),
-    "one_class_split": Kind("labels", "a split with a single class", "set split.stratify: true"),
+    "one_class_split": Kind("labels", "a split with a single class", "set split.stratify to the column of the classes"),
     "rare_class": Kind("labels", "a class with few examples in train", "collect more, or merge it with another class"),
-    "class_not_in_train": Kind(
-        "labels", "a class that only other splits have", "set split.stratify: true, or collect more"
-    ),
+    "class_not_in_train": Kind("labels", "a class that only other splits have", "set split.stratify, or collect more"),
     "constant_column": Kind("columns", "a column with a single value", "leave the column out", "ignore"),
     "id_column": Kind("columns", "a column with another value in each row", "leave the column out", "ignore"),
     "leaking_column": Kind(

@@ -14,7 +14,7 @@ from pipelines.audit.packages import needed
 from pipelines.audit.tokens import Tokens
 
 GOOD = 0.7  # mean recall of the classes; a model below it contradicts too many correct labels
-SURE = 0.9  # probability of another class
+SURE = 0.8  # probability of another class
 LEAST = 50  # examples
 FAR = 6.0  # robust standard deviations of a residual
 AROUND = 20  # the scale of residuals is that of a window of a twentieth of all, by the answer
@@ -125,7 +125,7 @@ def _issues(examined: Examined, labels: np.ndarray, probabilities: np.ndarray) -
     find = needed("cleanlab.filter").find_label_issues
     kept = np.unique(labels)  # classes without an example have no threshold
     shares = probabilities[:, kept] / np.maximum(probabilities[:, kept].sum(axis=1, keepdims=True), 1e-12)
-    issues = find(np.searchsorted(kept, labels), shares, filter_by="confident_learning", n_jobs=1)
+    issues = find(np.searchsorted(kept, labels), shares, filter_by="prune_by_noise_rate", n_jobs=1)
     return np.flatnonzero(issues & (probabilities.max(axis=1) >= SURE))
 
 

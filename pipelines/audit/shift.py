@@ -7,11 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_matrix
 from scipy.stats import chi2_contingency, false_discovery_control, ks_2samp, norm
-from threadpoolctl import threadpool_limits
 
 from pipelines.audit.contents import Described, Features
 from pipelines.audit.findings import Finding
-from pipelines.audit.models import classifier
+from pipelines.audit.models import classifier, one_quiet_thread
 
 LEAST = 20  # examples of both sides
 RATE = 0.01  # expected share of false findings (Benjamini and Hochberg 1995)
@@ -65,7 +64,7 @@ def _column(column: str, values: pd.Series, train: np.ndarray, other: np.ndarray
         as_numbers = [each.astype("int64" if each.dtype.kind == "M" else "float64") for each in (one, two)]
         test = ks_2samp(*as_numbers, method="asymp")
         middles = [
-            str(each.dt.date.median()) if each.dtype.kind == "M" else f"{each.median():.4g}" for each in (one, two)
+            str(each.median().date()) if each.dtype.kind == "M" else f"{each.median():.4g}" for each in (one, two)
         ]
         about = f"'{column}' has the median {middles[0]} in train, but {middles[1]} in {name}"
         found = Difference(column, float(test.statistic), float(test.pvalue), about)
@@ -120,7 +119,7 @@ def _told_apart(
     half = count // 2
     known, asked = (np.concatenate([each[cut] for each in sides]) for cut in (slice(half), slice(half, None)))
     side, truth = np.repeat([0, 1], half), np.repeat([0, 1], count - half)
-    with threadpool_limits(1):  # on busy cores, threads would wait for each other
+    with one_quiet_thread():
         model = classifier(features, seed, linear).fit(features[known], side)
         right = float((model.predict(features[asked]) == truth).mean())
     chance = float(norm.sf((right - 0.5) * 2 * np.sqrt(len(truth))))

@@ -43,6 +43,9 @@ class Source:
     reading: dict[str, Any] = field(default_factory=dict)  # how files were read; `predict` reads its files the same way
     facts: dict[str, str] = field(default_factory=dict)  # short name -> another fact about the data
     places: dict[str, Sequence[str]] = field(default_factory=dict)  # split -> file and line of each example
+    written: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # split -> hashes of the examples as their file has them
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def read_source(data: Mapping[str, Any], task: "Task") -> Source:
 
 def _without(source: Source, exclude: Sequence[str], fields: Fields | None) -> tuple[Source, dict[str, Rows]]:
     """Return a source without the excluded examples, and what identifies the others."""
-    rows = identify(source.examples, fields, source.places)
+    rows = identify(source.examples, fields, source.places, source.written)
     if not exclude:
         return source, rows
     kept, unknown = kept_rows(rows, exclude)

@@ -39,20 +39,21 @@ class Place:
 class Rows:
     """What identifies the rows of a table, in order."""
 
+    written: np.ndarray  # (n,) uint64, of the row as its file has it, whatever the config leaves out or converts
+    copies: np.ndarray  # (n,) from 1: which of the rows that are written alike this is, in the order of the source
     hashes: np.ndarray  # (n,) uint64, of the content
-    copies: np.ndarray  # (n,) from 1: which of the rows with the same content this is, in the order of the source
     numbers: np.ndarray  # (n,) position in the source
     inputs: np.ndarray  # (n,) uint64, of the content of the inputs only
     targets: np.ndarray  # (n,) uint64, of the target only; zeros if there is none
     files: Sequence[str] | None = None  # file and line of each row
 
     def id(self, row: int) -> str:
-        """Return the id of a row: the hash of its content, and the number of the copy if it is not the first.
+        """Return the id of a row: the hash of what is written, and the number of the copy if it is not the first.
 
         It begins with a letter, because YAML would read some hashes as numbers.
         """
         copy = self.copies[row]
-        return f"r{self.hashes[row]:016x}" + (f"-{copy}" if copy > 1 else "")
+        return f"r{self.written[row]:016x}" + (f"-{copy}" if copy > 1 else "")
 
     def place(self, split: str, row: int) -> Place:
         """Return the place of a row of a split."""
@@ -61,14 +62,20 @@ class Rows:
     def take(self, rows: np.ndarray) -> "Rows":
         """Return some of the rows."""
         files = None if self.files is None else pd.Series(self.files).iloc[rows].reset_index(drop=True)
-        hashes, copies, numbers = self.hashes[rows], self.copies[rows], self.numbers[rows]
-        return Rows(hashes, copies, numbers, self.inputs[rows], self.targets[rows], files)
+        arrays = {name: values[rows] for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+        return replace(self, **arrays, files=files)
 
 
 def identify(
-    tables: Mapping[str, pd.DataFrame], fields: Fields | None, places: Mapping[str, Sequence[str]]
+    tables: Mapping[str, pd.DataFrame],
+    fields: Fields | None,
+    places: Mapping[str, Sequence[str]],
+    written: Mapping[str, np.ndarray],
 ) -> dict[str, Rows]:
-    """Return what identifies the rows of each table of a source; copies are numbered over all tables, in order."""
+    """Return what identifies the rows of each table of a source; copies are numbered over all tables, in order.
+
+    The content stands for what is written where `written` has no table.
+    """
     found = {}
     for name, table in tables.items():
         contents = _contents(table)
@@ -78,8 +85,9 @@ def identify(
             inputs = _hashes(contents[fields.input_columns(list(table))])
             targets = _hashes(contents[[fields.target]]) if fields.target is not None else targets
         files = places.get(name, _files(table))
-        found[name] = Rows(hashes, np.ones(len(table), int), np.arange(len(table)), inputs, targets, files)
-    every = pd.Series(np.concatenate([rows.hashes for rows in found.values()]))
+        numbers = np.arange(len(table))
+        found[name] = Rows(written.get(name, hashes), numbers, hashes, numbers, inputs, targets, files)
+    every = pd.Series(np.concatenate([rows.written for rows in found.values()]))
     copies = every.groupby(every).cumcount().to_numpy() + 1
     ends = np.cumsum([len(rows.hashes) for rows in found.values()])
     parts = np.split(copies, ends[:-1])
@@ -91,13 +99,10 @@ def kept_rows(rows: Mapping[str, Rows], exclude: Collection[str]) -> tuple[dict[
     unknown, kept = set(exclude), {}
     for name, own in rows.items():
         ids = pd.Series([own.id(row) for row in range(len(own.hashes))], dtype=str)
-        out = ids.isin(exclude).to_numpy()
-        unknown -= set(ids[out])
-        if own.files is not None:
-            placed = pd.Series(own.files, dtype=str).isin(exclude).to_numpy()
-            unknown -= set(pd.Series(own.files, dtype=str)[placed])
-            out |= placed
-        kept[name] = np.flatnonzero(~out)
+        names = ids if own.files is None else pd.concat([ids, pd.Series(own.files, dtype=str)], axis=1)
+        out = names.isin(exclude)
+        unknown -= set(names.to_numpy()[out.to_numpy()])
+        kept[name] = np.flatnonzero(~out.to_numpy().reshape(len(ids), -1).any(axis=1))
     return kept, [each for each in exclude if each in unknown]
 
 

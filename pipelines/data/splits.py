@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipelines.errors import UserError
+from pipelines.data.files import holds_files
+from pipelines.errors import UserError, counted, did_you_mean
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -31,16 +32,31 @@ def split(
     shuffle: Annotated[
         bool, Field(description="shuffle before the split; false: split in the given order, as for time series")
     ] = True,
+    group: Annotated[
+        str | None,
+        Field(
+            description="column whose equal values stay in one split, such as a patient; `folder` for that of a file"
+        ),
+    ] = None,
+    time: Annotated[
+        str | None, Field(description="column by which the rows are ordered, instead of shuffled: test has the latest")
+    ] = None,
+    stratify: Annotated[
+        str | None,
+        Field(description="column whose values, such as classes, have the same shares in all splits"),
+    ] = None,
 ) -> dict[str, Part]:
     """Split raw examples into train, validation and test, in the same way for the same seed; return the rows of each.
 
     Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order. With
     `shuffle: false` they are cut in their own order. A source with its own splits keeps them. If it has no validation
     or test split, that split is cut from its train split in the same way. The shares of train and of the missing splits
-    are then scaled to add up to 1.
+    are then scaled to add up to 1. With `group`, the groups are shuffled instead of the examples, and cuts are moved to
+    the nearest end of a group. With `time`, the examples are ordered by that column. With `stratify`, the examples are
+    shuffled, then put in an order in which each value is spread evenly.
 
     Raises:
-        UserError: If the shares do not add up to 1, or a split would be empty.
+        UserError: If the shares do not add up to 1, a column does not exist, or a split would be empty.
     """
     if abs(train + validation + test - 1) > 1e-9:
         raise UserError("split", f"train, validation and test add up to {train + validation + test:g}, not 1")
@@ -53,9 +69,11 @@ def split(
     total = sum(shares[name] for name in names)
     if not total:
         raise UserError("split.train", "is 0, so there is nothing to train on")
-    order = np.random.default_rng(seed).permutation(len(whole)) if shuffle else np.arange(len(whole))
+    order = _order(whole, seed, shuffle, group, time, stratify)
     # Round before truncating, because of float error: 0.7 + 0.1 is 0.7999999999999999.
     cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
+    if group is not None:
+        cuts = _between_groups(_groups(whole, group)[order], cuts)
     for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
         rows = order[start:stop] if len(names) > 1 else np.arange(len(whole))
         parts[name] = Part(cut, rows)
@@ -66,6 +84,52 @@ def split(
                 f"no examples are left for this split ({len(whole):,} in total); increase its share or add examples",
             )
     return {name: parts[name] for name in shares}
+
+
+def _order(
+    whole: pd.DataFrame, seed: int, shuffle: bool, group: str | None, time: str | None, stratify: str | None
+) -> np.ndarray:
+    """Return the order of the rows in which they are cut."""
+    given = [name for name, value in (("group", group), ("time", time), ("stratify", stratify)) if value is not None]
+    if len(given) > 1:
+        raise UserError(f"split.{given[1]}", f"cannot be combined with split.{given[0]}")
+    random = np.random.default_rng(seed)
+    if time is not None:
+        values = _column(whole, time, "time")
+        if values.isna().any():
+            raise UserError("split.time", f"column '{time}' has {counted(int(values.isna().sum()), 'missing value')}")
+        return np.argsort(values.to_numpy(), kind="stable")
+    if group is not None:
+        groups = _groups(whole, group)
+        ranks = random.permutation(groups.max() + 1) if shuffle else np.arange(groups.max() + 1)
+        return np.argsort(ranks[groups], kind="stable")
+    order = random.permutation(len(whole)) if shuffle else np.arange(len(whole))
+    if stratify is not None:
+        values = _column(whole, stratify, "stratify").iloc[order].reset_index(drop=True)
+        places = (values.groupby(values).cumcount() + 0.5) / values.map(values.value_counts())
+        return order[np.argsort(places.to_numpy(), kind="stable")]
+    return order
+
+
+def _column(whole: pd.DataFrame, name: str, key: str) -> pd.Series:
+    if name not in whole:
+        raise UserError(f"split.{key}", f"there is no column '{name}'{did_you_mean(name, list(whole))}")
+    return whole[name]
+
+
+def _groups(whole: pd.DataFrame, name: str) -> np.ndarray:
+    """Return the number of each row's group, in the order in which they occur."""
+    files = [values for _, values in whole.items() if holds_files(values)]
+    values = (
+        files[0].map(lambda path: str(path.parent)) if name == "folder" and files else _column(whole, name, "group")
+    )
+    return pd.factorize(values.astype(str))[0]
+
+
+def _between_groups(groups: np.ndarray, cuts: list[int]) -> list[int]:
+    """Move cuts to the nearest place between two groups, of which the rows are consecutive."""
+    ends = np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [len(groups)]])
+    return [int(ends[np.abs(ends - cut).argmin()]) for cut in cuts]
 
 
 def take(examples: Mapping[str, pd.DataFrame], parts: Mapping[str, Part]) -> dict[str, pd.DataFrame]:

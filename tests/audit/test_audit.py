@@ -144,7 +144,7 @@ def test_flipped_tags_are_found():
 def test_wrong_numbers_are_found():
     table = CLEAN["house_prices"].copy()
     wrong = table.sample(frac=0.05, random_state=3).index
-    table.loc[wrong, "price"] *= 2
+    table.loc[wrong, "price"] *= 3
     assert_found({f"r{n}" for n in wrong}, marks(found(audited("house_prices", table), "label_error")))
 
 

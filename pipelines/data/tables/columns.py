@@ -47,6 +47,7 @@ class TypedTable:
     forms: dict[str, Form]
     warnings: list[str]
     places: list[str]  # file and line of each row
+    written: np.ndarray  # (n,) uint64, hashes of the rows with all of their columns, as text
 
 
 def input_name(column: str) -> str:
@@ -114,8 +115,9 @@ def type_table(table: CellTable, rules: TableRules) -> TypedTable:
         raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
     frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
     warnings = [] if rules.forms else _warnings(frame, columns, rules)
+    written = pd.util.hash_pandas_object(table.cells[sorted(table.cells)][kept], index=False).to_numpy()
     places = [table.place(int(row)) for row in np.flatnonzero(kept)]
-    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings, places)
+    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings, places, written)
 
 
 @dataclass(frozen=True)
