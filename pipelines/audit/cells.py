@@ -10,6 +10,8 @@ from scipy.spatial import cKDTree
 from pipelines.audit.contents import Near
 
 WIDTH = 8  # of the random projection in which neighbours are looked for
+WIDER = 2.5  # times the distance looked for, because the projection may enlarge it
+SOME = 2000  # rows whose neighbours show how far neighbours usually are
 LOOKED_AT = 4  # nearest neighbours in the projection that are compared as they are
 CLOSE = 0.1  # of the usual distance of neighbours
 CHANCE = 0.01  # pairs this close that are expected by chance in the whole table
@@ -29,6 +31,20 @@ class Cells:
         self._categories = self.columns.drop(columns=[*numbers, *dates]).astype(str)
 
     @cached_property
+    def _standardized(self) -> np.ndarray:
+        return _standardized(self._numbers)
+
+    @cached_property
+    def _codes(self) -> np.ndarray:
+        codes = [_codes(values) for _, values in self._categories.items()]
+        return np.column_stack([np.zeros(len(self.columns), int), *codes, self._numbers.isna().to_numpy()])
+
+    @cached_property
+    def points(self) -> np.ndarray:
+        """Random projections of the rows (N, 8), whose distances are about those of the rows."""
+        return _projected(self._standardized, self._codes)
+
+    @cached_property
     def features(self) -> np.ndarray:
         """Numbers as they are, with NaN for missing, and for each category the rank of its frequency (N, D)."""
         ranks = {name: _ranks(values) for name, values in self._categories.items()}
@@ -39,20 +55,17 @@ class Cells:
 
         Neighbours are looked for in a random projection, which keeps distances (Johnson and Lindenstrauss 1984).
         """
-        numbers = _standardized(self._numbers)
+        numbers, codes, points = self._standardized, self._codes, self.points
         if not numbers.shape[1]:
             return
-        codes = np.column_stack(
-            [np.zeros(len(numbers), int), *(_codes(values) for _, values in self._categories.items())]
-        )
-        codes = np.column_stack([codes, self._numbers.isna().to_numpy()])
-        points = _projected(numbers, codes)
         firsts = _distinct(np.column_stack([numbers, codes]))
         limit = _limit(points[firsts], numbers.shape[1])
         for part in np.unique(split):
             among = firsts[split[firsts] == part]
-            _, found = cKDTree(points[among]).query(points[firsts], k=min(LOOKED_AT, len(among)))
-            for at, others in zip(firsts, among[found.reshape(len(firsts), -1)], strict=True):
+            ends = np.append(among, len(split))  # the tree's number for "no neighbour" is one too many
+            _, found = cKDTree(points[among]).query(points[firsts], k=LOOKED_AT, distance_upper_bound=WIDER * limit)
+            near = ends[found]
+            for at, others in zip(firsts, near, strict=True):
                 others = others[others < at]
                 if not len(others):
                     continue
@@ -115,5 +128,5 @@ def _limit(points: np.ndarray, width: int) -> float:
     """
     if len(points) < 3:
         return 0.0
-    distances, _ = cKDTree(points).query(points, k=2)
+    distances, _ = cKDTree(points).query(points[:: -(-len(points) // SOME)], k=2)
     return float(np.median(distances[:, 1]) * min(CLOSE, (CHANCE / len(points)) ** (1 / width)))

@@ -5,7 +5,9 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
+from scipy.spatial import cKDTree
 
+from pipelines.audit.cells import Cells
 from pipelines.audit.examined import Examined
 from pipelines.audit.fields import Beliefs
 from pipelines.audit.findings import Finding
@@ -17,6 +19,7 @@ GOOD = 0.7  # mean recall of the classes; a model below it contradicts too many 
 SURE = 0.8  # probability of another class
 LEAST = 50  # examples
 FAR = 6.0  # robust standard deviations of a residual
+SIMILAR = 20  # rows whose residuals are compared
 AROUND = 20  # the scale of residuals is that of a window of a twentieth of all, by the answer
 EXPLAINED = 0.5  # share of the variance of the target; a model below it contradicts too many correct numbers
 
@@ -98,7 +101,13 @@ def _numbers(examined: Examined, beliefs: Beliefs | None) -> Iterator[Finding]:
         _too_weak(examined, beliefs)
         return
     scale = 1.4826 * _usual(residuals, answers)
-    for row in np.flatnonzero(residuals > FAR * scale):
+    rows = np.flatnonzero(residuals > FAR * scale)
+    if isinstance(examined.described, Cells) and len(rows):
+        # Where a simple model is wrong for all similar rows, the residual says nothing of the target.
+        points = examined.described.points[at]
+        _, near = cKDTree(points).query(points[rows], k=min(SIMILAR, len(points)))
+        scale[rows] = np.maximum(scale[rows], 1.4826 * np.median(residuals[near], axis=1))
+    for row in rows[residuals[rows] > FAR * scale[rows]]:
         given, answered = (np.exp(each) if logarithm else each for each in (target[at[row]], answers[row]))
         about = f"{given:,.6g}, but probably near {answered:,.6g}"
         score = 1 - FAR * scale[row] / (2 * residuals[row])

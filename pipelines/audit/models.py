@@ -44,7 +44,7 @@ def regressor(seed: int) -> Any:
     """Return boosted trees that learn medians, which wrong numbers change less than means."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    return HistGradientBoostingRegressor(loss="absolute_error", max_iter=100, random_state=seed)
+    return HistGradientBoostingRegressor(loss="absolute_error", max_iter=200, random_state=seed)
 
 
 def out_of_fold(
