@@ -15,7 +15,7 @@ from pipelines.audit.models import MOST_CLASSES, classifier, out_of_fold, regres
 from pipelines.audit.packages import needed
 from pipelines.audit.tokens import Tokens
 
-GOOD = 0.7  # mean recall of the classes; a model below it contradicts too many correct labels
+GOOD = 0.9  # mean recall of the classes; a model below it contradicts more correct labels than wrong ones
 SURE = 0.8  # probability of another class
 LEAST = 50  # examples
 FAR = 6.0  # robust standard deviations of a residual

@@ -28,8 +28,8 @@ def quick_warnings(splits: Mapping[str, pd.DataFrame], rows: "Mapping[str, Rows]
     for name, own in rows.items():
         count = len(own.hashes) - len(np.unique(own.hashes))
         if count:
-            what = "rows are copies" if count > 1 else "row is a copy"
-            found.append(f"{count:,} of {len(own.hashes):,} {name} {what} of another {name} row")
+            what = "are copies" if count > 1 else "is a copy"
+            found.append(f"{count:,} of {len(own.hashes):,} {name} rows {what} of another {name} row")
     if fields is None:
         return found
     if names := constant_columns(splits["train"], fields):
