@@ -31,9 +31,14 @@ def settings(function: Callable, **fixed: str) -> type[pydantic.BaseModel]:
     return pydantic.create_model(title, __config__=FORBID_UNKNOWN, __doc__=inspect.getdoc(function), **fields)
 
 
-def choice(options: Mapping[str, Callable], key: str) -> Any:
-    """Return the type of a section whose `key` names one of `options` and whose other keys are its settings."""
+def choice(options: Mapping[str, Callable], key: str, **shared: Any) -> Any:
+    """Return the type of a section whose `key` names one of `options` and whose other keys are its settings.
+
+    `shared` maps settings that every option has, but that its function is not called with, to their type and default.
+    """
     members = tuple(settings(function, **{key: name}) for name, function in options.items())
+    if shared:
+        members = tuple(pydantic.create_model(m.__name__, __base__=m, __doc__=m.__doc__, **shared) for m in members)
     if len(members) == 1:
         return members[0]
     return Annotated[Union[members], pydantic.Field(discriminator=key)]  # noqa: UP007 - members are only known at run time

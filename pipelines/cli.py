@@ -21,6 +21,7 @@ from pipelines.terminal import (
     as_arguments,
     command_line,
     print_answers,
+    print_findings,
     print_json,
     print_metrics,
     print_summary,
@@ -188,6 +189,54 @@ threshold = click.option(
     " positive and a false negative).",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@main.command()
+@click.argument("config")
+@overrides
+@click.option(
+    "--run", metavar="RUN", help="Finished run on the same data. Its model judges the labels of test and validation."
+)
+@click.option("--against", metavar="FILE", help="New data of the same format, to compare train with.")
+@click.option(
+    "--fail-on",
+    multiple=True,
+    metavar="KINDS",
+    help="Exit with code 1 if there are findings of these kinds: names of kinds, duplicates, labels, columns, leakage,"
+    " shift, or all, separated by commas. Repeatable.",
+)
+@click.option("--fix", is_flag=True, help="Write a config without the faulty examples and columns.")
+@click.option("--audit-dir", metavar="DIR", help="Folder of the audit. Default: audits/TASK/TIME.")
+@as_json
+@functools.partial(verb, before_tensorflow=_check_configs)
+def audit(
+    config: str,
+    overrides: tuple[str, ...],
+    run: str | None,
+    against: str | None,
+    fail_on: tuple[str, ...],
+    fix: bool,
+    audit_dir: str | None,
+    as_json: bool,
+) -> None:
+    """Look for duplicates, leaks, wrong labels and shifts in the data of CONFIG.
+
+    Example: {program} audit my.yaml --fix --fail-on leakage,duplicate_across_splits
+    """
+    from pipelines.commands.audit import audit as audit_config
+
+    audited = audit_config(config, overrides, run, against, fail_on, fix, audit_dir, print_summary)
+    if as_json:
+        print_json(audited.record)
+    else:
+        print_findings(audited.audit.findings, audited.audit.notes)
+        click.echo(f"audit   {audited.folder}")
+        if audited.config is not None:
+            click.echo(f"config  {audited.config}  (train it: {command_line('train', audited.config)})")
+    if audited.failing:
+        found = ", ".join(f"{kind} ({count:,})" for kind, count in audited.failing.items())
+        click.echo(f"failed: {found}", err=True)
+        sys.exit(1)
 
 
 @main.command()

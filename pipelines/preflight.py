@@ -22,7 +22,7 @@ def read_early(config: "Config") -> None:
     Raises:
         UserError: If the data cannot be read.
     """
-    settings = {name: value for name, value in config.data.items() if name != "source"}
+    settings = {name: value for name, value in config.data.items() if name not in ("source", "exclude")}
     read = getattr(import_module(f"pipelines.tasks.{config.task}.sources"), config.data["source"])
     _sources[_key(config.task, config.data)] = read(**settings)
 

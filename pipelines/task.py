@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
+from pipelines.audit.fields import Fields
 from pipelines.data.batches import Batches, make_batches, padded
 from pipelines.errors import UserError
 
@@ -159,8 +160,7 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
     samples: int = 0  # validation examples whose predictions are saved during training, for the report
     curves: Sequence[str] = ()  # metrics that the report plots besides `training.monitor`
     preset_kind: str | None = None  # which backbones models with a setting `preset` take: a key of `presets.KINDS`
-    label: str | None = None  # the label column, to find equal inputs with different labels
-    remarks: Sequence[str] = ()  # columns with details of the label, neither inputs nor label
+    fields: Fields | None = None  # what the inputs and the target are, for the audit of the data
     limits: str  # known limits of a trained model, for the model card
 
     @abc.abstractmethod
@@ -185,6 +185,16 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the examples of each class in a split, for the data summary. Default: none."""
         return Counter()
+
+    def beliefs(
+        self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, Sequence[str]] | None:
+        """Return the probabilities (N, C) of the classes and their names, or predicted numbers (N,) and no names.
+
+        For tags, the rows are the tokens of all examples. The audit compares them with the targets. Default: None,
+        because the answers say nothing about wrong targets.
+        """
+        return None
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Return the examples of a split that are used to evaluate it. Default: all."""

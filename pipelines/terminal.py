@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from pipelines.audit.findings import Finding
     from pipelines.data.summary import Summary
 
 SHOWN_CHARACTERS = 160  # longer raw inputs are cut in the table of predictions
@@ -71,6 +72,20 @@ def print_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
     names = dict.fromkeys(name for values in metrics.values() for name in values)
     rows = [[name, *(short_value(values.get(name, float("nan"))) for values in metrics.values())] for name in names]
     Console().print(table(["metric", *metrics], rows))
+
+
+def print_findings(findings: Sequence["Finding"], notes: Sequence[str]) -> None:
+    """Print a table with a row for each kind of finding: how many there are, and the first one."""
+    kinds: dict[str, list[Finding]] = {}
+    for finding in findings:
+        kinds.setdefault(finding.kind, []).append(finding)
+    rows = [[kind, f"{len(found):,}", shortened(found[0].summary, SHOWN_CHARACTERS)] for kind, found in kinds.items()]
+    if rows:
+        Console().print(table(["finding", "count", "first"], rows))
+    else:
+        click.echo("no findings")
+    for note in notes:
+        click.echo(visible(f"note    {note}"))
 
 
 def print_answers(inputs: Sequence[dict], targets: Sequence[dict], answers: Sequence[dict]) -> None:

@@ -95,7 +95,8 @@ class Ladder(Runner):
         self.base = space.config({})
         self.plan, self.source = plan, source
         self.dataset = load_dataset(self.base.data, self.base.split, load_task(self.base.task), source)
-        self.resplits = "validation" not in source.examples and self.base.split.get("shuffle", True)
+        shuffles = self.base.split.get("shuffle", True) and self.base.split.get("time") is None
+        self.resplits = "validation" not in source.examples and shuffles
         self.most = len(plan.models) * plan.seeds
         super().__init__(folder, space, source, shown, self.base, self.base.training["monitor"])
 

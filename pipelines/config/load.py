@@ -14,6 +14,7 @@ from pipelines.config.read import Unresolved, check_task, read_config, schema_pa
 from pipelines.config.searches import SEARCHES
 from pipelines.config.tune_nodes import allow_tune_nodes
 from pipelines.config.validation import Config, own_models, plain, resolve_tune_nodes, validate
+from pipelines.data.rows import Exclude
 from pipelines.data.splits import split
 from pipelines.extensions import find_builder
 from pipelines.task import Task
@@ -97,7 +98,7 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
         __config__=FORBID_UNKNOWN,
         task=(this_task, Field(description="task of this config")),
         seed=(Annotated[int, Field(ge=0)], Field(description="random seed of training")),
-        data=(choice(task.sources, "source"), Field(description="source of the raw examples")),
+        data=(choice(task.sources, "source", exclude=(Exclude, [])), Field(description="source of the raw examples")),
         split=(settings(split), Field(description="how examples are split into train, validation and test")),
         preprocessing=(
             settings(preprocessor),

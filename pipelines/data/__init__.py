@@ -1,8 +1,7 @@
 """Load raw examples from any source, split them and summarize them."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pipelines.audit.fields import Fields
+from pipelines.audit.quick import quick_warnings
 from pipelines.build import build
 from pipelines.data.files import holds_files
-from pipelines.data.splits import duplicates_across, split
+from pipelines.data.rows import Rows, identify, kept_rows
+from pipelines.data.splits import duplicates_across, split, take
 from pipelines.data.summary import (
     Summary,
     class_warnings,
@@ -20,6 +22,7 @@ from pipelines.data.summary import (
     duplicate_warnings,
     skip_warnings,
 )
+from pipelines.errors import counted
 
 if TYPE_CHECKING:
     from pipelines.task import Task
@@ -41,6 +44,10 @@ class Source:
     warnings: list[str] = field(default_factory=list)  # problems that did not stop the source from reading
     reading: dict[str, Any] = field(default_factory=dict)  # how files were read; `predict` reads its files the same way
     facts: dict[str, str] = field(default_factory=dict)  # short name -> another fact about the data
+    places: dict[str, Sequence[str]] = field(default_factory=dict)  # split -> file and line of each example
+    written: dict[str, np.ndarray] = field(
+        default_factory=dict
+    )  # split -> hashes of the examples as their file has them
 
     def absolute(self) -> "Source":
         """Make file paths absolute, so that processes with another working directory find the files."""
@@ -61,6 +68,7 @@ class Dataset:
     test: pd.DataFrame
     record: dict[str, Any]
     summary: Summary
+    rows: dict[str, Rows]  # what identifies the examples of each split
     train_dev: pd.DataFrame | None = None  # only with `split.train_dev`
 
     def __getitem__(self, name: str) -> pd.DataFrame:
@@ -84,12 +92,14 @@ def load_dataset(
     Raises:
         UserError: If the source cannot be read, or a split would be empty.
     """
-    source = source or build(data, task.sources, "source")
-    splits = split(source.examples, **split_rule)
-    contents = {name: _contents(examples) for name, examples in splits.items()}
-    hashes = {name: _hashes(each) for name, each in contents.items()}
+    source = source or read_source(data, task)
+    source, every = _without(source, data.get("exclude", ()), task.fields)
+    parts = split(source.examples, **split_rule)
+    splits = take(source.examples, parts)
+    rows = {name: every[part.of].take(part.rows) for name, part in parts.items()}
+    hashes = {name: each.hashes for name, each in rows.items()}
     duplicates = duplicates_across(hashes)
-    summary = _summarize(source, splits, contents, duplicates, task)
+    summary = _summarize(source, splits, rows, duplicates, task)
     record = {
         "source": dict(data),
         "origin": source.origin,
@@ -102,13 +112,38 @@ def load_dataset(
         "reading": source.reading,
         "fingerprint": {name: fingerprint(splits[name].columns, hashes[name]) for name in splits},
     }
-    return Dataset(**splits, record=record, summary=summary)
+    return Dataset(**splits, record=record, summary=summary, rows=rows)
+
+
+def read_source(data: Mapping[str, Any], task: "Task") -> Source:
+    """Read the source that the `data` section of a config names, with the examples that it excludes."""
+    return build({name: value for name, value in data.items() if name != "exclude"}, task.sources, "source")
+
+
+def _without(source: Source, exclude: Sequence[str], fields: Fields | None) -> tuple[Source, dict[str, Rows]]:
+    """Return a source without the excluded examples, and what identifies the others."""
+    rows = identify(source.examples, fields, source.places, source.written)
+    if not exclude:
+        return source, rows
+    kept, unknown = kept_rows(rows, exclude)
+    count = sum(len(rows[name].hashes) - len(kept[name]) for name in rows)
+    warnings = list(source.warnings)
+    if unknown:
+        problem = f"{len(unknown):,} of {len(exclude):,} entries match no example (first: {unknown[0]})"
+        warnings.append(f"data.exclude: {problem}: the data has changed, or is read in another way")
+    source = replace(
+        source,
+        examples={name: table.iloc[kept[name]].reset_index(drop=True) for name, table in source.examples.items()},
+        warnings=warnings,
+        facts={**source.facts, "excluded": f"{counted(count, 'example')} by data.exclude"},
+    )
+    return source, {name: each.take(kept[name]) for name, each in rows.items()}
 
 
 def _summarize(
     source: Source,
     splits: Mapping[str, pd.DataFrame],
-    contents: Mapping[str, pd.DataFrame],
+    identity: Mapping[str, Rows],
     duplicates: Mapping[str, int],
     task: "Task",
 ) -> Summary:
@@ -118,9 +153,11 @@ def _summarize(
     classes = {name: {split: int(counts[split][name]) for split in splits} for name in names}
     warnings = [*source.warnings, *skip_warnings(source.skipped), *class_warnings(classes)]
     warnings += duplicate_warnings(duplicates, rows)
-    if task.label is not None:
-        known = pd.concat(contents.values()).drop(columns=list(task.remarks), errors="ignore")
-        warnings += contradiction_warnings(_hashes(known.drop(columns=task.label)), _hashes(known), task.label)
+    if task.fields is not None and task.fields.target is not None and task.fields.has_classes:
+        inputs = np.concatenate([each.inputs for each in identity.values()])
+        targets = np.concatenate([each.targets for each in identity.values()])
+        warnings += contradiction_warnings(inputs, targets, task.fields.target)
+    warnings += quick_warnings(splits, identity, task.fields)
     return Summary(rows, source.columns, classes, warnings, source.facts)
 
 
@@ -129,33 +166,3 @@ def fingerprint(columns: Iterable[str], hashes: np.ndarray) -> str:
     digest = hashlib.sha256(repr(list(columns)).encode())
     digest.update(hashes.tobytes())
     return digest.hexdigest()
-
-
-def row_hashes(examples: pd.DataFrame) -> np.ndarray:
-    """Return a 64-bit hash of each row's content, shape (n,), uint64.
-
-    Equal rows have equal hashes on every machine. A path is hashed by the content of its file.
-    """
-    return _hashes(_contents(examples))
-
-
-def _hashes(contents: pd.DataFrame) -> np.ndarray:
-    return pd.util.hash_pandas_object(contents, index=False).to_numpy()
-
-
-def _contents(examples: pd.DataFrame) -> pd.DataFrame:
-    """Replace files and bytes by their digests, and all other values by their text."""
-    return examples.apply(_content).astype(str)
-
-
-def _content(values: pd.Series) -> pd.Series:
-    if holds_files(values):
-        with ThreadPoolExecutor() as pool:  # reading and hashing both release the GIL
-            return pd.Series(list(pool.map(lambda path: _digest(path.read_bytes()), values)), index=values.index)
-    if len(values) and isinstance(values.iloc[0], bytes):
-        return values.map(_digest)
-    return values
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -1,15 +1,25 @@
 """Split examples into train, validation and test."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipelines.errors import UserError
+from pipelines.data.files import holds_files
+from pipelines.errors import UserError, counted, did_you_mean
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one of the tables of a source."""
+
+    of: str
+    rows: np.ndarray
 
 
 def split(
@@ -35,57 +45,135 @@ def split(
             " mismatch between train and validation"
         ),
     ] = 0.0,
-) -> dict[str, pd.DataFrame]:
-    """Split raw examples into train, validation and test, in the same way for the same seed.
+    group: Annotated[
+        str | None,
+        Field(
+            description="column whose equal values stay in one split, such as a patient; `folder` for that of a file"
+        ),
+    ] = None,
+    time: Annotated[
+        str | None, Field(description="column by which the rows are ordered, instead of shuffled: test has the latest")
+    ] = None,
+    stratify: Annotated[
+        str | None,
+        Field(description="column whose values, such as classes, have the same shares in all splits"),
+    ] = None,
+) -> dict[str, Part]:
+    """Split raw examples into train, validation and test, in the same way for the same seed; return the rows of each.
 
     Examples under `all` are shuffled by `numpy.random.default_rng(seed).permutation` and cut in that order. With
     `shuffle: false` they are cut in their own order. A source with its own splits keeps them. If it has no validation
     or test split, that split is cut from its train split in the same way. The shares of train and of the missing splits
-    are then scaled to add up to 1. A `validation_seed` shuffles the examples of train and validation again before they
-    are cut, so that a model can be trained on several splits without ever seeing test. With `train_dev`, a random share
-    of train, or its end with `shuffle: false`, is a split of that name (Ng, Machine Learning Yearning, chapter 40).
+    are then scaled to add up to 1. With `group`, the groups are shuffled instead of the examples, and cuts are moved to
+    the nearest end of a group. With `time`, the examples are ordered by that column. With `stratify`, the examples are
+    shuffled, then put in an order in which each value is spread evenly. A `validation_seed` does so again with the
+    examples of train and validation, so that a model can be trained on several splits without ever seeing test. With
+    `train_dev`, a random share of train, or its end if nothing is shuffled, is a split of that name (Ng, Machine
+    Learning Yearning, chapter 40).
 
     Raises:
-        UserError: If the shares do not add up to 1, a split would be empty, or a seed has nothing to shuffle.
+        UserError: If the shares do not add up to 1, a column does not exist, a split would be empty, or a seed has
+            nothing to shuffle.
     """
-    if validation_seed is not None and not shuffle:
-        raise UserError("split.validation_seed", "cannot be used with shuffle: false; set it to null")
+    if validation_seed is not None and (time is not None or not shuffle):
+        other = "shuffle: false" if time is None else "split.time"
+        raise UserError("split.validation_seed", f"cannot be used with {other}; set it to null")
     if abs(train + validation + test - 1) > 1e-9:
         raise UserError("split", f"train, validation and test add up to {train + validation + test:g}, not 1")
     given = dict(examples)
-    whole = given.pop("all", None) if "all" in given else given.pop("train")
+    cut = "all" if "all" in given else "train"
+    whole = given.pop(cut)
+    parts = {name: Part(name, np.arange(len(table))) for name, table in given.items()}
     names = [name for name in ("train", "validation", "test") if name not in given]
     shares = {"train": train, "validation": validation, "test": test}
     total = sum(shares[name] for name in names)
     if not total:
         raise UserError("split.train", "is 0, so there is nothing to train on")
-    order = np.random.default_rng(seed).permutation(len(whole)) if shuffle else np.arange(len(whole))
+    order = _order(whole, seed, shuffle, group, time, stratify)
     # Round before truncating, because of float error: 0.7 + 0.1 is 0.7999999999999999.
     cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
+    if group is not None:
+        cuts = _between_groups(_groups(whole, group)[order], cuts)
     if validation_seed is not None and "validation" in names:  # train and validation are the first two
-        order[: cuts[2]] = np.random.default_rng(validation_seed).permutation(order[: cuts[2]])
+        first = order[: cuts[2]]
+        order[: cuts[2]] = first[_order(whole.iloc[first], validation_seed, True, group, None, stratify)]
+        if group is not None:
+            cuts = _between_groups(_groups(whole, group)[order], cuts)
     for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
         rows = order[start:stop] if len(names) > 1 else np.arange(len(whole))
-        given[name] = whole.iloc[rows].reset_index(drop=True)
+        parts[name] = Part(cut, rows)
     names = list(shares)
     if train_dev:
         names.append("train_dev")
-        given["train"], given["train_dev"] = _cut_off(given["train"], train_dev, seed if shuffle else None)
+        rows = parts["train"].rows
+        units = np.arange(len(rows)) if group is None else pd.factorize(_groups(whole, group)[rows])[0]
+        off = _last_units(units, train_dev, seed if shuffle and time is None else None)
+        parts |= {"train": Part(cut, rows[~off]), "train_dev": Part(cut, rows[off])}
     for name in names:
-        if given[name].empty:
+        if not len(parts[name].rows):
             raise UserError(
                 f"split.{name}",
                 f"no examples are left for this split ({len(whole):,} in total); increase its share or add examples",
             )
-    return {name: given[name] for name in names}
+    return {name: parts[name] for name in names}
 
 
-def _cut_off(train: pd.DataFrame, share: float, seed: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return train without a random share of its rows, or without its end if there is no seed, and those rows."""
-    order = np.arange(len(train)) if seed is None else np.random.default_rng(seed).permutation(len(train))
-    off = np.zeros(len(train), bool)
-    off[order[len(train) - int(share * len(train)) :]] = True
-    return train[~off].reset_index(drop=True), train[off].reset_index(drop=True)
+def _last_units(units: np.ndarray, share: float, seed: int | None) -> np.ndarray:
+    """Return which rows are in a random share of the units, or in the last ones if there is no seed."""
+    count = units.max() + 1
+    order = np.arange(count) if seed is None else np.random.default_rng(seed).permutation(count)
+    return np.isin(units, order[count - int(share * count) :])
+
+
+def _order(
+    whole: pd.DataFrame, seed: int, shuffle: bool, group: str | None, time: str | None, stratify: str | None
+) -> np.ndarray:
+    """Return the order of the rows in which they are cut."""
+    given = [name for name, value in (("group", group), ("time", time), ("stratify", stratify)) if value is not None]
+    if len(given) > 1:
+        raise UserError(f"split.{given[1]}", f"cannot be combined with split.{given[0]}")
+    random = np.random.default_rng(seed)
+    if time is not None:
+        values = _column(whole, time, "time")
+        if values.isna().any():
+            raise UserError("split.time", f"column '{time}' has {counted(int(values.isna().sum()), 'missing value')}")
+        return np.argsort(values.to_numpy(), kind="stable")
+    if group is not None:
+        groups = _groups(whole, group)
+        ranks = random.permutation(groups.max() + 1) if shuffle else np.arange(groups.max() + 1)
+        return np.argsort(ranks[groups], kind="stable")
+    order = random.permutation(len(whole)) if shuffle else np.arange(len(whole))
+    if stratify is not None:
+        values = _column(whole, stratify, "stratify").iloc[order].reset_index(drop=True)
+        places = (values.groupby(values).cumcount() + 0.5) / values.map(values.value_counts())
+        return order[np.argsort(places.to_numpy(), kind="stable")]
+    return order
+
+
+def _column(whole: pd.DataFrame, name: str, key: str) -> pd.Series:
+    if name not in whole:
+        raise UserError(f"split.{key}", f"there is no column '{name}'{did_you_mean(name, list(whole))}")
+    return whole[name]
+
+
+def _groups(whole: pd.DataFrame, name: str) -> np.ndarray:
+    """Return the number of each row's group, in the order in which they occur."""
+    files = [values for _, values in whole.items() if holds_files(values)]
+    values = (
+        files[0].map(lambda path: str(path.parent)) if name == "folder" and files else _column(whole, name, "group")
+    )
+    return pd.factorize(values.astype(str))[0]
+
+
+def _between_groups(groups: np.ndarray, cuts: list[int]) -> list[int]:
+    """Move cuts to the nearest place between two groups, of which the rows are consecutive."""
+    ends = np.concatenate([[0], np.flatnonzero(np.diff(groups)) + 1, [len(groups)]])
+    return [int(ends[np.abs(ends - cut).argmin()]) for cut in cuts]
+
+
+def take(examples: Mapping[str, pd.DataFrame], parts: Mapping[str, Part]) -> dict[str, pd.DataFrame]:
+    """Return the table of each part."""
+    return {name: examples[part.of].iloc[part.rows].reset_index(drop=True) for name, part in parts.items()}
 
 
 def duplicates_across(hashes: Mapping[str, np.ndarray]) -> dict[str, int]:

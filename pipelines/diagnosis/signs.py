@@ -74,8 +74,8 @@ def read_history(history: pd.DataFrame, epochs: int, monitor: str) -> tuple[bool
     if len(rises):
         rates = history["learning_rate"].to_numpy()[rises + 1]
         said.append(
-            f"the training loss rose by more than 10 % after {len(rises)} of {count} epochs; the learning rate, there up"
-            f" to {rates.max():.2g}, may be too large"
+            f"the training loss rose by more than 10 % after {len(rises)} of {count} epochs; the learning rate, there"
+            f" up to {rates.max():.2g}, may be too large"
         )
     return best == count > 1 or (falls > FALLING and count == epochs), said
 

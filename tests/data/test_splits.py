@@ -1,15 +1,22 @@
 """Splits: the stated rule, whole and disjoint, for any size and any shares."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.data.splits import duplicates_across, split
+from pipelines.data.splits import duplicates_across, take
+from pipelines.data.splits import split as split_rows
 from pipelines.errors import UserError
 
 SHARES = {"train": 0.64, "validation": 0.16, "test": 0.2}
+
+
+def split(examples, **rule):
+    return take(examples, split_rows(examples, **rule))
 
 
 def frame(count, start=0):
@@ -88,3 +95,40 @@ def test_train_dev_of_an_ordered_split_is_the_end_of_train():
 def test_a_train_dev_without_examples_is_named():
     with pytest.raises(UserError, match=r"split\.train_dev: no examples"):
         split({"all": frame(20)}, **SHARES, seed=0, train_dev=0.01)
+
+
+def test_a_group_stays_in_one_split():
+    owners = np.random.default_rng(0).integers(0, 60, 500)
+    parts = split({"all": frame(500).assign(owner=owners)}, **SHARES, seed=1, group="owner")
+    sets = [set(part["owner"]) for part in parts.values()]
+    assert not (sets[0] & sets[1] or sets[0] & sets[2] or sets[1] & sets[2])
+    assert abs(len(parts["test"]) - 100) < 20
+    assert sorted(pd.concat(parts.values())["x"]) == list(range(500))
+
+
+def test_the_folder_of_a_file_is_a_group():
+    files = [Path(f"a/{n // 10}/{n}.png") for n in range(100)]
+    parts = split({"all": frame(100).assign(image=files)}, **SHARES, seed=1, group="folder")
+    assert len({path.parent for path in parts["test"]["image"]}) == 2 == len(parts["test"]) / 10
+
+
+def test_by_time_the_latest_rows_are_the_test():
+    table = frame(100).assign(sold=np.random.default_rng(0).permutation(100))
+    parts = split({"all": table}, **SHARES, seed=1, time="sold")
+    assert parts["train"]["sold"].tolist() == list(range(64)) and parts["test"]["sold"].min() == 80
+
+
+def test_classes_are_spread_evenly_over_the_splits():
+    kinds = ["rare"] * 25 + ["usual"] * 475
+    parts = split({"all": frame(500).assign(kind=kinds)}, **SHARES, seed=1, stratify="kind")
+    assert [(part["kind"] == "rare").sum() for part in parts.values()] == [16, 4, 5]
+
+
+def test_columns_to_split_by_are_checked():
+    table = {"all": frame(50).assign(sold=[None] + [1.0] * 49)}
+    with pytest.raises(UserError, match=r"split\.group: there is no column 'y'; (did you mean|choose one of)"):
+        split(table, **SHARES, seed=0, group="y")
+    with pytest.raises(UserError, match=r"split\.time: column 'sold' has 1 missing value"):
+        split(table, **SHARES, seed=0, time="sold")
+    with pytest.raises(UserError, match=r"split.time: cannot be combined with split\.group"):
+        split(table, **SHARES, seed=0, group="x", time="sold")

@@ -5,7 +5,8 @@ import gzip
 import numpy as np
 import pytest
 
-from pipelines.data import fingerprint, row_hashes
+from pipelines.data import fingerprint
+from pipelines.data.rows import row_hashes
 from pipelines.data.tables.cells import read_cells
 from pipelines.data.tables.columns import TableRules, input_name, type_table
 from pipelines.errors import UserError

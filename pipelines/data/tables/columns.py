@@ -46,6 +46,8 @@ class TypedTable:
     skipped: list[dict[str, str]]
     forms: dict[str, Form]
     warnings: list[str]
+    places: list[str]  # file and line of each row
+    written: np.ndarray  # (n,) uint64, hashes of the rows with all of their columns, as text
 
 
 def input_name(column: str) -> str:
@@ -113,7 +115,9 @@ def type_table(table: CellTable, rules: TableRules) -> TypedTable:
         raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
     frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
     warnings = [] if rules.forms else _warnings(frame, columns, rules)
-    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings)
+    written = pd.util.hash_pandas_object(table.cells[sorted(table.cells)][kept], index=False).to_numpy()
+    places = [table.place(int(row)) for row in np.flatnonzero(kept)]
+    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings, places, written)
 
 
 @dataclass(frozen=True)
@@ -223,13 +227,11 @@ def _warnings(frame: pd.DataFrame, columns: Mapping[str, _Column], rules: TableR
     different = {name: frame[name].nunique() for name in features}
     missing = {name: int((frame[name].isna() | (frame[name].astype(str) == "")).sum()) for name in features}
     empty = [name for name in features if missing[name] == len(frame)]
-    constant = [name for name in features if different[name] == 1 and not missing[name]]
     texts = [name for name in features if columns[name].form["kind"] == "category"]
     unique = [name for name in texts if different[name] == len(frame)]
     counting = [name for name in features if name not in texts and _counts(frame[name])]
     for what, names in (
         ("empty columns", empty),
-        ("columns with the same value in every row, which carry no information", constant),
         ("columns with a different text in every row, which are of no use as categories (see data.ignore)", unique),
         ("columns that only count the rows (if they are ids, add them to data.ignore)", counting),
     ):

@@ -13,6 +13,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from pipelines.audit.fields import Fields
 from pipelines.data.files import holds_files
 from pipelines.data.images.folders import images_below, passed_over_warnings
 from pipelines.data.images.read import undecodable
@@ -25,7 +26,7 @@ from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
-from pipelines.tasks.cat_classifier.sources import KIND, LABEL, positive_of
+from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
 from pipelines.training.distillation import divergence
 
 
@@ -68,8 +69,7 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         "log_loss": "min",
     }
     preset_kind = "image backbone"
-    label = LABEL
-    remarks = (KIND,)
+    fields = Fields("image", ["image"], LABEL, "class")
     limits = (
         "- The model predicts one of its classes for every image, even if the image shows none of them.\n"
         "- It was not evaluated on cameras, angles, backgrounds and styles that differ from the training images."
@@ -105,6 +105,10 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
             problem = f"its classes are {', '.join(theirs.classes)}, and those of train {', '.join(own.classes)}"
             raise UserError("distill.teacher", problem)
         return ClassLesson(teacher, theirs, [theirs.classes.index(name) for name in own.classes], temperature)
+
+    def beliefs(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Sequence[str]]:
+        """Return the probabilities of all classes."""
+        return answers["probabilities"], list(decoded(answers["labels"][0]))
 
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the images of each label."""

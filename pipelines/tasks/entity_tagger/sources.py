@@ -1,6 +1,7 @@
 """Sources of tagged sentences: generated sentences, files and TensorFlow Datasets."""
 
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -191,10 +192,14 @@ def _source(
         scheme = detect_scheme(spelled) if given else "bio"
     as_bio = partial(_as_bio, spelled=spelling.tags, scheme=scheme, bad_tags=bad_tags)
     tables: dict[str, pd.DataFrame] = {}
+    places: dict[str, Sequence[str]] = {}
     faulty: list[dict[str, str]] = []
     lost = 0
     for split, each in read.items():
-        converted = [as_bio(sentence) for _, file in each for sentence in file.sentences]
+        sentences = [sentence for _, file in each for sentence in file.sentences]
+        converted = [as_bio(sentence) for sentence in sentences]
+        kept = [sentence for sentence, (row, _, _) in zip(sentences, converted, strict=True) if row is not None]
+        places[split] = [sentence.place(0) for sentence in kept]
         tables[split] = pd.DataFrame([row for row, _, _ in converted if row is not None], columns=[TOKENS, TAGS])
         faulty += [fault for _, faults, _ in converted for fault in faults]
         lost += sum(without for _, _, without in converted)
@@ -210,7 +215,7 @@ def _source(
     columns = {name: f"{kind}, read as {scheme.upper()}" if kind == "tags" else kind for name, kind in columns.items()}
     notes = [*notes, *_notes_of_files(read), *spelling.notes]
     notes += _repair_notes(faulty, lost) if bad_tags == "repair" else []
-    return Source(tables, {**origin, "scheme": scheme, **repaired}, skipped, columns, notes)
+    return Source(tables, {**origin, "scheme": scheme, **repaired}, skipped, columns, notes, places=places)
 
 
 def _place(sentences: list[Sentence], tag: str) -> str:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
 
+from pipelines.audit.fields import Fields
 from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.errors import UserError
@@ -112,7 +113,7 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     models = MODELS
     losses = {"negative_log_likelihood": negative_log_likelihood_loss}
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
-    label = TAGS
+    fields = Fields("tokens", [TOKENS], TAGS, "tags")
     preset_kind = "text encoder"
     limits = (
         "- The model finds only the entity types that occur in its training sentences.\n"
@@ -143,6 +144,19 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the entities of each type."""
         return Counter(entity.type for tags in examples[TAGS] for entity in entities(tags))
+
+    def beliefs(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Sequence[str]]:
+        """Return the probability of the predicted tag of each token; the other tags share the rest evenly."""
+        answered = answered_tags(examples, answers)
+        names = sorted({tag for tags in (*examples[TAGS], *answered) for tag in tags})
+        order = {name: number for number, name in enumerate(names)}
+        chosen = [order[tag] for tags in answered for tag in tags]
+        sure = np.concatenate(
+            [own[: len(tags)] for own, tags in zip(answers["probabilities"], examples[TAGS], strict=True)]
+        )
+        found = np.repeat((1 - sure[:, None]) / max(1, len(names) - 1), len(names), axis=1)
+        found[np.arange(len(chosen)), chosen] = sure
+        return found, names
 
     def endpoints(self, model: keras.Model, preprocessor: SentencePreprocessor) -> dict[str, Endpoint]:
         """Return endpoints that find entities in texts and in tokenized sentences.

@@ -6,6 +6,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Unpack
 
+import numpy as np
 import pandas as pd
 from pydantic import Field
 
@@ -107,6 +108,8 @@ def files(
     skipped: list[dict[str, str]] = []
     warnings: list[str] = []
     forms: dict[str, Form] = {}
+    places: dict[str, Sequence[str]] = {}
+    written: dict[str, np.ndarray] = {}
     found = files_by_split(root, path, ENDINGS)
     for split, paths in found.items():
         cells = join_cells([read_cells(each, delimiter, encoding, partial(_names, name)) for each in paths])
@@ -114,11 +117,13 @@ def files(
         typed = type_table(cells, _rules_of(forms, rules, cells, warnings) if forms else rules)
         forms = forms or typed.forms
         tables[split] = _with_target(typed.frame, name)
+        places[split], written[split] = typed.places, typed.written
         skipped += typed.skipped
         warnings += [*cells.warnings, *typed.warnings]
     origin = {"files": {split: [file.name for file in each] for split, each in found.items()}}
     reading = {"delimiter": delimiter, "encoding": encoding, "missing": list(missing), "target": name}
-    return _typed_source(tables, origin, forms, skipped, warnings, {**reading, "ignored": list(rules.ignore)})
+    read = _typed_source(tables, origin, forms, skipped, warnings, {**reading, "ignored": list(rules.ignore)})
+    return replace(read, places=places, written=written)
 
 
 def tfds(

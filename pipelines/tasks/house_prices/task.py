@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
+from pipelines.audit.fields import Fields
 from pipelines.task import NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.inputs import read_houses
@@ -67,6 +68,7 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
     main_metric = staticmethod(
         lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
     )
+    fields = Fields("cells", target=TARGET, target_is="number")
     limits = (
         "- The model was trained on prices of one place and period. Prices differ in other places and change later.\n"
         "- Predictions are always within the range of the training prices, however large or small a house is.\n"
@@ -90,6 +92,10 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
     ) -> PriceLesson:
         """Learn from the teacher's prices; a temperature has no meaning for them."""
         return PriceLesson(teacher, theirs, own)
+
+    def beliefs(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Sequence[str]]:
+        """Return the predicted prices."""
+        return answers["price"].astype("float64"), ()
 
     def numeric_endpoint(self, model: keras.Model, preprocessor: TablePreprocessor) -> NumericEndpoint | None:
         """Return an endpoint that takes numbers as they are and categories as indices; None for text columns."""

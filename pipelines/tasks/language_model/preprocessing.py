@@ -15,7 +15,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.data import row_hashes
+from pipelines.data.rows import row_hashes
 from pipelines.presets import Preset, preset_of
 from pipelines.storage import write_whole
 from pipelines.task import Preprocessor, Tensors, evenly_spaced

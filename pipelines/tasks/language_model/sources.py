@@ -1,7 +1,7 @@
 """Sources of text: Python's language reference, files and TensorFlow Datasets."""
 
 import pydoc_data.topics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Unpack
 
@@ -67,7 +67,11 @@ def files(
     odd = list(dict.fromkeys(each for texts in read.values() for each in texts.odd))
     if passed_over:
         origin["passed_over"] = [f"{file['place']}: {file['reason']}" for file in passed_over]
-    return Source(tables, origin, warnings=odd, facts=_facts(tables, read))
+    places: dict[str, Sequence[str]] = {
+        split: [f"{each.path}, byte {each.start}" if isinstance(each, Stretch) else "" for each in table[TEXT]]
+        for split, table in tables.items()
+    }
+    return Source(tables, origin, warnings=odd, facts=_facts(tables, read), places=places)
 
 
 def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from pipelines.audit.fields import Fields
 from pipelines.data.batches import padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.languages import parts_words
@@ -75,6 +76,7 @@ class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
         "top_1_accuracy": "max",
         "top_5_accuracy": "max",
     }
+    fields = Fields("running_text", [TEXT])
     samples = 2
     curves = ("bits_per_character",)
     batches = staticmethod(random_windows)

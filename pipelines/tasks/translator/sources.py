@@ -107,6 +107,7 @@ def _source(
 ) -> Source:
     """Apply the filters to train, or to pairs that are not split yet, and count the dropped pairs."""
     tables: dict[str, pd.DataFrame] = {}
+    places: dict[str, Sequence[str]] = {}
     skipped: list[dict[str, str]] = []
     counts: dict[str, int] = {}
     for split, pairs in read.items():
@@ -114,11 +115,12 @@ def _source(
             pairs, skipped, counts = filter_pairs(pairs, **filters)
         if not pairs:
             raise UserError(names[split], "contains no usable text pairs")
+        places[split] = [p.place for p in pairs]
         tables[split] = pd.DataFrame({SOURCE: [p.source for p in pairs], TARGET: [p.target for p in pairs]})
     facts = _facts(next(iter(tables.values())), origin["from_language"], origin["to_language"])
     if counts:
         facts["removed"] = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
-    return Source(tables, {**origin, "left_out": counts}, skipped, warnings=list(odd), facts=facts)
+    return Source(tables, {**origin, "left_out": counts}, skipped, warnings=list(odd), facts=facts, places=places)
 
 
 def _facts(table: pd.DataFrame, from_language: str, to_language: str) -> dict[str, str]:

@@ -8,6 +8,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
+from pipelines.audit.fields import Fields
 from pipelines.data.batches import make_token_batches, padded
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.read import SOURCE, TARGET
@@ -38,6 +39,7 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
     losses = {"cross_entropy": cross_entropy}
     metrics = {"bleu": "max", "bleu_lower": "max", "chrf": "max", "exact_match": "max", "perplexity": "min"}
     perfect = {"bleu": 100.0, "bleu_lower": 100.0, "chrf": 100.0}
+    fields = Fields("text", [SOURCE], TARGET, "text")
     batches = staticmethod(make_token_batches)
     decoding = staticmethod(searching)
     limits = (

@@ -1,0 +1,1 @@
+"""Find faults of the data: duplicates, leaks, wrong labels and shifts between splits."""
