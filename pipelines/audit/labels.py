@@ -19,6 +19,7 @@ GOOD = 0.9  # mean recall of the classes; a model below it contradicts more corr
 SURE = 0.8  # probability of another class
 LEAST = 50  # examples
 FAR = 6.0  # robust standard deviations of a residual
+SPREAD = 0.1  # least scale as a share of the target's own: trees miss the highest and lowest targets by as much
 SIMILAR = 20  # rows whose residuals are compared
 AROUND = 20  # the scale of residuals is that of a window of a twentieth of all, by the answer
 EXPLAINED = 0.5  # share of the variance of the target; a model below it contradicts too many correct numbers
@@ -100,7 +101,7 @@ def _numbers(examined: Examined, beliefs: Beliefs | None) -> Iterator[Finding]:
     if np.median(residuals) ** 2 > (1 - EXPLAINED) * np.median(middle) ** 2:
         _too_weak(examined, beliefs)
         return
-    scale = 1.4826 * _usual(residuals, answers)
+    scale = 1.4826 * np.maximum(_usual(residuals, answers), SPREAD * np.median(middle))
     rows = np.flatnonzero(residuals > FAR * scale)
     if isinstance(examined.described, Cells) and len(rows):
         # Where a simple model is wrong for all similar rows, the residual says nothing of the target.
