@@ -1,7 +1,11 @@
-"""Tiny backbones of random weights, saved as presets, so that no test needs a network."""
+"""Tiny backbones of random weights, saved as presets, so that no test needs a network.
+
+Keras draws the seeds of initializers from `random`. Seeding TensorFlow would destroy a test's SentencePiece models.
+"""
 
 import io
 import json
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,7 @@ def write_bert(
     """Write a BERT of two layers, whose vocabulary is some words and the pieces of every other."""
     letters = sorted({letter for word in words for letter in word})
     pieces = [*SPECIAL, *dict.fromkeys([*words, *letters]), *(f"##{letter}" for letter in letters)]
-    keras.utils.set_random_seed(1)
+    random.seed(1)
     backbone = keras_hub.models.BertBackbone(
         vocabulary_size=len(pieces),
         num_layers=2,
@@ -75,7 +79,7 @@ def write_causal(folder: Path, family: str = "GPT2", texts: Sequence[str] = TEXT
     """Write a causal language model of two layers, whose tokenizer is learnt from a few texts."""
     make = _make_pieces if family in PIECES else _make_pairs
     tokenizer = make(getattr(keras_hub.models, f"{family}Tokenizer"), texts)
-    keras.utils.set_random_seed(1)
+    random.seed(1)
     backbone = getattr(keras_hub.models, f"{family}Backbone")
     backbone = backbone(vocabulary_size=tokenizer.vocabulary_size(), **CAUSAL[family])
     backbone.save_to_preset(str(folder))
@@ -88,7 +92,7 @@ def write_encoder_decoder(folder: Path, family: str = "T5", texts: Sequence[str]
     own = {"T5": {"key_value_dim": 6, "dropout": 0.0}, "Bart": {"max_sequence_length": 64, "dropout": 0.0}}[family]
     make = {"T5": _make_t5_pieces, "Bart": _make_pairs}[family]
     tokenizer = make(getattr(keras_hub.models, f"{family}Tokenizer"), texts)
-    keras.utils.set_random_seed(1)
+    random.seed(1)
     backbone = getattr(keras_hub.models, f"{family}Backbone")
     backbone = backbone(
         vocabulary_size=tokenizer.vocabulary_size() + 3 * (family == "T5"), **{**PLAIN, **own, **settings}
@@ -102,7 +106,7 @@ def write_encoder_decoder(folder: Path, family: str = "T5", texts: Sequence[str]
 
 def write_efficientnet(folder: Path) -> Path:
     """Write an EfficientNet of three blocks with dropout, whose images are scaled to -1 to 1."""
-    keras.utils.set_random_seed(1)
+    random.seed(1)
     backbone = keras_hub.models.EfficientNetBackbone(
         stackwise_width_coefficients=[1.0] * 3,
         stackwise_depth_coefficients=[1.0] * 3,
@@ -121,7 +125,7 @@ def write_efficientnet(folder: Path) -> Path:
 
 def write_resnet(folder: Path) -> Path:
     """Write a ResNet of two stages, whose channels are scaled each in its own way."""
-    keras.utils.set_random_seed(1)
+    random.seed(1)
     backbone = keras_hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[3],
@@ -135,7 +139,7 @@ def write_resnet(folder: Path) -> Path:
 
 def write_vit(folder: Path, image_size: int = 16) -> Path:
     """Write a ViT of two blocks, without image scaling."""
-    keras.utils.set_random_seed(1)
+    random.seed(1)
     backbone = keras_hub.models.ViTBackbone(
         image_shape=(image_size, image_size, 3), patch_size=8, num_layers=2, num_heads=2, hidden_dim=8, mlp_dim=16
     )
@@ -145,7 +149,7 @@ def write_vit(folder: Path, image_size: int = 16) -> Path:
 
 def write_siglip(folder: Path) -> Path:
     """Write a SigLIP of two blocks for images and one for texts, whose images are scaled to -1 to 1."""
-    keras.utils.set_random_seed(1)
+    random.seed(1)
     sizes = {"num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16}
     vision = keras_hub.models.SigLIPVisionEncoder(patch_size=8, num_layers=2, image_shape=(16, 16, 3), **sizes)
     text = keras_hub.models.SigLIPTextEncoder(vocabulary_size=20, embedding_dim=8, num_layers=1, **sizes)
@@ -166,7 +170,7 @@ def write_encoder(folder: Path, family: str, words: Sequence[str], length: int =
     sizes |= {"max_sequence_length": length, **own.get(family, {})}
     tokenizer = _tokenizer(family, words)
     count = {"vocab_size" if family == "Electra" else "vocabulary_size": tokenizer.vocabulary_size()}
-    keras.utils.set_random_seed(1)
+    random.seed(1)
     backbone = getattr(keras_hub.models, f"{family}Backbone")(**count, **sizes)
     backbone.save_to_preset(str(folder))
     tokenizer.save_to_preset(str(folder))
