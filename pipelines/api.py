@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipelines.comparison.results import Results
     from pipelines.comparison.runs import ComparedRuns
     from pipelines.data import Dataset
+    from pipelines.diagnosis.results import Diagnosis
     from pipelines.predictor import Predictor
     from pipelines.runs.run import Run
     from pipelines.trained_model import TrainedModel
@@ -288,6 +289,21 @@ def compare_runs(*runs: str | Path, split: str = "validation") -> "ComparedRuns"
     from pipelines.comparison.runs import compare_runs
 
     return compare_runs(runs, split)
+
+
+def diagnose(run: str | Path | TrainedRun, human: float | None = None) -> "Diagnosis":
+    """Say whether the model of a finished run has high bias, high variance or unlike data, and write what to do next.
+
+    `human` is the error of people, such as 0.01 if they are right for 99 % of the examples. The result has `verdict`, a
+    sentence, `gaps`, `signs`, `steps` and `configs`, the configs to train next.
+
+    Raises:
+        UserError: If the run is not finished, its data is missing or has changed, or `human` is not an error.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.commands.diagnose import diagnose as diagnose_run
+
+    return diagnose_run(run.folder if isinstance(run, TrainedRun) else run, human)
 
 
 def load_data(config: str | Path, **settings: Any) -> "Dataset":

@@ -14,11 +14,13 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.build import build
+from pipelines.errors import counted
 from pipelines.task import evenly_spaced
 from pipelines.trained_model import TrainedModel
 
 SEEN = 512  # training examples at most
 FALLING = 0.01  # share of the loss; by more per epoch, over the last quarter of the epochs, it is still falling
+RISE = 0.05  # share of the loss of the first epoch
 MINI_BATCHES = 4
 NEARLY_ALL = 0.95  # share of the examples
 MANY = 0.2  # share of a layer's units
@@ -70,12 +72,12 @@ def read_history(history: pd.DataFrame, epochs: int, monitor: str) -> tuple[bool
         said.append(
             f"after the best epoch ({best} of {count}) the training loss still fell, but {monitor} did not improve"
         )
-    rises = np.flatnonzero(np.diff(loss) > 0.1 * np.abs(loss[:-1]))
+    rises = np.flatnonzero(np.diff(loss) > RISE * abs(loss[0]))
     if len(rises):
-        rates = history["learning_rate"].to_numpy()[rises + 1]
+        rate = history["learning_rate"].to_numpy()[rises + 1].max()
         said.append(
-            f"the training loss rose by more than 10 % after {len(rises)} of {count} epochs; the learning rate, there"
-            f" up to {rates.max():.2g}, may be too large"
+            f"the training loss jumped up after {counted(len(rises), 'epoch')}; the learning rate, {rate:.2g} there,"
+            " may be too large"
         )
     return best == count > 1 or (falls > FALLING and count == epochs), said
 
@@ -83,7 +85,7 @@ def read_history(history: pd.DataFrame, epochs: int, monitor: str) -> tuple[bool
 def look_at_layers(trained: TrainedModel, examples: pd.DataFrame) -> list[Layer]:
     """Return the figures of each layer with weights or a known activation, over a few mini-batches as in training."""
     model, config, task = trained.model, trained.config, trained.task
-    loss = build(config.loss, task.losses, "name")
+    model.compile(loss=build(config.loss, task.losses, "name"), jit_compile=False, auto_scale_loss=False)
     how = {**config.batches, **({"least_steps": 1} if "least_steps" in config.batches else {})}  # which are larger
     batches = task.batches(examples, trained.preprocessor, seed=config.seed, **how)
     variables = model.trainable_variables
@@ -91,7 +93,8 @@ def look_at_layers(trained: TrainedModel, examples: pd.DataFrame) -> list[Layer]
     with _watched(model) as seen:
         for inputs, labels, weights in batches.stream(0).take(min(MINI_BATCHES, batches.steps_per_epoch)):
             with tf.GradientTape() as tape:
-                value = loss(labels, model(inputs, training=False), sample_weight=weights)
+                outputs = model(inputs, training=False)
+                value = model.compute_loss(inputs, labels, outputs, weights, training=False)
             found = tape.gradient(value, [variable.value for variable in variables]) if variables else []
             total = [one if other is None else one + other for one, other in zip(total, found, strict=True)]
     squares = {v.path: float(tf.reduce_sum(tf.square(each))) for v, each in zip(variables, total, strict=True)}

@@ -8,8 +8,9 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import invoke
+from conftest import CONFIG, invoke, overrides, sets
 
+import pipelines
 from pipelines.config.load import load_config
 from pipelines.diagnosis.recipe import propose
 from pipelines.diagnosis.signs import look_at_layers, read_history
@@ -56,6 +57,17 @@ def test_the_terminal_shows_the_verdict_and_what_to_type(finished_run, diagnosed
         )
 
 
+def test_python_returns_the_same_and_train_dev_parts_variance_from_mismatch(csv, tmp_path):
+    more = ["split.train_dev=0.2", "training.epochs=1"]
+    run = tmp_path / "run"
+    assert invoke("train", CONFIG, *sets(overrides(csv, *more)), "--run-dir", run).exit_code == 0
+    found = pipelines.diagnose(pipelines.load(run))
+    assert [gap.kind for gap in found.gaps] == ["variance", "mismatch", "validation overfitted"]
+    assert found.errors["train_dev"].examples == 19 and found.errors["train"].examples == 77
+    assert found.human is None and "bias is not measured" in found.notes[0]
+    assert found.record()["verdict"] == found.verdict
+
+
 @pytest.mark.parametrize("human", ["-0.1", "5"])
 def test_what_is_no_error_of_people_is_refused(finished_run, human):
     result = invoke("diagnose", finished_run, "--human", human)
@@ -85,7 +97,7 @@ def test_the_history_says_whether_training_ended_too_early():
     flat, said = read_history(history([1.0, 0.5, 0.4, 0.4, 0.4, 0.4], best=3), 6, "validation.loss")
     assert not flat and said == []
     _, said = read_history(history([1.0, 0.5, 0.9, 0.4, 0.4, 0.4], best=3), 6, "validation.loss")
-    assert any("after 1 of 6 epochs; the learning rate, there up to 0.1" in line for line in said)
+    assert any("jumped up after 1 epoch; the learning rate, 0.1 there" in line for line in said)
 
 
 def test_dead_and_saturated_units_are_found():
