@@ -4,10 +4,11 @@ An error is lower if better: the metric itself, or how far it is from perfect, s
 R resamples, K sums.
 """
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -24,7 +25,7 @@ from pipelines.trained_model import TrainedModel
 Answers: TypeAlias = Mapping[str, np.ndarray]
 Terms: TypeAlias = tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None  # what `Task.metric_sums` returns
 SPLITS = ("train", "train_dev", "validation", "test")  # in the order of the gaps
-LEAST_MEASURED = 2000  # examples of a split other than validation that are answered, if there are as many
+LEAST_MEASURED = 1000  # examples of a split that are answered, or as many as validation has if these are more
 SECONDS = 3.0  # for the resamples of a metric that has no sums, of each split
 LEAST_RESAMPLES = 50  # enough for a standard error (Efron and Tibshirani 1993, section 6.4)
 
@@ -55,6 +56,12 @@ class SplitError:
     error: float
     examples: int
     wrong: int | None = None
+    whole: int | None = None  # examples of the split, if fewer were answered
+
+    @property
+    def least_error(self) -> float:
+        """The standard error if all of the split were answered, as they are next to a validation split of its size."""
+        return self.error * math.sqrt(self.examples / (self.whole or self.examples))
 
     def record(self) -> dict[str, Any]:
         """Return it for `diagnosis.json`."""
@@ -71,18 +78,19 @@ def measure_splits(trained: TrainedModel, dataset: Dataset) -> tuple[Metric, dic
         UserError: If predictions or the metric are NaN or infinite.
     """
     task = trained.task
-    most = max(LEAST_MEASURED, 2 * len(dataset.validation))
+    most = max(LEAST_MEASURED, len(dataset.validation))
     answered = {}
     for name in SPLITS:
         if name in dataset.splits:
             examples = task.evaluation_examples(name, dataset[name])
-            examples = examples if name == "validation" else evenly_spaced(examples, most)
+            examples = evenly_spaced(examples, most)
             answered[name] = examples, trained.answerer.answer_table(examples)
     first, monitored = next(iter(task.metrics)), trained.config.training["monitor"].removeprefix("validation.")
     is_share = _wrong(task.metric_sums(first, *answered["validation"])) is not None
     name = first if is_share or monitored not in task.metrics else monitored
     metric = Metric(name, task.perfect.get(name, 1.0) if task.metrics[name] == "max" else None)
-    return metric, {split: _measure(task, metric, split, *each) for split, each in answered.items()}
+    errors = {split: _measure(task, metric, split, *each) for split, each in answered.items()}
+    return metric, {split: replace(error, whole=len(dataset[split])) for split, error in errors.items()}
 
 
 def _measure(task: Task, metric: Metric, split: str, examples: pd.DataFrame, answers: Answers) -> SplitError:

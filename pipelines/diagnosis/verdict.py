@@ -114,7 +114,9 @@ def _between(kind: Kind, start: SplitError, stop: SplitError, level: float, matt
         interval = share_gap_interval(stop.wrong, stop.examples, start.wrong, start.examples, level)
     else:
         interval = _interval(stop.value - start.value, [start, stop], level)
-    return Gap(kind, start.name, stop.name, interval, matters, _more(interval, matters, stop.examples, start.error))
+    return Gap(
+        kind, start.name, stop.name, interval, matters, _more(interval, matters, stop.examples, start.least_error)
+    )
 
 
 def _interval(value: float, splits: Sequence[SplitError], level: float) -> Interval:

@@ -1,5 +1,7 @@
 """The verdict: the course's examples, what is too small to tell, and how often luck is taken for a gap."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,14 @@ def test_few_examples_tell_nothing_but_how_many_would():
     assert f"about {gap.more:,} more validation examples would tell" in sentence([gap])
     enough = shares(train=(15, 300_000), validation=(20, 60 + gap.more))
     assert statuses(find_gaps(enough, human=None, ignorant=COIN)) == {"variance": "matters"}
+
+
+def test_train_examples_that_were_not_answered_can_be():
+    errors = shares(train=(4.5, 500), validation=(6, 576))
+    (gap,) = find_gaps(errors, human=None, ignorant=COIN)
+    assert gap.status == "cannot tell" and gap.more is None and "examples of train and validation" in sentence([gap])
+    (gap,) = find_gaps({**errors, "train": replace(errors["train"], whole=100_000)}, human=None, ignorant=COIN)
+    assert 500 < gap.more < 5000
 
 
 def test_train_dev_tells_variance_from_mismatch():
