@@ -74,7 +74,7 @@ class Diagnosis:
 
 def draw_gaps(gaps: list[Gap], metric: Metric) -> Figure:
     """Draw each gap with its interval, and the size from which on it matters."""
-    figure = Figure(figsize=(8, 0.8 + 0.6 * len(gaps)), layout="constrained")
+    figure = Figure(figsize=(8, 1.2 + 0.6 * len(gaps)), layout="constrained")
     axes = figure.subplots()
     for place, gap in enumerate(gaps):
         reach = [[gap.interval.value - gap.interval.low], [gap.interval.high - gap.interval.value]]
@@ -84,6 +84,6 @@ def draw_gaps(gaps: list[Gap], metric: Metric) -> Figure:
     axes.set_yticks(range(len(gaps)), [f"{gap.start} to {gap.stop}: {gap.kind}\n{gap.status}" for gap in gaps])
     axes.invert_yaxis()
     axes.set(xlabel=f"increase of {metric.words}", ylim=(len(gaps) - 0.5, -0.5))
-    axes.legend(loc="best")
+    figure.legend(loc="outside upper right")
     axes.grid(axis="x", alpha=0.3)
     return figure
