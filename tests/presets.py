@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 import keras_hub
+import numpy as np
 import sentencepiece
 from keras_hub.src.tokenizers.byte_pair_tokenizer import bytes_to_unicode
 
@@ -97,8 +98,9 @@ def write_encoder_decoder(folder: Path, family: str = "T5", texts: Sequence[str]
     backbone = backbone(
         vocabulary_size=tokenizer.vocabulary_size() + 3 * (family == "T5"), **{**PLAIN, **own, **settings}
     )
+    noise = np.random.default_rng(1)
     for variable in backbone.weights:  # so that no bias is 0
-        variable.assign(variable + keras.random.normal(variable.shape, stddev=0.2))
+        variable.assign(variable + noise.normal(scale=0.2, size=variable.shape).astype("float32"))
     backbone.save_to_preset(str(folder))
     tokenizer.save_to_preset(str(folder))
     return folder
