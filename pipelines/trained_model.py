@@ -7,9 +7,8 @@ from typing import Any
 
 import keras
 
-from pipelines.build import build
 from pipelines.config.load import Config, load_config
-from pipelines.data import Dataset, Source, load_dataset
+from pipelines.data import Dataset, Source, load_dataset, read_source
 from pipelines.evaluation import Answerer
 from pipelines.extensions import find_builder
 from pipelines.preflight import take_source
@@ -86,7 +85,7 @@ def load_source(config: Config) -> Source:
     over.
     """
     read = take_source(config.task, config.data)
-    return build(config.data, load_task(config.task).sources, "source") if read is None else read
+    return read_source(config.data, load_task(config.task)) if read is None else read
 
 
 def build_model(config: Config, task: Task, preprocessor: Preprocessor) -> keras.Model:

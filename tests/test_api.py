@@ -84,3 +84,10 @@ def test_data_and_models_are_listed():
     data = pipelines.load_data("house_prices", **{"split.train": 0.5, "split.test": 0.34})
     assert len(data.train) == 1465 and "price" in data.test
     assert next(iter(pipelines.models("house_prices"))) == "linear_regression"
+
+
+def test_examples_that_a_config_excludes_are_left_out(csv, tmp_path):
+    settings = {path: pipelines_value(value) for path, value in (each.split("=", 1) for each in overrides(csv))}
+    settings["data"] |= {"exclude": [f"{csv}:5"]}
+    data, whole = pipelines.load_data(CONFIG, **settings), len(pd.read_csv(csv))
+    assert sum(data.record["examples"].values()) == whole - 1
