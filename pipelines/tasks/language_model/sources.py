@@ -25,10 +25,24 @@ DOCUMENT = "document"  # number of the document; the stretches of a document are
 
 
 def embedded() -> Source:
-    """Return the language reference that comes with Python: English text about Python, with examples."""
-    topics = pydoc_data.topics.topics
+    """Return the language reference that comes with Python: English text about Python, with examples.
+
+    Topics that repeat the text of longer ones are left out, so that no split repeats another.
+    """
+    topics = _without_repeats(pydoc_data.topics.topics)
     origin = {"module": "pydoc_data.topics", "topics": len(topics), "licence": "PSF-2.0"}
     return Source({"all": _table([cut_text("\n".join(topics[name] for name in sorted(topics)))])}, origin)
+
+
+def _without_repeats(topics: Mapping[str, str]) -> dict[str, str]:
+    """Return the topics most of whose paragraphs are in no longer topic."""
+    kept, seen = {}, set[str]()
+    for name in sorted(topics, key=lambda name: (-len(topics[name]), name)):
+        paragraphs = [" ".join(part.split()) for part in topics[name].split("\n\n")]
+        if 2 * sum(len(part) for part in paragraphs if part in seen) < sum(map(len, paragraphs)):
+            kept[name] = topics[name]
+            seen.update(paragraphs)
+    return kept
 
 
 def files(
