@@ -1,7 +1,9 @@
 """Split examples into train, validation and test."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Annotated
 
 import numpy as np
@@ -83,39 +85,57 @@ def split(
     given = dict(examples)
     cut = "all" if "all" in given else "train"
     whole = given.pop(cut)
-    parts = {name: Part(name, np.arange(len(table))) for name, table in given.items()}
-    names = [name for name in ("train", "validation", "test") if name not in given]
     shares = {"train": train, "validation": validation, "test": test}
-    total = sum(shares[name] for name in names)
-    if not total:
+    missing = {name: share for name, share in shares.items() if name not in given}
+    if not sum(missing.values()):
         raise UserError("split.train", "is 0, so there is nothing to train on")
-    order = _order(whole, seed, shuffle, group, time, stratify)
-    # Round before truncating, because of float error: 0.7 + 0.1 is 0.7999999999999999.
-    cuts = [int(round(np.sum([shares[n] for n in names[:i]]) / total * len(whole), 6)) for i in range(len(names) + 1)]
-    if group is not None:
-        cuts = _between_groups(_groups(whole, group)[order], cuts)
-    if validation_seed is not None and "validation" in names:  # train and validation are the first two
-        first = order[: cuts[2]]
-        order[: cuts[2]] = first[_order(whole.iloc[first], validation_seed, True, group, None, stratify)]
-        if group is not None:
-            cuts = _between_groups(_groups(whole, group)[order], cuts)
-    for name, start, stop in zip(names, cuts[:-1], cuts[1:], strict=True):
-        rows = order[start:stop] if len(names) > 1 else np.arange(len(whole))
-        parts[name] = Part(cut, rows)
-    names = list(shares)
+    order = partial(_order, shuffle=shuffle, group=group, time=time, stratify=stratify)
+    again = validation_seed if "validation" in missing else None
+    rows = _cut(whole, list(missing.values()), order, seed, again, group)
+    parts = {name: Part(name, np.arange(len(table))) for name, table in given.items()}
+    parts |= {name: Part(cut, each) for name, each in zip(missing, rows, strict=True)}
+    parts = {name: parts[name] for name in shares}
+    _check_filled(parts, len(whole))
     if train_dev:
-        names.append("train_dev")
-        rows = parts["train"].rows
-        units = np.arange(len(rows)) if group is None else pd.factorize(_groups(whole, group)[rows])[0]
+        own = parts["train"].rows
+        units = np.arange(len(own)) if group is None else pd.factorize(_groups(whole, group)[own])[0]
         off = _last_units(units, train_dev, seed if shuffle and time is None else None)
-        parts |= {"train": Part(cut, rows[~off]), "train_dev": Part(cut, rows[off])}
-    for name in names:
-        if not len(parts[name].rows):
-            raise UserError(
-                f"split.{name}",
-                f"no examples are left for this split ({len(whole):,} in total); increase its share or add examples",
-            )
-    return {name: parts[name] for name in names}
+        parts |= {"train": Part(cut, own[~off]), "train_dev": Part(cut, own[off])}
+        _check_filled(parts, len(whole))
+    return parts
+
+
+def _cut(
+    whole: pd.DataFrame,
+    shares: Sequence[float],
+    order_of: Callable[[pd.DataFrame, int], np.ndarray],
+    seed: int,
+    again: int | None,
+    group: str | None,
+) -> list[np.ndarray]:
+    """Return the rows of each share; with the seed `again`, the first two are ordered and cut once more."""
+    if len(shares) == 1:
+        return [np.arange(len(whole))]
+    # Round before truncating, because of float error: 0.7 + 0.1 is 0.7999999999999999.
+    ends = [int(round(end, 6)) for end in np.cumsum([0, *shares]) / sum(shares) * len(whole)]
+
+    def cuts_of(order: np.ndarray) -> list[int]:
+        return ends if group is None else _between_groups(_groups(whole, group)[order], ends)
+
+    order = order_of(whole, seed)
+    cuts = cuts_of(order)
+    if again is not None:
+        first = order[: cuts[2]]
+        order[: cuts[2]] = first[order_of(whole.iloc[first], again)]
+        cuts = cuts_of(order)
+    return [order[start:stop] for start, stop in pairwise(cuts)]
+
+
+def _check_filled(parts: Mapping[str, Part], count: int) -> None:
+    for name, part in parts.items():
+        if not len(part.rows):
+            problem = f"no examples are left for this split ({count:,} in total); increase its share or add examples"
+            raise UserError(f"split.{name}", problem)
 
 
 def _last_units(units: np.ndarray, share: float, seed: int | None) -> np.ndarray:
@@ -144,7 +164,7 @@ def _order(
         return np.argsort(ranks[groups], kind="stable")
     order = random.permutation(len(whole)) if shuffle else np.arange(len(whole))
     if stratify is not None:
-        values = _column(whole, stratify, "stratify").iloc[order].reset_index(drop=True)
+        values = pd.Series(pd.factorize(_column(whole, stratify, "stratify"), use_na_sentinel=False)[0][order])
         places = (values.groupby(values).cumcount() + 0.5) / values.map(values.value_counts())
         return order[np.argsort(places.to_numpy(), kind="stable")]
     return order

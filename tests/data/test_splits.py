@@ -106,6 +106,31 @@ def test_a_group_stays_in_one_split():
     assert sorted(pd.concat(parts.values())["x"]) == list(range(500))
 
 
+def test_groups_stay_together_on_another_cut_and_with_train_dev():
+    table = frame(500).assign(owner=np.random.default_rng(0).integers(0, 60, 500))
+    rules = {**SHARES, "seed": 1, "group": "owner"}
+    one, other = (split({"all": table}, **rules, validation_seed=seed, train_dev=0.25) for seed in (1, 2))
+    for parts in (one, other):
+        owners = [set(part["owner"]) for part in parts.values()]
+        assert len(parts) == 4 and sum(map(len, owners)) == len(set.union(*owners)) == 60
+    assert other["test"].equals(one["test"]) and not other["validation"].equals(one["validation"])
+
+
+def test_classes_stay_spread_on_another_cut():
+    table = frame(500).assign(kind=[None] * 50 + ["rare"] * 25 + ["usual"] * 425)
+    one, other = (split({"all": table}, **SHARES, seed=1, stratify="kind", validation_seed=seed) for seed in (1, 2))
+    assert other["test"].equals(one["test"]) and not other["validation"].equals(one["validation"])
+    for parts in (one, other):
+        assert [(part["kind"] == "rare").sum() for part in parts.values()] == [16, 4, 5]
+        assert [part["kind"].isna().sum() for part in parts.values()] == [32, 8, 10]
+
+
+def test_another_cut_needs_a_shuffle():
+    table = frame(100).assign(sold=range(100))
+    with pytest.raises(UserError, match=r"split\.validation_seed: cannot be used with split\.time"):
+        split({"all": table}, **SHARES, seed=1, time="sold", validation_seed=2)
+
+
 def test_the_folder_of_a_file_is_a_group():
     files = [Path(f"a/{n // 10}/{n}.png") for n in range(100)]
     parts = split({"all": frame(100).assign(image=files)}, **SHARES, seed=1, group="folder")
