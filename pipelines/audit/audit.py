@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from pipelines.audit.examined import CONTENTS, Examined
-from pipelines.audit.fields import Beliefs, Fields
 from pipelines.audit.findings import Finding
-from pipelines.audit.labels import label_errors
+from pipelines.audit.labels import Beliefs, label_errors
 from pipelines.audit.leakage import groups_across_splits, id_columns, leaking_columns, time_order
 from pipelines.audit.quick import quick_findings
 from pipelines.audit.shift import shifts
 from pipelines.data import Dataset
+from pipelines.data.fields import Fields
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ import pandas as pd
 
 from pipelines.audit.cells import Cells
 from pipelines.audit.contents import Described
-from pipelines.audit.fields import Fields
 from pipelines.audit.images import Images
-from pipelines.audit.quick import SPLITS, Joined
+from pipelines.audit.quick import Joined
 from pipelines.audit.running_text import RunningText
 from pipelines.audit.texts import Texts
 from pipelines.audit.tokens import Tokens
 from pipelines.data import Dataset
+from pipelines.data.fields import Fields
 
 CONTENTS: Mapping[str, Callable[[pd.DataFrame], Described]] = {
     "cells": Cells,
@@ -28,7 +28,7 @@ CONTENTS: Mapping[str, Callable[[pd.DataFrame], Described]] = {
 
 @dataclass(frozen=True)
 class Examined:
-    """The examples of all splits, one after the other in the order of `SPLITS`.
+    """The examples of all splits, one after the other in the order of `joined.splits`.
 
     `notes` collects what could not be checked, and why.
     """
@@ -46,11 +46,11 @@ class Examined:
     @cached_property
     def examples(self) -> pd.DataFrame:
         """The examples (N rows)."""
-        return pd.concat([self.data[split] for split in SPLITS], ignore_index=True)
+        return pd.concat([self.data[split] for split in self.joined.splits], ignore_index=True)
 
     @cached_property
     def split(self) -> np.ndarray:
-        """The split of each example, as a position in `SPLITS` (N,)."""
+        """The split of each example, as a position in `joined.splits` (N,)."""
         return self.joined.split
 
     @cached_property
@@ -66,4 +66,4 @@ class Examined:
 
     def of(self, split: str) -> np.ndarray:
         """Return the positions of the examples of a split."""
-        return np.flatnonzero(self.split == SPLITS.index(split))
+        return np.flatnonzero(self.split == self.joined.splits.index(split))

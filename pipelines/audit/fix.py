@@ -12,6 +12,8 @@ from pipelines.config.read import Unresolved
 if TYPE_CHECKING:
     from pipelines.data.rows import Place
 
+EXCLUSIVE = ("group", "time", "stratify")  # settings of `split` that cannot be combined
+
 
 def fixed_config(unresolved: Unresolved, findings: Sequence[Finding], source: Callable) -> str:
     """Return the config as YAML, with faulty examples in `data.exclude`, and faulty columns in `data.ignore`.
@@ -27,7 +29,8 @@ def fixed_config(unresolved: Unresolved, findings: Sequence[Finding], source: Ca
         named = [finding for finding in findings if KINDS[finding.kind].fix == "ignore"]
         _add(data, "ignore", {finding.column: f"{finding.kind}: {finding.about}" for finding in named})
     for finding in findings:
-        if (setting := KINDS[finding.kind].fix) in ("group", "time") and setting not in document["split"]:
+        setting = KINDS[finding.kind].fix
+        if setting in ("group", "time") and not any(document["split"].get(each) for each in EXCLUSIVE):
             document["split"][setting] = finding.column
             document["split"].yaml_add_eol_comment(f"{finding.kind}: {finding.about}", setting)
     return unresolved.to_yaml()

@@ -1,6 +1,7 @@
 """Find wrong labels by confident learning: a model that was not trained on an example contradicts its label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -9,7 +10,6 @@ from scipy.spatial import cKDTree
 
 from pipelines.audit.cells import Cells
 from pipelines.audit.examined import Examined
-from pipelines.audit.fields import Beliefs
 from pipelines.audit.findings import Finding
 from pipelines.audit.models import MOST_CLASSES, classifier, out_of_fold, regressor
 from pipelines.audit.packages import needed
@@ -23,6 +23,18 @@ SPREAD = 0.1  # least scale as a share of the target's own: trees miss the highe
 SIMILAR = 20  # rows whose residuals are compared
 AROUND = 20  # the scale of residuals is that of a window of a twentieth of all, by the answer
 EXPLAINED = 0.5  # share of the variance of the target; a model below it contradicts too many correct numbers
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """What a trained model answers to examples that it was not trained on.
+
+    `values` are the probabilities of the classes (N, C), those of all tokens of the sentences (T, C), or numbers (N,).
+    """
+
+    positions: np.ndarray  # (N,) of the examples
+    values: np.ndarray
+    classes: Sequence[str] = ()
 
 
 def label_errors(examined: Examined, beliefs: Beliefs | None) -> Iterator[Finding]:

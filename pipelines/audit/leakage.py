@@ -39,7 +39,7 @@ def id_columns(examined: Examined) -> Iterator[Finding]:
     """Find columns of a table whose values only number or name the rows."""
     if examined.fields.content != "cells" or len(examined.examples) < LEAST:
         return
-    numbers = np.concatenate([examined.data.rows[split].numbers for split in ("test", "validation", "train")])
+    numbers = np.concatenate([examined.data.rows[split].numbers for split in examined.joined.splits])
     _, first = np.unique(examined.joined.hashes("hashes"), return_index=True)  # copies have the same id
     numbers = numbers[first]
     for name, values in examined.described.columns.iloc[first].items():

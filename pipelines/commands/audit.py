@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pipelines.audit.audit import Audit, audit_data
-from pipelines.audit.fields import Beliefs
 from pipelines.audit.findings import as_table, counts, kinds_named
 from pipelines.audit.fix import fixed_config
+from pipelines.audit.labels import Beliefs
 from pipelines.config.load import Config, check
 from pipelines.config.read import read_config
 from pipelines.data import Dataset, read_source

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from pipelines.audit.fields import Fields
-from pipelines.audit.quick import quick_warnings
 from pipelines.build import build
+from pipelines.data.checks import check_quickly
+from pipelines.data.fields import Fields
 from pipelines.data.files import holds_files
 from pipelines.data.rows import Rows, identify, kept_rows
 from pipelines.data.splits import duplicates_across, split, take
@@ -157,7 +157,7 @@ def _summarize(
         inputs = np.concatenate([each.inputs for each in identity.values()])
         targets = np.concatenate([each.targets for each in identity.values()])
         warnings += contradiction_warnings(inputs, targets, task.fields.target)
-    warnings += quick_warnings(splits, identity, task.fields)
+    warnings += check_quickly(splits, identity, task.fields)
     return Summary(rows, source.columns, classes, warnings, source.facts)
 
 

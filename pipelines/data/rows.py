@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipelines.audit.fields import Fields
+from pipelines.data.fields import Fields
 from pipelines.data.files import holds_files
 
 Exclude = Annotated[

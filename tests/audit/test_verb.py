@@ -6,7 +6,11 @@ import pandas as pd
 import pytest
 from conftest import invoke, overrides, sets
 from planted import RULE, dataset, houses
+from ruamel.yaml import YAML
 
+from pipelines.audit.findings import Finding
+from pipelines.audit.fix import fixed_config
+from pipelines.config.read import read_config
 from pipelines.data import Source, load_dataset
 from pipelines.tasks import load_task
 
@@ -51,6 +55,24 @@ def test_the_mended_config_has_no_more_findings(audited):
     assert result.exit_code == 0, result.output
     assert "no findings" in result.output and "20 examples by data.exclude" in result.output
     assert "copies" not in result.output and "also in" not in result.output
+
+
+def test_the_part_of_train_that_is_put_aside_is_audited_too(faulty, tmp_path):
+    settings = sets(overrides(faulty, "split.train_dev=0.3"))
+    result = invoke("audit", "house_prices", *settings, "--audit-dir", tmp_path / "a", "--json")
+    record = json.loads(result.stdout)
+    assert record["examples"]["train_dev"] > 50
+    assert record["counts"]["duplicate"] + record["counts"]["duplicate_across_splits"] == 20
+
+
+def test_a_mended_config_splits_by_one_column_only():
+    findings = [
+        Finding("group_across_splits", 1.0, "rows of one owner", column="owner"),
+        Finding("time_order", 1.0, "later rows in train", column="sold"),
+    ]
+    written = fixed_config(read_config("house_prices"), findings, load_task("house_prices").sources["files"])
+    split = YAML(typ="safe").load(written)["split"]
+    assert split["group"] == "owner" and "time" not in split
 
 
 def test_kinds_to_fail_on_decide_the_exit_code(faulty, tmp_path):

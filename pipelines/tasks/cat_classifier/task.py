@@ -13,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from pipelines.audit.fields import Fields
+from pipelines.data.fields import Fields
 from pipelines.data.files import holds_files
 from pipelines.data.images.folders import images_below, passed_over_warnings
 from pipelines.data.images.read import undecodable

@@ -11,8 +11,8 @@ import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
 
-from pipelines.audit.fields import Fields
 from pipelines.data.batches import padded
+from pipelines.data.fields import Fields
 from pipelines.data.files import read_texts
 from pipelines.errors import UserError
 from pipelines.layers.crf import (

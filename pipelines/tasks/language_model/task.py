@@ -10,8 +10,8 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from pipelines.audit.fields import Fields
 from pipelines.data.batches import padded
+from pipelines.data.fields import Fields
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.languages import parts_words
 from pipelines.errors import UserError

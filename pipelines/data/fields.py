@@ -1,10 +1,8 @@
-"""Define what a task says of its examples, so that they can be audited without knowing the task."""
+"""Define what a task says of its examples, so that they can be checked without knowing the task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 Content = Literal["cells", "image", "text", "tokens", "running_text"]
 TargetKind = Literal["class", "number", "tags", "text"]
@@ -30,15 +28,3 @@ class Fields:
     def has_classes(self) -> bool:
         """Whether equal inputs should have equal targets."""
         return self.target_is in ("class", "tags")
-
-
-@dataclass(frozen=True)
-class Beliefs:
-    """What a trained model answers to examples that it was not trained on.
-
-    `values` are the probabilities of the classes (N, C), those of all tokens of the sentences (T, C), or numbers (N,).
-    """
-
-    positions: np.ndarray  # (N,) of the examples
-    values: np.ndarray
-    classes: Sequence[str] = ()
