@@ -1,6 +1,7 @@
 """Predict the examples of a split and compute its metrics."""
 
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -11,6 +12,7 @@ import tensorflow as tf
 
 from pipelines.data.batches import Cache, Encoder, evaluation_batches, raw_batches
 from pipelines.errors import UserError, counted
+from pipelines.statistics.bootstrap import Statistic, of_sums, of_units
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 
 
@@ -70,6 +72,39 @@ def measure(task: Task, split: str, examples: pd.DataFrame, answers: Mapping[str
     return task.compute_metrics(examples, answers)
 
 
+def metric_statistic(
+    task: Task, metrics: Sequence[str], examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> Statistic:
+    """Return metrics as a statistic of the examples, for the bootstrap: from sums, where the task has these."""
+    sums = {name: task.metric_sums(name, examples, answers) for name in metrics if name in task.metrics}
+    known = {name: found for name, found in sums.items() if found is not None}
+    rest = [name for name in metrics if name not in known]
+
+    def compute(rows: np.ndarray) -> dict[str, float]:
+        with warnings.catch_warnings(action="ignore"):  # of a resample without some class
+            drawn = {name: values[rows] for name, values in answers.items()}
+            computed = task.compute_metrics(examples.iloc[rows], drawn)
+        return {name: computed[name] for name in rest}
+
+    parts = [
+        of_sums(each, lambda drawn, name=name, metric=metric: {name: metric(drawn)})  # type: ignore[misc]
+        for name, (each, metric) in known.items()
+    ]
+    parts += [of_units(compute)] if rest else []
+    return lambda units: {name: values for part in parts for name, values in part(units).items()}
+
+
+def metric_by_example(task: Task, metric: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the metric of each example alone (N,), NaN where one example has none."""
+    sums = task.metric_sums(metric, examples, answers)
+    with warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        if sums is not None:
+            each, of = sums
+            return of(each)
+        alone = ((examples.iloc[[row]], {k: v[[row]] for k, v in answers.items()}) for row in range(len(examples)))
+        return np.array([task.compute_metrics(*one)[metric] for one in alone], float)
+
+
 def result_warnings(
     task: Task,
     monitor: str,
@@ -87,10 +122,10 @@ def result_warnings(
     compared = [monitored] if monitored in known else list(known)
     sign = {"min": 1, "max": -1}
     own = metrics["validation"]
-    warnings = []
+    found = []
     if compared and not any(sign[task.metrics[name]] * (own[name] - known[name]) < 0 for name in compared):
         scores = "; ".join(f"{name} {own[name]:.4g}, baseline {known[name]:.4g}" for name in compared)
-        warnings.append(
+        found.append(
             f"on the validation split, the model is no better than a baseline that ignores the input ({scores});"
             " train for longer, change the learning rate or the model, or use more examples"
         )
@@ -98,8 +133,8 @@ def result_warnings(
         f"{name} of {split}" for split in metrics for name, value in metrics[split].items() if not np.isfinite(value)
     ]
     if not np.isfinite(loss := best_epoch["validation.loss"]):
-        warnings.append(f"validation.loss is {loss} at the best epoch; check the targets of the validation split")
-    return warnings + ([f"NaN or infinite, so null in metrics.json: {', '.join(odd)}"] if odd else [])
+        found.append(f"validation.loss is {loss} at the best epoch; check the targets of the validation split")
+    return found + ([f"NaN or infinite, so null in metrics.json: {', '.join(odd)}"] if odd else [])
 
 
 def _check_finite(answers: Mapping[str, np.ndarray]) -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 import numpy as np
 import pandas as pd
 
-from pipelines.audit.fields import Fields
 from pipelines.data.batches import Batches, make_batches, padded
+from pipelines.data.fields import Fields
 from pipelines.errors import UserError
 
 if TYPE_CHECKING:
@@ -252,7 +252,8 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
         """Return what each example adds to a metric (N, K), and a function from such sums (..., K) to the metric (...).
 
         The bootstrap of a metric is a thousand times faster with them. A share of right answers is 0 or 1 over 1.
-        Default: None, for a metric that is no function of sums; it is computed again for each resample.
+        `metric` is one of `metrics`. Default: None, for a metric that is no function of sums; it is computed again for
+        each resample.
         """
         return None
 

@@ -15,6 +15,13 @@ import numpy as np
 import sentencepiece
 from keras_hub.src.tokenizers.byte_pair_tokenizer import bytes_to_unicode
 
+FINE_TUNING = {  # settings of a `pretrained` model, besides its preset
+    "freeze": False,
+    "unfreeze_after_epochs": 0,
+    "backbone_learning_rate": None,
+    "layer_decay": 1.0,
+    "lora_rank": None,
+}
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 

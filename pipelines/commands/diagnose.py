@@ -35,7 +35,8 @@ def diagnose(run: str | Path, human: float | None = None) -> Diagnosis:
     _check_human(human, metric, ignorant)
     possible = 0.0 if human is None and metric.perfect is not None else human
     own_splits = "validation" in source.examples
-    alike = not own_splits and config.split.get("shuffle", True)
+    by_column = config.split.get("group") or config.split.get("time")
+    alike = not own_splits and not by_column and config.split.get("shuffle", True)
     # Without a baseline, a gap is compared with the error itself, of which 10 % matter.
     gaps = find_gaps(errors, possible, ignorant if np.isfinite(ignorant) else 2 * errors["train"].value, alike)
     underfits = errors["train"].value + errors["train"].error >= ignorant

@@ -17,7 +17,7 @@ from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluation import measure
 from pipelines.runs.run import Run
 from pipelines.storage import write_json
-from pipelines.tasks import load_task
+from pipelines.tasks import ladder, load_task
 from pipelines.trained_model import load_trained_model
 from pipelines.tuning.journal import SearchFolder, Trial
 from pipelines.tuning.runner import Runner
@@ -171,13 +171,6 @@ class Ladder(Runner):
         self.trials.append(trial)
         self.folder.note("proposed", trial)
         return trial
-
-
-def ladder(base: Config) -> list[str]:
-    """Return the models that a config has settings for, in the order of the task: simplest first."""
-    known = list(load_task(base.task).models)
-    own = [name for name, settings in base.whole["models"].items() if settings is not None]
-    return sorted(own, key=lambda name: known.index(name) if name in known else len(known))
 
 
 def set_budget(document: CommentedMap, budget: str | None) -> None:

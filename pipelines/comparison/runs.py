@@ -4,8 +4,7 @@ Shapes: N examples.
 """
 
 import string
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from pipelines.config.load import Config, load_config
 from pipelines.config.validation import differences
 from pipelines.data import Dataset
 from pipelines.errors import UserError
-from pipelines.evaluation import measure
+from pipelines.evaluation import measure, metric_by_example, metric_statistic
 from pipelines.runs.run import Run
-from pipelines.statistics.bootstrap import RESAMPLES, Statistic, bootstrap, of_units
+from pipelines.statistics.bootstrap import RESAMPLES, bootstrap, difference
 from pipelines.statistics.intervals import Interval
 from pipelines.task import Task
 from pipelines.terminal import shortened
@@ -67,15 +66,18 @@ def compare_runs(folders: Sequence[str | Path], split: str = "validation", resam
     task, examples, answers = _answers(opened, dataset, split)
     # A metric with a dot in its name is that of one class.
     shown = [name for name in measure(task, split, examples, answers[0]) if "." not in name]
-    found = bootstrap(_joint(task, examples, answers, names, shown), len(examples), resamples)
+    first, *others = statistics = [metric_statistic(task, shown, examples, each) for each in answers]
+    metrics = [bootstrap(statistic, len(examples), resamples) for statistic in statistics]
+    # With the same seed, all see the same resamples.
+    gaps = [bootstrap(difference(other, first), len(examples), resamples) for other in others]
     monitor = configs[0].training["monitor"].removeprefix("validation.")
-    by, scores = _scores_by_example(task, examples, answers, [monitor, *task.metrics])
+    by, scores = _scores_by_example(task, examples, answers, monitor)
     return ComparedRuns(
         runs=dict(zip(names, map(Path, folders), strict=True)),
         split=split,
         settings=_settings(configs, names),
-        metrics={name: {metric: found[f"{name}.{metric}"] for metric in shown} for name in names},
-        gaps={name: {metric: found[f"{name}-.{metric}"] for metric in shown} for name in names[1:]},
+        metrics=dict(zip(names, metrics, strict=True)),
+        gaps=dict(zip(names[1:], gaps, strict=True)),
         by=by,
         examples=_differing(task, examples, answers, names, by, scores),
         notes=notes,
@@ -114,37 +116,12 @@ def _answers(runs: Sequence[Run], dataset: Dataset, split: str) -> tuple[Task, p
     return trained.task, examples, answers
 
 
-def _joint(
-    task: Task, examples: pd.DataFrame, answers: Sequence[Answers], names: Sequence[str], shown: Sequence[str]
-) -> Statistic:
-    """Return the metrics of each run, and their differences from the first one, of the same drawn examples."""
-    computes = [_metrics_of(task, examples, each) for each in answers]
-
-    def compute(rows: np.ndarray) -> dict[str, float]:
-        first, *others = measured = [compute(rows) for compute in computes]
-        own = {f"{name}.{k}": each[k] for name, each in zip(names, measured, strict=True) for k in shown}
-        gaps = {f"{name}-.{k}": each[k] - first[k] for name, each in zip(names[1:], others, strict=True) for k in shown}
-        return own | gaps
-
-    return of_units(compute)
-
-
-def _metrics_of(task: Task, examples: pd.DataFrame, answers: Answers) -> Callable[[np.ndarray], dict[str, float]]:
-    def compute(rows: np.ndarray) -> dict[str, float]:
-        with warnings.catch_warnings(action="ignore"):  # of a resample without some class
-            return task.compute_metrics(examples.iloc[rows], {name: values[rows] for name, values in answers.items()})
-
-    return compute
-
-
 def _scores_by_example(
-    task: Task, examples: pd.DataFrame, answers: Sequence[Answers], metrics: Sequence[str]
+    task: Task, examples: pd.DataFrame, answers: Sequence[Answers], monitor: str
 ) -> tuple[str | None, np.ndarray]:
     """Return the first metric that single examples have and that differs between runs, and its values (runs, N)."""
-    rows = np.arange(len(examples))[:, None]
-    computed = [[_metrics_of(task, examples, each)(row) for row in rows] for each in answers]
-    for metric in metrics:
-        scores = np.array([[one.get(metric, np.nan) for one in each] for each in computed], float)
+    for metric in sorted(task.metrics, key=lambda name: name != monitor):
+        scores = np.stack([metric_by_example(task, metric, examples, each) for each in answers])
         if np.isfinite(scores).all() and np.ptp(scores, axis=0).any():
             return metric, scores
     return None, np.zeros((len(answers), len(examples)))

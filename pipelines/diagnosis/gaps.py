@@ -5,11 +5,8 @@ R resamples, K sums.
 """
 
 import math
-import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,8 +14,8 @@ import pandas as pd
 
 from pipelines.data import Dataset
 from pipelines.errors import UserError
-from pipelines.evaluation import measure
-from pipelines.statistics.bootstrap import RESAMPLES, Statistic, bootstrap, of_sums, of_units
+from pipelines.evaluation import measure, metric_statistic
+from pipelines.statistics.bootstrap import RESAMPLES, bootstrap
 from pipelines.task import Task, evenly_spaced
 from pipelines.trained_model import TrainedModel
 
@@ -26,8 +23,7 @@ Answers: TypeAlias = Mapping[str, np.ndarray]
 Terms: TypeAlias = tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None  # what `Task.metric_sums` returns
 SPLITS = ("train", "train_dev", "validation", "test")  # in the order of the gaps
 LEAST_MEASURED = 1000  # examples of a split that are answered, or as many as validation has if these are more
-SECONDS = 3.0  # for the resamples of a metric that has no sums, of each split
-LEAST_RESAMPLES = 50  # enough for a standard error (Efron and Tibshirani 1993, section 6.4)
+SLOW_RESAMPLES = 200  # of a metric without sums: enough for a standard error (Efron and Tibshirani 1993, section 6.4)
 
 
 @dataclass(frozen=True)
@@ -102,37 +98,18 @@ def _measure(task: Task, metric: Metric, split: str, examples: pd.DataFrame, ans
     if wrong is not None:
         error = float(np.sqrt(score * (1 - score) / len(examples)))
     else:
-        error = _standard_error(task, metric, examples, answers, terms)
+        error = _standard_error(task, metric, examples, answers, SLOW_RESAMPLES if terms is None else RESAMPLES)
     return SplitError(split, metric.error(score), error, len(examples), wrong)
 
 
-def _standard_error(task: Task, metric: Metric, examples: pd.DataFrame, answers: Answers, terms: Terms) -> float:
+def _standard_error(task: Task, metric: Metric, examples: pd.DataFrame, answers: Answers, resamples: int) -> float:
     """Return the bootstrap standard error of a metric over its examples, infinite for a single one."""
     count = len(examples)
     if count < 2:
         return np.inf
-    if terms is not None:
-        sums, metric_of = terms
-        statistic, resamples = of_sums(sums, lambda drawn: {metric.name: metric_of(drawn)}), RESAMPLES
-    else:
-        statistic, resamples = _as_often_as_time_allows(partial(_compute, task, metric, examples, answers), count)
+    statistic = metric_statistic(task, [metric.name], examples, answers)
     found = bootstrap(statistic, count, resamples)[metric.name].error
     return found * float(np.sqrt(count / (count - 1)))  # resamples of N have the variance of N - 1 (Hesterberg 2015)
-
-
-def _as_often_as_time_allows(compute: Callable[[np.ndarray], dict[str, float]], count: int) -> tuple[Statistic, int]:
-    begun = time.perf_counter()
-    compute(np.arange(count))
-    once = time.perf_counter() - begun
-    return of_units(compute), int(np.clip(SECONDS / once, LEAST_RESAMPLES, RESAMPLES))
-
-
-def _compute(
-    task: Task, metric: Metric, examples: pd.DataFrame, answers: Answers, rows: np.ndarray
-) -> dict[str, float]:
-    with warnings.catch_warnings(action="ignore"):  # of a resample without some class
-        drawn = {name: values[rows] for name, values in answers.items()}
-        return {metric.name: task.compute_metrics(examples.iloc[rows], drawn)[metric.name]}
 
 
 def _wrong(terms: Terms) -> int | None:

@@ -15,7 +15,7 @@ from pipelines.config.tune_nodes import is_tune_node
 from pipelines.diagnosis.verdict import Kind
 from pipelines.errors import UserError
 from pipelines.runs.run import Run
-from pipelines.tasks import load_task
+from pipelines.tasks import ladder
 
 SIZES = ("units", "filters", "width", "feed_forward_units")  # of a network: twice as large
 DROPOUTS = ("dropout", "word_dropout")
@@ -174,9 +174,7 @@ def _new_validation(config: Config) -> Iterator[Step]:
 
 def _ladder(config: Config) -> list[str]:
     """Return the models that the config has settings for and that need no preset, simplest first; and its own."""
-    known, menu = list(load_task(config.task).models), config.whole["models"]
-    own = [name for name, settings in menu.items() if settings is not None and not settings.get("preset")]
-    return sorted({*own, config.model}, key=lambda name: known.index(name) if name in known else len(known))
+    return [name for name in ladder(config) if name == config.model or not config.models[name].get("preset")]
 
 
 def _regularisers(config: Config) -> dict[str, float]:

@@ -7,6 +7,7 @@ from pipelines.errors import UserError
 from pipelines.extensions import find_component
 
 if TYPE_CHECKING:
+    from pipelines.config.load import Config
     from pipelines.task import Task
 
 TASKS = {  # name of each task, which is also the name of its package, and a short description
@@ -32,3 +33,10 @@ def load_task(name: str) -> "Task":
     if not isinstance(task, Task):
         raise UserError(f"task {name}", "is not an instance of pipelines.task.Task")
     return task
+
+
+def ladder(config: "Config") -> list[str]:
+    """Return the models that a config has settings for, simplest first; a model of loaded code comes last."""
+    known = list(load_task(config.task).models)
+    own = [name for name, settings in config.whole["models"].items() if settings is not None]
+    return sorted(own, key=lambda name: known.index(name) if name in known else len(known))

@@ -26,6 +26,7 @@ from pipelines.tasks.house_prices.texts import TextEncoder
 
 QUANTILES = 1001  # stored quantiles of each feature; models derive their bins from them
 SKEWED = 1.0  # a column is skewed if its skewness is above this
+FREE_TEXT = 3  # words of a value, from which on a column may hold free text
 KNOWN = "known"  # the category of a present number, in a column with missing values in train
 UNKNOWN = 0.5  # warn if more than this share of a split's rows has a value that is not in the vocabulary
 ADAPT_BATCH = 256
@@ -420,12 +421,15 @@ class TablePreprocessor(Preprocessor):
         looked_up = {name for name, _, value in (each.partition("=") for each in vocabulary) if value}
         lost = [name for name in self.text if name not in looked_up and name not in empty]
         warnings = [f"'{name}' has no values in train, so it is treated as missing everywhere" for name in empty]
-        return warnings + [
-            f"'{name}': none of its {train[name].nunique():,} values occurs at least {self.min_count} times in train"
-            " (preprocessing.min_count), so all are treated as unknown; if they are free text, name the column in"
-            " preprocessing.text_columns"
-            for name in lost
-        ]
+        for name in lost:
+            values = train[name][train[name].astype(bool)].astype(str)
+            free = values.str.split().str.len().median() >= FREE_TEXT
+            hint = "; if they are free text, name the column in preprocessing.text_columns" if free else ""
+            warnings.append(
+                f"'{name}': none of its {values.nunique():,} values occurs at least {self.min_count} times in train"
+                f" (preprocessing.min_count), so all are treated as unknown{hint}"
+            )
+        return warnings
 
     def _check_texts(self, features: pd.DataFrame) -> None:
         where = "preprocessing.text_columns"

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.audit.fields import Fields
+from pipelines.data.fields import Fields
 from pipelines.task import NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.inputs import read_houses
@@ -127,12 +127,14 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
     def metric_sums(
         self, metric: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None:
-        """Return the squared, absolute or squared logarithmic errors; R2 has no sums."""
+        """Return the squared, absolute or squared logarithmic errors; for R2 also the prices and their squares."""
         true, price = examples[TARGET].to_numpy("float64"), answers["price"].astype("float64")
         if metric == "mae":
             return mean_of(np.abs(price - true))
-        if metric not in ("rmse", "rmsle"):
-            return None
+        if metric == "r2":
+            near = true - true.mean()  # a difference of large squares would lose digits
+            each = np.stack([(price - true) ** 2, near, near**2, np.ones(len(true))], axis=1)
+            return each, lambda s: 1 - s[..., 0] / (s[..., 2] - s[..., 1] ** 2 / s[..., 3])
         errors = price - true if metric == "rmse" else np.log1p(np.maximum(price, 0)) - np.log1p(true)
         sums, mean = mean_of(errors**2)
         return sums, lambda drawn: np.sqrt(mean(drawn))

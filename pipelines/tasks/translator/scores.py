@@ -1,6 +1,7 @@
 """Metrics of translations: BLEU and chrF from sacrebleu (Post 2018), exact matches and perplexity."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -24,6 +25,21 @@ def score_translations(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
         "exact_match": float(exact_matches(examples, answers).mean()),
         "perplexity": float(np.exp(min(nats, 700))),
     }
+
+
+def sums_of_scores(
+    name: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """Return the counts of n-grams of each pair, and a function from their sums to BLEU or chrF (Koehn 2004)."""
+    right = examples[TARGET].tolist()
+    metric = _metrics(right)[name]
+    # sacrebleu resamples with these functions too; its public ones count all n-grams again.
+    counts = metric._extract_corpus_statistics([text.decode() for text in answers["translation"]], [right])
+
+    def score(sums: np.ndarray) -> float:
+        return metric._compute_score_from_stats(sums.astype(int).tolist()).score
+
+    return np.array(counts), partial(np.apply_along_axis, score, -1)
 
 
 def exact_matches(examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> np.ndarray:

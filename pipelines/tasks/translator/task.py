@@ -8,8 +8,8 @@ import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from pipelines.audit.fields import Fields
 from pipelines.data.batches import make_token_batches, padded
+from pipelines.data.fields import Fields
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.read import SOURCE, TARGET
 from pipelines.errors import UserError
@@ -19,7 +19,7 @@ from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.pictures import draw_pictures
 from pipelines.tasks.translator.preprocessing import PairPreprocessor
-from pipelines.tasks.translator.scores import exact_matches, score_translations, signatures
+from pipelines.tasks.translator.scores import exact_matches, score_translations, signatures, sums_of_scores
 from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, searching
@@ -123,11 +123,11 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
     def metric_sums(
         self, metric: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
     ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None:
-        """Return the nats and tokens of each pair, or the exact matches; scores of texts are computed as a whole."""
+        """Return the nats and tokens of each pair, the exact matches, or the counts of n-grams."""
         if metric == "exact_match":
             return mean_of(exact_matches(examples, answers))
         if metric != "perplexity":
-            return None
+            return sums_of_scores(metric, examples, answers)
         sums, nats = ratio_of(answers["nats"], answers["tokens"])
         return sums, lambda drawn: np.exp(np.minimum(nats(drawn), 700))
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from conftest import invoke, sets
 from keras import ops
-from presets import CAUSAL, write_causal
+from presets import CAUSAL, FINE_TUNING, write_causal
 
 from pipelines.errors import UserError
 from pipelines.presets import Preset, open_preset
@@ -19,13 +19,6 @@ from pipelines.text.published import PublishedTokenizer
 from pipelines.text.tokenizers import END, START
 from pipelines.training.pretrained import load_pretrained_weights
 
-FINE_TUNING = {
-    "freeze": False,
-    "unfreeze_after_epochs": 0,
-    "backbone_learning_rate": None,
-    "layer_decay": 1.0,
-    "lora_rank": None,
-}
 CONFIG = Path(__file__).parents[3] / "configs" / "language_model.yaml"
 VERSES = "".join(f"the {number % 7} cats sat on the mat, and the {number % 5} dogs ran.\n" for number in range(300))
 ODD = ["the cat  sat", "", " on the\n\n  mat 12345", "déjà vu, 漢字 <|endoftext|> 😀"]

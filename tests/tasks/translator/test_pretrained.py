@@ -12,7 +12,7 @@ import tensorflow as tf
 from conftest import invoke
 from interrupted import Interrupted, interrupt_after
 from keras import ops
-from presets import write_causal, write_encoder, write_encoder_decoder
+from presets import FINE_TUNING, write_causal, write_encoder, write_encoder_decoder
 from tiny import TRACED_ONCE
 from uncached import Uncached
 
@@ -39,13 +39,6 @@ WORDS = sorted({word for text in TEXTS for word in text.split()})
 CONFIG = Path(__file__).parents[3] / "configs" / "translator.yaml"
 KIND = "encoder-decoder or encoder model"
 PREFIX = "translate English to French: "
-FINE_TUNING = {
-    "freeze": False,
-    "unfreeze_after_epochs": 0,
-    "backbone_learning_rate": None,
-    "layer_decay": 1.0,
-    "lora_rank": None,
-}
 DECODER = {"decoder_layers": 2, "width": 8, "heads": 2, "feed_forward_units": 12, "dropout": 0.1}
 GATED = {"use_gated_activation": True, "activation": "gelu", "tie_embedding_weights": False}
 VARIANTS = {
