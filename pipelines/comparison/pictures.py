@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogFormatter
 
 from pipelines.comparison.ladder import Ladder
 from pipelines.comparison.standings import Standing
@@ -32,10 +33,15 @@ def _against(ladder: Ladder, standings: Sequence[Standing], baseline: float, cos
     _finish(axes, ladder, baseline)
     scores = [score for own in ladder.scores().values() for score in own.values()]
     scores += [baseline] if np.isfinite(baseline) else []
-    margin = 0.1 * float(np.ptp(scores)) or 0.1 * abs(scores[0]) or 1.0
-    axes.set_ylim(min(scores) - margin, max(scores) + margin)  # an interval from two seeds may reach far outside
+    spread = float(np.ptp(scores)) or abs(scores[0]) or 1.0
+    # An interval from two seeds may reach far outside.
+    ends = [bound for each in standings for bound in (each.mean.low, each.mean.high)]
+    shown = [*scores, *np.clip(ends, min(scores) - spread, max(scores) + spread)]
+    axes.set_ylim(min(shown) - 0.1 * spread, max(shown) + 0.1 * spread)
     if min((trial.figures or {})[cost] for trial in ladder.ranked) > 0:
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))  # 100k and 40, not powers of ten
+        axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
     axes.set(xlabel=COSTS[cost], title=f"Mean and interval over {ladder.plan.seeds} seeds")
     return figure
 
