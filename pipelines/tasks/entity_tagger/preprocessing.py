@@ -143,7 +143,7 @@ class SentencePreprocessor(Preprocessor):
         self.lookups = [self._words, self._characters, *self._affix_ids]
         if self.preset:
             self._pieces = Pieces(self.preset)
-            self.lookups = [self._pieces.tokenizer]
+            self.lookups = self._pieces.lookups
 
     @property
     def signature(self) -> dict[str, tf.TensorSpec]:

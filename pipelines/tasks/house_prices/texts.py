@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.presets import Preset, open_preset, sequence_model
+from pipelines.text.published import text_encoder
 
 WHERE = "preprocessing.text_preset"
 WEIGHTS = "text_encoder."  # names of arrays in the state
@@ -21,13 +22,14 @@ class TextEncoder:
     """The encoder of a preset: a text becomes the mean of its tokens' vectors (Reimers & Gurevych 2019, section 3)."""
 
     def __init__(self, preset: Preset):
-        self.preset, self._tokenizer = preset, preset.tokenizer
+        self.preset = preset
+        self._encode, self._tokenizers = text_encoder(preset)
         self._backbone = preset.make_backbone()
         self.model = sequence_model(self._backbone)
         self.width = self.model.output.shape[-1]
         self._room = preset.config.get("max_sequence_length", LONGEST) - 2  # the start and the end are tokens too
         self._known: dict[bytes, np.ndarray] = {}
-        # The tokenizer of KerasHub returns tensors only in a graph.
+        # Some tokenizers of KerasHub return tensors only in a graph.
         self.vectors = tf.function(self._vectors, input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 
     @classmethod
@@ -56,7 +58,7 @@ class TextEncoder:
     @property
     def lookups(self) -> list[tf.Module]:
         """What an export must track."""
-        return [self._tokenizer, self.model]
+        return [*self._tokenizers, self.model]
 
     def recall(self, texts: tf.Tensor) -> tf.Tensor:
         """Return `vectors` (B, W), computed once for each text; not for an exported graph."""
@@ -71,8 +73,7 @@ class TextEncoder:
 
     def _vectors(self, texts: tf.Tensor) -> tf.Tensor:
         """Return the vectors (B, W) of texts (B,): NaN for a text without tokens. A text that is too long is cut."""
-        ids = self._tokenizer(texts)[:, : self._room]
-        ids = ids.with_values(tf.cast(ids.values, tf.int32))
+        ids = self._encode(texts)[:, : self._room]
         some = tf.map_fn(
             lambda start: self._means(ids[start : start + AT_ONCE]),
             tf.range(0, ids.nrows(out_type=tf.int32), AT_ONCE),
@@ -81,8 +82,7 @@ class TextEncoder:
         return tf.where(ids.row_lengths()[:, None] > 0, some.merge_dims(0, 1), np.nan)
 
     def _means(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        tokenizer: Any = self._tokenizer
-        ids = ids.with_values(tf.where(ids.values < 0, self.preset.unknown_id, ids.values))
+        tokenizer: Any = self.preset.tokenizer
         ends = tf.ones([ids.nrows(), 1], tf.int32)
         ids = tf.concat([tokenizer.start_token_id * ends, ids, tokenizer.end_token_id * ends], axis=1)
         mask = tf.ones_like(ids).to_tensor()
