@@ -58,7 +58,7 @@ def language_model(folder: Path, family: str) -> tuple[Path, list[str], str]:
         "batches.size=8",
         "batches.steps=10",
         "training.execution={jit_compile: false, steps_per_execution: 10}",
-        "decoding={name: greedy}",
+        "decoding.max_tokens=20",
     ]
     return ROOT / "configs/language_model.yaml", settings, "the 3 cats"
 
