@@ -3,6 +3,8 @@
 Shapes: N tokens of all sentences, B sentences, T tokens, K tags.
 """
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from pipelines.statistics.calibration import TEMPERATURES, best_temperature
 from pipelines.task import Tensors
 from pipelines.tasks.entity_tagger.decoding import Decoded
 from pipelines.tasks.entity_tagger.preprocessing import SentencePreprocessor
+from pipelines.tasks.entity_tagger.sources import TAGS
 
 SMALLEST = float(np.finfo("float32").eps)  # probability, where its logarithm counts
 
@@ -37,24 +40,25 @@ def fitted_temperature(model: keras.Model, preprocessor: SentencePreprocessor, e
 
 
 def token_probabilities(
-    model: keras.Model, preprocessor: SentencePreprocessor, examples: pd.DataFrame, temperature: float | np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the true tag (N,), the probabilities (N, K) and the predicted tag (N,) of all tokens.
+    model: keras.Model, preprocessor: SentencePreprocessor, examples: pd.DataFrame, temperatures: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Return the true tag (N,), the predicted tag (N,) and, for each temperature, the probabilities (N, K) of tokens.
 
     Tags are places in `preprocessor.tags`. The true one is -1 if it is not there.
     """
 
     @tf.function(autograph=False, reduce_retracing=True)
-    def one_batch(inputs: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
-        decoded = _decoded(preprocessor, inputs, model(inputs, training=False), temperature)
-        probabilities = decoded.tag_probabilities()
-        return tf.boolean_mask(probabilities, decoded.mask), tf.boolean_mask(decoded.path, decoded.mask)
+    def tagged(inputs: Tensors) -> list[tf.Tensor]:
+        outputs = model(inputs, training=False)
+        decoded = [_decoded(preprocessor, inputs, outputs, temperature) for temperature in temperatures]
+        found = [decoded[0].path, *(each.tag_probabilities() for each in decoded)]
+        return [tf.boolean_mask(each, decoded[0].mask) for each in found]
 
     batches = evaluation_batches(examples, lambda raw: preprocessor.example(raw, training=False), cache=False)
-    parts = [one_batch(inputs) for inputs, _, _ in batches]
-    probabilities, path = (np.concatenate([part.numpy() for part in each]) for each in zip(*parts, strict=True))
-    tags = [tag for row in examples["tags"] for tag in row]
-    return pd.Index(preprocessor.tags).get_indexer(tags), probabilities, path
+    parts = zip(*(tagged(inputs) for inputs, _, _ in batches), strict=True)
+    path, *probabilities = (np.concatenate([part.numpy() for part in each]) for each in parts)
+    tags = [tag for row in examples[TAGS] for tag in row]
+    return pd.Index(preprocessor.tags).get_indexer(tags), path, probabilities
 
 
 def _decoded(

@@ -151,7 +151,7 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     ) -> Confidence:
         """Fit a temperature of the scores, and the least probability of a tag in the set of its token."""
         temperature = fitted_temperature(model, preprocessor, validation)
-        true, probabilities, _ = token_probabilities(model, preprocessor, validation, temperature)
+        true, _, (probabilities,) = token_probabilities(model, preprocessor, validation, [temperature])
         own = np.where(true >= 0, probabilities[np.arange(len(true)), true], 0.0)
         least = least_probability(own, coverage)
         found = {"temperature": temperature, "least_probability": least, "coverage": coverage}
@@ -166,8 +166,8 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     ) -> dict[str, float]:
         """Return the calibration error of the tags, and the coverage and mean size of the sets, over all tokens."""
         own = preprocessor.confidence
-        true, probabilities, path = token_probabilities(model, preprocessor, examples, own["temperature"])
-        _, uncalibrated, _ = token_probabilities(model, preprocessor, examples, 1.0)
+        given = model, preprocessor, examples, [float(own["temperature"]), 1.0]
+        true, path, (probabilities, uncalibrated) = token_probabilities(*given)
         sets = probabilities >= own["least_probability"]
         sets[np.arange(len(path)), path] = True
         return set_metrics(true, probabilities, uncalibrated, sets)

@@ -15,7 +15,7 @@ from pipelines.task import AnswerTable, Tensors, evenly_spaced
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 from pipelines.tasks.house_prices.sources import TARGET
 
-NODES = 32  # points of the Gauss-Legendre quadrature between the typical house and this one
+NODES = 64  # points of the Gauss-Legendre quadrature between the typical house and this one
 PERMUTED_ROWS = 60_000  # largest number of predictions for the importance of all columns
 MOST_HOUSES, REPEATS = 1_000, 5
 SHOWN_COLUMNS = 25
