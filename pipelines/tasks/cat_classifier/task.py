@@ -151,7 +151,9 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         """Return the calibration error with and without the temperature, and the coverage and mean size of the sets."""
         true, probabilities = _places(examples, preprocessor.classes), answers["probabilities"].astype("float64")
         scaled = np.log(np.maximum(probabilities, np.finfo("float32").tiny)) * preprocessor.confidence["temperature"]
-        return set_metrics(true, probabilities, softmax(scaled, axis=1), answers["set"] != b"")
+        found = set_metrics(true, probabilities, softmax(scaled, axis=1), answers["set"] != b"")
+        found["log_loss_uncalibrated"] = found.pop("nll_uncalibrated")
+        return {name: value for name, value in found.items() if name != "nll"}  # which is the log loss
 
     def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Leave out what is not in the set."""
