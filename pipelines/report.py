@@ -29,9 +29,15 @@ MORE_FONTS = ("Noto Sans CJK JP", "WenQuanYi Micro Hei", "Hiragino Sans", "Micro
 
 
 def write_report(
-    run: Run, trained: TrainedModel, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    run: Run,
+    trained: TrainedModel,
+    examples: pd.DataFrame,
+    answers: Mapping[str, np.ndarray],
+    validation: pd.DataFrame,
 ) -> list[str]:
     """Write the learning curves and the task's figures to `report/`; return a warning if glyphs are missing.
+
+    `examples` and `answers` are those of the test split.
 
     Raises:
         UserError: If a file cannot be written.
@@ -45,6 +51,9 @@ def write_report(
         if samples := run.samples():
             pictures["samples"] = samples_page(samples)
         pictures |= trained.task.pictures(trained.model, trained.preprocessor, examples, answers)
+        pictures |= trained.task.validation_pictures(
+            trained.model, trained.preprocessor, validation, trained.answerer.answer_table, trained.config.seed
+        )
         if len(by_class := trained.task.metrics_by_class(examples, answers)):
             pictures["by_class"] = by_class_page(by_class)
         write_pictures(run.report, pictures)

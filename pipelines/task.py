@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipelines.training.distillation import Lesson
 
 Tensors = Mapping[str, "tf.Tensor"]  # name -> tensor, batch dimension first
+Confidence = Mapping[str, np.ndarray]  # what `Task.calibrate` returns, by name
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Endpoint:
     answer: Callable[[Tensors], Tensors]
     signature: dict[str, "tf.TensorSpec"]
     typical: Mapping[str, Any] = field(default_factory=dict)  # default values of inputs that examples lack
+    compared: int | None = None  # largest number of examples that an export is checked with, if an answer takes long
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Preprocessor(abc.ABC):
     state: dict[str, np.ndarray]
     warnings: Sequence[str] = ()  # set by `adapt`, about unusual training data
     threshold: float | None = None  # decision threshold of a binary task, else None
+    confidence: Confidence = {}  # of the model that it belongs to, once that is trained; empty: answers do not use it
     preset: "Preset | None" = None  # published backbone of the chosen model, in `state` without its weights
     may_change: Collection[str] = ()  # settings that `state` does not depend on, or only for what is new in the data
     added: Mapping[str, Sequence[str]] = {}  # set by `extend`: kind of entries -> those that the state had not
@@ -141,6 +144,7 @@ def ratio_of(above: np.ndarray, below: np.ndarray) -> tuple[np.ndarray, Callable
     return np.stack([above, below], axis=1).astype("float64"), lambda sums: sums[..., 0] / sums[..., 1]
 
 
+AnswerTable = Callable[[pd.DataFrame], Mapping[str, np.ndarray]]  # predicts a table of raw examples
 PreprocessorT = TypeVar("PreprocessorT", bound=Preprocessor)
 ModelT = TypeVar("ModelT", bound="keras.Model")
 
@@ -162,6 +166,7 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
     preset_kind: str | None = None  # which backbones models with a setting `preset` take: a key of `presets.KINDS`
     fields: Fields | None = None  # what the inputs and the target are, for the audit of the data
     limits: str  # known limits of a trained model, for the model card
+    calibrates: bool = False  # whether there is `calibrate`; the config then has the section `confidence`
 
     @abc.abstractmethod
     def answer_inputs(
@@ -256,6 +261,34 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
         each resample.
         """
         return None
+
+    def calibrate(
+        self,
+        model: ModelT,
+        preprocessor: PreprocessorT,
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
+        coverage: float,
+        seed: int,
+    ) -> Confidence:
+        """Return what `answer_inputs` needs, as `preprocessor.confidence`, to say how sure its answers are.
+
+        Its entry `coverage` is the argument, and `calibrated_on` the number of validation examples, or tokens, that
+        decided. The most probable answers must stay the same.
+        """
+        raise NotImplementedError
+
+    def confidence_metrics(
+        self, model: ModelT, preprocessor: PreprocessorT, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+    ) -> dict[str, float]:
+        """Return how well the answers of a calibrated model say how sure they are. Default: none."""
+        return {}
+
+    def validation_pictures(
+        self, model: ModelT, preprocessor: PreprocessorT, examples: pd.DataFrame, answer: AnswerTable, seed: int
+    ) -> dict[str, "Figure | str"]:
+        """Return figures from further predictions of the validation split, by file name. Default: none."""
+        return {}
 
     def metrics_by_class(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Return precision, recall, f1 and count per class, one row each. Default: an empty table."""

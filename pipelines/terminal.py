@@ -70,7 +70,9 @@ def print_warnings(warnings: Sequence[str]) -> None:
 def print_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
     """Print a table of metrics, one column per split."""
     names = dict.fromkeys(name for values in metrics.values() for name in values)
-    rows = [[name, *(short_value(values.get(name, float("nan"))) for values in metrics.values())] for name in names]
+    rows = [
+        [name, *(short_value(values[name]) if name in values else "" for values in metrics.values())] for name in names
+    ]
     Console().print(table(["metric", *metrics], rows))
 
 

@@ -6,6 +6,8 @@ from functools import cached_property, partial
 from typing import Any
 
 import keras
+import numpy as np
+import pandas as pd
 
 from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, Source, load_dataset, read_source
@@ -46,6 +48,15 @@ class TrainedModel:
         return self.task.endpoints(self.model, self.preprocessor)
 
 
+def confidence_metrics(
+    trained: TrainedModel, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+    """Return the metrics of a model's confidence on examples, from its answers; none if it is not calibrated."""
+    if not trained.preprocessor.confidence:
+        return {}
+    return trained.task.confidence_metrics(trained.model, trained.preprocessor, examples, answers)
+
+
 def make_preprocessor(config: Config, task: Task) -> Preprocessor:
     """Create the preprocessor of a config, with the preset of the model that the config selects, if it has one.
 
@@ -68,6 +79,7 @@ def load_trained_model(run: Run) -> TrainedModel:
     task = load_task(config.task)
     preprocessor = task.preprocessor(**config.preprocessing)
     preprocessor.restore(run.preprocessor_state())  # with its preset, whose files are not needed
+    preprocessor.confidence = run.confidence()
     model = build_model(config, task, preprocessor)
     run.load_weights(model)
     return TrainedModel(config, task, preprocessor, model, run.data().get("reading", {}))

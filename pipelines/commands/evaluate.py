@@ -8,7 +8,7 @@ import pandas as pd
 from pipelines.evaluation import measure
 from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
 from pipelines.runs.run import Run
-from pipelines.trained_model import load_run_dataset, load_trained_model
+from pipelines.trained_model import confidence_metrics, load_run_dataset, load_trained_model
 
 
 @dataclass(frozen=True)
@@ -41,4 +41,6 @@ def evaluate(run: str | Path, split: str = "test", threshold: str | None = None)
     examples = trained.task.evaluation_examples(split, dataset[split])
     answers = trained.answerer.answer_table(examples)
     metrics = measure(trained.task, split, examples, answers)
+    if split != "train":
+        metrics |= confidence_metrics(trained, examples, answers)
     return Evaluation(metrics, trained.task.metrics_by_class(examples, answers), point)

@@ -10,6 +10,7 @@ from pydantic import Field
 from ruamel.yaml.comments import CommentedMap
 
 from pipelines.build import FORBID_UNKNOWN, choice, settings
+from pipelines.calibration import calibrate
 from pipelines.config.read import Unresolved, check_task, read_config, schema_path, schema_text
 from pipelines.config.searches import SEARCHES
 from pipelines.config.tune_nodes import allow_tune_nodes
@@ -89,6 +90,10 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
     tuning: Any = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - members are only known at run time
     about_decoding = Field(description="default settings for text generation, if a client sends none")
     decoding: dict[str, Any] = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
+    about_confidence = Field(description="how answers say how sure they are, from the validation split; null: not")
+    confidence: dict[str, Any] = (
+        {"confidence": (settings(calibrate) | None, about_confidence)} if task.calibrates else {}
+    )
     this_task: Any = Literal[name]
     one_model: Any = Literal[tuple(builders)]
     distill: Any = settings(distillation) | None
@@ -113,6 +118,7 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
         optimizer=(choice(OPTIMIZERS, "name"), Field(description="optimizer of the weights")),
         schedule=(choice(SCHEDULES, "name"), Field(description="learning-rate schedule")),
         training=(training, Field(description="epochs, early stopping and execution of training")),
+        **confidence,
         **decoding,
         tuning=(tuning, Field(default=None, description="settings of the hyperparameter search by `tune`")),
     )

@@ -4,7 +4,6 @@ Follows Mitchell et al., Model Cards for Model Reporting (2019).
 """
 
 import inspect
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,7 +54,7 @@ def _data(data: Mapping[str, Any]) -> str:
 
 def _metrics(metrics: Mapping[str, Mapping[str, float]], point: OperatingPoint | None) -> str:
     names = dict.fromkeys(name for scores in metrics.values() for name in scores)
-    rows = [(name, *(_number(scores.get(name, math.nan)) for scores in metrics.values())) for name in names]
+    rows = [(name, *(_number(scores[name]) if name in scores else "" for scores in metrics.values())) for name in names]
     intro = "The model is from the epoch with the best validation result."
     if point:
         intro += f" The metrics are for the threshold of the run; this export has the threshold **{point}**."

@@ -25,7 +25,9 @@ from pipelines.trained_model import TrainedModel
 DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY  # the signature name of the endpoint `serve`
 COMPARED = 256  # test examples, evenly spaced over the split
 
-NUMBERS_APART, ROWS_DIFFER = "largest_difference", "differing_rows"
+NUMBERS_APART, ROWS_DIFFER, PIXELS_APART = "largest_difference", "differing_rows", "largest_pixel_difference"
+PIXEL_TOLERANCE = 0.05  # share of the range: a number that is rounded the other way may change a colour a little
+PNG = b"\x89PNG\r\n"  # how a PNG file starts
 REFUSED = (
     "differs from the prediction of the run's model ({0}: {1:.3g}), so nothing was exported."
     " This is a bug: please report it with the run's config.yaml and environment.json"
@@ -54,7 +56,7 @@ def ask(trained: TrainedModel, test: pd.DataFrame) -> Questions:
         if lacking:
             questions.left_out[signature] = f"the examples have no {', '.join(lacking)}"
             continue
-        for inputs in _inputs(endpoint, columns):
+        for inputs in _inputs(endpoint, columns.head(endpoint.compared or COMPARED)):
             questions.requests.append((signature, _arrays(inputs)))
             questions.answers.append(_arrays(trained.answerers[name].function(inputs)))
     return questions
@@ -74,19 +76,20 @@ def ask_in_numbers(questions: Questions, endpoint: NumericEndpoint) -> Questions
 def compare(format_name: str, folder: Path, questions: Questions) -> dict[str, Any]:
     """Predict the same raw inputs with an export format in a new process, and return the comparison.
 
-    Floats may differ by the format's tolerance. Texts and integers must be equal.
+    Floats may differ by the format's tolerance, and pixels of PNG files a little. Texts and integers must be equal.
 
     Raises:
         UserError: If predictions differ.
     """
     answers, versions = _answers_of_a_fresh_process(format_name, folder, questions)
     tolerance = FORMATS[format_name].tolerance
+    allowed = {NUMBERS_APART: tolerance, PIXELS_APART: PIXEL_TOLERANCE, ROWS_DIFFER: 0}
     signatures: dict[str, Any] = {}
     for (signature, inputs), own, other in zip(questions.requests, questions.answers, answers, strict=True):
         entry = signatures.setdefault(signature, {"inputs": sorted(inputs), "answers": {}})
         for name in sorted(other):
             kind, apart = _difference(own[name], other[name])
-            if not apart <= (tolerance if kind == NUMBERS_APART else 0):
+            if not apart <= allowed[kind]:
                 raise UserError(
                     f"{format_name}, signature '{signature}', output '{name}'",
                     REFUSED.format(kind.replace("_", " "), apart),
@@ -126,9 +129,11 @@ def _answers_of_a_fresh_process(name: str, folder: Path, questions: Questions) -
 
 
 def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, float]:
-    """Return the largest relative difference of floats, or the number of differing rows for other dtypes."""
+    """Return the largest relative difference of floats, the largest difference of pixels, or of others the rows."""
     if own.shape != other.shape:
         return ROWS_DIFFER, len(own)
+    if own.dtype == object and len(own) and all(each.startswith(PNG) for each in (*own.flat, *other.flat)):
+        return PIXELS_APART, _pixels_apart(own, other)
     if own.dtype.kind != "f":
         return ROWS_DIFFER, int((own != other).reshape(len(own), -1).any(axis=1).sum())
     same = (own == other) | (np.isnan(own) & np.isnan(other))
@@ -136,3 +141,11 @@ def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, float]:
         apart = np.where(same, 0.0, np.abs(own.astype("float64") - other))
     scale = np.abs(own[np.isfinite(own)]).max(initial=0.0) or 1.0
     return NUMBERS_APART, float(np.nan_to_num(apart, nan=np.inf).max(initial=0.0) / scale)
+
+
+def _pixels_apart(own: np.ndarray, other: np.ndarray) -> float:
+    """Return the largest difference of the pixels of PNG files, as a share of their range; 1 if the sizes differ."""
+    pairs = [[tf.io.decode_png(each).numpy() for each in pair] for pair in zip(own.flat, other.flat, strict=True)]
+    if any(one.shape != two.shape for one, two in pairs):
+        return 1.0
+    return max(float(np.abs(one.astype("float64") - two).max()) / 255 for one, two in pairs)

@@ -56,6 +56,7 @@ class Run:
         self._signatures = self.folder / "signatures.json"
         self._weights = self.folder / "model.weights.h5"
         self._preprocessor = self.folder / "preprocessor.npz"
+        self._confidence = self.folder / "confidence.npz"
         self._last = self.checkpoints / "last.npz"
         self._best = self.checkpoints / "best.npz"
         self._lock = self.folder / "lock"
@@ -232,7 +233,7 @@ class Run:
 
     def drop_weights(self) -> None:
         """Delete the weights, preprocessor, checkpoints and logs to free disk space; keep the metrics."""
-        for path in (self._weights, self._preprocessor):
+        for path in (self._weights, self._preprocessor, self._confidence):
             path.unlink(missing_ok=True)
         self.drop_checkpoints()
 
@@ -263,9 +264,13 @@ class Run:
         """Read the weights of the best epoch so far."""
         return listed("weights", read_arrays(self._best))
 
-    def save_model(self, model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
-        """Write the trained weights and the preprocessor state."""
+    def save_model(
+        self, model: keras.Model, state: Mapping[str, np.ndarray], confidence: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """Write the trained weights, the preprocessor state and, if it is calibrated, the confidence of the model."""
         write_arrays(self._preprocessor, state)
+        if confidence:
+            write_arrays(self._confidence, confidence)
         write_whole(self._weights, model.save_weights)
 
     def save_predictions(self, predictions: pd.DataFrame) -> None:
@@ -281,6 +286,10 @@ class Run:
     def preprocessor_state(self) -> dict[str, np.ndarray]:
         """Read the preprocessor state."""
         return read_arrays(self._preprocessor)
+
+    def confidence(self) -> dict[str, np.ndarray]:
+        """Read the confidence of the model; empty if it is not calibrated."""
+        return read_arrays(self._confidence) if self._confidence.is_file() else {}
 
     def fingerprint(self) -> str:
         """Return a digest of the trained weights and the preprocessor state."""

@@ -1,4 +1,4 @@
-"""Plots that explain an image model: Grad-CAM, filters of the first layer, and feature maps.
+"""Explain an image model: heat maps in the graph, and plots of Grad-CAM, the first layer and feature maps.
 
 Shapes: B images, H and W pixels or positions, F filters.
 """
@@ -6,11 +6,55 @@ Shapes: B images, H and W pixels or positions, F filters.
 from collections.abc import Sequence
 
 import keras
+import matplotlib
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 
 MOST_FILTERS = 32
+PICTURE_SIDE = 224  # pixels
+WARMTH = 0.45  # share of the colours of the heat map in the picture
+
+
+class HeatMap:
+    """Where the evidence for the predicted class is, in the graph: images (B, H, W, 3) -> (B, H, W), from 0 to 1.
+
+    With feature maps, by Grad-CAM of the last ones (Selvaraju et al. 2017). Without, as in a multilayer perceptron, by
+    the largest absolute gradient of each pixel's colours (Simonyan et al. 2014, section 3). `method` tells which.
+    """
+
+    def __init__(self, model: keras.Model):
+        maps = _maps(model)
+        self.method = "grad_cam" if maps else "gradient"
+        self._both = keras.Model(model.inputs, [maps[-1].output if maps else model.inputs[0], model.output])
+
+    def __call__(self, images: tf.Tensor) -> tf.Tensor:
+        """Return the heat map of each image."""
+        pixels = tf.cast(images, tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(pixels)  # records all later operations, even if the layers are frozen
+            features, logits = self._both({"image": pixels}, training=False)
+            # A single logit supports the positive class if it is above zero, and the negative class if it is below.
+            spoken = tf.abs(logits[:, 0]) if logits.shape[1] == 1 else tf.reduce_max(logits, axis=1)
+        if self.method == "gradient":
+            heat = tf.reduce_max(tf.abs(tape.gradient(spoken, pixels)), axis=3, keepdims=True)
+        else:
+            slopes = tape.gradient(spoken, features, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            weights = tf.reduce_mean(slopes, axis=(1, 2), keepdims=True)
+            heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=3, keepdims=True))
+        heat = heat / (tf.reduce_max(heat, axis=(1, 2, 3), keepdims=True) + 1e-9)
+        return tf.image.resize(heat, tf.shape(images)[1:3])[..., 0]
+
+
+def heat_pictures(heat_map: HeatMap, images: tf.Tensor) -> tf.Tensor:
+    """Return PNG files (B,) of images (B, H, W, 3) under their heat maps, in the graph."""
+    size = [PICTURE_SIDE, PICTURE_SIDE]
+    heat = tf.image.resize(heat_map(images)[..., None], size)[..., 0]
+    colours = tf.constant(matplotlib.colormaps["jet"](np.arange(256))[:, :3] * 255, tf.float32)
+    warm = tf.gather(colours, tf.cast(tf.clip_by_value(heat, 0.0, 1.0) * 255, tf.int32))
+    below = tf.image.resize(tf.cast(images, tf.float32), size)
+    pixels = tf.cast(tf.round((1 - WARMTH) * below + WARMTH * warm), tf.uint8)
+    return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.TensorSpec([], tf.string))
 
 
 def grad_cam(model: keras.Model, images: np.ndarray, captions: Sequence[str], mistakes: int) -> Figure | None:
@@ -18,10 +62,9 @@ def grad_cam(model: keras.Model, images: np.ndarray, captions: Sequence[str], mi
 
     The first `mistakes` of the images (B, H, W, 3) are mistakes, the others are correct predictions.
     """
-    maps = [layer for layer in model.layers if _is_map(layer)]
-    if not maps or not len(images):
+    if not _maps(model) or not len(images):
         return None
-    heat = _heat(model, maps[-1], images)
+    heat = HeatMap(model)(tf.constant(images, tf.float32)).numpy()
     columns = min(8, len(images))
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(1.9 * columns + 0.5, 2 * rows * 2 + 0.6), layout="constrained")
@@ -57,7 +100,7 @@ def first_layer(model: keras.Model) -> Figure | None:
 
 def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
     """Draw the first and the last feature maps, or those of a backbone, for the first of the images (B, H, W, 3)."""
-    maps = [layer for layer in model.layers if _is_map(layer)]
+    maps = _maps(model)
     maps = [layer for layer in maps if layer.weights] or maps
     if not maps or not len(images):
         return None
@@ -76,6 +119,10 @@ def feature_maps(model: keras.Model, images: np.ndarray) -> Figure | None:
     return figure
 
 
+def _maps(model: keras.Model) -> list[keras.Layer]:
+    return [layer for layer in model.layers if _is_map(layer)]
+
+
 def _is_map(layer: keras.Layer) -> bool:
     """Return whether the output of a layer is a feature map (B, H, W, F).
 
@@ -85,21 +132,6 @@ def _is_map(layer: keras.Layer) -> bool:
         return False
     shape = layer.output.shape
     return len(shape) == 4 and shape[1] > 1
-
-
-def _heat(model: keras.Model, layer: keras.Layer, images: np.ndarray) -> np.ndarray:
-    """Return the feature maps weighted by the mean gradient of the predicted logit: (B, H, W), from 0 to 1."""
-    both = keras.Model(model.inputs, [layer.output, model.output])
-    pixels = tf.constant(images, tf.float32)
-    with tf.GradientTape() as tape:
-        tape.watch(pixels)  # records all later operations, even if the layers are frozen
-        features, logits = both({"image": pixels}, training=False)
-        # A single logit supports the positive class if it is above zero, and the negative class if it is below.
-        spoken = tf.abs(logits[:, 0]) if logits.shape[1] == 1 else tf.reduce_max(logits, axis=1)
-    weights = tf.reduce_mean(tape.gradient(spoken, features), axis=(1, 2), keepdims=True)
-    heat = tf.nn.relu(tf.reduce_sum(weights * features, axis=3, keepdims=True))
-    heat = tf.image.resize(heat / (tf.reduce_max(heat, axis=(1, 2, 3), keepdims=True) + 1e-9), images.shape[1:3])
-    return heat[..., 0].numpy()
 
 
 def _tiles(tiles: np.ndarray, title: str) -> Figure:

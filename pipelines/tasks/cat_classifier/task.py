@@ -12,22 +12,28 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
+from scipy.special import softmax
 
 from pipelines.data.fields import Fields
 from pipelines.data.files import holds_files
 from pipelines.data.images.folders import images_below, passed_over_warnings
 from pipelines.data.images.read import undecodable
 from pipelines.errors import DataWarning, UserError
-from pipelines.evaluation import decoded
+from pipelines.evaluation import Answerer, decoded
 from pipelines.losses import cross_entropy
 from pipelines.metrics.classification import classification_metrics, metrics_by_class
-from pipelines.task import NumericEndpoint, Task, Tensors, mean_of
+from pipelines.statistics.calibration import best_temperature, set_metrics, temperature_losses
+from pipelines.statistics.conformal import least_probability
+from pipelines.task import Confidence, Endpoint, NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.cat_classifier import sources
+from pipelines.tasks.cat_classifier.explanations import HeatMap, heat_pictures
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
 from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
 from pipelines.training.distillation import divergence
+
+EXPLAINED = 16  # images of which an export's explanations are checked
 
 
 @dataclass(frozen=True)
@@ -69,33 +75,89 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         "log_loss": "min",
     }
     preset_kind = "image backbone"
+    calibrates = True
     fields = Fields("image", ["image"], LABEL, "class")
     limits = (
         "- The model predicts one of its classes for every image, even if the image shows none of them.\n"
         "- It was not evaluated on cameras, angles, backgrounds and styles that differ from the training images."
         " Results on drawings do not carry over to photographs.\n"
         "- Images are resized to the input size of the model, so small details are lost.\n"
-        "- Probabilities are not calibrated. `report/` of the run shows how reliable they are.\n"
+        "- Probabilities, if they are calibrated, are so for images like those of the validation split. `report/` of"
+        " the run shows how reliable they are.\n"
         "- The orientation in EXIF data is ignored."
     )
 
     def answer_inputs(
         self, model: keras.Model, preprocessor: ImagePreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
-        """Return the predicted label (B,) and its probability (B,), and all labels and probabilities (B, C)."""
+        """Return the predicted label (B,) and its probability (B,), and all labels and probabilities (B, C).
+
+        A calibrated model also answers the `set` of labels (B, C) that has the true one with the coverage of the
+        config, '' for labels that are not in it. The predicted label always is.
+        """
         logits = model(inputs, training=False) if outputs is None else outputs
         classes = tf.constant(preprocessor.classes)
-        probabilities = _probabilities(logits)
+        probabilities = _probabilities(logits, preprocessor)
         if preprocessor.positive is None:
-            chosen = tf.argmax(probabilities, axis=1)
+            chosen = tf.argmax(logits, axis=1)
         else:
             chosen = tf.where(probabilities[:, 0] >= preprocessor.threshold, 0, 1)
-        return {
+        answer = {
             "label": tf.gather(classes, chosen),
             "probability": tf.gather(probabilities, chosen, batch_dims=1),
             "labels": tf.tile(classes[None], [tf.shape(logits)[0], 1]),
             "probabilities": probabilities,
         }
+        if preprocessor.confidence:
+            likely = probabilities >= preprocessor.confidence["least_probability"]
+            within = likely | tf.one_hot(chosen, len(preprocessor.classes), True, False, dtype=tf.bool)
+            answer["set"] = tf.where(within, classes[None], "")
+        return answer
+
+    def calibrate(
+        self,
+        model: keras.Model,
+        preprocessor: ImagePreprocessor,
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
+        coverage: float,
+        seed: int,
+    ) -> Confidence:
+        """Fit a temperature (Guo et al. 2017), and the least probability of a class in the set (Sadinle et al. 2019).
+
+        Images of classes that train lacks decide on the sets only.
+        """
+        signature = preprocessor.signature
+        outputs = Endpoint(lambda raw: {"logits": model(preprocessor.inputs(raw), training=False)}, signature)
+        logits = Answerer(outputs).answer_table(validation)["logits"].astype("float64")
+        if logits.shape[1] == 1:  # sigmoid of z is softmax of (z, 0)
+            logits = np.concatenate([logits, np.zeros_like(logits)], axis=1)
+        true = _places(validation, preprocessor.classes)
+        known = true >= 0
+        temperature = best_temperature(temperature_losses(logits[known], true[known])) if known.any() else 1.0
+        probabilities = softmax(logits / temperature, axis=1)
+        own = np.where(known, probabilities[np.arange(len(true)), true], 0.0)
+        least = least_probability(own, coverage)
+        found = {"temperature": temperature, "least_probability": least, "coverage": coverage}
+        return {name: np.array(value, "float32") for name, value in {**found, "calibrated_on": len(true)}.items()}
+
+    def confidence_metrics(
+        self,
+        model: keras.Model,
+        preprocessor: ImagePreprocessor,
+        examples: pd.DataFrame,
+        answers: Mapping[str, np.ndarray],
+    ) -> dict[str, float]:
+        """Return the calibration error with and without the temperature, and the coverage and mean size of the sets."""
+        true, probabilities = _places(examples, preprocessor.classes), answers["probabilities"].astype("float64")
+        scaled = np.log(np.maximum(probabilities, np.finfo("float32").tiny)) * preprocessor.confidence["temperature"]
+        found = set_metrics(true, probabilities, softmax(scaled, axis=1), answers["set"] != b"")
+        found["log_loss_uncalibrated"] = found.pop("nll_uncalibrated")
+        return {name: value for name, value in found.items() if name != "nll"}  # which is the log loss
+
+    def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave out what is not in the set."""
+        return {name: [each for each in value if each] if name == "set" else value for name, value in answer.items()}
 
     def teach(
         self, teacher: keras.Model, theirs: ImagePreprocessor, own: ImagePreprocessor, temperature: float
@@ -114,12 +176,31 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         """Count the images of each label."""
         return Counter(examples[LABEL])
 
+    def endpoints(self, model: keras.Model, preprocessor: ImagePreprocessor) -> dict[str, Endpoint]:
+        """Return endpoints that answer the class, and a PNG file of the image that shows where the evidence for it is.
+
+        `method` is grad_cam, or gradient for models without feature maps: see `HeatMap`.
+        """
+        heat_map = HeatMap(model)
+
+        def explain(raw: Tensors) -> Tensors:
+            inputs = preprocessor.inputs(raw)
+            answer = self.answer_inputs(model, preprocessor, inputs)
+            return {
+                **{name: answer[name] for name in ("label", "probability")},
+                "picture": heat_pictures(heat_map, inputs["image"]),
+                "method": tf.fill(tf.shape(answer["label"]), heat_map.method),
+            }
+
+        explaining = Endpoint(explain, preprocessor.signature, compared=EXPLAINED)
+        return {**super().endpoints(model, preprocessor), "explain": explaining}
+
     def numeric_endpoint(self, model: keras.Model, preprocessor: ImagePreprocessor) -> NumericEndpoint:
         """Return an endpoint from decoded images of the model's input size to probabilities."""
         size = preprocessor.image_size
         threshold = {} if preprocessor.positive is None else {"threshold": preprocessor.threshold}
         return NumericEndpoint(
-            answer=lambda raw: {"probabilities": _probabilities(model(raw, training=False))},
+            answer=lambda raw: {"probabilities": _probabilities(model(raw, training=False), preprocessor)},
             signature={"image": tf.TensorSpec([None, size, size, 3], tf.uint8, name="image")},
             numbers=preprocessor.inputs,
             reading={
@@ -220,8 +301,14 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
 TASK = CatClassifier()
 
 
-def _probabilities(logits: tf.Tensor) -> tf.Tensor:
-    """Return the probability of each class (B, C). A single logit becomes two probabilities."""
+def _places(examples: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    """Return the place of each image's label in `classes` (N,), -1 for a label that is not there."""
+    return pd.Index(classes).get_indexer(examples[LABEL])
+
+
+def _probabilities(logits: tf.Tensor, preprocessor: ImagePreprocessor) -> tf.Tensor:
+    """Return the probability of each class (B, C), calibrated if possible. A single logit becomes two of them."""
+    logits = logits / preprocessor.confidence.get("temperature", 1.0)
     if logits.shape[-1] > 1:
         return tf.nn.softmax(logits)
     positive = tf.sigmoid(logits[:, 0])

@@ -11,25 +11,37 @@ from pipelines.tasks.entity_tagger.preprocessing import PAD, Features
 
 
 class Decoded:
-    """The most probable valid tag sequences of a batch, and the potentials needed to compute their probabilities."""
+    """The most probable valid tag sequences of a batch, and the potentials needed to compute their probabilities.
 
-    def __init__(self, outputs: tf.Tensor, tokens: tf.Tensor, features: Features):
+    The temperature divides the scores behind the probabilities. It does not change which sequence is the most probable.
+    """
+
+    def __init__(self, outputs: tf.Tensor, tokens: tf.Tensor, features: Features, temperature: float | tf.Tensor = 1.0):
         self.mask = tokens != PAD  # (B, T)
         if outputs.shape.rank == 3:  # without a CRF, tags are independent except for forbidden transitions
             outputs = potentials(tf.nn.log_softmax(outputs), self.mask, forbidding(features.allowed))
-        self.potentials, self.features = outputs, features
+        self.potentials, self.features = outputs / temperature, features
         self.path = best_path(outputs)
         # Tags 1 and 2 are B- and I- of the first type, 3 and 4 of the second type, and so on. O is 0.
         self.begins = self.mask & (self.path % 2 == 1)
         inside = self.mask & (self.path > 0) & (self.path % 2 == 0)
         after = tf.concat([inside[:, 1:], tf.zeros_like(inside[:, :1])], axis=1)
-        self.ends = (self.begins | inside) & ~after
+        self.within = self.begins | inside
+        self.ends = self.within & ~after
 
     def probabilities(self) -> tf.Tensor:
         """Return the probability of each token's predicted tag (B, T)."""
+        return tf.where(self.mask, tf.gather(self.tag_probabilities(), self.path, batch_dims=2), 0.0)
+
+    def tag_probabilities(self) -> tf.Tensor:
+        """Return the probability of each tag at each token (B, T, K)."""
         left, right = messages(self.potentials)
-        both = tf.transpose(left + right, [1, 0, 2])
-        return tf.where(self.mask, tf.gather(tf.nn.softmax(both), self.path, batch_dims=2), 0.0)
+        return tf.nn.softmax(tf.transpose(left + right, [1, 0, 2]))
+
+    def tag_sets(self, least: float | np.ndarray) -> tf.Tensor:
+        """Return which tags are at least this probable, or are the predicted ones (B, T, K); none on padding."""
+        predicted = tf.one_hot(self.path, self.features.tags, True, False, dtype=tf.bool)
+        return self.mask[:, :, None] & ((self.tag_probabilities() >= least) | predicted)
 
     def entity_probabilities(self) -> tf.RaggedTensor:
         """Return the probability of each entity: its type and both of its ends (B, E).

@@ -24,14 +24,20 @@ from pipelines.layers.crf import (
     potentials,
 )
 from pipelines.metrics.entity_f1 import entities, entity_scores
-from pipelines.task import Endpoint, Task, Tensors, ratio_of
+from pipelines.statistics.calibration import set_metrics
+from pipelines.statistics.conformal import least_probability
+from pipelines.task import Confidence, Endpoint, Task, Tensors, ratio_of
 from pipelines.tasks.entity_tagger import sources
+from pipelines.tasks.entity_tagger.calibration import fitted_temperature, token_probabilities
 from pipelines.tasks.entity_tagger.decoding import Decoded, found_entities
+from pipelines.tasks.entity_tagger.explanations import contributions
 from pipelines.tasks.entity_tagger.models import MODELS
 from pipelines.tasks.entity_tagger.pictures import draw_pictures
 from pipelines.tasks.entity_tagger.preprocessing import SentencePreprocessor
 from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
 from pipelines.training.distillation import divergence
+
+EXPLAINED = 16  # sentences of which an export's explanations are checked: each takes a prediction per token
 
 
 class NegativeLogLikelihood(keras.Loss):
@@ -115,12 +121,14 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
     fields = Fields("tokens", [TOKENS], TAGS, "tags")
     preset_kind = "text encoder"
+    calibrates = True
     limits = (
         "- The model finds only the entity types that occur in its training sentences.\n"
         "- Expect lower quality on other kinds of text, times or languages, on texts in a single case, and on texts"
         " with many errors. They were not evaluated.\n"
         "- Names that are not in the training data are missed more often. `report/` of the run shows how much.\n"
-        "- A token's probability is that of its tag in its sentence. It is not calibrated.\n"
+        "- A token's probability is that of its tag in its sentence. If it is calibrated, it is so for all tokens"
+        " together, most of which are outside entities.\n"
         "- Each sentence is tagged separately, without the sentences before it."
     )
 
@@ -131,6 +139,38 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
         decoded = _decode(model, preprocessor, inputs, outputs)
         tags = tf.gather(tf.constant(preprocessor.tags), decoded.path)
         return {"tags": tf.where(decoded.mask, tags, ""), "probabilities": decoded.probabilities()}
+
+    def calibrate(
+        self,
+        model: keras.Model,
+        preprocessor: SentencePreprocessor,
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
+        coverage: float,
+        seed: int,
+    ) -> Confidence:
+        """Fit a temperature of the scores, and the least probability of a tag in the set of its token."""
+        temperature = fitted_temperature(model, preprocessor, validation)
+        true, _, (probabilities,) = token_probabilities(model, preprocessor, validation, [temperature])
+        own = np.where(true >= 0, probabilities[np.arange(len(true)), true], 0.0)
+        least = least_probability(own, coverage)
+        found = {"temperature": temperature, "least_probability": least, "coverage": coverage}
+        return {name: np.array(value, "float32") for name, value in {**found, "calibrated_on": len(true)}.items()}
+
+    def confidence_metrics(
+        self,
+        model: keras.Model,
+        preprocessor: SentencePreprocessor,
+        examples: pd.DataFrame,
+        answers: Mapping[str, np.ndarray],
+    ) -> dict[str, float]:
+        """Return the calibration error of the tags, and the coverage and mean size of the sets, over all tokens."""
+        own = preprocessor.confidence
+        given = model, preprocessor, examples, [float(own["temperature"]), 1.0]
+        true, path, (probabilities, uncalibrated) = token_probabilities(*given)
+        sets = probabilities >= own["least_probability"]
+        sets[np.arange(len(path)), path] = True
+        return set_metrics(true, probabilities, uncalibrated, sets)
 
     def teach(
         self, teacher: keras.Model, theirs: SentencePreprocessor, own: SentencePreprocessor, temperature: float
@@ -159,16 +199,19 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
         return found, names
 
     def endpoints(self, model: keras.Model, preprocessor: SentencePreprocessor) -> dict[str, Endpoint]:
-        """Return endpoints that find entities in texts and in tokenized sentences.
+        """Return endpoints that find entities in texts and in tokenized sentences, and that explain the answers.
 
-        The offsets for a tokenized sentence refer to its tokens joined by spaces.
+        The offsets for a tokenized sentence refer to its tokens joined by spaces. `tags` answers each token (B, T) with
+        its tag, and a calibrated model with the `set` of tags (B, T, K) that has the true one with the coverage of the
+        config, '' for the others. `explain` answers each entity (B, E) with what each token adds to its probability.
         """
 
+        def decode(tokens: tf.Tensor | tf.RaggedTensor) -> Decoded:
+            return _decode(model, preprocessor, padded(preprocessor.inputs({TOKENS: tokens})), None)
+
         def find(text: tf.Tensor, tokens: tf.RaggedTensor, starts: tf.RaggedTensor) -> dict[str, tf.Tensor]:
-            inputs = padded(preprocessor.inputs({TOKENS: tokens}))
-            decoded = _decode(model, preprocessor, inputs, None)
             types = preprocessor.learnt["types"]
-            return found_entities(decoded, types, text, padded(tokens), padded(starts))
+            return found_entities(decode(tokens), types, text, padded(tokens), padded(starts))
 
         def in_texts(raw: Tensors) -> Tensors:
             return find(raw["text"], *preprocessor.tokenize(raw["text"]))
@@ -180,8 +223,28 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
             starts = tf.RaggedTensor.from_tensor(starts, lengths=tokens.row_lengths())
             return find(tf.strings.reduce_join(tokens, axis=1, separator=" "), tokens, starts)
 
+        def tags(raw: Tensors) -> Tensors:
+            tokens, starts = preprocessor.tokenize(raw["text"])
+            decoded, names = decode(tokens), tf.constant(preprocessor.tags)
+            answer = {"token": padded(tokens), "start": padded(starts), "probability": decoded.probabilities()}
+            answer["tag"] = tf.where(decoded.mask, tf.gather(names, decoded.path), "")
+            if preprocessor.confidence:
+                answer["set"] = tf.where(decoded.tag_sets(preprocessor.confidence["least_probability"]), names, "")
+            return answer
+
+        def explain(raw: Tensors) -> Tensors:
+            tokens, starts = preprocessor.tokenize(raw["text"])
+            found = find(raw["text"], tokens, starts)
+            named = {name: found[name] for name in ("entity", "type", "start", "stop")}
+            return {**named, "token": padded(tokens), "contribution": contributions(decode, padded(tokens))}
+
         text = {"text": tf.TensorSpec([None], tf.string, name="text")}
-        return {"serve": Endpoint(in_texts, text), TOKENS: Endpoint(in_tokens, preprocessor.signature)}
+        return {
+            "serve": Endpoint(in_texts, text),
+            TOKENS: Endpoint(in_tokens, preprocessor.signature),
+            "tags": Endpoint(tags, text),
+            "explain": Endpoint(explain, text, compared=EXPLAINED),
+        }
 
     def printable(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         """List the entities of a text."""
@@ -266,4 +329,5 @@ def _decode(
     model: keras.Model, preprocessor: SentencePreprocessor, inputs: Tensors, outputs: tf.Tensor | None
 ) -> Decoded:
     outputs = model(inputs, training=False) if outputs is None else outputs
-    return Decoded(outputs, inputs["firsts" if preprocessor.preset else "words"], preprocessor.features)
+    places = inputs["firsts" if preprocessor.preset else "words"]
+    return Decoded(outputs, places, preprocessor.features, preprocessor.confidence.get("temperature", 1.0))

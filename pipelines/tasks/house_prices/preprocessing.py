@@ -279,10 +279,14 @@ class TablePreprocessor(Preprocessor):
         values = tf.clip_by_value(self._normalise(values), -self.numeric_limit, self.numeric_limit)
         return {"numeric": tf.where(missing, 0.0, values)}
 
-    def price(self, label: tf.Tensor) -> tf.Tensor:
-        """Undo the scaling of the target. Predictions are clipped to the range of the training prices."""
+    def price(self, label: tf.Tensor, beyond: float = 0.0) -> tf.Tensor:
+        """Undo the scaling of the target. Predictions are clipped to the range of the training prices.
+
+        `beyond` widens that range on both sides, in widths of the scaled range.
+        """
         mean, deviation, low, high, *added = self.state["target"]
-        target = tf.clip_by_value(label * deviation + mean, low, high)
+        more = beyond * (high - low)
+        target = tf.clip_by_value(label * deviation + mean, low - more, high + more)
         if self.target_scaling == "log":
             return tf.exp(target) - sum(added) if any(added) else tf.exp(target)
         return target
@@ -294,6 +298,40 @@ class TablePreprocessor(Preprocessor):
         if self.target_scaling == "log":  # clipped, because other splits may have values that are not above zero
             price = tf.math.log(tf.maximum(price + sum(added), np.exp(low) / 2))
         return (price - mean) / deviation
+
+    def typical_inputs(self) -> dict[str, np.ndarray]:
+        """Return the model inputs (F,) of a typical house: means of numbers and texts, most frequent categories."""
+        features = self.features
+        typical = {"numeric": np.zeros(features.numeric), "text": np.zeros(features.text)}
+        columns = [value.partition("=")[0] for value in self.state["vocabulary"]]
+        known = {f"{name}={KNOWN}" for name in self.gaps}
+        # The values of a column are in the vocabulary with the most frequent first.
+        first = [columns.index(name) == place and name not in self.gaps for place, name in enumerate(columns)]
+        gaps = [value in known for value in self.state["vocabulary"]]
+        typical["category"] = np.array(first) | np.array(gaps)
+        return {name: value.astype("float32") for name, value in typical.items() if len(value)}
+
+    def column_shares(self) -> dict[str, np.ndarray]:
+        """Return which share of each model input belongs to which column, (F, C) with rows that sum to 1.
+
+        A ratio and a price of nearby houses belong to their columns in equal shares.
+        """
+        names = list(self.signature)
+        numeric = [[name] for name in self._numeric]
+        numeric += [[name] for name in self.dates for _ in dates.PARTS]
+        numeric += self.ratios
+        numeric += [list(near["columns"]) for near in self.neighbours for _ in range(2 * len(near["counts"]))]
+        width = self.features.text // max(1, len(self.text_columns))
+        owners = {
+            "numeric": numeric,
+            "category": [[value.partition("=")[0]] for value in self.state["vocabulary"]],
+            "text": [[name] for name in self.text_columns for _ in range(width)],
+        }
+        return {
+            key: np.array([[each.count(name) / len(each) for name in names] for each in rows], "float32")
+            for key, rows in owners.items()
+            if rows
+        }
 
     def _target_scale(self, target: pd.Series) -> np.ndarray:
         """Return the mean, deviation, minimum and maximum of the scaled target, and the offset of its logarithm."""

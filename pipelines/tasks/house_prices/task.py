@@ -14,12 +14,17 @@ from pydantic import Field
 from sklearn import metrics
 
 from pipelines.data.fields import Fields
-from pipelines.task import NumericEndpoint, Task, Tensors, mean_of
+from pipelines.task import AnswerTable, Confidence, Endpoint, NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.house_prices import numeric, sources
+from pipelines.tasks.house_prices.explanations import draw_importance, explain, permutation_importance
 from pipelines.tasks.house_prices.inputs import read_houses
+from pipelines.tasks.house_prices.intervals import fit_intervals, interval, interval_metrics
 from pipelines.tasks.house_prices.models import MODELS
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 from pipelines.tasks.house_prices.sources import TARGET
+
+EXPLAINED = 32  # houses of which an export's explanations are checked: each takes a gradient at many points
+BEYOND = 0.5  # intervals may go this far beyond the range of the training prices, in widths of it
 
 
 def squared_error() -> keras.Loss:
@@ -69,13 +74,14 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
     )
     fields = Fields("cells", target=TARGET, target_is="number")
+    calibrates = True
     limits = (
         "- The model was trained on prices of one place and period. Prices differ in other places and change later.\n"
         "- Predictions are always within the range of the training prices, however large or small a house is.\n"
         "- Categories that are not in the training data are treated as unknown. Numbers far outside the training range"
         " are clipped.\n"
-        "- A prediction is a single number without an uncertainty. `report/` of the run shows the distribution of the"
-        " errors.\n"
+        "- The interval of a price, if there is one, has its coverage over all houses together, not for each kind of"
+        " house. New houses that differ from the training data are covered less often.\n"
         "- Columns such as the district may be proxies for groups of people. Do not use the model for decisions about"
         " people."
     )
@@ -83,9 +89,40 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
     def answer_inputs(
         self, model: keras.Model, preprocessor: TablePreprocessor, inputs: Tensors, outputs: tf.Tensor | None = None
     ) -> Tensors:
-        """Return the price (B,) in the unit of the target: the mean over the members, with the scaling undone."""
+        """Return the price (B,) in the unit of the target: the mean over the members, with the scaling undone.
+
+        A calibrated model also answers the bounds of an interval, `price_low` and `price_high` (B,).
+        """
         outputs = model(inputs, training=False) if outputs is None else outputs
-        return {"price": preprocessor.price(keras.ops.mean(outputs, axis=-1))}
+        label = keras.ops.mean(outputs, axis=-1)
+        answer = {"price": preprocessor.price(label)}
+        if preprocessor.confidence:
+            low, high = interval(preprocessor.confidence, inputs, label)
+            answer["price_low"] = tf.minimum(answer["price"], preprocessor.price(low, BEYOND))
+            answer["price_high"] = tf.maximum(answer["price"], preprocessor.price(high, BEYOND))
+        return answer
+
+    def calibrate(
+        self,
+        model: keras.Model,
+        preprocessor: TablePreprocessor,
+        train: pd.DataFrame,
+        validation: pd.DataFrame,
+        coverage: float,
+        seed: int,
+    ) -> Confidence:
+        """Fit an interval around the price by conformalised quantile regression."""
+        return fit_intervals(model, preprocessor, train, validation, coverage, seed)
+
+    def confidence_metrics(
+        self,
+        model: keras.Model,
+        preprocessor: TablePreprocessor,
+        examples: pd.DataFrame,
+        answers: Mapping[str, np.ndarray],
+    ) -> dict[str, float]:
+        """Return the coverage and the mean width of the intervals."""
+        return interval_metrics(examples[TARGET].to_numpy("float64"), answers)
 
     def teach(
         self, teacher: keras.Model, theirs: TablePreprocessor, own: TablePreprocessor, temperature: float
@@ -96,6 +133,11 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
     def beliefs(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Sequence[str]]:
         """Return the predicted prices."""
         return answers["price"].astype("float64"), ()
+
+    def endpoints(self, model: keras.Model, preprocessor: TablePreprocessor) -> dict[str, Endpoint]:
+        """Return endpoints that answer the price, and what each column adds to it."""
+        explaining = Endpoint(partial(explain, model, preprocessor), preprocessor.signature, compared=EXPLAINED)
+        return {**super().endpoints(model, preprocessor), "explain": explaining}
 
     def numeric_endpoint(self, model: keras.Model, preprocessor: TablePreprocessor) -> NumericEndpoint | None:
         """Return an endpoint that takes numbers as they are and categories as indices; None for text columns."""
@@ -167,6 +209,18 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         """Draw predicted against actual prices, and the residuals."""
         true, price = examples[TARGET].to_numpy(), answers["price"]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
+
+    def validation_pictures(
+        self,
+        model: keras.Model,
+        preprocessor: TablePreprocessor,
+        examples: pd.DataFrame,
+        answer: AnswerTable,
+        seed: int,
+    ) -> dict[str, Figure | str]:
+        """Draw the permutation importance of the columns."""
+        found, houses = permutation_importance(preprocessor, examples, answer, seed)
+        return {"importance": draw_importance(found, preprocessor.target_scaling == "log", houses)}
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Format dates as clients send them."""

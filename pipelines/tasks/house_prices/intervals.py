@@ -1,0 +1,124 @@
+"""Intervals of prices by conformalised quantile regression (Romano, Patterson and Candes 2019). Answers run in graph.
+
+The quantiles are distances below and above the model's own price, so every model has them and none changes. A small
+network learns them from the training split after the model; the validation split then widens or narrows them.
+
+Shapes: B houses, N houses of a split, I inputs of the network.
+"""
+
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from keras import ops
+
+from pipelines.data.batches import raw_batches
+from pipelines.statistics.conformal import upper_bound
+from pipelines.task import Confidence, Tensors, evenly_spaced
+from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
+
+UNITS, EPOCHS, PATIENCE = 32, 60, 5
+LEARNING_RATE, L2 = 3e-3, 1e-3
+STEPS = 20  # mini-batches per epoch
+MOST_HOUSES = 20_000  # of train; more do not change two quantiles noticeably
+HELD_OUT = 0.2  # share of these that early stopping uses
+SMALLEST, LARGEST = -7.0, 3.0  # logarithm of a distance, in deviations of the target
+
+
+def fit_intervals(
+    model: keras.Model,
+    preprocessor: TablePreprocessor,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    coverage: float,
+    seed: int,
+) -> Confidence:
+    """Learn the distances on the training split, and their correction on the validation split."""
+    inputs, errors = _errors(model, preprocessor, evenly_spaced(train, MOST_HOUSES), training=True)
+    network = _fit_network(inputs, errors, coverage, seed)
+    (hidden, hidden_bias), (kernel, bias) = (layer.get_weights() for layer in network.layers)
+    learnt = {"hidden": hidden, "hidden_bias": hidden_bias, "kernel": kernel, "bias": bias}
+    inputs, errors = _errors(model, preprocessor, validation, training=False)
+    below, above = distances(learnt, tf.constant(inputs)).numpy().T
+    correction = upper_bound(np.maximum(-errors - below, errors - above), coverage)
+    rest = {"correction": correction, "coverage": coverage, "calibrated_on": len(validation)}
+    return {**learnt, **{name: np.array(value, "float32") for name, value in rest.items()}}
+
+
+def distances(confidence: Confidence, inputs: tf.Tensor) -> tf.Tensor:
+    """Return the distances to the lower and the upper quantile (B, 2), as logarithms are learnt, for inputs (B, I)."""
+    hidden = tf.nn.relu(inputs @ confidence["hidden"] + confidence["hidden_bias"])
+    return tf.exp(tf.clip_by_value(hidden @ confidence["kernel"] + confidence["bias"], SMALLEST, LARGEST))
+
+
+def interval(confidence: Confidence, inputs: Tensors, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the lower and the upper bound (B,) of scaled prices, for model inputs and scaled prices (B,)."""
+    below, above = tf.unstack(distances(confidence, _joined(inputs, label)), axis=1)
+    more = confidence["correction"]  # a negative one narrows the interval, but never so far that the price is outside
+    return label - tf.maximum(below + more, 0.0), label + tf.maximum(above + more, 0.0)
+
+
+def interval_metrics(true: np.ndarray, answers: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Return the share of true prices (N,) in their intervals, and the mean width in the unit of the target."""
+    low, high = (answers[name].astype("float64") for name in ("price_low", "price_high"))
+    inside = (true >= low) & (true <= high)
+    return {"interval_coverage": float(inside.mean()), "interval_width": float((high - low).mean())}
+
+
+def _joined(inputs: Tensors, label: tf.Tensor) -> tf.Tensor:
+    parts = [tf.cast(inputs[name], tf.float32) for name in ("numeric", "category", "text") if name in inputs]
+    return tf.concat([*parts, label[:, None]], axis=1)
+
+
+def _errors(
+    model: keras.Model, preprocessor: TablePreprocessor, examples: pd.DataFrame, training: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the inputs of the network (N, I), and the scaled prices minus the model's (N,)."""
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def one_batch(raw: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
+        inputs, labels, _ = preprocessor.example(raw, training=training)
+        label = ops.mean(model(inputs, training=False), axis=-1)
+        return _joined(inputs, label), labels[:, 0] - label
+
+    parts = [one_batch(raw) for raw in raw_batches(examples)]
+    inputs, errors = (np.concatenate([part.numpy() for part in each]) for each in zip(*parts, strict=True))
+    return inputs, errors
+
+
+def _fit_network(inputs: np.ndarray, errors: np.ndarray, coverage: float, seed: int) -> keras.Model:
+    """Fit the logarithms of both distances (B, 2) with the pinball loss (Koenker and Bassett 1978)."""
+    level = (1 + coverage) / 2
+    start = np.log(np.maximum([np.quantile(-errors, level), np.quantile(errors, level)], np.exp(SMALLEST)))
+    order = np.random.default_rng(seed).permutation(len(inputs))
+    used, held = np.split(order, [max(1, int(len(order) * (1 - HELD_OUT)))])
+    held = held if len(held) else used
+
+    def pinball(true: keras.KerasTensor, logarithm: keras.KerasTensor) -> keras.KerasTensor:
+        beyond = ops.concatenate([-true, true], axis=-1) - ops.exp(ops.clip(logarithm, SMALLEST, LARGEST))
+        return ops.sum(ops.maximum(level * beyond, (level - 1) * beyond), axis=-1)
+
+    penalty = keras.regularizers.L2(L2)
+    first = keras.initializers.HeNormal(seed=seed)
+    network = keras.Sequential(
+        [
+            keras.Input((inputs.shape[1],)),
+            keras.layers.Dense(UNITS, "relu", kernel_initializer=first, kernel_regularizer=penalty),
+            keras.layers.Dense(2, kernel_initializer="zeros", kernel_regularizer=penalty),
+        ]
+    )
+    network.layers[-1].bias.assign(start)  # the same distance everywhere
+    network.compile(keras.optimizers.Adam(LEARNING_RATE), pinball, jit_compile=False)
+    network.fit(
+        inputs[used],
+        errors[used, None],
+        batch_size=max(32, -(-len(used) // STEPS)),
+        epochs=EPOCHS,
+        shuffle=False,  # they are in random order
+        verbose=0,
+        validation_data=(inputs[held], errors[held, None]),
+        callbacks=[keras.callbacks.EarlyStopping(patience=PATIENCE, restore_best_weights=True)],
+    )
+    return network
