@@ -55,7 +55,8 @@ class Plan:
 class ComparisonFolder(SearchFolder):
     """The folder of a comparison."""
 
-    parent, word, option = "comparisons", "comparison", "--comparison-dir"
+    parent, word = "comparisons", "comparison"
+    option = "--comparison-dir"
 
     def __init__(self, folder: Any):
         super().__init__(folder)
