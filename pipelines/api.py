@@ -291,19 +291,31 @@ def compare_runs(*runs: str | Path, split: str = "validation") -> "ComparedRuns"
     return compare_runs(runs, split)
 
 
-def diagnose(run: str | Path | TrainedRun, human: float | None = None) -> "Diagnosis":
+def diagnose(
+    run: str | Path | TrainedRun,
+    human: float | None = None,
+    *,
+    tries: int = 0,
+    curve: bool = False,
+    seeds: int = 3,
+    workers: int = 1,
+) -> "Diagnosis":
     """Say whether the model of a finished run has high bias, high variance or unlike data, and write what to do next.
 
     `human` is the error of people, such as 0.01 if they are right for 99 % of the examples. The result has `verdict`, a
     sentence, `gaps`, `signs`, `steps` and `configs`, the configs to train next.
 
+    `tries` of these configs are trained, each with `seeds` seeds: `tried` says which helped. With `curve`, the run's
+    own config is trained with less data: `curve.doubled` is the error that twice the data would give.
+
     Raises:
-        UserError: If the run is not finished, its data is missing or has changed, or `human` is not an error.
+        UserError: If the run is not finished, its data is missing or has changed, `human` is not an error, or there is
+            nothing to try.
     """
     import_tensorflow(verbose=False)
     from pipelines.commands.diagnose import diagnose as diagnose_run
 
-    return diagnose_run(run.folder if isinstance(run, TrainedRun) else run, human)
+    return diagnose_run(run.folder if isinstance(run, TrainedRun) else run, human, tries, curve, seeds, workers)
 
 
 def load_data(config: str | Path, **settings: Any) -> "Dataset":

@@ -84,7 +84,8 @@ def verb(
             sys.exit(1)
         except KeyboardInterrupt:
             click.echo(
-                "interrupted; to continue training, a search or a comparison, use train, tune or compare with --resume",
+                "interrupted; to continue training, a search or a comparison, use train, tune or compare with --resume;"
+                " diagnose continues by itself",
                 err=True,
             )
             sys.exit(130)
@@ -127,6 +128,14 @@ def _start_comparison(arguments: dict[str, Any]) -> bool:
     elif used := [name for name in ("overrides", *COMPARISON_OPTIONS) if arguments[name]]:
         option = f"--{used[0].replace('_', '-').replace('overrides', 'set')}"
         raise UserError(option, "is of no use to compare finished runs; name one config to train its models")
+    return False
+
+
+def _start_further_trainings(arguments: dict[str, Any]) -> bool:
+    from pipelines.tuning.pools import start_server
+
+    if arguments["tries"] or arguments["curve"]:
+        start_server()
     return False
 
 
@@ -396,22 +405,47 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
     metavar="ERROR",
     help="Error of people or of the best known model, such as 0.01. Default: 0 for shares of right answers.",
 )
+@click.option(
+    "--try",
+    "tries",
+    type=click.IntRange(0),
+    default=0,
+    metavar="N",
+    help="Train the first N proposals and the run's own config with several seeds, and say which helped.",
+)
+@click.option(
+    "--curve", is_flag=True, help="Train with five sizes of the training data, and say what twice the data would give."
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Number of trainings of each proposal of --try, and of each size of --curve.",
+)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel trainings.")
 @as_json
-@verb
-def diagnose(run: str, human: float | None, as_json: bool) -> None:
+@functools.partial(verb, before_tensorflow=_start_further_trainings)
+def diagnose(run: str, as_json: bool, **options: Any) -> None:
     """Say whether the model of a finished RUN has high bias, high variance or unlike data, and what to do next.
+
+    Trainings of --try and --curve that were interrupted continue when the same command is typed again.
 
     Example: {program} diagnose runs/cat_classifier/2026-01-31T12-00-00 --human 0.01
     """
     from pipelines.commands.diagnose import diagnose as diagnose_run
-    from pipelines.diagnosis.shown import print_diagnosis
+    from pipelines.diagnosis.shown import print_diagnosis, print_trained
     from pipelines.extensions import loaded_code
+    from pipelines.tuning.display import Display
 
-    found = diagnose_run(run, human)
-    if as_json:
-        print_json(found.record())
-    else:
-        print_diagnosis(found, loaded_code())
+    further = options["tries"] or options["curve"]
+    show = functools.partial(print_diagnosis, code=loaded_code())
+    if as_json or not further:
+        found = diagnose_run(run, **options)
+        print_json(found.record()) if as_json else show(found)
+        return
+    with Display() as display:
+        print_trained(diagnose_run(run, found=show, shown=display.show, **options))
 
 
 @main.command()

@@ -1,29 +1,59 @@
 """The `diagnose` command: find out what holds a finished run back, and propose what to change."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from pipelines.data import load_dataset
+from pipelines.comparison.trainings import Candidates, Trainings
+from pipelines.config.load import load_config
+from pipelines.data import Source, load_dataset
+from pipelines.diagnosis.curve import curve_of, sizes_of
 from pipelines.diagnosis.gaps import Metric, measure_splits
 from pipelines.diagnosis.recipe import propose
 from pipelines.diagnosis.results import Diagnosis
 from pipelines.diagnosis.signs import find_signs
+from pipelines.diagnosis.trainings import train_further
+from pipelines.diagnosis.tries import first_steps, judge_tries
 from pipelines.diagnosis.verdict import Kind, find_gaps, sentence
 from pipelines.errors import UserError
 from pipelines.runs.run import Run
 from pipelines.trained_model import load_source, load_trained_model
 
 
-def diagnose(run: str | Path, human: float | None = None) -> Diagnosis:
+def diagnose(
+    run: str | Path,
+    human: float | None = None,
+    tries: int = 0,
+    curve: bool = False,
+    seeds: int = 3,
+    workers: int = 1,
+    found: Callable[[Diagnosis], None] = lambda diagnosis: None,
+    shown: Callable[[Trainings], None] = lambda trainings: None,
+) -> Diagnosis:
     """Measure the gaps between the errors of the splits, say what they mean, and write the next steps to the run.
 
     `human` is the error that a person, or the best known model, makes: of the metric itself, or for example of
-    1 - accuracy.
+    1 - accuracy. `tries` is the number of steps that are trained, with `seeds` seeds each, and compared with the run's
+    own config. With `curve`, this config is trained with less data too. `found` is called before these trainings, and
+    `shown` whenever they may have changed.
 
     Raises:
-        UserError: If `run` is not a finished run, its data is missing or changed, or `human` is not an error.
+        UserError: If `run` is not a finished run, its data is missing or changed, `human` is not an error, or there is
+            nothing to try.
     """
+    diagnosis, source = _measured(run, human)
+    diagnosis.write()
+    if tries or curve:
+        candidates = first_steps(diagnosis.steps, tries) if tries else {}
+        found(diagnosis)
+        diagnosis = _trained(diagnosis, source, candidates, curve, seeds, workers, shown)
+        diagnosis.write()
+    return diagnosis
+
+
+def _measured(run: str | Path, human: float | None) -> tuple[Diagnosis, Source]:
     opened = Run.open(run)
     trained = load_trained_model(opened)
     config = trained.config
@@ -45,9 +75,30 @@ def diagnose(run: str | Path, human: float | None = None) -> Diagnosis:
     notes = _notes(metric, human, possible)
     steps = propose(opened, blamed, own_splits, signs.still_learning)
     verdict = sentence(gaps, underfits)
-    diagnosis = Diagnosis(opened, metric, errors, possible, gaps, verdict, notes, signs, steps)
-    diagnosis.write()
-    return diagnosis
+    return Diagnosis(opened, metric, errors, possible, gaps, verdict, notes, signs, steps), source
+
+
+def _trained(
+    diagnosis: Diagnosis,
+    source: Source,
+    steps: Candidates,
+    curve: bool,
+    seeds: int,
+    workers: int,
+    shown: Callable[[Trainings], None],
+) -> Diagnosis:
+    """Train the steps, and with `curve` the run's own config with less data, and say what that tells."""
+    metric, run, train = diagnosis.metric, diagnosis.run, diagnosis.errors["train"]
+    own_share = load_config(run.config).split.get("train_share", 1.0)
+    sizes = sizes_of(train.whole or train.examples, own_share) if curve else {}
+    objective = f"validation.{metric.name}"
+    trainings = train_further(run, source, {**steps, **sizes}, seeds, workers, objective, shown)
+    return replace(
+        diagnosis,
+        tried=judge_tries(trainings, list(steps)) if steps else None,
+        curve=curve_of(trainings, list(sizes), metric) if curve else None,
+        failures=tuple(trainings.failures()),
+    )
 
 
 def _ignorant(metric: Metric, run: Run) -> float:

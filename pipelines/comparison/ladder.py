@@ -4,28 +4,24 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any
 
 import keras
 from ruamel.yaml.comments import CommentedMap
 
+from pipelines.comparison.trainings import Trainings
 from pipelines.config.load import Config
 from pipelines.config.read import Unresolved
 from pipelines.data import Source, load_dataset
 from pipelines.errors import UserError, did_you_mean
 from pipelines.evaluation import measure
-from pipelines.runs.run import Run
 from pipelines.storage import write_json
-from pipelines.tasks import ladder, load_task
+from pipelines.tasks import ladder
 from pipelines.trained_model import load_trained_model
-from pipelines.tuning.journal import SearchFolder, Trial
-from pipelines.tuning.runner import Runner
+from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.space import Space
-from pipelines.tuning.trials import run_rung
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-SPLIT_SEED = "split.validation_seed"
 
 
 @dataclass(frozen=True)
@@ -59,7 +55,8 @@ class Plan:
 class ComparisonFolder(SearchFolder):
     """The folder of a comparison."""
 
-    parent, word, option = "comparisons", "comparison", "--comparison-dir"
+    parent, word = "comparisons", "comparison"
+    option = "--comparison-dir"
 
     def __init__(self, folder: Any):
         super().__init__(folder)
@@ -83,64 +80,17 @@ class ComparisonFolder(SearchFolder):
         raise UserError(str(self.folder), f"this comparison was started with a different config; {hint}")
 
 
-class Ladder(Runner):
-    """A comparison in progress: all models with the first seed, then all with the next."""
+class Ladder(Trainings):
+    """A comparison in progress: every model of the plan with every seed."""
 
-    work = staticmethod(run_rung)
     folder: ComparisonFolder
 
     def __init__(
         self, folder: ComparisonFolder, space: Space, source: Source, plan: Plan, shown: Callable[["Ladder"], None]
     ):
-        self.base = space.config({})
-        self.plan, self.source = plan, source
-        self.dataset = load_dataset(self.base.data, self.base.split, load_task(self.base.task), source)
-        shuffles = self.base.split.get("shuffle", True) and self.base.split.get("time") is None
-        self.resplits = "validation" not in source.examples and shuffles
-        self.most = len(plan.models) * plan.seeds
-        super().__init__(folder, space, source, shown, self.base, self.base.training["monitor"])
-
-    @property
-    def metric(self) -> str:
-        """The metric that the models are compared by, without its split."""
-        return self.objective.removeprefix("validation.")
-
-    @property
-    def overlap(self) -> float:
-        """Validation examples per training example if each seed has its own split, else 0."""
-        return len(self.dataset.validation) / len(self.dataset.train) if self.resplits else 0.0
-
-    @property
-    def varying(self) -> str:
-        """What changes with the seed, in words."""
-        if self.resplits:
-            return "the initial weights, the order of the batches, and the cut between train and validation"
-        return "the initial weights and the order of the batches; all seeds have the same splits"
-
-    @cached_property
-    def planned(self) -> list[dict[str, Any]]:
-        """The values of all trials, in order. The first seed is that of the config, with its own split."""
-        return [self._values(model, seed) for seed in range(self.plan.seeds) for model in self.plan.models]
-
-    def run_of(self, trial: Trial) -> Run:
-        """Return the run folder of a trial."""
-        return self.folder.trial(trial.number)
-
-    def seed_of(self, trial: Trial) -> int:
-        """Return the seed of a trial, counted from 0."""
-        return trial.values["seed"] - self.base.seed
-
-    def scored(self, model: str) -> list[Trial]:
-        """Return the trials of a model that have a score, by seed."""
-        found = [trial for trial in self.trials if trial.values["model"] == model and trial.score is not None]
-        return sorted(found, key=self.seed_of)
-
-    def scores(self) -> dict[str, dict[int, float]]:
-        """Return the validation scores by model and seed."""
-        return {
-            model: {self.seed_of(trial): float(trial.score) for trial in self.scored(model) if trial.score is not None}
-            for model in self.plan.models
-        }
+        self.plan = plan
+        candidates = {name: {"model": name} for name in plan.models}
+        super().__init__(folder, space, source, candidates, plan.seeds, shown)
 
     def score_test(self) -> None:
         """Measure the test split with every run that has not done so, and record it in the run's metrics.
@@ -157,20 +107,6 @@ class Ladder(Runner):
             examples = trained.task.evaluation_examples("test", dataset.test)
             run.add_metrics("test", measure(trained.task, "test", examples, trained.answerer.answer_table(examples)))
             keras.backend.clear_session()
-
-    def _values(self, model: str, seed: int) -> dict[str, Any]:
-        again = {SPLIT_SEED: self.base.seed + seed} if seed and self.resplits else {}
-        return {"model": model, "seed": self.base.seed + seed, **again}
-
-    def _propose(self) -> Trial | None:
-        known = [trial.values for trial in self.trials]
-        values = next((values for values in self.planned if values not in known), None)
-        if values is None:
-            return None
-        trial = Trial(len(self.trials), values)
-        self.trials.append(trial)
-        self.folder.note("proposed", trial)
-        return trial
 
 
 def set_budget(document: CommentedMap, budget: str | None) -> None:

@@ -53,14 +53,14 @@ class Results:
     def lines(self) -> list[str]:
         """Say in words what the scores tell."""
         if not self.standings:
-            return ["no model has a score", *self._failures()]
+            return ["no model has a score", *self.ladder.failures()]
         best, *others = self.standings
         apart = [standing.model for standing in others if standing.told_apart]
         lines = [f"best by {self.ladder.objective}: {best.model}"]
         if apart:
             lines.append(f"worse than {best.model} by more than luck: {', '.join(apart)}")
         lines += [_cannot_tell(best, standing) for standing in others if not standing.told_apart]
-        return [*lines, *self._failures(), f"with the seed vary {self.ladder.varying}"]
+        return [*lines, *self.ladder.failures(), f"with the seed vary {self.ladder.varying}"]
 
     def frame(self) -> pd.DataFrame:
         """Return a table with one row per training run: its model, seed, metrics, parameters and seconds."""
@@ -95,10 +95,6 @@ class Results:
             _superiority(against.superiority) if against else "",
             (f"{standing.p:.2g}" + (" *" if standing.told_apart else "")) if against else "",
         ]
-
-    def _failures(self) -> list[str]:
-        trials = [trial for trial in self.ladder.trials if trial.reason is not None]
-        return [f"failed: {each.values['model']} with seed {each.values['seed']}: {each.reason}" for each in trials]
 
     def _reason(self, model: str) -> str | None:
         return next((each.reason for each in self.ladder.trials if each.values["model"] == model and each.reason), None)

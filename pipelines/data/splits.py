@@ -47,6 +47,15 @@ def split(
             " mismatch between train and validation"
         ),
     ] = 0.0,
+    train_share: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="share of train to train on, drawn at random, to see what more data would give; the other"
+            " splits stay as they are",
+        ),
+    ] = 1.0,
     group: Annotated[
         str | None,
         Field(
@@ -71,7 +80,8 @@ def split(
     shuffled, then put in an order in which each value is spread evenly. A `validation_seed` does so again with the
     examples of train and validation, so that a model can be trained on several splits without ever seeing test. With
     `train_dev`, a random share of train, or its end if nothing is shuffled, is a split of that name (Ng, Machine
-    Learning Yearning, chapter 40).
+    Learning Yearning, chapter 40). With `train_share`, the rest of train is left out: a smaller share is part of a
+    larger one, drawn anew by each `validation_seed`. If nothing is shuffled, the end of train is kept.
 
     Raises:
         UserError: If the shares do not add up to 1, a column does not exist, a split would be empty, or a seed has
@@ -96,11 +106,16 @@ def split(
     parts |= {name: Part(cut, each) for name, each in zip(missing, rows, strict=True)}
     parts = {name: parts[name] for name in shares}
     _check_filled(parts, len(whole))
+    shuffled = shuffle and time is None
     if train_dev:
         own = parts["train"].rows
-        units = np.arange(len(own)) if group is None else pd.factorize(_groups(whole, group)[own])[0]
-        off = _last_units(units, train_dev, seed if shuffle and time is None else None)
+        off = _last_units(_units(whole, own, group), train_dev, seed if shuffled else None)
         parts |= {"train": Part(cut, own[~off]), "train_dev": Part(cut, own[off])}
+        _check_filled(parts, len(whole))
+    if train_share < 1:
+        own, drawn = parts["train"].rows, seed if validation_seed is None else validation_seed
+        kept = _last_units(_units(whole, own, group), train_share, drawn if shuffled else None)
+        parts["train"] = Part(cut, own[kept])
         _check_filled(parts, len(whole))
     return parts
 
@@ -136,6 +151,11 @@ def _check_filled(parts: Mapping[str, Part], count: int) -> None:
         if not len(part.rows):
             problem = f"no examples are left for this split ({count:,} in total); increase its share or add examples"
             raise UserError(f"split.{name}", problem)
+
+
+def _units(whole: pd.DataFrame, rows: np.ndarray, group: str | None) -> np.ndarray:
+    """Return the number of each row's unit, which is not divided: its group, or the row itself."""
+    return np.arange(len(rows)) if group is None else pd.factorize(_groups(whole, group)[rows])[0]
 
 
 def _last_units(units: np.ndarray, share: float, seed: int | None) -> np.ndarray:

@@ -37,6 +37,10 @@ class Metric:
         """Return the error that a score stands for."""
         return score if self.perfect is None else self.perfect - score
 
+    def score(self, error: Any) -> Any:
+        """Return the score that an error stands for."""
+        return self.error(error)  # which is its own inverse
+
     @property
     def words(self) -> str:
         """What the error is, in words."""

@@ -5,8 +5,8 @@ architecture. The proposals know settings by their names, such as `dropout`, and
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines.config.load import Config, load_config
@@ -27,12 +27,25 @@ AUGMENTATIONS = {"crop": 0.1, "cutout": 0.25, "mixup": 0.2, "split_tokens": 0.1}
 
 @dataclass(frozen=True)
 class Step:
-    """What to do next and why; `config` is that of the run with the overrides, or None if no setting can do it."""
+    """What to do next and why; `config` is that of the run with the changes, or None if no setting can do it."""
 
     name: str
     reason: str
-    overrides: tuple[str, ...] = ()
+    changes: Mapping[str, Any] = field(default_factory=dict)  # dotted path of a setting -> its new value
     config: Config | None = None
+
+    @property
+    def overrides(self) -> tuple[str, ...]:
+        """The changes as they are typed after `--set`."""
+        return tuple(
+            f"{path}={value if isinstance(value, str) else json.dumps(value)}"  # JSON is valid YAML
+            for path, value in self.changes.items()
+        )
+
+    @property
+    def same_splits(self) -> bool:
+        """Whether it is measured on the examples on which the run was."""
+        return not any(path.startswith("split.") for path in self.changes)
 
 
 Recipe = Callable[[Config], Iterator[Step]]
@@ -63,41 +76,36 @@ def propose(run: Run, blamed: Collection[Kind], own_splits: bool, still_learning
 
 def _checked(run: Run, step: Step) -> Step | None:
     """Return a step with its config, or None if its settings are not valid here."""
-    if not step.overrides:
+    if not step.changes:
         return step
     try:
-        return Step(step.name, step.reason, step.overrides, load_config(run.config, step.overrides))
+        return replace(step, config=load_config(run.config, step.overrides))
     except UserError:
         return None
-
-
-def _set(path: str, value: Any) -> str:
-    return f"{path}={value if isinstance(value, str) else json.dumps(value)}"  # JSON is valid YAML
 
 
 def _bigger(config: Config) -> Iterator[Step]:
     own = config.models[config.model]
     larger = {name: _twice(own[name]) for name in SIZES if own.get(name)}
     if larger:
-        found = tuple(_set(f"models.{config.model}.{name}", value) for name, value in larger.items())
+        found = {f"models.{config.model}.{name}": value for name, value in larger.items()}
         yield Step("bigger-network", "a bigger network can fit the training data better", found)
 
 
 def _longer(config: Config) -> Iterator[Step]:
     epochs, patience = config.training["epochs"], config.training.get("patience")
-    more = [_set("training.epochs", 2 * epochs)]
-    more += [_set("training.patience", 2 * patience)] if patience else []
-    yield Step("longer-training", "training longer lets the loss fall further", tuple(more))
+    more = {"training.epochs": 2 * epochs, **({"training.patience": 2 * patience} if patience else {})}
+    yield Step("longer-training", "training longer lets the loss fall further", more)
 
 
 def _next_architecture(config: Config) -> Iterator[Step]:
     for name in _ladder(config)[_ladder(config).index(config.model) + 1 :][:1]:
         reason = "another architecture, further up the ladder of this task, may suit the data better"
-        yield Step("other-architecture", reason, (_set("model", name),))
+        yield Step("other-architecture", reason, {"model": name})
 
 
 def _less_regularised(config: Config) -> Iterator[Step]:
-    less = tuple(_set(path, value / 2) for path, value in _regularisers(config).items() if value)
+    less = {path: value / 2 for path, value in _regularisers(config).items() if value}
     if less:
         yield Step("less-regularisation", "regularisation holds a network back that underfits", less)
 
@@ -107,7 +115,7 @@ def _augmented(config: Config) -> Iterator[Step]:
     for name, value in (config.preprocessing.get("augmentation") or {}).items():
         known[f"preprocessing.augmentation.{name}"] = value
     more = {path: AUGMENTATIONS.get(path.rpartition(".")[2]) for path, value in known.items() if value == 0}
-    found = tuple(_set(path, value) for path, value in more.items() if value)
+    found = {path: value for path, value in more.items() if value}
     if found:
         yield Step(
             "augmentation", "more data out of the same data: varied examples are harder to learn by heart", found
@@ -119,16 +127,16 @@ def _more_data(config: Config) -> Iterator[Step]:
 
 
 def _regularised(config: Config) -> Iterator[Step]:
-    more = []
+    more: dict[str, Any] = {}
     for path, value in _regularisers(config).items():
         name = path.rpartition(".")[2]
         if name in DROPOUTS:
             raised = round(min(value + MORE_DROPOUT, _most(config, path)), 3)
         else:
             raised = float(f"{TIMES * value:.6g}") if value else PENALTIES[name]
-        more += [_set(path, raised)] if raised > value else []
+        more |= {path: raised} if raised > value else {}
     if more:
-        yield Step("regularisation", "regularisation keeps the weights small, and the network simpler", tuple(more))
+        yield Step("regularisation", "regularisation keeps the weights small, and the network simpler", more)
 
 
 def _pretrained(config: Config) -> Iterator[Step]:
@@ -137,18 +145,18 @@ def _pretrained(config: Config) -> Iterator[Step]:
     menu = config.whole["models"]
     for name in [name for name, own in menu.items() if own and own.get("preset")][:1]:
         reason = "another architecture, whose weights know far more data than yours (its files are downloaded once)"
-        yield Step("pretrained", reason, (_set("model", name),))
+        yield Step("pretrained", reason, {"model": name})
 
 
 def _smaller_architecture(config: Config) -> Iterator[Step]:
     for name in _ladder(config)[: _ladder(config).index(config.model)][-1:]:
         reason = "another architecture, further down the ladder, has less to learn by heart with"
-        yield Step("simpler-architecture", reason, (_set("model", name),))
+        yield Step("simpler-architecture", reason, {"model": name})
 
 
 def _with_train_dev(config: Config) -> Iterator[Step]:
     reason = "a share of train that is not trained on tells variance from data mismatch: train, then diagnose that run"
-    yield Step("train-dev", reason, (_set("split.train_dev", 0.1),))
+    yield Step("train-dev", reason, {"split.train_dev": 0.1})
 
 
 def _like_validation(config: Config) -> Iterator[Step]:
@@ -163,7 +171,7 @@ def _more_validation(config: Config) -> Iterator[Step]:
     yield Step(
         "more-validation",
         reason,
-        (_set("split.validation", share), _set("split.train", round(train + validation - share, 6))),
+        {"split.validation": share, "split.train": round(train + validation - share, 6)},
     )
 
 

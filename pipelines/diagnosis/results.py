@@ -7,9 +7,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from pipelines.diagnosis.curve import Curve, draw_curve
 from pipelines.diagnosis.gaps import Metric, SplitError
 from pipelines.diagnosis.recipe import Step
 from pipelines.diagnosis.signs import Signs
+from pipelines.diagnosis.tries import Tried
 from pipelines.diagnosis.verdict import Gap
 from pipelines.report import write_pictures
 from pipelines.runs.run import Run
@@ -31,6 +33,9 @@ class Diagnosis:
     notes: list[str]
     signs: Signs
     steps: list[Step]
+    tried: list[Tried] | None = None  # steps that were trained
+    curve: Curve | None = None
+    failures: tuple[str, ...] = ()  # of trainings
 
     def record(self) -> dict[str, Any]:
         """Return it for `diagnosis.json`."""
@@ -46,6 +51,9 @@ class Diagnosis:
                 {"name": step.name, "reason": step.reason, "set": list(step.overrides), "config": path and str(path)}
                 for step, path in zip(self.steps, self.configs, strict=True)
             ],
+            "tried": None if self.tried is None else [each.record() for each in self.tried],
+            "curve": None if self.curve is None else self.curve.record(),
+            "failures": list(self.failures),
         }
 
     @property
@@ -57,7 +65,7 @@ class Diagnosis:
         return [folder / f"{numbers[s.name]:02}-{s.name}.yaml" if s.config else None for s in self.steps]
 
     def write(self) -> None:
-        """Write `diagnosis.json`, `gaps.png` and the configs to `diagnosis/` of the run, in place of earlier ones.
+        """Write `diagnosis.json`, the pictures and the configs to `diagnosis/` of the run, in place of earlier ones.
 
         Raises:
             UserError: If a file cannot be written.
@@ -68,7 +76,8 @@ class Diagnosis:
         for step, path in zip(self.steps, self.configs, strict=True):
             if step.config is not None and path is not None:
                 write_text(path, step.config.to_yaml())
-        write_pictures(folder, {"gaps": draw_gaps(self.gaps, self.metric)})
+        curve = {} if self.curve is None else {"curve": draw_curve(self.curve, self.metric)}
+        write_pictures(folder, {"gaps": draw_gaps(self.gaps, self.metric), **curve})
         write_json(folder / "diagnosis.json", self.record())
 
 

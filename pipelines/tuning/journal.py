@@ -43,7 +43,8 @@ class Trial:
 class SearchFolder:
     """A search's folder, and the only code that knows its file names."""
 
-    parent, word, option = "searches", "search", "--search-dir"
+    parent, word = "searches", "search"
+    option: str | None = "--search-dir"  # of the command, to choose a folder
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -167,8 +168,8 @@ class SearchFolder:
         Raises:
             UserError: If the folder cannot be created or written to, or another process holds the lock.
         """
-        problem = f"another {self.word} is running in this folder; wait for it, or choose another {self.option}"
-        return locked(self._lock, problem)
+        other = f", or choose another {self.option}" if self.option else ""
+        return locked(self._lock, f"another {self.word} is running in this folder; wait for it{other}")
 
 
 def _line(event: str, trial: Trial | None) -> str:

@@ -92,6 +92,32 @@ def test_train_dev_of_an_ordered_split_is_the_end_of_train():
     assert parts["train_dev"]["x"].tolist() == list(range(48, 64))
 
 
+@pytest.mark.parametrize("rule", [{}, {"train_dev": 0.25}, {"shuffle": False}])
+def test_a_share_of_train_holds_the_smaller_shares_and_leaves_the_other_splits_alone(rule):
+    whole, half, eighth = (split({"all": frame(400)}, **SHARES, seed=0, train_share=s, **rule) for s in (1, 0.5, 0.125))
+    assert [len(parts["train"]) for parts in (half, eighth)] == [len(whole["train"]) // 2, len(whole["train"]) // 8]
+    assert set(eighth["train"]["x"]) < set(half["train"]["x"]) < set(whole["train"]["x"])
+    for name in set(whole) - {"train"}:
+        assert half[name].equals(whole[name])
+    if not rule.get("shuffle", True):
+        assert half["train"].equals(whole["train"].iloc[128:].reset_index(drop=True))
+
+
+def test_another_validation_seed_draws_another_share_of_a_given_train_split():
+    given = {"train": frame(100), "validation": frame(9), "test": frame(9)}
+    one, other = (split(given, **SHARES, seed=0, train_share=0.5, validation_seed=seed) for seed in (1, 2))
+    assert set(one["train"]["x"]) != set(other["train"]["x"]) and one["validation"].equals(other["validation"])
+
+
+def test_a_share_of_train_keeps_groups_together_and_is_not_empty():
+    table = frame(500).assign(owner=np.random.default_rng(0).integers(0, 60, 500))
+    whole, half = (split({"all": table}, **SHARES, seed=1, group="owner", train_share=share) for share in (1, 0.5))
+    left = set(whole["train"]["owner"]) - set(half["train"]["owner"])
+    assert left and len(half["train"]) == (~whole["train"]["owner"].isin(left)).sum()
+    with pytest.raises(UserError, match=r"split\.train: no examples"):
+        split({"all": frame(20)}, **SHARES, seed=0, train_share=0.01)
+
+
 def test_a_train_dev_without_examples_is_named():
     with pytest.raises(UserError, match=r"split\.train_dev: no examples"):
         split({"all": frame(20)}, **SHARES, seed=0, train_dev=0.01)
