@@ -79,6 +79,11 @@ class TrainedRun(Answering):
         """One row per epoch: loss and validation metrics."""
         return self._run.history()
 
+    @cached_property
+    def folds(self) -> dict[str, dict[str, float]]:
+        """Spread of each test metric over the folds, if `split.folds` is set: `run.folds["rmse"]["mean"]`."""
+        return self._run.folds_spread()
+
     @property
     def report(self) -> Path:
         """The folder of figures and pages."""
@@ -221,7 +226,8 @@ def train(
     import_tensorflow(verbose=False)
     from pipelines.commands.train import train as train_config
 
-    _, run = train_config(config, _overrides(settings), run_dir, resume, _shown(show))
+    say = show or (lambda line: None)
+    _, run = train_config(config, _overrides(settings), run_dir, resume, _shown(show), say)
     return TrainedRun(run.folder)
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pipelines.audit.findings import Finding
     from pipelines.data.summary import Summary
+    from pipelines.runs.run import Run
 
 SHOWN_CHARACTERS = 160  # longer raw inputs are cut in the table of predictions
 WIDE = 80  # columns of a terminal that a table of examples needs
@@ -72,6 +73,18 @@ def print_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
     names = dict.fromkeys(name for values in metrics.values() for name in values)
     rows = [[name, *(short_value(values.get(name, float("nan"))) for values in metrics.values())] for name in names]
     Console().print(table(["metric", *metrics], rows))
+
+
+def print_folds(run: "Run") -> None:
+    """Print the spread of the metrics over the folds of a run, if it has any."""
+    spread = {name: values for name, values in run.folds_spread().items() if "." not in name}
+    if not spread:
+        return
+    names = ("mean", "standard_deviation", "low", "high")
+    rows = [[name, *(short_value(values[each]) for each in names)] for name, values in spread.items()]
+    heads = ["test over the folds", "mean", "standard deviation", "95 % interval of the mean: low", "high"]
+    Console().print(table(heads, rows))
+    click.echo(f"folds   {run.folds_table}")
 
 
 def print_findings(findings: Sequence["Finding"], notes: Sequence[str]) -> None:

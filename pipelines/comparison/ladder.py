@@ -20,7 +20,7 @@ from pipelines.storage import write_json
 from pipelines.tasks import ladder, load_task
 from pipelines.trained_model import load_trained_model
 from pipelines.tuning.journal import SearchFolder, Trial
-from pipelines.tuning.runner import Runner
+from pipelines.tuning.runner import PlannedRunner
 from pipelines.tuning.space import Space
 from pipelines.tuning.trials import run_rung
 
@@ -83,7 +83,7 @@ class ComparisonFolder(SearchFolder):
         raise UserError(str(self.folder), f"this comparison was started with a different config; {hint}")
 
 
-class Ladder(Runner):
+class Ladder(PlannedRunner):
     """A comparison in progress: all models with the first seed, then all with the next."""
 
     work = staticmethod(run_rung)
@@ -161,16 +161,6 @@ class Ladder(Runner):
     def _values(self, model: str, seed: int) -> dict[str, Any]:
         again = {SPLIT_SEED: self.base.seed + seed} if seed and self.resplits else {}
         return {"model": model, "seed": self.base.seed + seed, **again}
-
-    def _propose(self) -> Trial | None:
-        known = [trial.values for trial in self.trials]
-        values = next((values for values in self.planned if values not in known), None)
-        if values is None:
-            return None
-        trial = Trial(len(self.trials), values)
-        self.trials.append(trial)
-        self.folder.note("proposed", trial)
-        return trial
 
 
 def set_budget(document: CommentedMap, budget: str | None) -> None:

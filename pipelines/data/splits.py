@@ -1,5 +1,6 @@
 """Split examples into train, validation and test."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +61,18 @@ def split(
         str | None,
         Field(description="column whose values, such as classes, have the same shares in all splits"),
     ] = None,
+    folds: Annotated[
+        int | None,
+        Field(
+            ge=2,
+            description="number of folds of a cross-validation: `train` also trains a model for each fold, which is its"
+            " test split, and reports the spread of the metrics; null: none",
+        ),
+    ] = None,
+    fold: Annotated[
+        int | None,
+        Field(ge=0, description="split as for this fold, from 0: it is the test split; null: split by the shares"),
+    ] = None,
 ) -> dict[str, Part]:
     """Split raw examples into train, validation and test, in the same way for the same seed; return the rows of each.
 
@@ -71,7 +84,8 @@ def split(
     shuffled, then put in an order in which each value is spread evenly. A `validation_seed` does so again with the
     examples of train and validation, so that a model can be trained on several splits without ever seeing test. With
     `train_dev`, a random share of train, or its end if nothing is shuffled, is a split of that name (Ng, Machine
-    Learning Yearning, chapter 40).
+    Learning Yearning, chapter 40). With a `fold`, test is that fold of the table that is cut, and the rest of the table
+    is train and, if that is missing, validation; see `_folds`. `folds` alone changes nothing.
 
     Raises:
         UserError: If the shares do not add up to 1, a column does not exist, a split would be empty, or a seed has
@@ -91,7 +105,15 @@ def split(
         raise UserError("split.train", "is 0, so there is nothing to train on")
     order = partial(_order, shuffle=shuffle, group=group, time=time, stratify=stratify)
     again = validation_seed if "validation" in missing else None
-    rows = _cut(whole, list(missing.values()), order, seed, again, group)
+    if fold is None:
+        rows = _cut(whole, list(missing.values()), order, seed, again, group)
+    else:
+        given.pop("test", None)
+        missing["test"] = test
+        ordered = order(whole, seed) if time is not None or not shuffle else None
+        rest, held_out = _fold(whole, folds, fold, seed, ordered, group, stratify)
+        within = _cut(whole.iloc[rest], list(missing.values())[:-1], order, seed, again, group)
+        rows = [*(rest[each] for each in within), held_out]
     parts = {name: Part(name, np.arange(len(table))) for name, table in given.items()}
     parts |= {name: Part(cut, each) for name, each in zip(missing, rows, strict=True)}
     parts = {name: parts[name] for name in shares}
@@ -129,6 +151,43 @@ def _cut(
         order[: cuts[2]] = first[order_of(whole.iloc[first], again)]
         cuts = cuts_of(order)
     return [order[start:stop] for start, stop in pairwise(cuts)]
+
+
+def _fold(
+    whole: pd.DataFrame,
+    folds: int | None,
+    fold: int,
+    seed: int,
+    ordered: np.ndarray | None,
+    group: str | None,
+    stratify: str | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows outside and inside of one of the folds.
+
+    If the rows have an order, each fold comes after the rows outside of it, of which there are the more the later the
+    fold is. All other folds together have each row once.
+    """
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+
+    if folds is None or fold >= folds:
+        raise UserError("split.fold", f"is {fold}, but split.folds is {folds}; folds are counted from 0")
+    labels = None
+    if ordered is not None:
+        cut, units = TimeSeriesSplit(folds), len(whole)
+    elif group is not None:
+        labels = _groups(whole, group)
+        cut, units = GroupKFold(folds, shuffle=True, random_state=seed), labels.max() + 1
+    elif stratify is not None:
+        labels = pd.factorize(_column(whole, stratify, "stratify"), use_na_sentinel=False)[0]
+        cut, units = StratifiedKFold(folds, shuffle=True, random_state=seed), np.bincount(labels).max()
+    else:
+        cut, units = KFold(folds, shuffle=True, random_state=seed), len(whole)
+    if units < folds + (ordered is not None):
+        what = "groups" if group is not None else "examples" if stratify is None else "examples of any class"
+        raise UserError("split.folds", f"is {folds}, but there are only {units} {what}; use fewer folds")
+    with warnings.catch_warnings(action="ignore"):  # of classes with fewer examples than folds, as the summary does
+        parts = list(cut.split(np.zeros(len(whole)), labels, labels))
+    return tuple(part if ordered is None else ordered[part] for part in parts[fold])
 
 
 def _check_filled(parts: Mapping[str, Part], count: int) -> None:
