@@ -97,6 +97,8 @@ def print_findings(findings: Sequence["Finding"], notes: Sequence[str]) -> None:
         Console().print(table(["finding", "count", "first"], rows))
     else:
         click.echo("no findings")
+    for split in [finding for finding in findings if finding.kind in ("group_across_splits", "time_order")]:
+        click.echo(visible(f"split   {split.remedy}: {split.about}"))
     for note in notes:
         click.echo(visible(f"note    {note}"))
 

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipelines.data.files import holds_files
 from pipelines.errors import UserError, counted, did_you_mean
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -51,7 +50,9 @@ def split(
     group: Annotated[
         str | None,
         Field(
-            description="column whose equal values stay in one split, such as a patient; `folder` for that of a file"
+            description="column whose equal values stay in one split, such as a patient; `file`: the file of a"
+            " sentence, pair or text; `folder` or `name`: the folder of an image, or its file name without the number"
+            " at the end"
         ),
     ] = None,
     time: Annotated[
@@ -237,11 +238,7 @@ def _column(whole: pd.DataFrame, name: str, key: str) -> pd.Series:
 
 def _groups(whole: pd.DataFrame, name: str) -> np.ndarray:
     """Return the number of each row's group, in the order in which they occur."""
-    files = [values for _, values in whole.items() if holds_files(values)]
-    values = (
-        files[0].map(lambda path: str(path.parent)) if name == "folder" and files else _column(whole, name, "group")
-    )
-    return pd.factorize(values.astype(str))[0]
+    return pd.factorize(_column(whole, name, "group").astype(str))[0]
 
 
 def _between_groups(groups: np.ndarray, cuts: list[int]) -> list[int]:
