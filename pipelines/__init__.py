@@ -2,9 +2,11 @@
 
 from pipelines.api import (
     ExportedModel,
+    FinishedAudit,
     FinishedComparison,
     FinishedSearch,
     TrainedRun,
+    audit_data,
     compare,
     compare_runs,
     diagnose,
@@ -20,10 +22,12 @@ from pipelines.errors import DataWarning, UserError
 __all__ = [
     "DataWarning",
     "ExportedModel",
+    "FinishedAudit",
     "FinishedComparison",
     "FinishedSearch",
     "TrainedRun",
     "UserError",
+    "audit_data",
     "compare",
     "compare_runs",
     "diagnose",

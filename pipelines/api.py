@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import keras
     import pandas as pd
 
+    from pipelines.commands.audit import Audited
     from pipelines.comparison.results import Results
     from pipelines.comparison.runs import ComparedRuns
     from pipelines.data import Dataset
@@ -78,6 +79,11 @@ class TrainedRun(Answering):
     def history(self) -> "pd.DataFrame":
         """One row per epoch: loss and validation metrics."""
         return self._run.history()
+
+    @cached_property
+    def folds(self) -> dict[str, dict[str, float]]:
+        """Spread of each test metric over the folds, if `split.folds` is set: `run.folds["rmse"]["mean"]`."""
+        return self._run.folds_spread()
 
     @property
     def report(self) -> Path:
@@ -202,6 +208,24 @@ class FinishedComparison:
         return train(self.best, run_dir=run_dir)
 
 
+class FinishedAudit:
+    """An audit: its findings, what was not checked, and the config without the faults if one was asked for."""
+
+    def __init__(self, audited: "Audited"):
+        self.folder: Path = audited.folder
+        self.config: Path | None = audited.config
+        self.counts: dict[str, int] = audited.record["counts"]  # findings of each kind
+        self.notes: list[str] = audited.record["notes"]
+        self._audited = audited
+
+    @cached_property
+    def findings(self) -> "pd.DataFrame":
+        """One row per finding: kind, score, places, what is wrong, remedy."""
+        from pipelines.audit.findings import as_table
+
+        return as_table(self._audited.audit.findings)
+
+
 def train(
     config: str | Path,
     *,
@@ -221,7 +245,8 @@ def train(
     import_tensorflow(verbose=False)
     from pipelines.commands.train import train as train_config
 
-    _, run = train_config(config, _overrides(settings), run_dir, resume, _shown(show))
+    say = show or (lambda line: None)
+    _, run = train_config(config, _overrides(settings), run_dir, resume, _shown(show), say)
     return TrainedRun(run.folder)
 
 
@@ -289,6 +314,31 @@ def compare_runs(*runs: str | Path, split: str = "validation") -> "ComparedRuns"
     from pipelines.comparison.runs import compare_runs
 
     return compare_runs(runs, split)
+
+
+def audit_data(
+    config: str | Path,
+    *,
+    run: str | Path | TrainedRun | None = None,
+    against: str | Path | None = None,
+    fix: bool = False,
+    audit_dir: str | Path | None = None,
+    show: Callable[[str], None] | None = None,
+    **settings: Any,
+) -> FinishedAudit:
+    """Look for duplicates, leaks, wrong labels and shifts in the data of a config.
+
+    `run` is a finished run on the same data, whose model judges the labels of validation and test. `against` is a file
+    of new data to compare train with. `fix` writes a config without the faulty examples and columns.
+
+    Raises:
+        UserError: If there is a mistake in the config, the data, the run or the folder.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.commands.audit import audit
+
+    judge = run.folder if isinstance(run, TrainedRun) else run
+    return FinishedAudit(audit(config, _overrides(settings), judge, against, (), fix, audit_dir, _shown(show)))
 
 
 def diagnose(

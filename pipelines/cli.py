@@ -22,6 +22,7 @@ from pipelines.terminal import (
     command_line,
     print_answers,
     print_findings,
+    print_folds,
     print_json,
     print_metrics,
     print_summary,
@@ -107,6 +108,10 @@ def _check_configs(arguments: dict[str, Any]) -> bool:
 
     configs = arguments["configs"] if "configs" in arguments else [arguments["config"]]
     checked = [check_against_schema(read_config(config, arguments["overrides"])) for config in configs]
+    if any(each is not None and each.split.get("folds") for each in checked):
+        from pipelines.tuning.pools import start_server
+
+        start_server()
     if checked[0] is not None and not arguments.get("resume") and not arguments["verbose"]:
         read_early(checked[0])
     return False
@@ -153,6 +158,10 @@ def _are_runs(given: tuple[str, ...]) -> bool:
     if len(given) < 2:
         raise UserError(given[0], "is a single run; give two or more runs to compare, or one config")
     return True
+
+
+def _say(line: str) -> None:
+    click.echo(visible(line), err=True)
 
 
 class Command(click.Command):
@@ -264,8 +273,9 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     checked = [load_config(config, overrides) for config in configs]  # check every config before the first training
     for name, config in zip(configs, checked, strict=True):
         click.echo(f"{name}: training", err=True)
-        finished = run_config(config, print_summary)
+        finished = run_config(config, print_summary, _say)
         print_metrics(finished.run.metrics())
+        print_folds(finished.run)
         print_answers(finished.inputs, finished.targets, finished.answers)
         print_warnings(finished.run.warnings())
         click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
@@ -287,8 +297,9 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
     """
     from pipelines.commands.train import train as train_config
 
-    _, finished = train_config(config, overrides, run_dir, resume, print_summary)
+    _, finished = train_config(config, overrides, run_dir, resume, print_summary, _say)
     print_metrics(finished.metrics())
+    print_folds(finished)
     print_warnings(finished.warnings())
     click.echo(f"run     {finished.folder}\nreport  {finished.report}")
 

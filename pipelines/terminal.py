@@ -14,6 +14,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pipelines.audit.findings import Finding
     from pipelines.data.summary import Summary
+    from pipelines.runs.run import Run
 
 SHOWN_CHARACTERS = 160  # longer raw inputs are cut in the table of predictions
 WIDE = 80  # columns of a terminal that a table of examples needs
@@ -76,6 +77,18 @@ def print_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
     Console().print(table(["metric", *metrics], rows))
 
 
+def print_folds(run: "Run") -> None:
+    """Print the spread of the metrics over the folds of a run, if it has any."""
+    spread = {name: values for name, values in run.folds_spread().items() if "." not in name}
+    if not spread:
+        return
+    names = ("mean", "standard_deviation", "low", "high")
+    rows = [[name, *(short_value(values[each]) for each in names)] for name, values in spread.items()]
+    heads = ["test over the folds", "mean", "standard deviation", "95 % interval of the mean: low", "high"]
+    Console().print(table(heads, rows))
+    click.echo(f"folds   {run.folds_table}")
+
+
 def print_findings(findings: Sequence["Finding"], notes: Sequence[str]) -> None:
     """Print a table with a row for each kind of finding: how many there are, and the first one."""
     kinds: dict[str, list[Finding]] = {}
@@ -86,6 +99,8 @@ def print_findings(findings: Sequence["Finding"], notes: Sequence[str]) -> None:
         Console().print(table(["finding", "count", "first"], rows))
     else:
         click.echo("no findings")
+    for split in [finding for finding in findings if finding.kind in ("group_across_splits", "time_order")]:
+        click.echo(visible(f"split   {split.remedy}: {split.about}"))
     for note in notes:
         click.echo(visible(f"note    {note}"))
 

@@ -87,7 +87,12 @@ def load_trained_model(run: Run) -> TrainedModel:
 
 def load_run_dataset(config: Config) -> Dataset:
     """Load the raw examples of a config, with the same splits as in training."""
-    return load_dataset(config.data, config.split, load_task(config.task), load_source(config))
+    return split_source(config, load_source(config))
+
+
+def split_source(config: Config, source: Source) -> Dataset:
+    """Split the raw examples of a config, which were already read."""
+    return load_dataset(config.data, config.split, load_task(config.task), source)
 
 
 def load_source(config: Config) -> Source:

@@ -49,6 +49,14 @@ class Examined:
         return pd.concat([self.data[split] for split in self.joined.splits], ignore_index=True)
 
     @cached_property
+    def groups(self) -> pd.DataFrame:
+        """Columns that are neither inputs nor target, such as the file or the document of each example (N, G)."""
+        groups = [self.data.groups.get(split, self.data[split][[]]) for split in self.joined.splits]
+        used = {*self.fields.input_columns(list(self.examples)), self.fields.target}
+        others = self.examples[[name for name in self.examples if name not in used]]
+        return pd.concat([others, pd.concat(groups, ignore_index=True)], axis=1)
+
+    @cached_property
     def split(self) -> np.ndarray:
         """The split of each example, as a position in `joined.splits` (N,)."""
         return self.joined.split

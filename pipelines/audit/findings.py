@@ -84,6 +84,14 @@ class Finding:
         places = " and ".join(str(place) for place in (self.place, self.other) if place is not None)
         return f"{places}: {self.about}" if places else self.about
 
+    @property
+    def remedy(self) -> str:
+        """What to do about it; for a split, the setting to use."""
+        kind = KINDS[self.kind]
+        if kind.fix not in ("group", "time"):
+            return kind.remedy
+        return kind.remedy.replace(f"split.{kind.fix}", f"split.{kind.fix}: {self.column}")
+
     def record(self) -> dict[str, Any]:
         """Return a flat record, for CSV and JSON."""
         return {
@@ -93,7 +101,7 @@ class Finding:
             "column": self.column,
             **_flat("other_", self.other),
             "about": self.about,
-            "remedy": KINDS[self.kind].remedy,
+            "remedy": self.remedy,
         }
 
 

@@ -5,11 +5,12 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import norm, rankdata, spearmanr
 
 from pipelines.audit.examined import Examined
 from pipelines.audit.findings import Finding
-from pipelines.audit.models import out_of_fold
+from pipelines.audit.flattery import by_group, by_time
+from pipelines.audit.models import one_quiet_thread, out_of_fold
 
 LEAST = 50  # examples
 LOOKED_AT = 20_000  # examples that single columns are tried on
@@ -19,6 +20,10 @@ LEAVES = 128  # of the tree on one column
 GROUPS = 20  # different values of a column of groups
 SIZES = (1.5, 20)  # rows of a group, on average
 GROUPED = 0.5  # share of the target that the other rows of a group explain, beyond what the column itself does
+FEWEST = 3  # different groups, such as documents
+ALIKE = 0.2  # share of the test examples that are most similar to one of their own group, beyond chance
+CHANCE = 1e-3  # probability that so many are by chance
+COMPARED = 2000  # examples of test, and of train, whose similarity is compared
 DRIFT = 0.1  # rank correlation of date and target
 
 
@@ -56,9 +61,15 @@ def id_columns(examined: Examined) -> Iterator[Finding]:
 
 
 def groups_across_splits(examined: Examined) -> Iterator[Finding]:
-    """Find columns that name a group of a few rows with similar targets, such as a patient, in several splits."""
-    if examined.fields.content != "cells" or examined.fields.target_is not in ("class", "number"):
-        return
+    """Find what names a group of similar examples, such as a patient or a document, in several splits."""
+    if examined.fields.content == "cells" and examined.fields.target_is in ("class", "number"):
+        yield from _similar_targets(examined)
+    elif len(examined.examples) >= LEAST:
+        yield from _similar_inputs(examined)
+
+
+def _similar_targets(examined: Examined) -> Iterator[Finding]:
+    """Find columns of a table that name a few rows each, whose targets are similar."""
     target = _as_numbers(examined)
     for name, values in examined.described.columns.items():
         numeric = pd.api.types.is_numeric_dtype(values)
@@ -69,11 +80,70 @@ def groups_across_splits(examined: Examined) -> Iterator[Finding]:
             continue
         known = _explained(_of_others(codes, target), target)
         smooth = _explained(_answers(values, target, examined.seed), target) if numeric else 0.0
-        train = set(codes[examined.of("train")])
-        shared = float(np.mean([code in train for code in codes[examined.of("test")]]))
+        shared = _shared(examined, codes)
         if known - max(0.0, smooth) >= GROUPED and shared > 0:
             about = f"{shared:.0%} of the test rows have a '{name}' that train has too, whose rows have similar targets"
+            about += by_group(examined, codes, str(name))
             yield Finding("group_across_splits", known, about, column=str(name))
+
+
+def _similar_inputs(examined: Examined) -> Iterator[Finding]:
+    """Find groups whose test examples are most similar to train examples of the same group, more than by chance.
+
+    Examples of a class are compared with those of the same class, which are similar for another reason.
+    """
+    candidates = {}
+    for name, values in examined.groups.items():
+        codes, different = pd.factorize(values.astype(str))
+        if len(different) >= FEWEST and len(codes) / len(different) >= SIZES[0] and _shared(examined, codes) > 0:
+            candidates[str(name)] = codes
+    if not candidates:
+        return
+    by_class = examined.fields.target_is == "class" and examined.target is not None
+    classes = pd.factorize(examined.target)[0] if by_class else np.zeros(len(examined.examples), int)
+    test, nearest, train = _nearest(examined, classes)
+    seen: list[np.ndarray] = []
+    for name, codes in candidates.items():
+        if any((pd.factorize(codes)[0] == other).all() for other in seen):
+            continue  # the same groups under another name, such as the only file of a folder
+        seen.append(pd.factorize(codes)[0])
+        same = codes[test] == codes[nearest]
+        pairs = pd.DataFrame({"class": classes[train], "group": codes[train]}).value_counts()
+        sizes = pd.Series(classes[train]).value_counts()
+        chance = np.array([pairs.get(key, 0) / sizes[key[0]] for key in zip(classes[test], codes[test], strict=True)])
+        more = same.mean() - chance.mean()
+        spread = np.sqrt((chance * (1 - chance)).sum()) / len(test)
+        if more >= ALIKE and norm.sf(more / max(spread, 1 / len(test))) < CHANCE:
+            about = (
+                f"the most similar train example of {same.mean():.0%} of the test examples has the same '{name}'"
+                f" ({chance.mean():.0%} by chance)"
+            )
+            yield Finding("group_across_splits", float(more), about + by_group(examined, codes, name), column=name)
+
+
+def _nearest(examined: Examined, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return some test examples, the most similar train example of the same class of each, and the train examples."""
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.preprocessing import normalize
+
+    random = np.random.default_rng(examined.seed)
+    test, train = (random.permutation(examined.of(split))[:COMPARED] for split in ("test", "train"))
+    features = examined.described.features
+    asked, found = [], []
+    for label in np.unique(classes[test]):
+        own, others = test[classes[test] == label], train[classes[train] == label]
+        if len(others):
+            with one_quiet_thread():
+                model = NearestNeighbors(n_neighbors=1).fit(normalize(features[others]))
+                nearest = model.kneighbors(normalize(features[own]), return_distance=False)[:, 0]
+            asked.append(own)
+            found.append(others[nearest])
+    return np.concatenate(asked), np.concatenate(found), train
+
+
+def _shared(examined: Examined, codes: np.ndarray) -> float:
+    """Return the share of the test examples whose group train has too."""
+    return float(np.isin(codes[examined.of("test")], codes[examined.of("train")]).mean())
 
 
 def time_order(examined: Examined) -> Iterator[Finding]:
@@ -92,6 +162,7 @@ def time_order(examined: Examined) -> Iterator[Finding]:
         later = float((train > test.min()).mean())
         if later > 0 and abs(drift.statistic) >= DRIFT and drift.pvalue < 1e-3:
             about = f"{later:.0%} of train is later than the first '{name}' of test, and the target changes with it"
+            about += by_time(examined, values, str(name))
             yield Finding("time_order", abs(float(drift.statistic)), about, column=str(name))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.commands.train import find_run
+from pipelines.comparison.folds import cross_validate
 from pipelines.config.load import Config
 from pipelines.data.summary import Summary
 from pipelines.evaluation import as_records
@@ -13,7 +14,7 @@ from pipelines.export.load import LoadedExport
 from pipelines.export.write import write_export
 from pipelines.fit import check_other_runs, fit
 from pipelines.runs.run import Run
-from pipelines.trained_model import load_run_dataset
+from pipelines.trained_model import load_source, split_source
 
 SHOWN = 5
 
@@ -29,10 +30,15 @@ class Finished:
     answers: list[dict[str, Any]]  # predictions of the export
 
 
-def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) -> Finished:
+def run(
+    config: Config,
+    show: Callable[[Summary], None] = lambda summary: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Finished:
     """Train, evaluate and export a model, then predict a few test examples with the export.
 
-    `show` is called with the summary of the data before training.
+    If its split has folds, a model is also trained for each of them; the export is that of the model of the ordinary
+    split. `show` is called with the summary of the data before training, and `say` with a line for each fold.
 
     Raises:
         UserError: For the same reasons as `train` and `export`.
@@ -40,8 +46,10 @@ def run(config: Config, show: Callable[[Summary], None] = lambda summary: None) 
     new_run, _ = find_run(config)
     with new_run.locked():
         check_other_runs(config)
-        dataset = load_run_dataset(config)
+        source = load_source(config)
+        dataset = split_source(config, source)
         trained = fit(config, new_run, dataset, show)
+        cross_validate(new_run, source, say)
     version = write_export(trained, new_run, Path("exports") / config.task, dataset.test)
     examples = dataset.test.head(SHOWN)
     raw = trained.task.client_inputs(examples)

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pipelines.comparison.folds import cross_validate
 from pipelines.config.load import Config, load_config
 from pipelines.config.validation import differences
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
 from pipelines.fit import check_other_runs, fit
 from pipelines.runs.run import Run
-from pipelines.trained_model import TrainedModel, load_run_dataset, load_trained_model
+from pipelines.trained_model import TrainedModel, load_source, load_trained_model, split_source
 
 MAY_CHANGE = ("training.epochs", "training.patience")
 
@@ -20,21 +21,26 @@ def train(
     run_dir: str | Path | None = None,
     resume: bool = False,
     show: Callable[[Summary], None] = lambda summary: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[TrainedModel, Run]:
     """Train the model of a config; with `resume`, continue an interrupted run, or train a finished run for more epochs.
 
-    `show` is called with the summary of the data before training.
+    If its split has folds, a model is then trained for each of them too. `show` is called with the summary of the data
+    before training, and `say` with a line for each fold that was trained.
 
     Raises:
         UserError: If the config, the data or the run folder cannot be used.
     """
     checked = load_config(config, overrides)
     run, finished = find_run(checked, run_dir, resume)
-    if finished:
+    if finished and run.cross_validated:
         return load_trained_model(run), run
     with run.locked():
         check_other_runs(checked)
-        return fit(checked, run, load_run_dataset(checked), show), run
+        source = load_source(checked)
+        trained = load_trained_model(run) if finished else fit(checked, run, split_source(checked, source), show)
+        cross_validate(run, source, say)
+        return trained, run
 
 
 def find_run(checked: Config, run_dir: str | Path | None = None, resume: bool = False) -> tuple[Run, bool]:

@@ -8,7 +8,7 @@ from pipelines.data import Source, load_dataset
 from pipelines.runs.run import Run
 from pipelines.tasks import load_task
 from pipelines.tuning.journal import SearchFolder, Trial
-from pipelines.tuning.runner import Runner
+from pipelines.tuning.runner import PlannedRunner
 from pipelines.tuning.space import Space
 from pipelines.tuning.trials import run_rung
 
@@ -16,7 +16,7 @@ SPLIT_SEED = "split.validation_seed"
 Candidates: TypeAlias = Mapping[str, Mapping[str, Any]]  # name -> the settings that it changes, by dotted path
 
 
-class Trainings(Runner):
+class Trainings(PlannedRunner):
     """Trainings in progress: all candidates with the first seed, then all with the next.
 
     The journal may hold trainings that are not asked for this time; they are kept, and not continued.
@@ -102,13 +102,3 @@ class Trainings(Runner):
     def _values(self, name: str, seed: int) -> dict[str, Any]:
         again = {SPLIT_SEED: self.base.seed + seed} if seed and self.resplits else {}
         return {**self.candidates[name], "seed": self.base.seed + seed, **again}
-
-    def _propose(self) -> Trial | None:
-        known = [trial.values for trial in self.trials]
-        values = next((values for values in self.planned if values not in known), None)
-        if values is None:
-            return None
-        trial = Trial(len(self.trials), values)
-        self.trials.append(trial)
-        self.folder.note("proposed", trial)
-        return trial

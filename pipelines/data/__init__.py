@@ -13,6 +13,7 @@ from pipelines.build import build
 from pipelines.data.checks import check_quickly
 from pipelines.data.fields import Fields
 from pipelines.data.files import holds_files
+from pipelines.data.groups import group_columns
 from pipelines.data.rows import Rows, identify, kept_rows
 from pipelines.data.splits import duplicates_across, split, take
 from pipelines.data.summary import (
@@ -48,6 +49,9 @@ class Source:
     written: dict[str, np.ndarray] = field(
         default_factory=dict
     )  # split -> hashes of the examples as their file has them
+    groups: dict[str, dict[str, Sequence[str]]] = field(
+        default_factory=dict
+    )  # split -> name such as `file` -> the group of each example, by which examples can be split
 
     def absolute(self) -> "Source":
         """Make file paths absolute, so that processes with another working directory find the files."""
@@ -70,6 +74,7 @@ class Dataset:
     summary: Summary
     rows: dict[str, Rows]  # what identifies the examples of each split
     train_dev: pd.DataFrame | None = None  # only with `split.train_dev`
+    groups: dict[str, pd.DataFrame] = field(default_factory=dict)  # split -> what examples belong together by
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         """Return the split of that name."""
@@ -94,7 +99,9 @@ def load_dataset(
     """
     source = source or read_source(data, task)
     source, every = _without(source, data.get("exclude", ()), task.fields)
-    parts = split(source.examples, **split_rule)
+    groups = {name: group_columns(table, source.groups.get(name)) for name, table in source.examples.items()}
+    whole = {name: pd.concat([table, groups[name]], axis=1) for name, table in source.examples.items()}
+    parts = split(whole, **split_rule)
     splits = take(source.examples, parts)
     rows = {name: every[part.of].take(part.rows) for name, part in parts.items()}
     hashes = {name: each.hashes for name, each in rows.items()}
@@ -112,7 +119,7 @@ def load_dataset(
         "reading": source.reading,
         "fingerprint": {name: fingerprint(splits[name].columns, hashes[name]) for name in splits},
     }
-    return Dataset(**splits, record=record, summary=summary, rows=rows)
+    return Dataset(**splits, record=record, summary=summary, rows=rows, groups=take(groups, parts))
 
 
 def read_source(data: Mapping[str, Any], task: "Task") -> Source:
@@ -134,6 +141,10 @@ def _without(source: Source, exclude: Sequence[str], fields: Fields | None) -> t
     source = replace(
         source,
         examples={name: table.iloc[kept[name]].reset_index(drop=True) for name, table in source.examples.items()},
+        groups={
+            name: {of: [values[row] for row in kept[name]] for of, values in each.items()}
+            for name, each in source.groups.items()
+        },
         warnings=warnings,
         facts={**source.facts, "excluded": f"{counted(count, 'example')} by data.exclude"},
     )

@@ -1,5 +1,6 @@
 """Split examples into train, validation and test."""
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,7 +11,6 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from pipelines.data.files import holds_files
 from pipelines.errors import UserError, counted, did_you_mean
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -59,7 +59,9 @@ def split(
     group: Annotated[
         str | None,
         Field(
-            description="column whose equal values stay in one split, such as a patient; `folder` for that of a file"
+            description="column whose equal values stay in one split, such as a patient; `file`: the file of a"
+            " sentence, pair or text; `folder` or `name`: the folder of an image, or its file name without the number"
+            " at the end"
         ),
     ] = None,
     time: Annotated[
@@ -68,6 +70,18 @@ def split(
     stratify: Annotated[
         str | None,
         Field(description="column whose values, such as classes, have the same shares in all splits"),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        Field(
+            ge=2,
+            description="number of folds of a cross-validation: `train` also trains a model for each fold, which is its"
+            " test split, and reports the spread of the metrics; null: none",
+        ),
+    ] = None,
+    fold: Annotated[
+        int | None,
+        Field(ge=0, description="split as for this fold, from 0: it is the test split; null: split by the shares"),
     ] = None,
 ) -> dict[str, Part]:
     """Split raw examples into train, validation and test, in the same way for the same seed; return the rows of each.
@@ -81,7 +95,9 @@ def split(
     examples of train and validation, so that a model can be trained on several splits without ever seeing test. With
     `train_dev`, a random share of train, or its end if nothing is shuffled, is a split of that name (Ng, Machine
     Learning Yearning, chapter 40). With `train_share`, the rest of train is left out: a smaller share is part of a
-    larger one, drawn anew by each `validation_seed`. If nothing is shuffled, the end of train is kept.
+    larger one, drawn anew by each `validation_seed`. If nothing is shuffled, the end of train is kept. With a `fold`,
+    test is that fold of the table that is cut, and the rest of the table is train and, if that is missing, validation;
+    see `_fold`. `folds` alone changes nothing.
 
     Raises:
         UserError: If the shares do not add up to 1, a column does not exist, a split would be empty, or a seed has
@@ -101,7 +117,15 @@ def split(
         raise UserError("split.train", "is 0, so there is nothing to train on")
     order = partial(_order, shuffle=shuffle, group=group, time=time, stratify=stratify)
     again = validation_seed if "validation" in missing else None
-    rows = _cut(whole, list(missing.values()), order, seed, again, group)
+    if fold is None:
+        rows = _cut(whole, list(missing.values()), order, seed, again, group)
+    else:
+        given.pop("test", None)
+        missing["test"] = test
+        ordered = order(whole, seed) if time is not None or not shuffle else None
+        rest, held_out = _fold(whole, folds, fold, seed, ordered, group, stratify)
+        within = _cut(whole.iloc[rest], list(missing.values())[:-1], order, seed, again, group)
+        rows = [*(rest[each] for each in within), held_out]
     parts = {name: Part(name, np.arange(len(table))) for name, table in given.items()}
     parts |= {name: Part(cut, each) for name, each in zip(missing, rows, strict=True)}
     parts = {name: parts[name] for name in shares}
@@ -144,6 +168,43 @@ def _cut(
         order[: cuts[2]] = first[order_of(whole.iloc[first], again)]
         cuts = cuts_of(order)
     return [order[start:stop] for start, stop in pairwise(cuts)]
+
+
+def _fold(
+    whole: pd.DataFrame,
+    folds: int | None,
+    fold: int,
+    seed: int,
+    ordered: np.ndarray | None,
+    group: str | None,
+    stratify: str | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows outside and inside of one of the folds.
+
+    If the rows have an order, each fold comes after the rows outside of it, of which there are the more the later the
+    fold is. All other folds together have each row once.
+    """
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeriesSplit
+
+    if folds is None or fold >= folds:
+        raise UserError("split.fold", f"is {fold}, but split.folds is {folds}; folds are counted from 0")
+    labels = None
+    if ordered is not None:
+        cut, units = TimeSeriesSplit(folds), len(whole)
+    elif group is not None:
+        labels = _groups(whole, group)
+        cut, units = GroupKFold(folds, shuffle=True, random_state=seed), labels.max() + 1
+    elif stratify is not None:
+        labels = pd.factorize(_column(whole, stratify, "stratify"), use_na_sentinel=False)[0]
+        cut, units = StratifiedKFold(folds, shuffle=True, random_state=seed), np.bincount(labels).max()
+    else:
+        cut, units = KFold(folds, shuffle=True, random_state=seed), len(whole)
+    if units < folds + (ordered is not None):
+        what = "groups" if group is not None else "examples" if stratify is None else "examples of any class"
+        raise UserError("split.folds", f"is {folds}, but there are only {units} {what}; use fewer folds")
+    with warnings.catch_warnings(action="ignore"):  # of classes with fewer examples than folds, as the summary does
+        parts = list(cut.split(np.zeros(len(whole)), labels, labels))
+    return tuple(part if ordered is None else ordered[part] for part in parts[fold])
 
 
 def _check_filled(parts: Mapping[str, Part], count: int) -> None:
@@ -198,11 +259,7 @@ def _column(whole: pd.DataFrame, name: str, key: str) -> pd.Series:
 
 def _groups(whole: pd.DataFrame, name: str) -> np.ndarray:
     """Return the number of each row's group, in the order in which they occur."""
-    files = [values for _, values in whole.items() if holds_files(values)]
-    values = (
-        files[0].map(lambda path: str(path.parent)) if name == "folder" and files else _column(whole, name, "group")
-    )
-    return pd.factorize(values.astype(str))[0]
+    return pd.factorize(_column(whole, name, "group").astype(str))[0]
 
 
 def _between_groups(groups: np.ndarray, cuts: list[int]) -> list[int]:

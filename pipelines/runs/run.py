@@ -42,6 +42,8 @@ class Run:
         self.folder = Path(folder)
         self.report = self.folder / "report"
         self.diagnosis = self.folder / "diagnosis"
+        self.folds = self.folder / "folds"
+        self.folds_table = self.folder / "folds.csv"
         self.logs = self.folder / "logs"
         self.checkpoints = self.folder / "checkpoints"
         self._config = self.folder / "config.yaml"
@@ -60,6 +62,7 @@ class Run:
         self._last = self.checkpoints / "last.npz"
         self._best = self.checkpoints / "best.npz"
         self._lock = self.folder / "lock"
+        self._folds_spread = self.folder / "folds.json"
 
     @classmethod
     def new(cls, task: str, folder: str | Path | None = None) -> "Run":
@@ -121,7 +124,7 @@ class Run:
         """
         folders = sorted((Path("runs") / task).glob("*"), reverse=True)
         for run in map(cls, folders):
-            if run.started and not run.finished:
+            if run.started and not (run.finished and run.cross_validated):
                 return run
         raise UserError("--resume", f"runs/{task} contains no unfinished run; name one with --run-dir")
 
@@ -134,6 +137,12 @@ class Run:
     def finished(self) -> bool:
         """Whether the run has metrics, which are written at the end."""
         return self._metrics.is_file()
+
+    @property
+    def cross_validated(self) -> bool:
+        """Whether all folds of a run were trained, if its split has folds."""
+        rule = self.data().get("split", {})
+        return not rule.get("folds") or rule.get("fold") is not None or self._folds_spread.is_file()
 
     @property
     def _free(self) -> bool:
@@ -196,6 +205,22 @@ class Run:
     def metrics(self) -> dict[str, dict[str, float]]:
         """Read the metrics of each split. Values that are not finite are NaN."""
         return {split: numbers(scores) for split, scores in _read_json(self._metrics).items()}
+
+    def write_folds(self, table: pd.DataFrame, spread: Mapping[str, Mapping[str, float]]) -> None:
+        """Write a table with one row per fold, and the spread of each metric of their test splits."""
+        write_text(self.folds_table, table.to_csv(index=False))
+        write_json(self._folds_spread, {"test": spread})
+
+    def drop_folds(self) -> None:
+        """Delete the trainings of the folds and what they told."""
+        shutil.rmtree(self.folds, ignore_errors=True)
+        for path in (self._folds_spread, self.folds_table):
+            path.unlink(missing_ok=True)
+
+    def folds_spread(self) -> dict[str, dict[str, float]]:
+        """Read mean, standard deviation and interval of each metric over the folds; empty if there are none."""
+        read = _read_json(self._folds_spread, {"test": {}})["test"]
+        return {metric: numbers(values) for metric, values in read.items()}
 
     def trivial(self) -> dict[str, float]:
         """Read the baseline metrics on the validation split; empty if they were not computed."""

@@ -169,5 +169,24 @@ class Runner(abc.ABC):
         self.waiting = [trial for trial in self.trials if trial.open]
 
 
+class PlannedRunner(Runner):
+    """A runner whose trials are known before they start."""
+
+    @property
+    @abc.abstractmethod
+    def planned(self) -> list[dict[str, Any]]:
+        """The values of all trials, in order."""
+
+    def _propose(self) -> Trial | None:
+        known = [trial.values for trial in self.trials]
+        values = next((values for values in self.planned if values not in known), None)
+        if values is None:
+            return None
+        trial = Trial(len(self.trials), values)
+        self.trials.append(trial)
+        self.folder.note("proposed", trial)
+        return trial
+
+
 def _same(one: Trial, other: Trial) -> bool:
     return one.values == other.values and one.until_epoch == other.until_epoch

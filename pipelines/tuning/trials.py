@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, Source, load_dataset
 from pipelines.errors import UserError
+from pipelines.evaluation import measure
 from pipelines.extensions import load_code
 from pipelines.fit import adapt_preprocessor, train_model
 from pipelines.runs.run import Run
@@ -55,7 +57,7 @@ def run_trial(
     later trial may continue from there. An error becomes the outcome of the trial. If it is not a `UserError`, its
     traceback is written to `error.txt`.
     """
-    return _outcome(folder, lambda: _train(config, folder, data, until_epoch, code)[0].best_epoch())
+    return _outcome(folder, lambda: _train(config, folder, data, until_epoch, code).run.best_epoch())
 
 
 def run_rung(
@@ -67,7 +69,7 @@ def run_rung(
     """
 
     def work() -> dict[str, float]:
-        run, trained = _train(config, folder, data, until_epoch, code)
+        run, trained, _ = _train(config, folder, data, until_epoch, code)
         best = run.best_epoch()
         metrics = {name.removeprefix("validation."): best[name] for name in best if name.startswith("validation.")}
         run.finish({"validation": metrics}, {}, (), trained.config.to_yaml())
@@ -78,9 +80,38 @@ def run_rung(
     return _outcome(folder, work)
 
 
+def run_fold(
+    config: Path, folder: Path, data: Dataset | Source | None, until_epoch: int | None, code: Sequence[str] = ()
+) -> Outcome:
+    """Train a config as `run_trial` does, and finish its run with the metrics and predictions of the test split.
+
+    The figures of the outcome also have the metrics of test, and the `seconds` of the whole training.
+    """
+
+    def work() -> dict[str, float]:
+        run, trained, dataset = _train(config, folder, data, until_epoch, code)
+        best = run.best_epoch()
+        examples = trained.task.evaluation_examples("test", dataset.test)
+        answers = trained.answerer.answer_table(examples)
+        metrics = measure(trained.task, "test", examples, answers)
+        run.save_predictions(trained.task.predictions(examples, answers))
+        run.finish({"test": metrics}, trained.task.metric_signatures(examples), (), trained.config.to_yaml())
+        run.drop_checkpoints()
+        seconds = float(run.history()["seconds"].iloc[-1])
+        return {**best, **{f"test.{name}": value for name, value in metrics.items()}, "seconds": seconds}
+
+    return _outcome(folder, work)
+
+
+class _Trained(NamedTuple):
+    run: Run
+    model: TrainedModel
+    dataset: Dataset
+
+
 def _train(
     config: Path, folder: Path, data: Dataset | Source | None, until_epoch: int | None, code: Sequence[str]
-) -> tuple[Run, TrainedModel]:
+) -> _Trained:
     share_gpus()  # in a process of a Ray cluster, nothing else has done this
     load_code(code)
     checked = load_config(config)
@@ -89,7 +120,7 @@ def _train(
     run = Run(folder)
     trained = train_model(checked, run, data, _preprocessor(checked, data), until_epoch)
     run.save_model(trained.model, trained.preprocessor.state)
-    return run, trained
+    return _Trained(run, trained, data)
 
 
 def _outcome(folder: Path, work: Callable[[], dict[str, float]]) -> Outcome:

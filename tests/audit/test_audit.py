@@ -1,6 +1,7 @@
 """Planted faults are found, and clean data has none."""
 
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -207,7 +208,46 @@ def test_rows_of_a_group_in_several_splits_are_found():
     table = CLEAN["house_prices"].assign(owner=[f"owner {n}" for n in owner])
     assert found(audited("house_prices", table), "group_across_splits") == []
     (only,) = found(audited("house_prices", table.assign(price=table["price"] + level)), "group_across_splits")
-    assert only.column == "owner"
+    assert only.column == "owner" and "simple models err by" in only.about and "flatters by" in only.about
+
+
+def documents(groups: int = 40, each: int = 12) -> pd.DataFrame:
+    """Sentences of documents: each has words and names of its own, and only the document says what a name is."""
+    random = np.random.default_rng(7)
+    words = np.array(["".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), 6)) for _ in range(groups * 20)])
+    rows = []
+    for number in range(groups):
+        own, kind = words[20 * number : 20 * number + 20], random.choice(["PER", "LOC", "ORG"])
+        for _ in range(each):
+            tokens = list(random.choice(own, 8))
+            tokens[3] = tokens[3].capitalize()
+            rows.append((tokens, ["O"] * 3 + [f"B-{kind}"] + ["O"] * 4, f"text {number}"))
+    return marked(pd.DataFrame(rows, columns=["tokens", "tags", "document"]))
+
+
+def test_documents_in_several_splits_are_found_with_what_a_random_split_flatters_by():
+    table = documents()
+    (only,) = found(audited("entity_tagger", table), "group_across_splits")
+    random, own, more = (float(part) for part in re.findall(r"\d\.\d\d", only.about))
+    assert only.column == "document" and only.score > 0.9 and only.remedy.startswith("set split.group: document")
+    assert random - own > 0.2 and more == pytest.approx(random - own, abs=0.011)
+    mixed = table.assign(document=table["document"].sample(frac=1, random_state=0).to_numpy())
+    assert found(audited("entity_tagger", mixed), "group_across_splits") == []
+    assert found(audited("entity_tagger", table, {**RULE, "group": "document"}), "group_across_splits") == []
+
+
+def test_pictures_of_a_patient_in_several_splits_are_found_and_folders_of_a_class_are_not():
+    random = np.random.default_rng(8)
+    rows = []
+    for number in range(30):
+        base = random.integers(40, 200, (6, 6, 3))
+        for _ in range(8):
+            noisy = np.clip(base + random.normal(0, 12, base.shape), 0, 255).astype(np.uint8)
+            image = np.asarray(Image.fromarray(noisy).resize((48, 48), Image.BICUBIC))
+            rows.append((png(image), ("ill", "well")[number % 2], f"patient {number}", f"folder {number % 2}"))
+    table = marked(pd.DataFrame(rows, columns=["image", "label", "patient", "folder"]))
+    (only,) = found(audited("cat_classifier", table), "group_across_splits")
+    assert only.column == "patient" and "the random one flatters by 0." in only.about
 
 
 def test_a_random_split_of_a_target_that_changes_with_time_is_found():
@@ -215,5 +255,6 @@ def test_a_random_split_of_a_target_that_changes_with_time_is_found():
     table = CLEAN["house_prices"].assign(sold=sold)
     assert found(audited("house_prices", table), "time_order") == []
     rising = table.assign(price=table["price"] + 300.0 * np.arange(1500))
-    assert [each.column for each in found(audited("house_prices", rising), "time_order")] == ["sold"]
+    (only,) = found(audited("house_prices", rising), "time_order")
+    assert only.column == "sold" and "by 'sold': the random one flatters by" in only.about
     assert found(audited("house_prices", rising, {**RULE, "shuffle": False}), "time_order") == []

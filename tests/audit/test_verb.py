@@ -8,6 +8,7 @@ from conftest import invoke, overrides, sets
 from planted import RULE, dataset, houses
 from ruamel.yaml import YAML
 
+import pipelines
 from pipelines.audit.findings import Finding
 from pipelines.audit.fix import fixed_config
 from pipelines.config.read import read_config
@@ -151,3 +152,14 @@ def test_a_split_of_one_class_is_named():
     classes = pd.DataFrame({"image": [bytes([n]) for n in range(100)], "label": ["a"] * 80 + ["b"] * 20})
     lines = dataset("cat_classifier", classes, {**RULE, "shuffle": False}).summary.warnings
     assert "every test example is of the class 'b'" in lines
+
+
+def test_python_finds_the_same(faulty, audited, tmp_path):
+    settings = {
+        path: YAML(typ="safe").load(value) for path, value in (each.split("=", 1) for each in overrides(faulty))
+    }
+    found = pipelines.audit_data("house_prices", fix=True, audit_dir=tmp_path / "audit", **settings)
+    folder, _ = audited
+    assert found.counts == json.loads((folder / "audit.json").read_text())["counts"]
+    assert found.findings["about"].tolist() == pd.read_csv(folder / "findings.csv")["about"].tolist()
+    assert found.config == tmp_path / "audit" / "config.yaml" and found.config.is_file()

@@ -183,3 +183,61 @@ def test_columns_to_split_by_are_checked():
         split(table, **SHARES, seed=0, time="sold")
     with pytest.raises(UserError, match=r"split.time: cannot be combined with split\.group"):
         split(table, **SHARES, seed=0, group="x", time="sold")
+
+
+def folds_of(table, count=4, **rule):
+    return [split({"all": table}, **{**SHARES, "seed": 0, **rule}, folds=count, fold=fold) for fold in range(count)]
+
+
+@given(st.integers(12, 200), st.integers(2, 5), st.integers(0, 3))
+def test_each_example_is_in_the_test_split_of_one_fold(count, folds, seed):
+    parts = folds_of(frame(count), folds, seed=seed)
+    assert sorted(pd.concat(part["test"] for part in parts)["x"]) == list(range(count))
+    for part in parts:
+        assert sorted(pd.concat(part.values())["x"]) == list(range(count))
+        rest = count - len(part["test"])
+        assert abs(len(part["train"]) - 0.8 * rest) <= 1 and abs(len(part["test"]) - count / folds) < 1
+
+
+def test_folds_alone_change_nothing_and_a_fold_is_the_same_again():
+    table = frame(100)
+    plain, with_folds = split({"all": table}, **SHARES, seed=0), split({"all": table}, **SHARES, seed=0, folds=5)
+    assert all(plain[name].equals(with_folds[name]) for name in plain)
+    one, other = folds_of(table)[1], folds_of(table)[1]
+    assert all(one[name].equals(other[name]) for name in one)
+
+
+def test_folds_keep_groups_together_classes_spread_and_the_future_out_of_train():
+    random = np.random.default_rng(0)
+    kinds = np.repeat(["a", "b"], [100, 300])
+    table = frame(400).assign(owner=random.integers(0, 40, 400), kind=kinds, day=random.permutation(400))
+    for part in folds_of(table, group="owner"):
+        owners = [set(each["owner"]) for each in part.values()]
+        assert sum(map(len, owners)) == len(set.union(*owners)) == 40
+    for part in folds_of(table, stratify="kind"):
+        assert [(each["kind"] == "a").mean().round(2) for each in part.values()] == [0.25] * 3
+    for rule, column in (({"time": "day"}, "day"), ({"shuffle": False}, "x")):
+        for part in folds_of(table, **rule):
+            train, validation, test = (part[name][column] for name in SHARES)
+            assert train.max() < validation.min() and validation.max() < test.min() and len(test) == 80
+
+
+def test_folds_leave_splits_that_are_given_alone():
+    given_splits = {"train": frame(80), "validation": frame(5, 80), "test": frame(20, 100)}
+    parts = split(given_splits, **SHARES, seed=0, folds=4, fold=0)
+    assert parts["validation"].equals(frame(5, 80)) and len(parts["test"]) == 20 and len(parts["train"]) == 60
+    assert parts["test"]["x"].max() < 80
+
+
+def test_folds_that_cannot_be_are_named():
+    table = frame(12).assign(owner=[0] * 6 + [1] * 6, kind=list("abcdefghijkl"))
+    for rule, message in (
+        ({"fold": 1}, "split.fold: is 1, but split.folds is None"),
+        ({"folds": 3, "fold": 3}, "split.fold: is 3, but split.folds is 3"),
+        ({"folds": 13, "fold": 0}, "split.folds: is 13, but there are only 12 examples"),
+        ({"folds": 3, "fold": 0, "group": "owner"}, "there are only 2 groups"),
+        ({"folds": 3, "fold": 0, "stratify": "kind"}, "there are only 1 examples of any class"),
+        ({"folds": 12, "fold": 0, "shuffle": False}, "split.folds: is 12, but there are only 12 examples"),
+    ):
+        with pytest.raises(UserError, match=message):
+            split({"all": table}, **SHARES, seed=0, **rule)

@@ -5,9 +5,10 @@ two files do not correspond, its error does not name the line.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -15,6 +16,7 @@ from typing_extensions import TypedDict
 
 from pipelines.data.encodings import read_text
 from pipelines.data.files import unpacked_suffix
+from pipelines.data.groups import short_values
 from pipelines.data.pairs.checks import pair_warnings, unescape
 from pipelines.data.pairs.columns import choose_columns
 from pipelines.data.pairs.languages import codes, same_language
@@ -45,6 +47,7 @@ class Pair(NamedTuple):
     source: str
     target: str
     place: str  # file and line, or file and number of the entry
+    groups: Mapping[str, str] = MappingProxyType({})  # its file, and other cells of its row, such as its document
 
 
 class Filters(TypedDict):
@@ -131,7 +134,7 @@ def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
         _check_order(files, how)
         parts = [_read_lines(files[0], files[1], how)]
     else:
-        parts = [_read_one(file, how) for file in files]
+        parts = [_of_file(_read_one(file, how), file) for file in files]
     read = Read([pair for part in parts for pair in part.pairs], [odd for part in parts for odd in part.odd])
     place = names[0] if len(names) == 1 else f"{names[0]} ..."
     if how.unescape:
@@ -139,6 +142,10 @@ def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
     whole = [pair for pair in read.pairs if pair.source and pair.target]
     sides = [pair.source for pair in whole], [pair.target for pair in whole]
     return Read(read.pairs, read.odd + pair_warnings(sides, (how.source, how.target), place))
+
+
+def _of_file(read: Read, file: Path) -> Read:
+    return Read([pair._replace(groups={"file": str(file), **pair.groups}) for pair in read.pairs], read.odd)
 
 
 def _read_one(path: Path, how: Reading) -> Read:
@@ -161,15 +168,18 @@ def _read_one(path: Path, how: Reading) -> Read:
 
 
 def _pairs(table: Table, source: int, target: int, header: bool) -> Iterator[Pair]:
+    names = table.names
     for place, cells in table.rows:
         if header and any(cells):
-            header = False
+            header, names = False, cells
             continue
         if not any(cells):
             cells = [""] * (max(source, target) + 1)
         if len(cells) <= max(source, target):
             raise UserError(place, "has no tab between source and target")
-        yield Pair(_one_line(text_of(cells[source], place)), _one_line(text_of(cells[target], place)), place)
+        one, other = (_one_line(text_of(cells[side], place)) for side in (source, target))
+        record = dict(zip(names or (), cells, strict=False))
+        yield Pair(one, other, place, short_values(record, [names[source], names[target]] if names else []))
 
 
 def _one_line(cell: str) -> str:
@@ -219,7 +229,8 @@ def _check_order(files: Sequence[Path], how: Reading) -> None:
 
 
 def _unescaped(read: Read, place: str) -> Read:
-    pairs = [Pair(unescape(pair.source).strip(), unescape(pair.target).strip(), pair.place) for pair in read.pairs]
+    sides = [(unescape(pair.source).strip(), unescape(pair.target).strip()) for pair in read.pairs]
+    pairs = [pair._replace(source=one, target=other) for pair, (one, other) in zip(read.pairs, sides, strict=True)]
     count = sum(own != before for own, before in zip(pairs, read.pairs, strict=True))
     if not count:
         return read

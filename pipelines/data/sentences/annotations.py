@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pipelines.data.groups import short_values
 from pipelines.data.sentences.sentence import Sentence, TaggedFile, drop_blank_tokens, length_notes
 from pipelines.errors import UserError, counted
 
@@ -28,13 +30,15 @@ class Span(NamedTuple):
     type: str
 
 
-class TaggedText(NamedTuple):
+@dataclass(frozen=True)
+class TaggedText:
     """A text, its entities, its tokens and their offsets if the source gives them, and its place."""
 
     text: str
     spans: list[Span]
     tokens: tuple[list[str], list[int]] | None
     place: str
+    groups: dict[str, str] = field(default_factory=dict)
 
 
 def looks_like_json(text: str) -> bool:
@@ -66,7 +70,7 @@ def read_json(path: Path, text: str, tokenize: Tokenize) -> TaggedFile:
             skipped.append({"place": place, "reason": f"its answer is '{record['answer']}'"})
             continue
         sentence, used = _read(record, place)
-        sentences.append(sentence)
+        sentences.append(replace(sentence, groups=short_values(record, used)))
         keys |= used
     texts = [each for each in sentences if isinstance(each, TaggedText) and each.tokens is None]
     found = iter(tokenize([each.text for each in texts]) if texts else [])
@@ -231,4 +235,4 @@ def _align(tagged: TaggedText, tokens: list[str], starts: list[int]) -> Sentence
         if problem:
             at = within[0] if within else 0
             faults[at] = f"{faults[at]}; {problem}" if at in faults else problem
-    return Sentence(tokens, tags, tagged.place, is_bio=True, faults=faults, lost=lost)
+    return Sentence(tokens, tags, tagged.place, is_bio=True, faults=faults, lost=lost, groups=tagged.groups)

@@ -20,6 +20,7 @@ class Sentence:
     is_bio: bool = False  # the reader made the tags from character offsets
     faults: dict[int, str] = field(default_factory=dict)  # token index -> what was wrong with the entity at this token
     lost: int = 0  # number of entities that could not be tagged
+    groups: dict[str, str] = field(default_factory=dict)  # other values of its record, such as its document
 
     def place(self, token: int) -> str:
         """Return the file of a token, and its line if that is known."""

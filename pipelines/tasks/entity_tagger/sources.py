@@ -14,6 +14,7 @@ from pydantic import Field
 from pipelines.data import LISTED_SKIPS, Source
 from pipelines.data.embedded import find_package
 from pipelines.data.files import Root, Split, names_by_split
+from pipelines.data.groups import groups_of
 from pipelines.data.sentences.files import list_files, read_tagged
 from pipelines.data.sentences.headers import Column, ColumnRules
 from pipelines.data.sentences.schemes import Scheme, detect_scheme, to_bio
@@ -193,13 +194,15 @@ def _source(
     as_bio = partial(_as_bio, spelled=spelling.tags, scheme=scheme, bad_tags=bad_tags)
     tables: dict[str, pd.DataFrame] = {}
     places: dict[str, Sequence[str]] = {}
+    groups: dict[str, dict[str, Sequence[str]]] = {}
     faulty: list[dict[str, str]] = []
     lost = 0
     for split, each in read.items():
-        sentences = [sentence for _, file in each for sentence in file.sentences]
-        converted = [as_bio(sentence) for sentence in sentences]
-        kept = [sentence for sentence, (row, _, _) in zip(sentences, converted, strict=True) if row is not None]
-        places[split] = [sentence.place(0) for sentence in kept]
+        sentences = [(str(path), sentence) for path, file in each for sentence in file.sentences]
+        converted = [as_bio(sentence) for _, sentence in sentences]
+        kept = [one for one, (row, _, _) in zip(sentences, converted, strict=True) if row is not None]
+        places[split] = [sentence.place(0) for _, sentence in kept]
+        groups[split] = groups_of([{"file": file, **sentence.groups} for file, sentence in kept])
         tables[split] = pd.DataFrame([row for row, _, _ in converted if row is not None], columns=[TOKENS, TAGS])
         faulty += [fault for _, faults, _ in converted for fault in faults]
         lost += sum(without for _, _, without in converted)
@@ -215,7 +218,9 @@ def _source(
     columns = {name: f"{kind}, read as {scheme.upper()}" if kind == "tags" else kind for name, kind in columns.items()}
     notes = [*notes, *_notes_of_files(read), *spelling.notes]
     notes += _repair_notes(faulty, lost) if bad_tags == "repair" else []
-    return Source(tables, {**origin, "scheme": scheme, **repaired}, skipped, columns, notes, places=places)
+    return Source(
+        tables, {**origin, "scheme": scheme, **repaired}, skipped, columns, notes, places=places, groups=groups
+    )
 
 
 def _place(sentences: list[Sentence], tag: str) -> str:

@@ -85,7 +85,12 @@ def files(
         split: [f"{each.path}, byte {each.start}" if isinstance(each, Stretch) else "" for each in table[TEXT]]
         for split, table in tables.items()
     }
-    return Source(tables, origin, warnings=odd, facts=_facts(tables, read), places=places)
+    groups: dict[str, dict[str, Sequence[str]]] = {
+        split: {"file": [str(each.path) for each in table[TEXT]]}
+        for split, table in tables.items()
+        if all(isinstance(each, Stretch) for each in table[TEXT])
+    }
+    return Source(tables, origin, warnings=odd, facts=_facts(tables, read), places=places, groups=groups)
 
 
 def _facts(tables: Mapping[str, pd.DataFrame], read: Mapping[str, Texts]) -> dict[str, str]:

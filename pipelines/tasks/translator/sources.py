@@ -10,6 +10,7 @@ from pydantic import Field
 
 from pipelines.data import Source
 from pipelines.data.files import Root, Split, names_by_split
+from pipelines.data.groups import groups_of
 from pipelines.data.pairs.languages import parts_words
 from pipelines.data.pairs.read import SOURCE, TARGET, Column, Filters, Pair, Reading, filter_pairs, read_pairs
 from pipelines.data.tfds import Prepared, load_tfds
@@ -108,6 +109,7 @@ def _source(
     """Apply the filters to train, or to pairs that are not split yet, and count the dropped pairs."""
     tables: dict[str, pd.DataFrame] = {}
     places: dict[str, Sequence[str]] = {}
+    groups: dict[str, dict[str, Sequence[str]]] = {}
     skipped: list[dict[str, str]] = []
     counts: dict[str, int] = {}
     for split, pairs in read.items():
@@ -116,11 +118,13 @@ def _source(
         if not pairs:
             raise UserError(names[split], "contains no usable text pairs")
         places[split] = [p.place for p in pairs]
+        groups[split] = groups_of([p.groups for p in pairs])
         tables[split] = pd.DataFrame({SOURCE: [p.source for p in pairs], TARGET: [p.target for p in pairs]})
     facts = _facts(next(iter(tables.values())), origin["from_language"], origin["to_language"])
     if counts:
         facts["removed"] = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
-    return Source(tables, {**origin, "left_out": counts}, skipped, warnings=list(odd), facts=facts, places=places)
+    origin = {**origin, "left_out": counts}
+    return Source(tables, origin, skipped, warnings=list(odd), facts=facts, places=places, groups=groups)
 
 
 def _facts(table: pd.DataFrame, from_language: str, to_language: str) -> dict[str, str]:
