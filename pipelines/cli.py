@@ -259,7 +259,7 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
         print_metrics(finished.run.metrics())
         print_answers(finished.inputs, finished.targets, finished.answers)
         print_warnings(finished.run.warnings())
-        click.echo(f"run     {finished.run.folder}\nreport  {finished.run.report}\nexport  {finished.export}")
+        click.echo(f"run     {finished.run.folder}\nreport  {finished.run.page}\nexport  {finished.export}")
         code = [part for path in loaded_code() for part in ("--code", path)] if "." in config.task else []
         click.echo(f"try     {command_line('predict', *code, finished.export, *as_arguments(finished.inputs[0]))}")
         click.echo(f"serve   {command_line('serve', finished.export.parent)}")
@@ -281,7 +281,7 @@ def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: 
     _, finished = train_config(config, overrides, run_dir, resume, print_summary)
     print_metrics(finished.metrics())
     print_warnings(finished.warnings())
-    click.echo(f"run     {finished.folder}\nreport  {finished.report}")
+    click.echo(f"run     {finished.folder}\nreport  {finished.page}")
 
 
 @main.command()
@@ -311,7 +311,7 @@ def tune(
             f"best    {search.objective} {short_value(best.score)} in trial {best.number}: {display.values(best)}"
         )
         click.echo(f"config  {folder.best}  (train it: {command_line('run', folder.best)})")
-    click.echo(f"trials  {folder.table}\nreport  {folder.report}")
+    click.echo(f"trials  {folder.table}\nreport  {folder.page}")
 
 
 @main.command()

@@ -17,6 +17,8 @@ from pipelines.data import Dataset
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
 from pipelines.evaluation import Evaluator, measure, result_warnings
+from pipelines.pages.details import split_details
+from pipelines.pages.run_page import write_run_page
 from pipelines.report import write_report
 from pipelines.runs.run import Run
 from pipelines.starts import added, check_start, extend_preprocessor, load_start, origin
@@ -54,7 +56,9 @@ def fit(
     warnings = result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
     warnings += write_report(run, trained, examples, answers)
     run.save_model(trained.model, preprocessor.state)
+    run.add_details("test", split_details(trained.task, monitor, examples, answers))
     run.finish(metrics, trained.task.metric_signatures(examples), warnings, config.to_yaml())
+    write_run_page(run)
     return trained
 
 

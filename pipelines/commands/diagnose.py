@@ -11,6 +11,7 @@ from pipelines.diagnosis.results import Diagnosis
 from pipelines.diagnosis.signs import find_signs
 from pipelines.diagnosis.verdict import Kind, find_gaps, sentence
 from pipelines.errors import UserError
+from pipelines.pages.run_page import write_run_page
 from pipelines.runs.run import Run
 from pipelines.trained_model import load_source, load_trained_model
 
@@ -47,6 +48,7 @@ def diagnose(run: str | Path, human: float | None = None) -> Diagnosis:
     verdict = sentence(gaps, underfits)
     diagnosis = Diagnosis(opened, metric, errors, possible, gaps, verdict, notes, signs, steps)
     diagnosis.write()
+    write_run_page(opened)
     return diagnosis
 
 

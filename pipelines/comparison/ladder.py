@@ -64,7 +64,7 @@ class ComparisonFolder(SearchFolder):
     def __init__(self, folder: Any):
         super().__init__(folder)
         self.table = folder / "runs.csv"
-        self.page = folder / "table.md"
+        self.markdown = folder / "table.md"
         self._plan = folder / "plan.json"
 
     def plan(self) -> Plan | None:

@@ -17,11 +17,11 @@ from pipelines.config.validation import differences
 from pipelines.data import Dataset
 from pipelines.errors import UserError
 from pipelines.evaluation import measure, metric_by_example, metric_statistic
+from pipelines.pages.details import input_line
 from pipelines.runs.run import Run
 from pipelines.statistics.bootstrap import RESAMPLES, bootstrap, difference
 from pipelines.statistics.intervals import Interval
 from pipelines.task import Task
-from pipelines.terminal import shortened
 from pipelines.trained_model import load_run_dataset, load_trained_model
 
 SHOWN = 8  # examples where the runs differ most
@@ -143,7 +143,10 @@ def _differing(
     tables = [task.predictions(examples, each).iloc[chosen] for each in answers]
     inputs = [name for name in tables[0] if name in examples]
     shown = pd.DataFrame(
-        {"row": np.array(chosen) + 1, "input": [_input(row) for _, row in tables[0][inputs].iterrows()]}
+        {
+            "row": np.array(chosen) + 1,
+            "input": [input_line(row, INPUT_CHARACTERS) for _, row in tables[0][inputs].iterrows()],
+        }
     )
     if "target" in tables[0]:
         shown["target"] = tables[0]["target"].to_numpy()
@@ -152,12 +155,6 @@ def _differing(
             shown[f"answer {name}"] = table["answer"].to_numpy()
         shown[f"{by} {name}"] = own[chosen]
     return shown
-
-
-def _input(row: pd.Series) -> str:
-    known = {name: value for name, value in row.items() if value not in ("", None) and value == value}
-    texts = [str(value) if len(row) == 1 else f"{name} {value}" for name, value in known.items()]
-    return shortened(", ".join(texts), INPUT_CHARACTERS)
 
 
 def _settings(configs: Sequence[Config], names: Sequence[str]) -> pd.DataFrame:

@@ -41,6 +41,7 @@ class Run:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.report = self.folder / "report"
+        self.page = self.report / "index.html"
         self.diagnosis = self.folder / "diagnosis"
         self.logs = self.folder / "logs"
         self.checkpoints = self.folder / "checkpoints"
@@ -54,6 +55,7 @@ class Run:
         self._warnings = self.folder / "warnings.json"
         self._predictions = self.folder / "predictions.csv"
         self._signatures = self.folder / "signatures.json"
+        self._details = self.folder / "details.json"
         self._weights = self.folder / "model.weights.h5"
         self._preprocessor = self.folder / "preprocessor.npz"
         self._last = self.checkpoints / "last.npz"
@@ -203,6 +205,19 @@ class Run:
     def warnings(self) -> list[str]:
         """Read the warnings about the run's result."""
         return _read_json(self._warnings, [])
+
+    def details(self) -> dict[str, dict[str, Any]]:
+        """Read, for each split that was measured, the intervals of its metrics and its worst examples."""
+        return _read_json(self._details, {})
+
+    def add_details(self, split: str, details: Mapping[str, Any]) -> None:
+        """Write the intervals of the metrics of a split and its worst examples, in place of earlier ones."""
+        write_json(self._details, {**self.details(), split: details})
+
+    def read_diagnosis(self) -> dict[str, Any] | None:
+        """Read what `diagnose` found, or return None if the run was not diagnosed."""
+        path = self.diagnosis / "diagnosis.json"
+        return _read_json(path) if path.is_file() else None
 
     def history(self) -> pd.DataFrame:
         """Read the training history, one row per epoch."""

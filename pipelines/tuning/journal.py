@@ -51,6 +51,7 @@ class SearchFolder:
         self.best = folder / "best.yaml"
         self.table = folder / "trials.csv"
         self.report = folder / "report"
+        self.page = self.report / "index.html"
         self.logs = folder / "logs"
         self._data = folder / "data.json"
         self._journal = folder / "journal.jsonl"
