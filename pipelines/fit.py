@@ -20,6 +20,7 @@ from pipelines.evaluation import Evaluator, measure, result_warnings
 from pipelines.pages.details import split_details
 from pipelines.pages.run_page import write_run_page
 from pipelines.report import write_report
+from pipelines.runs.about import About, write_about
 from pipelines.runs.run import Run
 from pipelines.starts import added, check_start, extend_preprocessor, load_start, origin
 from pipelines.task import Preprocessor
@@ -111,6 +112,8 @@ def train_model(
     evaluator.check(config.training["monitor"])
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
     run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial)
+    monitor = config.training["monitor"]
+    write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
     train(learner, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
     return trained
 

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipelines.comparison.ladder import ComparisonFolder, Ladder, Plan, set_budget
+from pipelines.comparison.folder import ComparisonFolder, Plan
+from pipelines.comparison.ladder import Ladder, set_budget
 from pipelines.comparison.results import Results, results_of, write_comparison
 from pipelines.config.read import read_config
 from pipelines.extensions import loaded_code
 from pipelines.fit import check_other_runs
+from pipelines.runs.about import About, write_about
 from pipelines.trained_model import load_source
 from pipelines.tuning.pools import make_pool
 from pipelines.tuning.space import Space, make_runs_absolute
@@ -54,6 +56,7 @@ def compare(
         with folder.locked():
             folder.begin(unresolved, ladder.dataset.record["fingerprint"])
             folder.write_plan(plan)
+            write_about(folder.folder, About(base.task, base.model, ladder.objective, ladder.direction))
             for line in ladder.dataset.summary.lines():
                 say(line)
             try:

@@ -10,6 +10,7 @@ from pipelines.data import load_dataset
 from pipelines.errors import UserError
 from pipelines.extensions import loaded_code
 from pipelines.fit import check_other_runs
+from pipelines.runs.about import About, write_about
 from pipelines.tasks import load_task
 from pipelines.trained_model import load_source
 from pipelines.tuning.journal import SearchFolder
@@ -57,6 +58,7 @@ def tune(
             for line in [*dataset.summary.lines(), *changes]:
                 say(line)
             search = Search(folder, space, shared, shown)
+            write_about(folder.folder, About(base.task, base.model, search.objective, search.direction))
             try:
                 search.run(pool, workers)
             finally:

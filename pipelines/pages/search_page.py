@@ -43,19 +43,11 @@ def _next(search: Search) -> list[Part]:
     best, folder = search.ranked[0], search.folder
     values = ", ".join(f"{path} {short_value(value)}" for path, value in best.values.items())
     said = f"Trial {best.number} is the best: {search.objective} {short_value(best.score)} with {values}."
-    train = Step(
-        "train the best config", "it is evaluated on the test split and exported", [command("run", folder.best)]
-    )
-    luck = "the best of many trials was also lucky; train it with several seeds beside the defaults"
-    steps = [
-        train,
-        Step("check that it is not luck", luck, [command("compare", folder.best, "--models", _model(search))]),
-    ]
-    return [Text(said, strong=True), Steps(steps)]
-
-
-def _model(search: Search) -> str:
-    return search.space.config(search.ranked[0].values).model
+    how = "it is evaluated on the test split and exported"
+    train = Step("train the best config", how, [command("run", folder.best)])
+    why = "the best of many trials was also lucky: train this model and the others with several seeds each"
+    check = Step("see how much is luck", why, [command("compare", folder.best)])
+    return [Text(said, strong=True), Steps([train, check])]
 
 
 def _trials(search: Search, table: pd.DataFrame) -> list[Part]:

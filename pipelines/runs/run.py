@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -17,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.runs.checkpoints import Checkpoint, Weights, listed, named
 from pipelines.runs.environment import describe_environment
 from pipelines.storage import (
+    is_locked,
     locked,
     make_folder,
     numbers,
@@ -28,6 +28,9 @@ from pipelines.storage import (
     write_whole,
     writing,
 )
+
+if TYPE_CHECKING:
+    import keras
 
 FROM_RUNS = ("start", "teacher")  # entries of `data.json` that record another run
 
@@ -61,6 +64,7 @@ class Run:
         self._last = self.checkpoints / "last.npz"
         self._best = self.checkpoints / "best.npz"
         self._lock = self.folder / "lock"
+        self._error = self.folder / "error.txt"
 
     @classmethod
     def new(cls, task: str, folder: str | Path | None = None) -> "Run":
@@ -90,8 +94,14 @@ class Run:
             UserError: If it cannot be created or written to, or another process holds the lock.
         """
         with locked(self._lock, "another process is training in this folder; wait for it, or choose another --run-dir"):
+            self._error.unlink(missing_ok=True)
             try:
                 yield
+            except Exception as error:
+                if self.started and not self.finished:
+                    with suppress(UserError):
+                        write_text(self._error, f"{error}\n")
+                raise
             finally:
                 self._lock.unlink(missing_ok=True)
                 if not self.started:
@@ -135,6 +145,26 @@ class Run:
     def finished(self) -> bool:
         """Whether the run has metrics, which are written at the end."""
         return self._metrics.is_file()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process trains in the folder."""
+        return is_locked(self._lock)
+
+    @property
+    def error(self) -> str | None:
+        """Why training failed, or None if it did not, or goes on."""
+        return self._error.read_text(encoding="utf-8").strip() if self._error.is_file() else None
+
+    @property
+    def has_history(self) -> bool:
+        """Whether an epoch has ended."""
+        return self._history.is_file()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the trained weights are there."""
+        return self._weights.is_file() and self._preprocessor.is_file()
 
     @property
     def _free(self) -> bool:
@@ -278,7 +308,7 @@ class Run:
         """Read the weights of the best epoch so far."""
         return listed("weights", read_arrays(self._best))
 
-    def save_model(self, model: keras.Model, state: Mapping[str, np.ndarray]) -> None:
+    def save_model(self, model: "keras.Model", state: Mapping[str, np.ndarray]) -> None:
         """Write the trained weights and the preprocessor state."""
         write_arrays(self._preprocessor, state)
         write_whole(self._weights, model.save_weights)
@@ -288,7 +318,7 @@ class Run:
         rows = pd.Series(range(1, len(predictions) + 1), name="row")
         write_text(self._predictions, pd.concat([rows, predictions], axis=1).to_csv(index=False))
 
-    def load_weights(self, model: keras.Model) -> None:
+    def load_weights(self, model: "keras.Model") -> None:
         """Load the trained weights into a model of the same architecture."""
         with readable(self._weights):
             model.load_weights(self._weights)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from pipelines.config.read import Unresolved, read_config
 from pipelines.errors import UserError
 from pipelines.runs.run import Run
-from pipelines.storage import as_json, locked, numbers, write_json, write_text, writing
+from pipelines.storage import as_json, is_locked, locked, numbers, write_json, write_text, writing
 
 
 @dataclass
@@ -156,11 +156,23 @@ class SearchFolder:
         if torn:
             os.truncate(self._journal, len(whole.encode()) + 1 if whole else 0)
         for line in whole.splitlines():
-            fields = json.loads(line)
-            event = fields.pop("event")
-            if fields.get("figures"):
-                fields["figures"] = numbers(fields["figures"])
-            yield event, Trial(**fields) if fields else None
+            yield _read(line)
+
+    def read_trials(self) -> tuple[list[Trial], bool]:
+        """Read the trials, and whether nothing more was proposed after them. The journal is not changed."""
+        content = self._journal.read_text(encoding="utf-8") if self._journal.is_file() else ""
+        trials: dict[int, Trial] = {}
+        refused = False
+        for event, trial in map(_read, content.rpartition("\n")[0].splitlines()):
+            refused = event == "refused" or (refused and event != "proposed")
+            if trial is not None:
+                trials[trial.number] = trial
+        return [trials[number] for number in sorted(trials)], refused
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process writes to the folder."""
+        return is_locked(self._lock)
 
     def locked(self) -> AbstractContextManager[None]:
         """Lock the folder, so that no two searches write to it.
@@ -170,6 +182,14 @@ class SearchFolder:
         """
         problem = f"another {self.word} is running in this folder; wait for it, or choose another {self.option}"
         return locked(self._lock, problem)
+
+
+def _read(line: str) -> tuple[str, Trial | None]:
+    fields = json.loads(line)
+    event = fields.pop("event")
+    if fields.get("figures"):
+        fields["figures"] = numbers(fields["figures"])
+    return event, Trial(**fields) if fields else None
 
 
 def _line(event: str, trial: Trial | None) -> str:
