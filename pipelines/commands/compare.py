@@ -11,6 +11,7 @@ from pipelines.config.read import read_config
 from pipelines.extensions import loaded_code
 from pipelines.fit import check_other_runs
 from pipelines.runs.about import About, write_about
+from pipelines.tracking import open_server, track_trials
 from pipelines.trained_model import load_source
 from pipelines.tuning.pools import make_pool
 from pipelines.tuning.space import Space, make_runs_absolute
@@ -50,6 +51,7 @@ def compare(
     space = Space(unresolved, {})
     for model in plan.models:
         check_other_runs(space.config({"model": model}))
+    server = open_server(base)
     ladder = Ladder(folder, space, load_source(base).absolute(), plan, shown)
     pool = make_pool(workers, ray, partial(get_ready, folder.config, None, code=loaded_code()))
     try:
@@ -66,6 +68,7 @@ def compare(
             finally:
                 results = results_of(ladder)
                 write_comparison(results)
+                track_trials(server, ladder)
             return results
     finally:
         pool.terminate()

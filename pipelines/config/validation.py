@@ -34,6 +34,7 @@ class Config:
         self.optimizer: dict = self.values["optimizer"]
         self.schedule: dict = self.values["schedule"]
         self.training: dict = self.values["training"]
+        self.tracking: dict | None = self.values.get("tracking")
         self.decoding: dict | None = self.values.get("decoding")
         self.tuning: dict | None = self.values.get("tuning")
 

@@ -262,6 +262,12 @@ class Run:
         """Read the sample predictions of some epochs; empty if the task keeps none."""
         return _read_json(self._samples, [])
 
+    def files(self) -> list[Path]:
+        """List the files that make the finished run, without checkpoints, logs and hidden files."""
+        without = {self.checkpoints, self.logs}
+        found = sorted(path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return [path for path in found if path != self._lock and not without & set(path.parents)]
+
     def best_epoch(self) -> dict[str, float]:
         """Read the history entry of the best epoch."""
         history = self.history()
