@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from pipelines import __version__
-from pipelines.errors import DataWarning, UserError
+from pipelines.errors import DataWarning, UserError, counted
 from pipelines.export.formats import FORMATS
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.terminal import (
@@ -735,13 +735,13 @@ def prune_runs(keep: int, kind: str, task: str | None, root: str, yes: bool) -> 
         click.echo("nothing to delete")
         return
     _print_entries(plan.delete)
-    size = _size(sum(entry.size for entry in plan.delete))
-    if not yes and not click.confirm(f"Delete these {len(plan.delete)} folders ({size})?"):
+    what = f"{counted(len(plan.delete), 'folder')} ({_size(sum(entry.size for entry in plan.delete))})"
+    if not yes and not click.confirm(f"Delete {what}?"):
         click.echo("nothing was deleted")
         return
     for entry in plan.delete:
         delete(entry)
-    click.echo(f"deleted {len(plan.delete)} folders ({size})")
+    click.echo(f"deleted {what}")
 
 
 @runs_group.command("open")
@@ -772,20 +772,27 @@ def _entries(root: str, kind: str | None, task: str | None) -> list[Any]:
 
 
 def _print_entries(entries: Sequence[Any]) -> None:
-    rows = [
+    """Print one line each, with the folder last and whole, so that it can be copied."""
+    lines = [
         [
-            str(entry.folder),
+            "" if entry.value is None else short_value(entry.value),
             entry.state,
             entry.about.model,
-            f"{entry.about.metric or ''} {'' if entry.value is None else short_value(entry.value)}".strip(),
-            f"{entry.date:%Y-%m-%d}",
+            f"{entry.date:%Y-%m-%d %H:%M}",
             _size(entry.size),
+            str(entry.folder),
         ]
         for entry in entries
     ]
-    shown = table(["folder", "state", "model", "metric", "date", "size"], rows)
-    shown.columns[0].no_wrap, shown.columns[0].min_width = True, max(len(row[0]) for row in rows)  # to be copied
-    Console().print(shown)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    title = None
+    for entry, cells in zip(entries, lines, strict=True):
+        about = entry.about
+        group = f"{entry.kind} of {about.task}" + (f" by {about.metric}" if about.metric else "")
+        if group != title:
+            click.echo(visible(group))
+        title, padded = group, [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
+        click.echo(visible(f"  {'  '.join(padded)}").rstrip())
 
 
 def _change(one: float | None, other: float | None) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.config.read import read_yaml
+from pipelines.errors import counted
 from pipelines.pages.page import Code, Lines, Page, Part, Picture, Section, Step, Steps, Table, Text, command, pictures
 from pipelines.runs.run import Run
 from pipelines.statistics.intervals import LEVEL
@@ -24,7 +25,7 @@ def run_page(run: Run) -> Page:
     """Return the page of a finished run."""
     config, environment = read_yaml(run.config), run.environment()
     details = run.details()
-    facts = [f"task {config['task']}", f"run {run.folder}", f"{len(run.history())} epochs"]
+    facts = [f"task {config['task']}", f"run {run.folder}", counted(len(run.history()), "epoch")]
     diagnosis = run.read_diagnosis()
     sections = [
         Section("What to do next", _next(run, diagnosis)),
@@ -128,7 +129,7 @@ def _worst(worst: Mapping[str, Any]) -> list[Part]:
     if not worst.get("rows"):
         return []
     rows = worst["rows"]
-    told = f"Of the test split, by {worst['by']}. `row` counts from 1; predictions.csv has all of them."
+    told = f"Of the test split, by {worst['by']}. Rows are counted from 1; predictions.csv has all of them."
     return [Text(told), Table(list(rows[0]), [[short_value(value) for value in row.values()] for row in rows])]
 
 

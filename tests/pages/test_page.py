@@ -60,7 +60,7 @@ def test_the_page_of_a_run_says_what_to_do_how_good_it_is_and_how_to_repeat_it(o
     text = read_page(own_run / "report" / "index.html")
     run = Run(own_run)
     order = ["What to do next", "Metrics", "Pictures", "Worst examples", "Data", "Config", "Repeat it"]
-    sections = text[text.index("epochs") :]  # after the links to them
+    sections = text[text.index("4 epochs") :]  # after the links to them
     sections = sections[sections.index("Repeat it") + 1 :]
     assert sorted(order, key=sections.index) == order
     assert "is not diagnosed yet" in text and "pipelines diagnose" in text
@@ -98,7 +98,7 @@ def test_the_worst_examples_are_those_with_the_largest_errors(own_run):
     assert worst["by"] == "rmsle"
     rows = [each["row"] for each in worst["rows"]]
     assert rows == predictions["row"][errors.sort_values(ascending=False).index][: len(rows)].tolist()
-    assert len(rows) == 10 and "Area (m2)" in worst["rows"][0]["input"]
+    assert len(rows) == 10 and "Area__m2_" in worst["rows"][0]["input"]
 
 
 def test_a_sentence_without_entities_that_is_tagged_right_is_not_among_the_worst():
