@@ -105,6 +105,19 @@ def metric_by_example(task: Task, metric: str, examples: pd.DataFrame, answers: 
         return np.array([task.compute_metrics(*one)[metric] for one in alone], float)
 
 
+def wrong_answers(terms: tuple[np.ndarray, Callable] | None) -> int | None:
+    """Return the number of wrong answers if a metric is a share of right ones, else None.
+
+    `terms` are what `Task.metric_sums` returns.
+    """
+    if terms is None:
+        return None
+    sums, _ = terms
+    if sums.shape[1:] != (2,) or not np.isin(sums[:, 0], (0, 1)).all() or (sums[:, 1] != 1).any():
+        return None
+    return int((sums[:, 0] == 0).sum())
+
+
 def result_warnings(
     task: Task,
     monitor: str,

@@ -19,12 +19,16 @@ from pipelines.data import Dataset
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
 from pipelines.evaluation import Evaluator, measure, result_warnings
+from pipelines.pages.details import split_details
+from pipelines.pages.run_page import write_run_page
 from pipelines.report import write_report
+from pipelines.runs.about import About, write_about
 from pipelines.runs.run import Run
 from pipelines.starts import added, check_start, extend_preprocessor, load_start, origin
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.teachers import check_teacher, teach
+from pipelines.tracking import TrackedRun, tracking
 from pipelines.trained_model import TrainedModel, build_model, confidence_metrics, make_preprocessor
 from pipelines.training.features import head_and_encoder
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES, accumulate_gradients
@@ -41,26 +45,30 @@ def fit(
     `show` is called with the summary of the data before training. The caller holds the lock of `run`.
 
     Raises:
-        UserError: If the data cannot be used or training diverges.
+        UserError: If the data or the tracking server cannot be used, or training diverges.
     """
-    preprocessor = adapt_preprocessor(config, dataset)
-    show(_summary(config, dataset, preprocessor))
-    trained = train_model(config, run, dataset, preprocessor)
-    trained, notes = _calibrated(trained, dataset)
-    metrics = {}
-    for split in ("train", "validation", "test"):
-        examples = trained.task.evaluation_examples(split, dataset[split])
-        answers = trained.answerer.answer_table(examples)
-        metrics[split] = measure(trained.task, split, examples, answers)
-        if split != "train":  # a model is surer of the examples that it learnt from
-            metrics[split] |= confidence_metrics(trained, examples, answers)
-    run.save_predictions(trained.task.predictions(examples, answers))
-    monitor = config.training["monitor"]
-    warnings = notes + result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
-    warnings += write_report(run, trained, examples, answers, dataset.validation)
-    run.save_model(trained.model, preprocessor.state, preprocessor.confidence)
-    run.finish(metrics, trained.task.metric_signatures(examples), warnings, config.to_yaml())
-    return trained
+    with tracking(config, run) as tracked:
+        preprocessor = adapt_preprocessor(config, dataset)
+        show(_summary(config, dataset, preprocessor))
+        trained = train_model(config, run, dataset, preprocessor, tracked=tracked)
+        trained, notes = _calibrated(trained, dataset)
+        metrics = {}
+        for split in ("train", "validation", "test"):
+            examples = trained.task.evaluation_examples(split, dataset[split])
+            answers = trained.answerer.answer_table(examples)
+            metrics[split] = measure(trained.task, split, examples, answers)
+            if split != "train":  # a model is surer of the examples that it learnt from
+                metrics[split] |= confidence_metrics(trained, examples, answers)
+        run.save_predictions(trained.task.predictions(examples, answers))
+        monitor = config.training["monitor"]
+        warnings = notes + result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
+        warnings += write_report(run, trained, examples, answers, dataset.validation)
+        run.save_model(trained.model, preprocessor.state, preprocessor.confidence)
+        run.add_details("test", split_details(trained.task, monitor, examples, answers))
+        run.finish(metrics, trained.task.metric_signatures(examples), warnings, config.to_yaml())
+        write_run_page(run)
+        tracked.finish()
+        return trained
 
 
 def check_other_runs(config: Config) -> None:
@@ -84,11 +92,17 @@ def adapt_preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
 
 
 def train_model(
-    config: Config, run: Run, dataset: Dataset, preprocessor: Preprocessor, until_epoch: int | None = None
+    config: Config,
+    run: Run,
+    dataset: Dataset,
+    preprocessor: Preprocessor,
+    until_epoch: int | None = None,
+    tracked: TrackedRun | None = None,
 ) -> TrainedModel:
     """Train the model of `config` and keep the best epoch by the validation split; the test split is not used.
 
-    `until_epoch` ends training early. Its checkpoint allows training to resume later.
+    `until_epoch` ends training early. Its checkpoint allows training to resume later. Each epoch is reported to
+    `tracked`.
 
     Raises:
         UserError: If the data cannot be used or training diverges.
@@ -112,7 +126,11 @@ def train_model(
     evaluator.check(config.training["monitor"])
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
     run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial)
-    train(learner, loss, partial(_optimizer, config, model), batches, evaluator, run, until_epoch, **config.training)
+    monitor = config.training["monitor"]
+    write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
+    report = (lambda history: None) if tracked is None else tracked.epochs
+    make_optimizer = partial(_optimizer, config, model)
+    train(learner, loss, make_optimizer, batches, evaluator, run, until_epoch, report, **config.training)
     return trained
 
 

@@ -80,6 +80,20 @@ def locked(path: Path, problem: str) -> Iterator[None]:
         yield
 
 
+def is_locked(path: Path) -> bool:
+    """Return whether a process holds the lock on the file `path`."""
+    try:
+        file = path.open("r")
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Write a file atomically: call `write` with a temporary path, then rename it to `path`.
 

@@ -19,6 +19,7 @@ from pipelines.config.read import read_config
 from pipelines.data import Dataset, read_source
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
+from pipelines.pages.audit_page import write_audit_page
 from pipelines.runs.run import Run
 from pipelines.storage import make_folder, write_json, write_text, write_whole
 from pipelines.task import Task
@@ -75,6 +76,10 @@ def audit(
     if fixed is not None:
         write_text(fixed, fixed_config(unresolved, found.findings, task.sources[checked.data["source"]]))
     failing = {kind: count for kind, count in counts(found.findings).items() if kind in wanted}
+    again = [str(config), *(part for each in overrides for part in ("--set", each))]
+    again += [part for name, value in (("--run", run), ("--against", against)) if value for part in (name, str(value))]
+    page = folder / "report" / "index.html"
+    write_audit_page(page, record, found.findings, data.summary, checked.to_yaml(), fixed, again)
     return Audited(folder, record, found, fixed, failing)
 
 

@@ -4,11 +4,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from pipelines.comparison.ladder import ComparisonFolder, Ladder, Plan, set_budget
+from pipelines.comparison.folder import ComparisonFolder, Plan
+from pipelines.comparison.ladder import Ladder, set_budget
 from pipelines.comparison.results import Results, results_of, write_comparison
 from pipelines.config.read import read_config
 from pipelines.extensions import loaded_code
 from pipelines.fit import check_other_runs
+from pipelines.runs.about import About, write_about
+from pipelines.tracking import open_server, track_trials
 from pipelines.trained_model import load_source
 from pipelines.tuning.pools import make_pool
 from pipelines.tuning.space import Space, make_runs_absolute
@@ -48,12 +51,14 @@ def compare(
     space = Space(unresolved, {})
     for model in plan.models:
         check_other_runs(space.config({"model": model}))
+    server = open_server(base)
     ladder = Ladder(folder, space, load_source(base).absolute(), plan, shown)
     pool = make_pool(workers, ray, partial(get_ready, folder.config, None, code=loaded_code()))
     try:
         with folder.locked():
             folder.begin(unresolved, ladder.dataset.record["fingerprint"])
             folder.write_plan(plan)
+            write_about(folder.folder, About(base.task, base.model, ladder.objective, ladder.direction))
             for line in ladder.dataset.summary.lines():
                 say(line)
             try:
@@ -63,6 +68,7 @@ def compare(
             finally:
                 results = results_of(ladder)
                 write_comparison(results)
+                track_trials(server, ladder)
             return results
     finally:
         pool.terminate()

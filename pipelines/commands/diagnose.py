@@ -18,6 +18,7 @@ from pipelines.diagnosis.trainings import train_further
 from pipelines.diagnosis.tries import first_steps, judge_tries
 from pipelines.diagnosis.verdict import Kind, find_gaps, sentence
 from pipelines.errors import UserError
+from pipelines.pages.run_page import write_run_page
 from pipelines.runs.run import Run
 from pipelines.trained_model import load_source, load_trained_model
 
@@ -50,6 +51,7 @@ def diagnose(
         found(diagnosis)
         diagnosis = _trained(diagnosis, source, candidates, curve, seeds, workers, shown)
         diagnosis.write()
+    write_run_page(diagnosis.run)
     return diagnosis
 
 

@@ -1,12 +1,18 @@
 """The `evaluate` command: evaluate a finished run on one split."""
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from pipelines.errors import DataWarning, UserError
 from pipelines.evaluation import measure
 from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
+from pipelines.pages.details import split_details
+from pipelines.pages.run_page import write_run_page
 from pipelines.runs.run import Run
 from pipelines.trained_model import confidence_metrics, load_run_dataset, load_trained_model
 
@@ -24,7 +30,7 @@ def evaluate(run: str | Path, split: str = "test", threshold: str | None = None)
     """Predict the evaluation examples of a split and compute the metrics.
 
     `threshold` is the decision threshold: a number, or a rule such as `f1` or `recall=0.9` that chooses it on the
-    validation split.
+    validation split. Without it, the page of the run is written again, with the intervals of this split.
 
     Raises:
         UserError: If `run` is not a finished run, its data is missing or changed, or no such threshold can be chosen.
@@ -43,4 +49,15 @@ def evaluate(run: str | Path, split: str = "test", threshold: str | None = None)
     metrics = measure(trained.task, split, examples, answers)
     if split != "train":
         metrics |= confidence_metrics(trained, examples, answers)
+    if threshold is None:
+        _write_page(opened, split, split_details(trained.task, trained.config.training["monitor"], examples, answers))
     return Evaluation(metrics, trained.task.metrics_by_class(examples, answers), point)
+
+
+def _write_page(run: Run, split: str, details: Mapping[str, Any]) -> None:
+    """Write the page of a run again; a run that cannot be written to, such as a shared one, keeps its page."""
+    try:
+        run.add_details(split, details)
+        write_run_page(run)
+    except UserError as error:
+        warnings.warn(DataWarning(f"the page of the run stays as it was: {error}"), stacklevel=2)

@@ -10,7 +10,9 @@ from pipelines.data import load_dataset
 from pipelines.errors import UserError
 from pipelines.extensions import loaded_code
 from pipelines.fit import check_other_runs
+from pipelines.runs.about import About, write_about
 from pipelines.tasks import load_task
+from pipelines.tracking import open_server, track_trials
 from pipelines.trained_model import load_source
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import make_pool
@@ -46,6 +48,7 @@ def tune(
     _check_rule(base, space)
     space.hyperparameters()
     check_other_runs(base)
+    server = open_server(base)
     folder = SearchFolder.choose(base.task, search_dir, resume)
     dataset = load_dataset(base.data, base.split, load_task(base.task), load_source(base).absolute())
     varying = any(path.split(".")[0] in ("data", "split") for path in space.nodes)
@@ -57,10 +60,12 @@ def tune(
             for line in [*dataset.summary.lines(), *changes]:
                 say(line)
             search = Search(folder, space, shared, shown)
+            write_about(folder.folder, About(base.task, base.model, search.objective, search.direction))
             try:
                 search.run(pool, workers)
             finally:
                 write_results(search)
+                track_trials(server, search)
             return search
     finally:
         pool.terminate()

@@ -1,83 +1,20 @@
 """Train every model of a task with several seeds, as the trials of a comparison."""
 
-import json
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import keras
 from ruamel.yaml.comments import CommentedMap
 
+from pipelines.comparison.folder import ComparisonFolder, Plan
 from pipelines.comparison.trainings import Trainings
-from pipelines.config.load import Config
-from pipelines.config.read import Unresolved
 from pipelines.data import Source, load_dataset
-from pipelines.errors import UserError, did_you_mean
+from pipelines.errors import UserError
 from pipelines.evaluation import measure
-from pipelines.storage import write_json
-from pipelines.tasks import ladder
 from pipelines.trained_model import load_trained_model
-from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.space import Space
 
 SECONDS = {"s": 1, "m": 60, "h": 3600}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The models of a comparison, simplest first, the number of seeds, and the budget as the user wrote it."""
-
-    models: tuple[str, ...]
-    seeds: int
-    budget: str | None = None
-
-    @classmethod
-    def of(
-        cls, base: Config, models: str | None, seeds: int | None, budget: str | None, earlier: "Plan | None"
-    ) -> "Plan":
-        """Return the plan that the options describe; one that is resumed keeps its own and may grow.
-
-        Raises:
-            UserError: If a model is unknown, or the resumed comparison has another budget.
-        """
-        if earlier is None:
-            return cls(_chosen(base, models), seeds or 5, budget)
-        if budget not in (None, earlier.budget):
-            other = f"was {earlier.budget} when this comparison was started" if earlier.budget else "was not given"
-            raise UserError("--budget", f"{other}, so it cannot change; start a new comparison")
-        known = {*earlier.models, *(_chosen(base, models) if models else ())}
-        return cls(
-            tuple(name for name in ladder(base) if name in known), max(earlier.seeds, seeds or 0), earlier.budget
-        )
-
-
-class ComparisonFolder(SearchFolder):
-    """The folder of a comparison."""
-
-    parent, word = "comparisons", "comparison"
-    option = "--comparison-dir"
-
-    def __init__(self, folder: Any):
-        super().__init__(folder)
-        self.table = folder / "runs.csv"
-        self.page = folder / "table.md"
-        self._plan = folder / "plan.json"
-
-    def plan(self) -> Plan | None:
-        """Read the plan of a comparison that was started, or return None."""
-        if not self._plan.is_file():
-            return None
-        content = json.loads(self._plan.read_text())
-        return Plan(**{**content, "models": tuple(content["models"])})
-
-    def write_plan(self, plan: Plan) -> None:
-        """Write the plan."""
-        write_json(self._plan, asdict(plan))
-
-    def _take_up(self, begun: Unresolved, config: Unresolved) -> list[str]:
-        hint = f"continue with its own config: compare {self.config} --comparison-dir {self.folder} --resume"
-        raise UserError(str(self.folder), f"this comparison was started with a different config; {hint}")
 
 
 class Ladder(Trainings):
@@ -124,16 +61,3 @@ def set_budget(document: CommentedMap, budget: str | None) -> None:
         document["training"]["epochs"] = int(budget)
     else:
         raise UserError("--budget", f"'{budget}' is neither a time, such as 90s, 5m or 1h, nor a number of epochs")
-
-
-def _chosen(base: Config, models: str | None) -> tuple[str, ...]:
-    """Return the chosen models; by default, and beside names with a plus sign, all that need no preset."""
-    known = ladder(base)
-    unaided = [name for name in known if not base.models[name].get("preset")]
-    names = [name.strip() for name in models.split(",")] if models is not None else []
-    for name in names:
-        if name.removeprefix("+") not in known:
-            raise UserError("--models", f"the config has no model '{name}'{did_you_mean(name, known)}")
-    added = [name.removeprefix("+") for name in names]
-    wanted = added if names and not all(name.startswith("+") for name in names) else [*unaided, *added]
-    return tuple(name for name in known if name in wanted)

@@ -11,12 +11,19 @@ from pipelines.comparison.ladder import Ladder
 from pipelines.comparison.pictures import pictures
 from pipelines.comparison.standings import Standing, judge
 from pipelines.errors import counted
+from pipelines.pages.comparison_page import write_comparison_page
 from pipelines.report import glyphs_missed, write_pictures
 from pipelines.statistics.intervals import LEVEL, Interval
 from pipelines.statistics.seeds import mean_interval
 from pipelines.storage import write_text
 from pipelines.terminal import short_value
 from pipelines.tuning.journal import Trial
+
+EXPLAINED = (
+    f"± is the {LEVEL:.0%} interval of the mean over the seeds. P(best wins) is how often the best model wins with"
+    " the same seed. p is that of the paired t-test against the best model, corrected for overlapping splits and"
+    f" for the number of comparisons; * is below {1 - LEVEL:.2g}. Seconds are those of training."
+)
 
 
 @dataclass(frozen=True)
@@ -109,28 +116,28 @@ def results_of(ladder: Ladder) -> Results:
 
 
 def write_comparison(results: Results) -> None:
-    """Write `runs.csv`, `table.md` and, if any model has a score, `best.yaml` and the pictures."""
+    """Write `runs.csv`, `table.md`, the page and, if any model has a score, `best.yaml` and the pictures."""
     folder = results.ladder.folder
     write_text(folder.table, results.frame().to_csv(index=False))
-    write_text(folder.page, page(results))
+    write_text(folder.markdown, in_markdown(results))
     if results.standings:
         write_text(folder.best, results.ladder.space.config({"model": results.standings[0].model}).to_yaml())
         with glyphs_missed():
             write_pictures(folder.report, pictures(results.ladder, results.standings, results.baseline))
+    told = results.heads, results.rows, results.lines(), _about(results)
+    write_comparison_page(results.ladder, *told, EXPLAINED)
 
 
-def page(results: Results) -> str:
+def in_markdown(results: Results) -> str:
     """Return the table and what it tells as Markdown."""
-    plan = results.ladder.plan
-    about = f"{counted(len(plan.models), 'model')}, {counted(plan.seeds, 'seed')}, budget of each training:"
-    budget = plan.budget or f"{results.ladder.base.training['epochs']} epochs"
-    explained = (
-        f"± is the {LEVEL:.0%} interval of the mean over the seeds. P(best wins) is how often the best model wins with"
-        " the same seed. p is that of the paired t-test against the best model, corrected for overlapping splits and"
-        f" for the number of comparisons; * is below {1 - LEVEL:.2g}. Seconds are those of training."
-    )
     said = "\n".join(f"- {line}" for line in results.lines())
-    return f"{about} {budget}.\n\n{markdown(results.heads, results.rows)}\n\n{explained}\n\n{said}\n"
+    return f"{_about(results)}.\n\n{markdown(results.heads, results.rows)}\n\n{EXPLAINED}\n\n{said}\n"
+
+
+def _about(results: Results) -> str:
+    plan = results.ladder.plan
+    budget = plan.budget or f"{results.ladder.base.training['epochs']} epochs"
+    return f"{counted(len(plan.models), 'model')}, {counted(plan.seeds, 'seed')}, budget of each training: {budget}"
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -3,25 +3,23 @@
 Shapes: N examples.
 """
 
-import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipelines.comparison.settings import differing_settings, letters
 from pipelines.config.load import Config, load_config
-from pipelines.config.validation import differences
 from pipelines.data import Dataset
 from pipelines.errors import UserError
 from pipelines.evaluation import measure, metric_by_example, metric_statistic
+from pipelines.pages.details import input_line
 from pipelines.runs.run import Run
 from pipelines.statistics.bootstrap import RESAMPLES, bootstrap, difference
 from pipelines.statistics.intervals import Interval
 from pipelines.task import Task
-from pipelines.terminal import shortened
 from pipelines.trained_model import load_run_dataset, load_trained_model
 
 SHOWN = 8  # examples where the runs differ most
@@ -57,7 +55,7 @@ def compare_runs(folders: Sequence[str | Path], split: str = "validation", resam
     Raises:
         UserError: If a folder is not a finished run, the runs have different tasks or data, or their data is missing.
     """
-    names = _letters(len(folders))
+    names = letters(len(folders))
     opened = [Run.open(folder) for folder in folders]
     configs = [load_config(run.config) for run in opened]
     notes = _check_same(opened, configs, split)
@@ -75,19 +73,13 @@ def compare_runs(folders: Sequence[str | Path], split: str = "validation", resam
     return ComparedRuns(
         runs=dict(zip(names, map(Path, folders), strict=True)),
         split=split,
-        settings=_settings(configs, names),
+        settings=differing_settings(configs, names),
         metrics=dict(zip(names, metrics, strict=True)),
         gaps=dict(zip(names[1:], gaps, strict=True)),
         by=by,
         examples=_differing(task, examples, answers, names, by, scores),
         notes=notes,
     )
-
-
-def _letters(count: int) -> list[str]:
-    if count > len(string.ascii_uppercase):
-        raise UserError("compare", f"at most {len(string.ascii_uppercase)} runs can be compared at once, not {count}")
-    return list(string.ascii_uppercase[:count])
 
 
 def _check_same(runs: Sequence[Run], configs: Sequence[Config], split: str) -> list[str]:
@@ -143,7 +135,10 @@ def _differing(
     tables = [task.predictions(examples, each).iloc[chosen] for each in answers]
     inputs = [name for name in tables[0] if name in examples]
     shown = pd.DataFrame(
-        {"row": np.array(chosen) + 1, "input": [_input(row) for _, row in tables[0][inputs].iterrows()]}
+        {
+            "row": np.array(chosen) + 1,
+            "input": [input_line(row, INPUT_CHARACTERS) for _, row in tables[0][inputs].iterrows()],
+        }
     )
     if "target" in tables[0]:
         shown["target"] = tables[0]["target"].to_numpy()
@@ -152,25 +147,3 @@ def _differing(
             shown[f"answer {name}"] = table["answer"].to_numpy()
         shown[f"{by} {name}"] = own[chosen]
     return shown
-
-
-def _input(row: pd.Series) -> str:
-    known = {name: value for name, value in row.items() if value not in ("", None) and value == value}
-    texts = [str(value) if len(row) == 1 else f"{name} {value}" for name, value in known.items()]
-    return shortened(", ".join(texts), INPUT_CHARACTERS)
-
-
-def _settings(configs: Sequence[Config], names: Sequence[str]) -> pd.DataFrame:
-    """Return the settings that differ, without those of models that no run has."""
-    models = {config.model for config in configs}
-    flat = [_flat({**config.whole, "models": {m: config.whole["models"][m] for m in models}}) for config in configs]
-    paths = dict.fromkeys(path for config in configs[1:] for path in differences(configs[0].whole, config.whole))
-    kept = [path for path in paths if any(path in each for each in flat)]
-    return pd.DataFrame({n: [each.get(path) for path in kept] for n, each in zip(names, flat, strict=True)}, index=kept)
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in section.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
-    return found

@@ -17,7 +17,7 @@ def print_results(results: Results) -> None:
     folder = results.ladder.folder
     if results.standings:
         click.echo(f"config  {folder.best}  (train it: {command_line('run', folder.best)})")
-    click.echo(f"table   {folder.page}\nruns    {folder.table}\nreport  {folder.report}")
+    click.echo(f"table   {folder.markdown}\nruns    {folder.table}\nreport  {folder.page}")
 
 
 def print_compared(compared: ComparedRuns) -> None:

@@ -20,6 +20,7 @@ from pipelines.data.splits import split
 from pipelines.extensions import find_builder
 from pipelines.task import Task
 from pipelines.tasks import TASKS, load_task
+from pipelines.tracking import TRACKERS
 from pipelines.training.distillation import distillation
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES
 from pipelines.training.train import train
@@ -97,6 +98,7 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
     this_task: Any = Literal[name]
     one_model: Any = Literal[tuple(builders)]
     distill: Any = settings(distillation) | None
+    tracking: Any = choice(TRACKERS, "name") | None
     preprocessor: Callable = task.preprocessor  # mypy does not know that a type is hashable
     return pydantic.create_model(
         name,
@@ -119,6 +121,7 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
         schedule=(choice(SCHEDULES, "name"), Field(description="learning-rate schedule")),
         training=(training, Field(description="epochs, early stopping and execution of training")),
         **confidence,
+        tracking=(tracking, Field(default=None, description="the server that runs are reported to")),
         **decoding,
         tuning=(tuning, Field(default=None, description="settings of the hyperparameter search by `tune`")),
     )

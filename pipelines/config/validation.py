@@ -35,6 +35,7 @@ class Config:
         self.schedule: dict = self.values["schedule"]
         self.training: dict = self.values["training"]
         self.confidence: dict | None = self.values.get("confidence")
+        self.tracking: dict | None = self.values.get("tracking")
         self.decoding: dict | None = self.values.get("decoding")
         self.tuning: dict | None = self.values.get("tuning")
 

@@ -5,7 +5,7 @@ R resamples, K sums.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -14,13 +14,12 @@ import pandas as pd
 
 from pipelines.data import Dataset
 from pipelines.errors import UserError
-from pipelines.evaluation import measure, metric_statistic
+from pipelines.evaluation import measure, metric_statistic, wrong_answers
 from pipelines.statistics.bootstrap import RESAMPLES, bootstrap
 from pipelines.task import Task, evenly_spaced
 from pipelines.trained_model import TrainedModel
 
 Answers: TypeAlias = Mapping[str, np.ndarray]
-Terms: TypeAlias = tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]] | None  # what `Task.metric_sums` returns
 SPLITS = ("train", "train_dev", "validation", "test")  # in the order of the gaps
 LEAST_MEASURED = 1000  # examples of a split that are answered, or as many as validation has if these are more
 SLOW_RESAMPLES = 200  # of a metric without sums: enough for a standard error (Efron and Tibshirani 1993, section 6.4)
@@ -86,7 +85,7 @@ def measure_splits(trained: TrainedModel, dataset: Dataset) -> tuple[Metric, dic
             examples = evenly_spaced(examples, most)
             answered[name] = examples, trained.answerer.answer_table(examples)
     first, monitored = next(iter(task.metrics)), trained.config.training["monitor"].removeprefix("validation.")
-    is_share = _wrong(task.metric_sums(first, *answered["validation"])) is not None
+    is_share = wrong_answers(task.metric_sums(first, *answered["validation"])) is not None
     name = first if is_share or monitored not in task.metrics else monitored
     metric = Metric(name, task.perfect.get(name, 1.0) if task.metrics[name] == "max" else None)
     errors = {split: _measure(task, metric, split, *each) for split, each in answered.items()}
@@ -98,7 +97,7 @@ def _measure(task: Task, metric: Metric, split: str, examples: pd.DataFrame, ans
     if not np.isfinite(score):
         raise UserError(split, f"{metric.name} is {score}, so nothing can be compared; train with another monitor")
     terms = task.metric_sums(metric.name, examples, answers)
-    wrong = _wrong(terms)
+    wrong = wrong_answers(terms)
     if wrong is not None:
         error = float(np.sqrt(score * (1 - score) / len(examples)))
     else:
@@ -114,13 +113,3 @@ def _standard_error(task: Task, metric: Metric, examples: pd.DataFrame, answers:
     statistic = metric_statistic(task, [metric.name], examples, answers)
     found = bootstrap(statistic, count, resamples)[metric.name].error
     return found * float(np.sqrt(count / (count - 1)))  # resamples of N have the variance of N - 1 (Hesterberg 2015)
-
-
-def _wrong(terms: Terms) -> int | None:
-    """Return the number of wrong answers if a metric is a share of right ones, else None."""
-    if terms is None:
-        return None
-    sums, _ = terms
-    if sums.shape[1:] != (2,) or not np.isin(sums[:, 0], (0, 1)).all() or (sums[:, 1] != 1).any():
-        return None
-    return int((sums[:, 0] == 0).sum())

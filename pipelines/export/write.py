@@ -19,6 +19,7 @@ from pipelines.export.parity import Questions, ask, ask_in_numbers, compare
 from pipelines.export_folder import ExportVersion, numbered
 from pipelines.operating_point import OperatingPoint
 from pipelines.runs.run import Run
+from pipelines.starts import origin
 from pipelines.storage import as_json, writing
 from pipelines.trained_model import TrainedModel
 
@@ -60,7 +61,7 @@ def write_export(
                 asked = {name: ask_in_numbers(questions, endpoint) for name, endpoint in endpoints.items()}
                 parity = _parity(run, temporary, {"saved_model": questions, **asked})
                 _write_warmup(version.warmup_requests, folder.name, questions)
-            _write_json(version.parity, parity)
+            _write_json(version.parity, {"run": origin(str(run.folder)), **parity})
             version.model_card.write_text(model_card(trained, run, parity, point), encoding="utf-8")
             return _as_next_version(temporary, folder)
     finally:

@@ -7,9 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -17,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.runs.checkpoints import Checkpoint, Weights, listed, named
 from pipelines.runs.environment import describe_environment
 from pipelines.storage import (
+    is_locked,
     locked,
     make_folder,
     numbers,
@@ -28,6 +28,9 @@ from pipelines.storage import (
     write_whole,
     writing,
 )
+
+if TYPE_CHECKING:
+    import keras
 
 FROM_RUNS = ("start", "teacher")  # entries of `data.json` that record another run
 
@@ -41,6 +44,7 @@ class Run:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         self.report = self.folder / "report"
+        self.page = self.report / "index.html"
         self.diagnosis = self.folder / "diagnosis"
         self.folds = self.folder / "folds"
         self.folds_table = self.folder / "folds.csv"
@@ -56,6 +60,7 @@ class Run:
         self._warnings = self.folder / "warnings.json"
         self._predictions = self.folder / "predictions.csv"
         self._signatures = self.folder / "signatures.json"
+        self._details = self.folder / "details.json"
         self._weights = self.folder / "model.weights.h5"
         self._preprocessor = self.folder / "preprocessor.npz"
         self._confidence = self.folder / "confidence.npz"
@@ -63,6 +68,7 @@ class Run:
         self._best = self.checkpoints / "best.npz"
         self._lock = self.folder / "lock"
         self._folds_spread = self.folder / "folds.json"
+        self._error = self.folder / "error.txt"
 
     @classmethod
     def new(cls, task: str, folder: str | Path | None = None) -> "Run":
@@ -92,8 +98,14 @@ class Run:
             UserError: If it cannot be created or written to, or another process holds the lock.
         """
         with locked(self._lock, "another process is training in this folder; wait for it, or choose another --run-dir"):
+            self._error.unlink(missing_ok=True)
             try:
                 yield
+            except Exception as error:
+                if self.started and not self.finished:
+                    with suppress(UserError):
+                        write_text(self._error, f"{error}\n")
+                raise
             finally:
                 self._lock.unlink(missing_ok=True)
                 if not self.started:
@@ -143,6 +155,26 @@ class Run:
         """Whether all folds of a run were trained, if its split has folds."""
         rule = self.data().get("split", {})
         return not rule.get("folds") or rule.get("fold") is not None or self._folds_spread.is_file()
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process trains in the folder."""
+        return is_locked(self._lock)
+
+    @property
+    def error(self) -> str | None:
+        """Why training failed, or None if it did not, or goes on."""
+        return self._error.read_text(encoding="utf-8").strip() if self._error.is_file() else None
+
+    @property
+    def has_history(self) -> bool:
+        """Whether an epoch has ended."""
+        return self._history.is_file()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether the trained weights are there."""
+        return self._weights.is_file() and self._preprocessor.is_file()
 
     @property
     def _free(self) -> bool:
@@ -230,6 +262,19 @@ class Run:
         """Read the warnings about the run's result."""
         return _read_json(self._warnings, [])
 
+    def details(self) -> dict[str, dict[str, Any]]:
+        """Read, for each split that was measured, the intervals of its metrics and its worst examples."""
+        return _read_json(self._details, {})
+
+    def add_details(self, split: str, details: Mapping[str, Any]) -> None:
+        """Write the intervals of the metrics of a split and its worst examples, in place of earlier ones."""
+        write_json(self._details, {**self.details(), split: details})
+
+    def read_diagnosis(self) -> dict[str, Any] | None:
+        """Read what `diagnose` found, or return None if the run was not diagnosed."""
+        path = self.diagnosis / "diagnosis.json"
+        return _read_json(path) if path.is_file() else None
+
     def history(self) -> pd.DataFrame:
         """Read the training history, one row per epoch."""
         return pd.read_csv(self._history)
@@ -242,6 +287,12 @@ class Run:
     def samples(self) -> list[dict[str, Any]]:
         """Read the sample predictions of some epochs; empty if the task keeps none."""
         return _read_json(self._samples, [])
+
+    def files(self) -> list[Path]:
+        """List the files that make the finished run, without checkpoints, logs and hidden files."""
+        without = {self.checkpoints, self.logs}
+        found = sorted(path for path in self.folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+        return [path for path in found if path != self._lock and not without & set(path.parents)]
 
     def best_epoch(self) -> dict[str, float]:
         """Read the history entry of the best epoch."""
@@ -290,7 +341,7 @@ class Run:
         return listed("weights", read_arrays(self._best))
 
     def save_model(
-        self, model: keras.Model, state: Mapping[str, np.ndarray], confidence: Mapping[str, np.ndarray] | None = None
+        self, model: "keras.Model", state: Mapping[str, np.ndarray], confidence: Mapping[str, np.ndarray] | None = None
     ) -> None:
         """Write the trained weights, the preprocessor state and, if it is calibrated, the confidence of the model."""
         write_arrays(self._preprocessor, state)
@@ -303,7 +354,7 @@ class Run:
         rows = pd.Series(range(1, len(predictions) + 1), name="row")
         write_text(self._predictions, pd.concat([rows, predictions], axis=1).to_csv(index=False))
 
-    def load_weights(self, model: keras.Model) -> None:
+    def load_weights(self, model: "keras.Model") -> None:
         """Load the trained weights into a model of the same architecture."""
         with readable(self._weights):
             model.load_weights(self._weights)

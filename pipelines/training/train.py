@@ -1,7 +1,7 @@
 """Train a model with Keras `fit`, with validation, checkpoints, early stopping and resuming."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import takewhile
 from typing import Annotated, Any, Literal
 
@@ -68,6 +68,7 @@ def train(
     evaluator: Evaluator,
     run: Run,
     until_epoch: int | None = None,
+    report: Callable[[list[dict[str, float]]], None] = lambda history: None,
     *,
     epochs: Epochs,
     monitor: str,
@@ -81,6 +82,7 @@ def train(
 
     `optimizer` is called with (epochs, steps_per_epoch, accumulate_batches). Training resumes from the run's last
     checkpoint, if any. `until_epoch` ends it after that epoch, while the learning-rate schedule still spans `epochs`.
+    `report` is called with the history after each epoch.
 
     Raises:
         UserError: If the loss, the predictions or `monitor` are NaN or infinite, or a file cannot be written.
@@ -105,6 +107,7 @@ def train(
             keeper.on_train_begin()
             keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
     elif not keeper.finished and first_epoch < last_epoch:
+        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: report(keeper.history))
         board = keras.callbacks.TensorBoard(run.logs, write_graph=False)
         thaw = [Unfreeze()] if isinstance(model, HasPretrained) else []
         last_update = [LastUpdate()] if accumulate_batches > 1 else []  # before the epoch is validated
@@ -116,7 +119,7 @@ def train(
                 steps_per_epoch=batches.steps_per_epoch,
                 shuffle=False,  # the stream already shuffles
                 verbose=0,
-                callbacks=[*last_update, keeper, board, Progress(epochs, monitor, keeper.history), *thaw],
+                callbacks=[*last_update, keeper, told, board, Progress(epochs, monitor, keeper.history), *thaw],
             )
     keeper.restore_best()
 

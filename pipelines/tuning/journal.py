@@ -13,7 +13,7 @@ from typing import Any, Self
 from pipelines.config.read import Unresolved, read_config
 from pipelines.errors import UserError
 from pipelines.runs.run import Run
-from pipelines.storage import as_json, locked, numbers, write_json, write_text, writing
+from pipelines.storage import as_json, is_locked, locked, numbers, write_json, write_text, writing
 
 
 @dataclass
@@ -52,6 +52,7 @@ class SearchFolder:
         self.best = folder / "best.yaml"
         self.table = folder / "trials.csv"
         self.report = folder / "report"
+        self.page = self.report / "index.html"
         self.logs = folder / "logs"
         self._data = folder / "data.json"
         self._journal = folder / "journal.jsonl"
@@ -156,11 +157,23 @@ class SearchFolder:
         if torn:
             os.truncate(self._journal, len(whole.encode()) + 1 if whole else 0)
         for line in whole.splitlines():
-            fields = json.loads(line)
-            event = fields.pop("event")
-            if fields.get("figures"):
-                fields["figures"] = numbers(fields["figures"])
-            yield event, Trial(**fields) if fields else None
+            yield _read(line)
+
+    def read_trials(self) -> tuple[list[Trial], bool]:
+        """Read the trials, and whether nothing more was proposed after them. The journal is not changed."""
+        content = self._journal.read_text(encoding="utf-8") if self._journal.is_file() else ""
+        trials: dict[int, Trial] = {}
+        refused = False
+        for event, trial in map(_read, content.rpartition("\n")[0].splitlines()):
+            refused = event == "refused" or (refused and event != "proposed")
+            if trial is not None:
+                trials[trial.number] = trial
+        return [trials[number] for number in sorted(trials)], refused
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether a process writes to the folder."""
+        return is_locked(self._lock)
 
     def locked(self) -> AbstractContextManager[None]:
         """Lock the folder, so that no two searches write to it.
@@ -170,6 +183,14 @@ class SearchFolder:
         """
         other = f", or choose another {self.option}" if self.option else ""
         return locked(self._lock, f"another {self.word} is running in this folder; wait for it{other}")
+
+
+def _read(line: str) -> tuple[str, Trial | None]:
+    fields = json.loads(line)
+    event = fields.pop("event")
+    if fields.get("figures"):
+        fields["figures"] = numbers(fields["figures"])
+    return event, Trial(**fields) if fields else None
 
 
 def _line(event: str, trial: Trial | None) -> str:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from pipelines.config.tune_nodes import Range, TuneNode
 from pipelines.errors import counted
+from pipelines.pages.search_page import write_search_page
 from pipelines.report import glyphs_missed, write_pictures
 from pipelines.storage import write_text, writing
 from pipelines.tuning.journal import Trial
@@ -30,11 +31,16 @@ def trials_table(search: Search) -> pd.DataFrame:
 
 
 def write_results(search: Search) -> None:
-    """Write `trials.csv` and, if any trial has a score, `best.yaml`, HParams logs and figures."""
+    """Write `trials.csv`, the page and, if any trial has a score, `best.yaml`, HParams logs and figures."""
+    folder, table = search.folder, trials_table(search)
+    write_text(folder.table, table.to_csv(index=False))
+    if search.ranked:
+        _write_best(search)
+    write_search_page(search, table)
+
+
+def _write_best(search: Search) -> None:
     folder = search.folder
-    write_text(folder.table, trials_table(search).to_csv(index=False))
-    if not search.ranked:
-        return
     write_text(folder.best, search.space.config(search.ranked[0].values).to_yaml())
     with writing(folder.logs):
         _write_hparams(search)

@@ -5,11 +5,12 @@ import json
 import pandas as pd
 import pytest
 from conftest import invoke, overrides, sets
+from html_pages import read_page
 from planted import RULE, dataset, houses
 from ruamel.yaml import YAML
 
 import pipelines
-from pipelines.audit.findings import Finding
+from pipelines.audit.findings import KINDS, Finding
 from pipelines.audit.fix import fixed_config
 from pipelines.config.read import read_config
 from pipelines.data import Source, load_dataset
@@ -46,6 +47,15 @@ def test_the_folder_has_all_findings(audited):
     copy = table[table["kind"].str.startswith("duplicate")].iloc[0]
     assert copy["file"].startswith(str(folder.parent.parent)) or "houses.csv:" in copy["file"]
     assert copy["remedy"] and copy["split"] and copy["other_id"] != copy["id"]
+
+
+def test_its_page_says_what_to_do_about_each_kind(audited):
+    folder, _ = audited
+    text = read_page(folder / "report" / "index.html")
+    record = json.loads((folder / "audit.json").read_text())
+    assert all(KINDS[kind].remedy in text for kind in record["counts"])
+    assert "pipelines audit house_prices" in text and f"pipelines train {folder / 'config.yaml'}" in text
+    assert "houses.csv" in text and "'fee' alone explains" in text
 
 
 def test_the_mended_config_has_no_more_findings(audited):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import CONFIG, invoke, overrides, sets
+from html_pages import read_page
 
 from pipelines.comparison.runs import compare_runs
 
@@ -44,6 +45,13 @@ def test_the_first_seed_is_an_ordinary_training_and_the_baseline_stands_beside_i
     assert table["validation.rmse"].nunique() == 4
     assert "(baseline)" in result.stdout and f"table   {folder / 'table.md'}" in result.stdout
     assert all(set(metrics(run)) == {"validation"} for run in folder.glob("trials/*/"))
+
+
+def test_its_page_begins_with_what_the_scores_tell(compared):
+    folder, _ = compared
+    text = read_page(folder / "report" / "index.html")
+    assert "Best by validation.rmse" in text and "linear_regression" in text and "95% interval" in text
+    assert f"pipelines run {folder / 'best.yaml'}" in text and "--seeds 2" in text
 
 
 def test_the_test_split_is_measured_once_and_only_if_asked_for(compared, csv):

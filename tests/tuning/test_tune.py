@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import CONFIG, invoke, overrides, sets
+from html_pages import read_page
 from processes import answer, die
 
 from pipelines.tuning.pools import Killed, LocalPool
@@ -45,6 +46,15 @@ def test_training_the_best_config_gives_the_very_metric_of_its_trial(searched, t
     told = [line.split("  ")[0] for line in result.stderr.splitlines()]
     assert told[0] == "examples"  # the summary of the data comes first
     assert [line for line in told if line.startswith("trial")] == [f"trial {number}" for number in range(4)]
+
+
+def test_its_page_begins_with_the_best_config_and_lists_the_trials(searched):
+    folder, _ = searched
+    text = read_page(folder / "report" / "index.html")
+    table = pd.read_csv(folder / "trials.csv")
+    assert f"Trial {table['validation.rmse'].idxmin()} is the best" in text
+    assert f"pipelines run {folder / 'best.yaml'}" in text and f"pipelines tune {folder / 'config.yaml'}" in text
+    assert text.count("optimizer.learning_rate") > 1
 
 
 @pytest.mark.slow
