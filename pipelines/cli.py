@@ -540,6 +540,13 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     help="Maximum size of a request body.",
 )
 @click.option(
+    "--max-values",
+    type=POSITIVE,
+    default=Settings.max_values,
+    show_default=True,
+    help="Maximum number of values (numbers, texts, lists) in a request. A binary tensor counts as one.",
+)
+@click.option(
     "--max-image-pixels",
     type=POSITIVE,
     default=Settings.max_image_pixels,

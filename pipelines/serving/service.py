@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from pipelines.serving.budget import BodyBudget
+from pipelines.serving.conversion import Conversions
 from pipelines.serving.gauges import Gauges
 from pipelines.serving.logs import log
 from pipelines.serving.models.batching import Batcher
@@ -37,6 +39,11 @@ class Answer:
     signature: Signature
     outputs: Arrays
 
+    @property
+    def size(self) -> int:
+        """Return the approximate size of the outputs, in bytes."""
+        return sum(8 * array.size for array in self.outputs.values())
+
 
 class Service:
     """The served models with batching and limits; all protocols call this."""
@@ -51,6 +58,8 @@ class Service:
         # Streams have their own threads, so that they cannot block batches.
         self._executor = ThreadPoolExecutor(settings.runners * max(1, len(settings.folders)), "batches")
         self._stream_executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "streams")
+        self.conversions = Conversions()
+        self.bodies = BodyBudget(settings.max_bodies_bytes)
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
 
     @property
@@ -69,6 +78,7 @@ class Service:
             watching.cancel()
             self._executor.shutdown(wait=False)
             self._stream_executor.shutdown(wait=False)
+            self.conversions.close()
 
     def find(self, address: Address) -> Version:
         """Return the version at an address.
@@ -85,8 +95,9 @@ class Service:
         read: Callable[[Signature], Arrays],
         wanted: Collection[str] = (),
         method: str | None = None,
+        size: int = 0,
     ) -> Answer:
-        """Run one signature; `read` returns its inputs, and `wanted` selects outputs (all if empty).
+        """Run one signature; `read` returns its inputs from `size` bytes, and `wanted` selects outputs (all if empty).
 
         Raises:
             RequestError: If the request is invalid or fails.
@@ -97,14 +108,15 @@ class Service:
         if missing:
             raise invalid(f"no output '{min(missing)}'; choose from: {', '.join(signature.outputs)}")
         with version.in_use():
-            inputs = read(signature)
-            counted = self._check(inputs)
+            inputs, counted = await self.conversions.run(size, self._checked, read, signature)
             outputs = await self._batcher(address.model, version, signature).answer(inputs, counted)
         outputs = {name: outputs[name] for name in wanted or signature.outputs}
         return Answer(version.number, signature, outputs)
 
-    async def stream(self, address: Address, read: Callable[[Signature], Arrays]) -> AsyncIterator[Piece]:
-        """Start streaming a text; the first piece is already computed when this returns.
+    async def stream(
+        self, address: Address, read: Callable[[Signature], Arrays], size: int = 0
+    ) -> AsyncIterator[Piece]:
+        """Start streaming a text from `size` bytes; the first piece is already computed when this returns.
 
         Raises:
             RequestError: If the request is invalid or fails.
@@ -115,8 +127,7 @@ class Service:
         check_streams(start, step)
         if self.streams >= self.settings.max_streams:
             raise RequestError(Kind.BUSY, "too many streams at once; try again later")
-        inputs = read(start)
-        self._check(inputs)
+        inputs, _ = await self.conversions.run(size, self._checked, read, start)
         if any(len(array) != 1 for array in inputs.values() if array.ndim):
             raise invalid("streaming supports one row per request; send one request for each row")
         held = contextlib.ExitStack()
@@ -136,6 +147,10 @@ class Service:
             yield
         finally:
             self.streams -= 1
+
+    def _checked(self, read: Callable[[Signature], Arrays], signature: Signature) -> tuple[Arrays, int]:
+        inputs = read(signature)
+        return inputs, self._check(inputs)
 
     def _check(self, inputs: Arrays) -> int:
         """Check the size of a request; return the total number of pixels of its images."""

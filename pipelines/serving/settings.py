@@ -29,6 +29,7 @@ class Settings:
     max_rows: int = 1024  # per request
     max_header_bytes: int = 256 << 10  # approximate: the last read may include the start of the body
     max_body_bytes: int = 32 << 20
+    max_values: int = 1 << 20  # numbers, texts, lists and objects in a request; binary tensors count as one
     max_bodies_bytes: int = 256 << 20  # all requests in progress together
     max_connections: int = 1000
     max_image_pixels: int = 25_000_000  # per request and per batch

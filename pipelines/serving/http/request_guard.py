@@ -13,6 +13,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.serving.budget import Share
 from pipelines.serving.http.bodies import error_response
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
@@ -30,7 +31,6 @@ class RequestGuard:
 
     def __init__(self, app: ASGIApp, service: Service):
         self.app, self.service, self.settings = app, service, service.settings
-        self.held = 0  # bytes of all bodies in memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -64,15 +64,13 @@ class RequestGuard:
             self._tell(scope, status or 500, time.monotonic() - began, request_id)
 
     async def _answer(self, scope: Scope, headers: RawHeaders, receive: Receive, send: Send) -> None:
-        held = BodyBudget(self)
         try:
             self._authenticate(scope, headers)
-            body = await self._read(headers, receive, held)
-            await self.app(scope, _replayed(body, receive), send)
+            with self.service.bodies.holding() as held:
+                body = await self._read(headers, receive, held)
+                await self.app(scope, _replayed(body, receive), send)
         except RequestError as error:
             await error_response(error)(scope, receive, send)
-        finally:
-            held.let_go()
 
     def _authenticate(self, scope: Scope, headers: RawHeaders) -> None:
         token = self.settings.token
@@ -86,7 +84,7 @@ class RequestGuard:
         if not hmac.compare_digest(given.encode(), token.encode()):
             raise Unauthenticated(scope["path"])
 
-    async def _read(self, headers: RawHeaders, receive: Receive, held: "BodyBudget") -> bytes:
+    async def _read(self, headers: RawHeaders, receive: Receive, held: Share) -> bytes:
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
         if encoding != "identity" and encoding not in _WINDOW_BITS:
             raise RequestError(Kind.UNSUPPORTED, f"unknown Content-Encoding '{encoding}'; use gzip or deflate")
@@ -111,7 +109,7 @@ class RequestGuard:
         body = b"".join(parts)
         if encoding == "identity":
             return body
-        body = _unpacked(body, encoding, most)
+        body = await self.service.conversions.run(most, _unpacked, body, encoding, most)
         held.take(len(body))
         return body
 
@@ -130,28 +128,6 @@ class RequestGuard:
             milliseconds=round(1000 * seconds, 2),
             client=(scope.get("client") or [""])[0],
         )
-
-
-class BodyBudget:
-    """The part of `max_bodies_bytes` that the body of one request uses."""
-
-    def __init__(self, guard: RequestGuard):
-        self.guard, self.size = guard, 0
-
-    def take(self, size: int) -> None:
-        """Reserve `size` more bytes.
-
-        Raises:
-            RequestError: If all bodies together would exceed `max_bodies_bytes`.
-        """
-        if self.guard.held + size > self.guard.settings.max_bodies_bytes:
-            raise RequestError(Kind.UNAVAILABLE, "too many large requests at once; try again later")
-        self.size += size
-        self.guard.held += size
-
-    def let_go(self) -> None:
-        """Release all reserved bytes."""
-        self.guard.held -= self.size
 
 
 class Unauthenticated(RequestError):
