@@ -568,6 +568,20 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     help="Timeout for receiving a request's headers, and again for its body.",
 )
 @click.option(
+    "--inference-seconds",
+    type=SECONDS,
+    default=Settings.inference_seconds,
+    show_default=True,
+    help="Time limit of a model for a batch, or for a step of a stream. Later, its requests get HTTP 503.",
+)
+@click.option(
+    "--stop-seconds",
+    type=SECONDS,
+    default=Settings.stop_seconds,
+    show_default=True,
+    help="How long requests in progress may go on after SIGTERM, before they are cancelled.",
+)
+@click.option(
     "--drain-seconds",
     type=SECONDS,
     default=Settings.drain_seconds,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -23,6 +24,8 @@ from pipelines.serving.settings import Settings
 from pipelines.tensorflow_startup import import_tensorflow
 
 BACKLOG = 2048
+INTER_OP_THREADS = 16  # with as many as cores, which is the default, one long graph starves all others
+CANCEL_SECONDS = 5.0  # for cancelled calls of models to end, before the process ends anyway
 OFFERS = (b"upgrade", b"http2-settings", b"connection")  # headers that ask for another protocol
 TOO_MANY_HEADERS = b"HTTP/1.1 431 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 CLOSING_SECONDS = 0.05  # interval of the checks for open connections
@@ -74,6 +77,12 @@ class Draining(uvicorn.Server):
             await asyncio.sleep(CLOSING_SECONDS)
         await super().shutdown(sockets)
         log("stopped")
+        due = time.monotonic() + CANCEL_SECONDS
+        while service.runs.active and time.monotonic() < due:
+            await asyncio.sleep(CLOSING_SECONDS)
+        if service.runs.active:
+            log("ended although a model was running", logging.WARNING)
+            os._exit(0)  # Python would wait for the thread
 
 
 class Worker(Process):
@@ -216,6 +225,7 @@ def _app(settings: Settings) -> ASGIApp:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(INTER_OP_THREADS)
     configure_logs()
     from pipelines.serving.http.app import create_app
 

@@ -37,6 +37,7 @@ class Settings:
     max_stream_steps: int = 10_000  # the maximum that a config allows
     max_streams: int = 32
     read_seconds: float = 30.0  # timeout for the headers, and again for the body
+    inference_seconds: float = 60.0  # for a batch, or a step of a stream
     drain_seconds: float = 1.0  # not ready before refusing connections; then again for open ones to close
     stop_seconds: float = 60.0  # after that, for requests in progress
 
