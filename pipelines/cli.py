@@ -585,6 +585,13 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     help="Maximum size of a request body.",
 )
 @click.option(
+    "--max-values",
+    type=POSITIVE,
+    default=Settings.max_values,
+    show_default=True,
+    help="Maximum number of values (numbers, texts, lists) in a request. A binary tensor counts as one.",
+)
+@click.option(
     "--max-image-pixels",
     type=POSITIVE,
     default=Settings.max_image_pixels,
@@ -604,6 +611,20 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     default=Settings.read_seconds,
     show_default=True,
     help="Timeout for receiving a request's headers, and again for its body.",
+)
+@click.option(
+    "--inference-seconds",
+    type=SECONDS,
+    default=Settings.inference_seconds,
+    show_default=True,
+    help="Time limit of a model for a batch, or for a step of a stream. Later, its requests get HTTP 503.",
+)
+@click.option(
+    "--stop-seconds",
+    type=SECONDS,
+    default=Settings.stop_seconds,
+    show_default=True,
+    help="How long requests in progress may go on after SIGTERM, before they are cancelled.",
 )
 @click.option(
     "--drain-seconds",

@@ -14,6 +14,7 @@ class Kind(Enum):
     UNSUPPORTED = (415, "INVALID_ARGUMENT")
     BUSY = (429, "RESOURCE_EXHAUSTED")
     FAILED = (500, "INTERNAL")
+    LATE = (503, "DEADLINE_EXCEEDED")
     UNAVAILABLE = (503, "UNAVAILABLE")
 
     @property
@@ -38,7 +39,7 @@ class RequestError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         """Return the response headers that belong to the HTTP status."""
-        if self.kind in (Kind.BUSY, Kind.UNAVAILABLE):
+        if self.kind in (Kind.BUSY, Kind.LATE, Kind.UNAVAILABLE):
             return {"Retry-After": "1"}
         return {"WWW-Authenticate": "Bearer"} if self.kind is Kind.UNAUTHENTICATED else {}
 

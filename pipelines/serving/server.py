@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -11,9 +12,10 @@ import time
 from functools import partial
 from typing import Any
 
+import httptools
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from pipelines.errors import UserError
@@ -22,6 +24,9 @@ from pipelines.serving.settings import Settings
 from pipelines.tensorflow_startup import import_tensorflow
 
 BACKLOG = 2048
+INTER_OP_THREADS = 16  # with as many as cores, which is the default, one long graph starves all others
+CANCEL_SECONDS = 5.0  # for cancelled calls of models to end, before the process ends anyway
+OFFERS = (b"upgrade", b"http2-settings", b"connection")  # headers that ask for another protocol
 TOO_MANY_HEADERS = b"HTTP/1.1 431 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 CLOSING_SECONDS = 0.05  # interval of the checks for open connections
 
@@ -72,6 +77,12 @@ class Draining(uvicorn.Server):
             await asyncio.sleep(CLOSING_SECONDS)
         await super().shutdown(sockets)
         log("stopped")
+        due = time.monotonic() + CANCEL_SECONDS
+        while service.runs.active and time.monotonic() < due:
+            await asyncio.sleep(CLOSING_SECONDS)
+        if service.runs.active:
+            log("ended although a model was running", logging.WARNING)
+            os._exit(0)  # Python would wait for the thread
 
 
 class Worker(Process):
@@ -107,13 +118,17 @@ class Workers(Multiprocess):
         return worker
 
 
-class HeaderTimeout(HttpToolsProtocol):
-    """An HTTP protocol that limits the headers of a request in time and size.
+class Http1(HttpToolsProtocol):
+    """HTTP/1.1 with limits.
 
-    They must arrive within `read_seconds` from the start of the connection or request.
+    The headers of a request are limited in size, and must arrive within `read_seconds` from the start of the
+    connection or request. Of more than `max_connections`, the one that is idle longest is closed. An offer to upgrade
+    the protocol is ignored (RFC 9110, section 7.8). If the client leaves, its request is cancelled.
     """
 
     _header_bytes = 0
+    _offered = False
+    _answering: asyncio.Task | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the header timeout of the first request."""
@@ -121,6 +136,9 @@ class HeaderTimeout(HttpToolsProtocol):
         app = self.config.app
         assert isinstance(app, partial)  # from `_config`
         self._settings: Settings = app.args[0]
+        self._active = self.loop.time()
+        if len(self.connections) > self._settings.max_connections:
+            self._close_an_idle_one()
         self._await_headers()
 
     def data_received(self, data: bytes) -> None:
@@ -128,7 +146,15 @@ class HeaderTimeout(HttpToolsProtocol):
 
         Without this limit, the parser would keep headers of any size in memory.
         """
-        super().data_received(data)
+        self._active = self.loop.time()
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            if self._offered:
+                self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
         self._header_bytes = 0 if self._headers_due.cancelled() else self._header_bytes + len(data)
         if self._header_bytes > self._settings.max_header_bytes:
             self.transport.write(TOO_MANY_HEADERS)
@@ -140,14 +166,52 @@ class HeaderTimeout(HttpToolsProtocol):
         self._await_headers()
 
     def on_headers_complete(self) -> None:
-        """Cancel the header timeout."""
+        """Cancel the header timeout, and start to answer, unless an upgrade must be declined first."""
         self._headers_due.cancel()
-        super().on_headers_complete()
+        self._offered = self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
+        if not self._offered:
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Note the end of the body; the parser believes that a request with an upgrade has none."""
+        if not self._offered:
+            super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the header timeout."""
+        """Cancel the timeouts, which would keep what was received in memory, and the request in progress."""
         self._headers_due.cancel()
+        self._unset_keepalive_if_required()
         super().connection_lost(exc)
+        self.pipeline.clear()
+        if self._answering is not None:
+            self._answering.cancel()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # as in uvicorn, but the task is kept
+        self._answering = task = self.loop.create_task(cycle.run_asgi(app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def _decline(self, rest: bytes) -> None:
+        """Parse the request again without its offer to upgrade, then what followed its headers."""
+        self._offered = False
+        lines = [b"%b %b HTTP/%b" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        lines += [b"%b: %b" % header for header in self.headers if header[0] not in OFFERS]
+        connection = b",".join(value for name, value in self.headers if name == b"connection")
+        kept = [token.strip() for token in connection.split(b",") if token.strip().lower() not in OFFERS]
+        if kept:
+            lines.append(b"connection: " + b", ".join(kept))
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.feed_data(b"\r\n".join([*lines, b"", b""]) + rest)
+
+    def _close_an_idle_one(self) -> None:
+        idle = [one for one in self.connections if isinstance(one, Http1) and one.idle and one is not self]
+        if idle:
+            min(idle, key=lambda one: one._active).transport.close()
+
+    @property
+    def idle(self) -> bool:
+        """Return whether no request of this connection is being answered."""
+        return self.cycle is None or self.cycle.response_complete
 
     def _await_headers(self) -> None:
         previous = getattr(self, "_headers_due", None)
@@ -161,6 +225,7 @@ def _app(settings: Settings) -> ASGIApp:
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(INTER_OP_THREADS)
     configure_logs()
     from pipelines.serving.http.app import create_app
 
@@ -174,7 +239,7 @@ def _config(settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         partial(_app, settings),
         factory=True,
-        http=HeaderTimeout,
+        http=Http1,
         ws="none",
         lifespan="on",
         workers=settings.workers,
@@ -182,7 +247,6 @@ def _config(settings: Settings) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,  # log the connected peer, not an address from a header
         server_header=False,
-        limit_concurrency=settings.max_connections,
         backlog=BACKLOG,
         timeout_keep_alive=75,  # longer than the idle timeout of load balancers
         timeout_graceful_shutdown=int(settings.stop_seconds),

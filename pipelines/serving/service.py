@@ -7,12 +7,18 @@ import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
+
+from pipelines.serving.budget import BodyBudget
+from pipelines.serving.conversion import Conversions
 from pipelines.serving.gauges import Gauges
 from pipelines.serving.logs import log
-from pipelines.serving.models.batching import Batcher
+from pipelines.serving.models.batching import Batcher, Sizes
 from pipelines.serving.models.catalogue import Catalogue
 from pipelines.serving.models.images import looks_encoded, pixels
+from pipelines.serving.models.runs import Runs
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.streaming import START, STEP, Piece, check_streams, pieces
 from pipelines.serving.models.versions import Version
@@ -37,6 +43,11 @@ class Answer:
     signature: Signature
     outputs: Arrays
 
+    @property
+    def size(self) -> int:
+        """Return the approximate size of the outputs, in bytes."""
+        return sum(8 * array.size for array in self.outputs.values())
+
 
 class Service:
     """The served models with batching and limits; all protocols call this."""
@@ -49,8 +60,12 @@ class Service:
         self.closing = False  # True from the next stage on: each connection closes after its next response
         self.streams = 0
         # Streams have their own threads, so that they cannot block batches.
-        self._executor = ThreadPoolExecutor(settings.runners * max(1, len(settings.folders)), "batches")
+        # So has each model, so that none waits for another.
+        self._executors = {name: ThreadPoolExecutor(settings.runners, name) for name in self.catalogue.models}
         self._stream_executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "streams")
+        self.runs = Runs(settings.inference_seconds)
+        self.conversions = Conversions()
+        self.bodies = BodyBudget(settings.max_bodies_bytes)
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
 
     @property
@@ -67,8 +82,10 @@ class Service:
             yield
         finally:
             watching.cancel()
-            self._executor.shutdown(wait=False)
-            self._stream_executor.shutdown(wait=False)
+            self.runs.stop()
+            for executor in (*self._executors.values(), self._stream_executor):
+                executor.shutdown(wait=False, cancel_futures=True)
+            self.conversions.close()
 
     def find(self, address: Address) -> Version:
         """Return the version at an address.
@@ -85,8 +102,9 @@ class Service:
         read: Callable[[Signature], Arrays],
         wanted: Collection[str] = (),
         method: str | None = None,
+        size: int = 0,
     ) -> Answer:
-        """Run one signature; `read` returns its inputs, and `wanted` selects outputs (all if empty).
+        """Run one signature; `read` returns its inputs from `size` bytes, and `wanted` selects outputs (all if empty).
 
         Raises:
             RequestError: If the request is invalid or fails.
@@ -97,14 +115,15 @@ class Service:
         if missing:
             raise invalid(f"no output '{min(missing)}'; choose from: {', '.join(signature.outputs)}")
         with version.in_use():
-            inputs = read(signature)
-            counted = self._check(inputs)
-            outputs = await self._batcher(address.model, version, signature).answer(inputs, counted)
+            inputs, sizes = await self.conversions.run(size, self._checked, read, signature)
+            outputs = await self._batcher(address.model, version, signature).answer(inputs, sizes)
         outputs = {name: outputs[name] for name in wanted or signature.outputs}
         return Answer(version.number, signature, outputs)
 
-    async def stream(self, address: Address, read: Callable[[Signature], Arrays]) -> AsyncIterator[Piece]:
-        """Start streaming a text; the first piece is already computed when this returns.
+    async def stream(
+        self, address: Address, read: Callable[[Signature], Arrays], size: int = 0
+    ) -> AsyncIterator[Piece]:
+        """Start streaming a text from `size` bytes; the first piece is already computed when this returns.
 
         Raises:
             RequestError: If the request is invalid or fails.
@@ -115,19 +134,19 @@ class Service:
         check_streams(start, step)
         if self.streams >= self.settings.max_streams:
             raise RequestError(Kind.BUSY, "too many streams at once; try again later")
-        inputs = read(start)
-        self._check(inputs)
+        inputs, _ = await self.conversions.run(size, self._checked, read, start)
         if any(len(array) != 1 for array in inputs.values() if array.ndim):
             raise invalid("streaming supports one row per request; send one request for each row")
         held = contextlib.ExitStack()
         held.enter_context(version.in_use())
         held.enter_context(self._counted_stream())
         try:
-            first = await asyncio.get_running_loop().run_in_executor(self._stream_executor, start.call, inputs)
+            first = await self.runs.call(self._stream_executor, start.call, inputs)
         except BaseException:
             held.close()
             raise
-        return pieces(first, step, self._stream_executor, self.settings.max_stream_steps, held)
+        call = partial(self.runs.call, self._stream_executor, step.call)
+        return pieces(first, step, call, self.settings.max_stream_steps, held)
 
     @contextlib.contextmanager
     def _counted_stream(self) -> Iterator[None]:
@@ -137,39 +156,47 @@ class Service:
         finally:
             self.streams -= 1
 
-    def _check(self, inputs: Arrays) -> int:
-        """Check the size of a request; return the total number of pixels of its images."""
-        settings, counted = self.settings, 0
+    def _checked(self, read: Callable[[Signature], Arrays], signature: Signature) -> tuple[Arrays, Sizes]:
+        inputs = read(signature)
+        return inputs, self._check(inputs)
+
+    def _check(self, inputs: Arrays) -> Sizes:
+        """Check the size of a request, and return those of its rows."""
+        settings = self.settings
         for name, array in inputs.items():
             rows = len(array) if array.ndim else 1
             if not rows:
                 raise invalid(f"input '{name}' is empty")
             if rows > settings.max_rows:
                 raise invalid(f"input '{name}' has {rows:,} rows; at most {settings.max_rows:,} are allowed")
-            if array.dtype == object:
-                counted += self._check_strings(name, array.flat)
         if len({len(array) for array in inputs.values() if array.ndim}) > 1:
             raise invalid(
                 "inputs have different numbers of rows: "
                 + ", ".join(f"{k} {len(v)}" for k, v in inputs.items() if v.ndim)
             )
+        rows = min((len(array) for array in inputs.values() if array.ndim), default=1)
+        sizes = Sizes([0] * rows, [0] * rows)
+        for name, array in inputs.items():
+            if array.dtype == object:
+                self._add_strings(name, array.reshape(rows if array.ndim else 1, -1), sizes)
+        counted = sum(sizes.pixels)
         if counted > settings.max_image_pixels:
             raise invalid(
                 f"the images have {counted:,} pixels in total; at most {settings.max_image_pixels:,} are allowed"
             )
-        return counted
+        return sizes
 
-    def _check_strings(self, name: str, strings: Iterator[bytes]) -> int:
-        counted = 0
-        for content in strings:
-            if looks_encoded(content):
-                counted += pixels(content)
-            elif len(content) > self.settings.max_text_bytes:
-                raise invalid(
-                    f"input '{name}' has a text of {len(content):,} bytes;"
-                    f" at most {self.settings.max_text_bytes:,} are allowed"
-                )
-        return counted
+    def _add_strings(self, name: str, strings: np.ndarray, sizes: Sizes) -> None:
+        most = self.settings.max_text_bytes
+        for row, contents in enumerate(strings):
+            for content in contents:
+                if looks_encoded(content):
+                    sizes.pixels[row] += pixels(content)
+                    continue
+                sizes.lengths[row] = max(sizes.lengths[row], len(content))
+                if len(content) > most:
+                    raise invalid(f"input '{name}' has a text of {len(content):,} bytes; at most {most:,} are allowed")
+            sizes.lengths[row] = max(sizes.lengths[row], len(contents))  # of tokens, which are padded too
 
     def _batcher(self, model: str, version: Version, signature: Signature) -> Batcher:
         key = (model, version.number, signature.name)
@@ -181,7 +208,9 @@ class Service:
                 rows.observe(running)
                 queue.set(waiting)
 
-            batcher = self._batchers[key] = Batcher(signature, self._executor, self.settings, observe)
+            batcher = self._batchers[key] = Batcher(
+                signature, self._executors[model], self.settings, observe, self.runs
+            )
         return batcher
 
     def _count_versions(self) -> None:

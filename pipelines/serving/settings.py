@@ -29,6 +29,7 @@ class Settings:
     max_rows: int = 1024  # per request
     max_header_bytes: int = 256 << 10  # approximate: the last read may include the start of the body
     max_body_bytes: int = 32 << 20
+    max_values: int = 1 << 20  # numbers, texts, lists and objects in a request; binary tensors count as one
     max_bodies_bytes: int = 256 << 20  # all requests in progress together
     max_connections: int = 1000
     max_image_pixels: int = 25_000_000  # per request and per batch
@@ -36,6 +37,7 @@ class Settings:
     max_stream_steps: int = 10_000  # the maximum that a config allows
     max_streams: int = 32
     read_seconds: float = 30.0  # timeout for the headers, and again for the body
+    inference_seconds: float = 60.0  # for a batch, or a step of a stream
     drain_seconds: float = 1.0  # not ready before refusing connections; then again for open ones to close
     stop_seconds: float = 60.0  # after that, for requests in progress
 

@@ -32,6 +32,15 @@ def server(tmp_path_factory, finished_export, exported_tagger, toy_exports) -> I
     assert running.stop() == 0, running.log.read_text()[-3000:]
 
 
+@pytest.fixture(scope="session")
+def toys_server(tmp_path_factory, toy_exports) -> Iterator[Server]:
+    """A server of the toys alone, which starts in seconds."""
+    folders = sorted(toy_exports.glob("[a-z]*"))
+    running = Server(tmp_path_factory.mktemp("toys_server") / "log.jsonl", *folders, "--poll-seconds", "60")
+    yield running
+    assert running.stop() == 0, running.log.read_text()[-3000:]
+
+
 @pytest.fixture
 def started(tmp_path) -> Iterator:
     """Start servers that end with the test."""

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from serving import toys
 
-from pipelines.serving.models.batching import Batcher, run_together
+from pipelines.serving.models.batching import Batcher, Sizes, parts, run_together
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError
 from pipelines.serving.settings import Settings
@@ -97,15 +99,15 @@ def batcher(gate: Gate, **settings) -> Batcher:
     return Batcher(gate, ThreadPoolExecutor(2), alone, lambda running, waiting: None)
 
 
-def one(value: float) -> dict[str, np.ndarray]:
-    return {"x": np.array([value])}
+def one(value: float) -> tuple[dict[str, np.ndarray], Sizes]:
+    return {"x": np.array([value])}, Sizes([0], [0])
 
 
 def test_requests_gather_while_others_run_up_to_the_largest_batch():
     async def scenario():
         gate = Gate()
         batches = batcher(gate, max_batch_size=3)
-        answers = [asyncio.create_task(batches.answer(one(n))) for n in range(6)]
+        answers = [asyncio.create_task(batches.answer(*one(n))) for n in range(6)]
         await asyncio.sleep(0.05)
         gate.open.set()
         assert [answer["x"].tolist() for answer in await asyncio.gather(*answers)] == [[n] for n in range(6)]
@@ -119,7 +121,7 @@ def test_a_batch_that_is_not_full_waits_as_long_as_it_is_told():
         gate = Gate()
         gate.open.set()
         batches = batcher(gate, batch_timeout_ms=50)
-        await asyncio.gather(*(batches.answer(one(n)) for n in range(3)))
+        await asyncio.gather(*(batches.answer(*one(n)) for n in range(3)))
         assert gate.batches == [3]
 
     asyncio.run(scenario())
@@ -129,10 +131,10 @@ def test_a_full_queue_refuses_and_who_has_left_is_not_answered():
     async def scenario():
         gate = Gate()
         batches = batcher(gate, max_queue=2)
-        tasks = [asyncio.create_task(batches.answer(one(n))) for n in range(3)]
+        tasks = [asyncio.create_task(batches.answer(*one(n))) for n in range(3)]
         await asyncio.sleep(0.05)
         with pytest.raises(RequestError) as error:
-            await batches.answer(one(9))
+            await batches.answer(*one(9))
         assert error.value.kind is Kind.BUSY and error.value.headers == {"Retry-After": "1"}
         tasks[1].cancel()
         gate.open.set()
@@ -157,3 +159,50 @@ def test_served_entities_do_not_depend_on_who_asks_at_the_same_time(server):
     rows = [line for line in server.get("/metrics").text.splitlines() if 'batch_rows_count{model="tagger"}' in line]
     sums = [line for line in server.get("/metrics").text.splitlines() if 'batch_rows_sum{model="tagger"}' in line]
     assert float(sums[0].split()[1]) > float(rows[0].split()[1]), "some ran together"
+
+
+def plain_sizes(lengths: list[int]) -> Sizes:
+    return Sizes([0] * len(lengths), lengths)
+
+
+@given(st.lists(st.integers(0, 100_000), min_size=1, max_size=200))
+def test_rows_are_divided_so_that_padding_is_bounded(lengths):
+    divided = parts(plain_sizes(lengths), Settings((Path(),)))
+    assert sorted(row for rows in divided for row in rows) == list(range(len(lengths)))
+    for rows in divided:
+        longest = max(lengths[row] for row in rows)
+        assert len(rows) == 1 or len(rows) * longest <= 256 << 10
+        assert len(rows) <= 64
+
+
+def test_a_long_text_does_not_run_with_short_ones_and_every_row_gets_its_own_answer(words):
+    signature = words.signatures["serving_default"]
+
+    async def scenario():
+        texts_of_one = ["a b", "c" * 90_000, "de f g", "", "h " * 20_000, *(f"{n} {n}" for n in range(80))]
+        inputs = texts(*texts_of_one)
+        sizes = plain_sizes([len(text) for text in texts_of_one])
+        batches = []
+        answered = await Batcher(
+            signature, ThreadPoolExecutor(1), Settings((Path(),)), lambda rows, waiting: batches.append(rows)
+        ).answer(inputs, sizes)
+        assert plain(answered) == plain(run_together(signature, [inputs], [len(texts_of_one)])[0])
+        assert sorted(batches) == [2, 19, 64], "the two long ones are alike enough"
+
+    asyncio.run(scenario())
+
+
+def test_requests_of_long_and_short_texts_wait_in_one_queue_but_run_apart():
+    async def scenario():
+        gate = Gate()
+        batches = batcher(gate)
+        lengths = (1, 10, 50_000, 20, 60_000, 30)
+        answers = [
+            asyncio.create_task(batches.answer({"x": np.array([length])}, plain_sizes([length]))) for length in lengths
+        ]
+        await asyncio.sleep(0.05)
+        gate.open.set()
+        assert [answer["x"].tolist() for answer in await asyncio.gather(*answers)] == [[n] for n in lengths]
+        assert sorted(gate.batches) == [1, 2, 3]
+
+    asyncio.run(scenario())

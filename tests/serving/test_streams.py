@@ -69,7 +69,6 @@ def test_only_one_row_is_streamed(server):
 
 
 def test_a_character_in_two_pieces_arrives_whole():
-    from concurrent.futures import ThreadPoolExecutor
     from contextlib import ExitStack
     from types import SimpleNamespace
 
@@ -77,9 +76,12 @@ def test_a_character_in_two_pieces_arrives_whole():
     from pipelines.serving.models.streaming import pieces as in_pieces
 
     outputs = [{"text": np.array([part], object), "finished": np.array([False])} for part in (b"a\xc3", b"\xa9")]
-    step = SimpleNamespace(inputs={}, call=lambda state: outputs[1])
+    step = SimpleNamespace(inputs={})
 
     async def scenario():
-        return [piece async for piece in in_pieces(outputs[0], step, ThreadPoolExecutor(1), 2, ExitStack())]
+        async def call(state):
+            return outputs[1]
+
+        return [piece async for piece in in_pieces(outputs[0], step, call, 2, ExitStack())]
 
     assert asyncio.run(scenario()) == [Piece("a", False), Piece("é", True)]

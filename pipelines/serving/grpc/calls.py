@@ -5,31 +5,59 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 import grpc
+from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from tensorflow_serving.apis import model_pb2
 
+from pipelines.serving.conversion import parse_message
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.service import Address, Service
 
 
 class Calls:
-    """Wrapper of gRPC handlers that converts exceptions to gRPC errors."""
+    """Handling of calls around the methods of a service: requests as bytes in, answers as bytes out."""
 
     def __init__(self, service: Service):
         self.service = service
 
-    async def answer(
-        self, method: str, model: str, context: grpc.aio.ServicerContext, answer: Callable[[], Awaitable[Message]]
-    ) -> Message:
-        """Run `answer` and return its message, or abort the call with a status and reason."""
-        began, code, request_id = time.monotonic(), "OK", f"{random.getrandbits(128):032x}"
+    def handler(self, descriptor: ServiceDescriptor, servicer: Any) -> grpc.GenericRpcHandler:
+        """Return the handler of a service; its methods, in `servicer`, get a request and its size in bytes.
+
+        Requests are parsed here, not by gRPC, so that large ones do not stop the event loop.
+        """
+        handlers = {
+            method.name: grpc.unary_unary_rpc_method_handler(
+                partial(self._answer, method.name, GetMessageClass(method.input_type), getattr(servicer, method.name))
+            )
+            for method in descriptor.methods
+            if hasattr(servicer, method.name)
+        }
+        return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+
+    async def _answer(
+        self,
+        method: str,
+        kind: type[Message],
+        answer: Callable[[Any, int], Awaitable[Message]],
+        content: bytes,
+        context: grpc.aio.ServicerContext,
+    ) -> bytes:
+        began, code, model, request_id = time.monotonic(), "OK", "", f"{random.getrandbits(128):032x}"
         self.service.gauges.under_way.inc()
         try:
             self._authenticate(context)
-            return await answer()
+            with self.service.bodies.holding(len(content)):
+                run, most = self.service.conversions.run, self.service.settings.max_values
+                request = await run(len(content), parse_message, kind, content, most)
+                model = model_of(request)
+                answered = await answer(request, len(content))
+                return await run(answered.ByteSize(), answered.SerializeToString)
         except RequestError as error:
             code = error.kind.grpc
             await context.abort(grpc.StatusCode[code], error.reason)
@@ -68,6 +96,14 @@ class Calls:
             milliseconds=round(1000 * seconds, 2),
             client=client,
         )
+
+
+def model_of(request: Any) -> str:
+    """Return the name of the model that a request is for, or an empty string."""
+    fields = request.DESCRIPTOR.fields_by_name
+    if "model_spec" in fields:
+        return request.model_spec.name
+    return request.tasks[0].model_spec.name if "tasks" in fields and request.tasks else ""
 
 
 def address_of(spec: model_pb2.ModelSpec) -> Address:

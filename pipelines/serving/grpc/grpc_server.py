@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
@@ -14,8 +15,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_management_pb2,
-    model_service_pb2_grpc,
-    prediction_service_pb2_grpc,
+    model_service_pb2,
+    prediction_service_pb2,
 )
 
 from pipelines.errors import UserError
@@ -44,8 +45,17 @@ async def serve_grpc(service: Service) -> AsyncIterator[None]:
         maximum_concurrent_rpcs=settings.max_connections,
     )
     calls = Calls(service)
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(calls), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(calls), server)
+    services = {
+        prediction_service_pb2: PredictionService(service),
+        model_service_pb2: ModelService(service),
+    }
+    server.add_generic_rpc_handlers(
+        [
+            calls.handler(described, servicer)
+            for module, servicer in services.items()
+            for described in module.DESCRIPTOR.services_by_name.values()
+        ]
+    )
     states = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     place = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.grpc_port}"
@@ -75,49 +85,41 @@ async def _tell_health(service: Service, states: health.aio.HealthServicer) -> N
         await asyncio.sleep(HEALTH_SECONDS)
 
 
-class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+class ModelService:
     """TensorFlow Serving's ModelService: the states and labels of model versions."""
 
-    def __init__(self, calls: Calls):
-        self.calls, self.service = calls, calls.service
+    def __init__(self, service: Service):
+        self.service = service
 
-    async def GetModelStatus(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
+    async def GetModelStatus(self, request: Any, size: int) -> Message:
         """Return the states of the versions of a model."""
+        address = address_of(request.model_spec)
+        states = self.service.catalogue.model(address.model).states
+        if address.version is not None or address.label is not None:
+            number = address.version if address.label is None else self.service.find(address).number
+            if number not in states:
+                raise unknown(f"Could not find version {number} of model {address.model}")
+            states = {number: states[number]}
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for number, state in sorted(states.items(), reverse=True):
+            status = response.model_version_status.add(version=number)
+            status.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.name)
+            status.status.error_code = 2 if state.error else 0  # UNKNOWN
+            status.status.error_message = state.error
+        return response
 
-        async def answer() -> Message:
-            address = address_of(request.model_spec)
-            states = self.service.catalogue.model(address.model).states
-            if address.version is not None or address.label is not None:
-                number = address.version if address.label is None else self.service.find(address).number
-                if number not in states:
-                    raise unknown(f"Could not find version {number} of model {address.model}")
-                states = {number: states[number]}
-            response = get_model_status_pb2.GetModelStatusResponse()
-            for number, state in sorted(states.items(), reverse=True):
-                status = response.model_version_status.add(version=number)
-                status.state = get_model_status_pb2.ModelVersionStatus.State.Value(state.name)
-                status.status.error_code = 2 if state.error else 0  # UNKNOWN
-                status.status.error_message = state.error
-            return response
-
-        return await self.calls.answer("GetModelStatus", request.model_spec.name, context, answer)
-
-    async def HandleReloadConfigRequest(self, request: Message, context: grpc.aio.ServicerContext) -> Message:
+    async def HandleReloadConfigRequest(self, request: Any, size: int) -> Message:
         """Set the labels of the served models; clients cannot change which folders are served."""
-
-        async def answer() -> Message:
-            configs = {config.name: config for config in request.config.model_config_list.config}
-            models = self.service.catalogue.models
-            if set(configs) != set(models):
-                raise invalid(
-                    f"the served models cannot be changed; send a config for each of: {', '.join(sorted(models))}"
-                )
-            for name, config in configs.items():
-                if config.base_path and Path(config.base_path) != models[name].folder:
-                    raise invalid(f"the folder of model {name} cannot be changed")
-            for name, config in configs.items():
-                models[name].set_labels(dict(config.version_labels))
-                await models[name].refresh()
-            return model_management_pb2.ReloadConfigResponse()
-
-        return await self.calls.answer("HandleReloadConfigRequest", "", context, answer)
+        configs = {config.name: config for config in request.config.model_config_list.config}
+        models = self.service.catalogue.models
+        if set(configs) != set(models):
+            raise invalid(
+                f"the served models cannot be changed; send a config for each of: {', '.join(sorted(models))}"
+            )
+        for name, config in configs.items():
+            if config.base_path and Path(config.base_path) != models[name].folder:
+                raise invalid(f"the folder of model {name} cannot be changed")
+        for name, config in configs.items():
+            models[name].set_labels(dict(config.version_labels))
+            await models[name].refresh()
+        return model_management_pb2.ReloadConfigResponse()

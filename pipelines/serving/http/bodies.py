@@ -3,32 +3,23 @@
 from typing import Any
 
 import pydantic_core
-from fastapi import Request, Response
+from fastapi import Response
 
+from pipelines.serving.conversion import parse_json
 from pipelines.serving.request_errors import RequestError, invalid
+from pipelines.serving.service import Service
 
 JSON = "application/json"
+ROWS = 64  # of a list that are written at a time
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """Read the request body as a JSON object; NaN and Infinity are valid numbers, as in TensorFlow Serving.
-
-    Raises:
-        RequestError: If the body is not a JSON object.
-    """
-    return parsed_object(await request.body())
-
-
-def parsed_object(content: bytes) -> dict[str, Any]:
-    """Parse a JSON object.
+async def read_object(service: Service, content: bytes) -> dict[str, Any]:
+    """Parse a JSON object; NaN and Infinity are valid numbers, as in TensorFlow Serving.
 
     Raises:
-        RequestError: If `content` is not a JSON object.
+        RequestError: If `content` is not a JSON object, or has too many values.
     """
-    try:
-        body = pydantic_core.from_json(content)
-    except ValueError as error:
-        raise invalid(f"JSON Parse error: {error}") from None
+    body = await service.conversions.run(len(content), parse_json, content, service.settings.max_values)
     if not isinstance(body, dict):
         raise invalid("JSON Parse error: the body is not a JSON object")
     return body
@@ -36,7 +27,17 @@ def parsed_object(content: bytes) -> dict[str, Any]:
 
 def written(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Return `body` as a JSON response."""
-    return Response(pydantic_core.to_json(body, inf_nan_mode="constants"), status, headers, JSON)
+    return Response(to_bytes(body), status, headers, JSON)
+
+
+def to_bytes(body: Any) -> bytes:
+    """Write JSON; long lists in parts, between which other threads run."""
+    if isinstance(body, dict):
+        return b"{%b}" % b",".join(b"%b:%b" % (to_bytes(name), to_bytes(value)) for name, value in body.items())
+    if isinstance(body, list) and len(body) > ROWS:
+        parts = (body[start : start + ROWS] for start in range(0, len(body), ROWS))
+        return b"[%b]" % b",".join(pydantic_core.to_json(part, inf_nan_mode="constants")[1:-1] for part in parts)
+    return pydantic_core.to_json(body, inf_nan_mode="constants")
 
 
 def error_response(error: RequestError) -> Response:

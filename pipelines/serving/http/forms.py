@@ -177,7 +177,7 @@ def _written(value: Any) -> str:
 async def _ask(service: Service, name: str, signature: Signature, shown: list[Shown], *values: Any) -> Any:
     instance = _instance(signature, values)
     try:
-        answer = await service.answer(Address(name), DEFAULT, partial(rows, [instance]))
+        answer = await service.answer(Address(name), DEFAULT, partial(rows, [instance], service.settings.max_rows))
     except RequestError as error:
         raise gr.Error(error.reason) from None
     results = [way.value(answer.outputs, instance) for way in shown]
@@ -187,7 +187,8 @@ async def _ask(service: Service, name: str, signature: Signature, shown: list[Sh
 async def _stream(service: Service, name: str, signature: Signature, *values: Any) -> AsyncIterator[str]:
     text = ""
     try:
-        async for piece in await service.stream(Address(name), partial(rows, [_instance(signature, values)])):
+        read = partial(rows, [_instance(signature, values)], service.settings.max_rows)
+        async for piece in await service.stream(Address(name), read):
             text += piece.text
             yield text
     except RequestError as error:

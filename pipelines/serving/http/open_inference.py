@@ -5,19 +5,20 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 """
 
 import math
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-import pydantic_core
 import tensorflow as tf
 from fastapi import APIRouter, Path, Request, Response
 
-from pipelines.serving.http.bodies import parsed_object, text_of, written
+from pipelines.serving.http.bodies import read_object, text_of, to_bytes, written
 from pipelines.serving.http.descriptions import BODIES, answers
 from pipelines.serving.models.signatures import Arrays, Signature
-from pipelines.serving.models.tensors import Spec, check_shape, from_json, to_json
+from pipelines.serving.models.tensors import Spec, check_rows, check_shape, from_json, to_json
 from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.service import Address, Answer, Service, find_signature
+from pipelines.serving.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 EXTENSIONS = ["binary_tensor_data", "signatures"]
@@ -119,16 +120,16 @@ async def infer_tensors(service: Service, request: Request, address: Address) ->
     length = request.headers.get(HEADER_LENGTH, str(len(content)))
     if not length.isascii() or not length.isdigit() or int(length) > len(content):
         raise invalid(f"{HEADER_LENGTH} must be a whole number, at most the length of the body")
-    body, binary = parsed_object(content[: int(length)]), content[int(length) :]
+    body, binary = await read_object(service, content[: int(length)]), content[int(length) :]
     parameters = _parameters(body)
     wanted = _wanted(body)
-    answer = await service.answer(
-        address, text_of(parameters, "signature_name"), lambda signature: read_tensors(body, binary, signature), wanted
-    )
-    return _answered(address, answer, body, parameters.get("binary_data_output") is True, wanted)
+    read = partial(read_tensors, body, binary, service.settings)
+    answer = await service.answer(address, text_of(parameters, "signature_name"), read, wanted, size=len(content))
+    as_binary = parameters.get("binary_data_output") is True
+    return await service.conversions.run(answer.size, _answered, address, answer, body, as_binary, wanted)
 
 
-def read_tensors(body: dict[str, Any], binary: bytes, signature: Signature) -> Arrays:
+def read_tensors(body: dict[str, Any], binary: bytes, settings: Settings, signature: Signature) -> Arrays:
     """Read the input tensors of a request from its JSON or from the binary data after it.
 
     Raises:
@@ -145,6 +146,9 @@ def read_tensors(body: dict[str, Any], binary: bytes, signature: Signature) -> A
     arrays, place = {}, 0
     for name, tensor in zip(names, given, strict=True):
         spec, shape = signature.inputs[name], _shape(tensor, name)
+        check_rows(shape[0] if shape else 1, settings.max_rows, name)
+        if spec.is_text and math.prod(shape) > settings.max_values:
+            raise invalid(f"input '{name}' has {math.prod(shape):,} texts; at most {settings.max_values:,} are allowed")
         if tensor.get("datatype") != DATATYPES.get(spec.dtype):
             raise invalid(
                 f"input '{name}' must have the datatype {DATATYPES.get(spec.dtype)}, not {tensor.get('datatype')}"
@@ -198,8 +202,9 @@ def _from_bytes(content: bytes, shape: list[int], spec: Spec) -> np.ndarray:
                 f" not {len(content)}"
             )
         return np.frombuffer(content, dtype).reshape(shape)
-    texts, place = [], 0
-    while place + 4 <= len(content):
+    texts: list[bytes] = []
+    place = 0
+    while place + 4 <= len(content) and len(texts) <= count:
         end = place + 4 + int.from_bytes(content[place : place + 4], "little")
         texts.append(content[place + 4 : end])
         place = end
@@ -229,7 +234,7 @@ def _answered(
         head["id"] = text_of(body, "id")
     if not parts:
         return written(head)
-    written_head = pydantic_core.to_json(head, inf_nan_mode="constants")
+    written_head = to_bytes(head)
     headers = {HEADER_LENGTH: str(len(written_head))}
     return Response(b"".join([written_head, *parts]), headers=headers, media_type="application/octet-stream")
 

@@ -3,22 +3,26 @@
 import asyncio
 import base64
 import binascii
+import contextlib
 import hmac
 import random
 import re
 import time
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.serving.budget import Share
 from pipelines.serving.http.bodies import error_response
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.service import Service
 
 OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # probes need no token
+CLIENT_GONE = 499  # the status in the log, as in that of nginx
 _MODEL = re.compile(r"/v[12]/models/([^/:]+)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 RawHeaders = dict[bytes, bytes]  # keys are lowercase header names
@@ -30,7 +34,7 @@ class RequestGuard:
 
     def __init__(self, app: ASGIApp, service: Service):
         self.app, self.service, self.settings = app, service, service.settings
-        self.held = 0  # bytes of all bodies in memory
+        self.active = 0  # requests in progress, but probes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -38,20 +42,26 @@ class RequestGuard:
             await self.app(scope, receive, send)
             return
         began, headers, status = time.monotonic(), dict(scope["headers"]), 0
-        request_id = _request_id(headers)
+        request_id, reading = _request_id(headers), Reading(headers)
 
         async def send_on(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 own = [(b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
-                own += [(b"connection", b"close")] if self.service.closing else []
+                # What is left of a refused body would be read on and on.
+                own += [(b"connection", b"close")] if self.service.closing or not reading.done else []
                 message["headers"] = [*message["headers"], *own]
             await send(message)
 
         self.service.gauges.under_way.inc()
         try:
-            await self._answer(scope, headers, receive, send_on)
+            with self._counted(scope):
+                await self._answer(scope, headers, reading.watched(receive), send_on)
+        except RequestError as error:
+            await error_response(error)(scope, receive, send_on)
+        except asyncio.CancelledError:  # the client has gone, or the server stops
+            status = status or CLIENT_GONE
         except Exception:
             log("internal error", 40, exc_info=True, request_id=request_id, path=scope["path"])
             if not status:
@@ -64,15 +74,26 @@ class RequestGuard:
             self._tell(scope, status or 500, time.monotonic() - began, request_id)
 
     async def _answer(self, scope: Scope, headers: RawHeaders, receive: Receive, send: Send) -> None:
-        held = BodyBudget(self)
-        try:
-            self._authenticate(scope, headers)
+        self._authenticate(scope, headers)
+        with self.service.bodies.holding() as held:
             body = await self._read(headers, receive, held)
             await self.app(scope, _replayed(body, receive), send)
-        except RequestError as error:
-            await error_response(error)(scope, receive, send)
+
+    @contextlib.contextmanager
+    def _counted(self, scope: Scope) -> Iterator[None]:
+        """Count a request that is no probe among those in progress.
+
+        Raises:
+            RequestError: If they are too many.
+        """
+        counts = scope["path"] not in OPEN
+        if counts and self.active >= self.settings.max_connections:
+            raise RequestError(Kind.UNAVAILABLE, "too many requests at once; try again later")
+        self.active += counts
+        try:
+            yield
         finally:
-            held.let_go()
+            self.active -= counts
 
     def _authenticate(self, scope: Scope, headers: RawHeaders) -> None:
         token = self.settings.token
@@ -86,7 +107,7 @@ class RequestGuard:
         if not hmac.compare_digest(given.encode(), token.encode()):
             raise Unauthenticated(scope["path"])
 
-    async def _read(self, headers: RawHeaders, receive: Receive, held: "BodyBudget") -> bytes:
+    async def _read(self, headers: RawHeaders, receive: Receive, held: Share) -> bytes:
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
         if encoding != "identity" and encoding not in _WINDOW_BITS:
             raise RequestError(Kind.UNSUPPORTED, f"unknown Content-Encoding '{encoding}'; use gzip or deflate")
@@ -111,7 +132,7 @@ class RequestGuard:
         body = b"".join(parts)
         if encoding == "identity":
             return body
-        body = _unpacked(body, encoding, most)
+        body = await self.service.conversions.run(most, _unpacked, body, encoding, most)
         held.take(len(body))
         return body
 
@@ -132,26 +153,21 @@ class RequestGuard:
         )
 
 
-class BodyBudget:
-    """The part of `max_bodies_bytes` that the body of one request uses."""
+class Reading:
+    """Whether the body of a request has been received to its end."""
 
-    def __init__(self, guard: RequestGuard):
-        self.guard, self.size = guard, 0
+    def __init__(self, headers: RawHeaders):
+        self.done = b"transfer-encoding" not in headers and headers.get(b"content-length", b"0") == b"0"
 
-    def take(self, size: int) -> None:
-        """Reserve `size` more bytes.
+    def watched(self, receive: Receive) -> Receive:
+        """Return `receive`, which notes the end of the body."""
 
-        Raises:
-            RequestError: If all bodies together would exceed `max_bodies_bytes`.
-        """
-        if self.guard.held + size > self.guard.settings.max_bodies_bytes:
-            raise RequestError(Kind.UNAVAILABLE, "too many large requests at once; try again later")
-        self.size += size
-        self.guard.held += size
+        async def receive_and_note() -> Message:
+            message = await receive()
+            self.done = self.done or not message.get("more_body")
+            return message
 
-    def let_go(self) -> None:
-        """Release all reserved bytes."""
-        self.guard.held -= self.size
+        return receive_and_note
 
 
 class Unauthenticated(RequestError):

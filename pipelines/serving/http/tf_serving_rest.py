@@ -18,9 +18,9 @@ from pipelines.serving.http.descriptions import BODIES, answers
 from pipelines.serving.models import examples
 from pipelines.serving.models.signatures import CLASSIFY, REGRESS, Arrays, Signature
 from pipelines.serving.models.streaming import Piece
-from pipelines.serving.models.tensors import from_json, to_json
+from pipelines.serving.models.tensors import check_rows, from_json, to_json
 from pipelines.serving.request_errors import RequestError, invalid, unknown
-from pipelines.serving.service import Address, Service
+from pipelines.serving.service import Address, Answer, Service
 
 Name = Annotated[str, Path(description="a model's name")]
 Number = Annotated[int, Path(ge=0, description="a version")]
@@ -68,13 +68,19 @@ def _add(routes: APIRouter, method: str, end: str, handle: Any, summary: str, bo
 
 async def predict(service: Service, request: Request, address: Address) -> Response:
     """Run inference on rows ("instances") or columns ("inputs")."""
-    body = await read_object(request)
+    content = await request.body()
+    body = await read_object(service, content)
     if ("instances" in body) == ("inputs" in body):
         raise invalid("a request must have either 'instances' (rows) or 'inputs' (columns)")
-    read = partial(rows, body["instances"]) if "instances" in body else partial(columns, body["inputs"])
-    answer = await service.answer(address, text_of(body, "signature_name"), read)
+    most, by_rows = service.settings.max_rows, "instances" in body
+    read = partial(rows, body["instances"], most) if by_rows else partial(columns, body["inputs"], most)
+    answer = await service.answer(address, text_of(body, "signature_name"), read, size=len(content))
+    return await service.conversions.run(answer.size, _answered, answer, by_rows)
+
+
+def _answered(answer: Answer, by_rows: bool) -> Response:
     plain = {name: to_json(array, name) for name, array in answer.outputs.items()}
-    if "inputs" in body:
+    if not by_rows:
         return written({"outputs": next(iter(plain.values())) if len(plain) == 1 else plain})
     if len({len(values) if isinstance(values, list) else None for values in plain.values()}) != 1:
         raise invalid("the outputs have different numbers of rows; use 'inputs' instead of 'instances' to get columns")
@@ -97,10 +103,11 @@ async def regress(service: Service, request: Request, address: Address) -> Respo
 
 async def stream(service: Service, request: Request, address: Address) -> Response:
     """Stream generated text as server-sent events."""
-    body = await read_object(request)
+    content = await request.body()
+    body = await read_object(service, content)
     if "inputs" not in body:
         raise invalid("a streaming request must have 'inputs'")
-    pieces = await service.stream(address, partial(columns, body["inputs"]))
+    pieces = await service.stream(address, partial(columns, body["inputs"], service.settings.max_rows), len(content))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_sent(pieces), media_type="text/event-stream", headers=headers)
 
@@ -139,14 +146,17 @@ async def metadata(service: Service, request: Request, address: Address) -> Resp
     )
 
 
-def rows(instances: Any, signature: Signature) -> Arrays:
+def rows(instances: Any, most: int, signature: Signature) -> Arrays:
     """Read "instances": a list of objects with a value per input, or of plain values for a single input.
+
+    There may be `most` of them.
 
     Raises:
         RequestError: If a row is invalid; it names the row or the input.
     """
     if not isinstance(instances, list) or not instances:
         raise invalid("'instances' must be a non-empty list of rows")
+    check_rows(len(instances), most, "instances")
     names = set(signature.inputs)
     named = isinstance(instances[0], dict) and set(instances[0]) != {"b64"}
     if not named:
@@ -162,8 +172,8 @@ def rows(instances: Any, signature: Signature) -> Arrays:
     }
 
 
-def columns(inputs: Any, signature: Signature) -> Arrays:
-    """Read "inputs": an object with a tensor per input, or a plain tensor for a single input.
+def columns(inputs: Any, most: int, signature: Signature) -> Arrays:
+    """Read "inputs": an object with a tensor per input, or a plain tensor for a single input, of up to `most` rows.
 
     Raises:
         RequestError: If an input is invalid; it names the input.
@@ -173,6 +183,8 @@ def columns(inputs: Any, signature: Signature) -> Arrays:
             raise invalid(f"'inputs' must be an object with: {', '.join(signature.inputs)}")
         inputs = dict.fromkeys(signature.inputs, inputs)
     _check_names(set(inputs), set(signature.inputs), "inputs")
+    for name, values in inputs.items():
+        check_rows(len(values) if isinstance(values, list) else 1, most, name)
     return {name: from_json(inputs[name], spec) for name, spec in signature.inputs.items()}
 
 
@@ -185,16 +197,19 @@ def _check_names(given: set[str], wanted: set[str], where: str) -> None:
 
 
 async def _answer_examples(service: Service, request: Request, address: Address, method: str) -> Arrays:
-    body = await read_object(request)
+    content = await request.body()
+    body = await read_object(service, content)
     given = body.get("examples")
     if not isinstance(given, list) or not given:
         raise invalid("'examples' must be a non-empty list of objects")
-    serialized = [examples.from_features(example, body.get("context", {})) for example in given]
+    check_rows(len(given), service.settings.max_rows, "examples")
 
     def read(signature: Signature) -> Arrays:
+        serialized = [examples.from_features(example, body.get("context", {})) for example in given]
         return examples.as_inputs(signature, serialized)
 
-    return (await service.answer(address, text_of(body, "signature_name"), read, method=method)).outputs
+    name = text_of(body, "signature_name")
+    return (await service.answer(address, name, read, method=method, size=len(content))).outputs
 
 
 async def _sent(pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:

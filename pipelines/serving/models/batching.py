@@ -3,26 +3,50 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
+import numpy as np
+
+from pipelines.serving.models.runs import Runs
 from pipelines.serving.models.signatures import Arrays, Signature
-from pipelines.serving.models.tensors import MOST_ELEMENTS
+from pipelines.serving.models.tensors import MOST_ELEMENTS, merge
 from pipelines.serving.request_errors import Kind, RequestError
 from pipelines.serving.settings import Settings
 
+PADDED_FREELY = 64 << 10  # bytes of text in a batch after padding; up to this, padding is cheap
+MOST_PADDED = 256 << 10  # bytes of text in a batch after padding
+MOST_UNEQUAL = 4  # how much longer the longest text of a larger batch may be than its shortest
+LONGEST = 1 << 62  # more than any text
 SIDE_BY_SIDE = 16  # rows; below this, the fixed cost of a parallel batch exceeds what another core saves
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What each row of a request means in work: the pixels of its images, and the bytes of its longest text."""
+
+    pixels: list[int]
+    lengths: list[int]
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return len(self.pixels)
+
+    def take(self, rows: Sequence[int]) -> "Sizes":
+        """Return the sizes of some rows."""
+        return Sizes([self.pixels[row] for row in rows], [self.lengths[row] for row in rows])
 
 
 @dataclass
 class Job:
-    """A queued request."""
+    """A queued request, or some rows of a large one."""
 
     inputs: Arrays
-    rows: int
-    pixels: int
+    sizes: Sizes
     group: Any
     answer: "asyncio.Future[Arrays]"
     since: float
@@ -31,30 +55,77 @@ class Job:
     def __post_init__(self):
         self.row_elements = max(math.prod(array.shape[1:]) for array in self.inputs.values()) if self.inputs else 0
 
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return self.sizes.rows
+
+
+class Load:
+    """The size of a batch after padding, which limits what may join it."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.rows = self.pixels = self.longest = self.row_elements = 0
+        self.shortest = LONGEST
+
+    def take(self, sizes: Sizes, row_elements: int = 1) -> bool:
+        """Add rows if they fit, and return whether they did; the first ones always fit."""
+        rows, pixels = self.rows + sizes.rows, self.pixels + sum(sizes.pixels)
+        longest, shortest = max(self.longest, *sizes.lengths), min(self.shortest, *sizes.lengths)
+        elements = max(self.row_elements, row_elements)
+        fits = (
+            rows <= self.settings.max_batch_size
+            and pixels <= self.settings.max_image_pixels
+            and rows * elements <= MOST_ELEMENTS
+            and _padding_is_fine(rows, shortest, longest)
+        )
+        if self.rows and not fits:
+            return False
+        self.rows, self.pixels, self.row_elements = rows, pixels, elements
+        self.longest, self.shortest = longest, shortest
+        return True
+
 
 class Batch:
     """Requests that will run together."""
 
     def __init__(self, signature: Signature, settings: Settings):
-        self.signature, self.settings = signature, settings
+        self.signature, self.load = signature, Load(settings)
         self.jobs: list[Job] = []
-        self.rows = self.pixels = self.longest = 0
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return self.load.rows
 
     def take(self, job: Job) -> bool:
         """Add a request if it fits, and return whether it did; the first one always fits."""
-        rows, pixels = self.rows + job.rows, self.pixels + job.pixels
-        longest = max(self.longest, job.row_elements)
-        fits = (
-            self.signature.batchable
-            and rows <= self.settings.max_batch_size
-            and pixels <= self.settings.max_image_pixels
-            and rows * longest <= MOST_ELEMENTS
-        )
-        if self.jobs and not (fits and job.group == self.jobs[0].group):
+        if self.jobs and not (self.signature.batchable and job.group == self.jobs[0].group):
+            return False
+        if not self.load.take(job.sizes, job.row_elements):
             return False
         self.jobs.append(job)
-        self.rows, self.pixels, self.longest = rows, pixels, longest
         return True
+
+
+def _padding_is_fine(rows: int, shortest: int, longest: int) -> bool:
+    """Return whether texts of these lengths in bytes may be padded to the longest."""
+    padded = rows * longest
+    return padded <= PADDED_FREELY or (padded <= MOST_PADDED and longest <= MOST_UNEQUAL * shortest)
+
+
+def parts(sizes: Sizes, settings: Settings) -> list[list[int]]:
+    """Divide the rows of a request into batches, by length, so that none is padded too much."""
+    divided: list[list[int]] = [[]]
+    load = Load(settings)
+    for row in sorted(range(sizes.rows), key=lambda row: sizes.lengths[row]):
+        if not load.take(sizes.take([row])):
+            load = Load(settings)
+            load.take(sizes.take([row]))
+            divided.append([])
+        divided[-1].append(row)
+    return divided
 
 
 class Batcher:
@@ -65,9 +136,15 @@ class Batcher:
     """
 
     def __init__(
-        self, signature: Signature, executor: Executor, settings: Settings, observe: Callable[[int, int], None]
+        self,
+        signature: Signature,
+        executor: Executor,
+        settings: Settings,
+        observe: Callable[[int, int], None],
+        runs: Runs | None = None,
     ):
         self.signature, self.executor, self.settings = signature, executor, settings
+        self.runs = runs or Runs(settings.inference_seconds)
         self.observe = observe  # called with the rows of each batch that starts and the rows still queued
         self.queue: deque[Job] = deque()
         self.waiting = 0  # rows
@@ -75,21 +152,43 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task] = set()  # the event loop keeps only weak references to tasks
 
-    async def answer(self, inputs: Arrays, pixels: int = 0) -> Arrays:
-        """Queue one request and return its outputs.
+    async def answer(self, inputs: Arrays, sizes: Sizes) -> Arrays:
+        """Queue one request and return its outputs; many rows, or rows of very unequal length, run in several batches.
 
         Raises:
             RequestError: If the queue is full or the model rejects the inputs.
         """
-        rows = min((len(array) for array in inputs.values() if array.ndim), default=1)
-        if self.waiting and self.waiting + rows > self.settings.max_queue:
+        if self.waiting and self.waiting + sizes.rows > self.settings.max_queue:
             raise RequestError(Kind.BUSY, "the queue of this model is full; try again later")
+        divided = parts(sizes, self.settings) if self.signature.batchable else []
+        if len(divided) > 1:
+            return await self._in_parts(inputs, sizes, divided)
+        return await self._queue(inputs, sizes)
+
+    def _queue(self, inputs: Arrays, sizes: Sizes) -> "asyncio.Future[Arrays]":
         loop = asyncio.get_running_loop()
-        job = Job(inputs, rows, pixels, self.signature.group(inputs), loop.create_future(), loop.time())
+        job = Job(inputs, sizes, self.signature.group(inputs), loop.create_future(), loop.time())
         self.queue.append(job)
-        self.waiting += rows
+        self.waiting += job.rows
         self._start()
-        return await job.answer
+        return job.answer
+
+    async def _in_parts(self, inputs: Arrays, sizes: Sizes, divided: list[list[int]]) -> Arrays:
+        answers = [
+            self._queue({name: array[rows] for name, array in inputs.items()}, sizes.take(rows)) for rows in divided
+        ]
+        try:
+            outputs = await asyncio.gather(*answers)
+        finally:
+            for answer in answers:  # the others, if one failed or the client has gone
+                answer.cancel()
+        if any(len(a) != len(rows) for part, rows in zip(outputs, divided, strict=True) for a in part.values()):
+            return await self._queue(inputs, sizes)  # the outputs are not by row after all
+        order = np.argsort(np.concatenate(divided))
+        return {
+            name: merge([part[name] for part in outputs], spec.empty)[order]
+            for name, spec in self.signature.outputs.items()
+        }
 
     def _start(self) -> None:
         while self.queue and self.running < self.settings.runners and not self._too_few():
@@ -101,6 +200,13 @@ class Batcher:
             task = asyncio.get_running_loop().create_task(self._run(jobs))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+            for job in jobs:
+                job.answer.add_done_callback(partial(self._cancel_unwanted, jobs, task))
+
+    @staticmethod
+    def _cancel_unwanted(jobs: list[Job], task: asyncio.Task, _: asyncio.Future) -> None:
+        if all(job.answer.cancelled() for job in jobs):
+            task.cancel()
 
     def _too_few(self) -> bool:
         """Return whether the queue is too short to start a batch parallel to a running one."""
@@ -135,9 +241,10 @@ class Batcher:
 
     async def _run(self, jobs: list[Job]) -> None:
         try:
-            answers = await asyncio.get_running_loop().run_in_executor(
-                self.executor, run_together, self.signature, [job.inputs for job in jobs], [job.rows for job in jobs]
-            )
+            inputs, rows = [job.inputs for job in jobs], [job.rows for job in jobs]
+            answers = await self.runs.call(self.executor, run_together, self.signature, inputs, rows)
+        except RequestError as late:
+            answers = [late] * len(jobs)
         finally:
             self.running -= 1
             self._start()

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.serving.models.signatures import Arrays, Signature
-from pipelines.serving.models.tensors import decoded
+from pipelines.serving.models.tensors import check_rows, decoded
 from pipelines.serving.request_errors import invalid
 
 CLASSES, SCORES, OUTPUTS = "classes", "scores", "outputs"
@@ -26,8 +26,8 @@ def from_features(features: Any, context: Any) -> bytes:
     return example.SerializeToString()
 
 
-def from_input(request: Any) -> list[bytes]:
-    """Return the serialized examples of the Input message of a gRPC request.
+def from_input(request: Any, most: int) -> list[bytes]:
+    """Return the serialized examples, at most `most`, of the Input message of a gRPC request.
 
     Raises:
         RequestError: If it holds no examples.
@@ -37,6 +37,7 @@ def from_input(request: Any) -> list[bytes]:
         raise invalid("Input is empty")
     holder = getattr(request, kind)
     shared = holder.context if kind == "example_list_with_context" else tf.train.Example()
+    check_rows(len(holder.examples), most, "examples")
     examples = []
     for given in holder.examples:
         example = tf.train.Example()

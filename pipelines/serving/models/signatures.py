@@ -62,6 +62,8 @@ class Signature:
             return {name: tensor.numpy() for name, tensor in outputs.items()}
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
             raise invalid(_first_line(error)) from None
+        except tf.errors.CancelledError:
+            raise RequestError(Kind.LATE, "the call was cancelled") from None
         except tf.errors.ResourceExhaustedError as error:
             raise RequestError(Kind.TOO_LARGE, _first_line(error)) from None
 

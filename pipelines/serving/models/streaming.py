@@ -4,11 +4,9 @@ Outputs with the name of a `stream_step` input are passed to the next step. The 
 immediately, and `finished` (1,) ends the stream.
 """
 
-import asyncio
 import codecs
 import contextlib
-from collections.abc import AsyncIterator
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from pipelines.serving.models.signatures import Arrays, Signature
@@ -46,9 +44,13 @@ class Piece:
 
 
 async def pieces(
-    first: Arrays, step: Signature, executor: Executor, most_steps: int, held: contextlib.ExitStack
+    first: Arrays,
+    step: Signature,
+    call: Callable[[Arrays], Awaitable[Arrays]],
+    most_steps: int,
+    held: contextlib.ExitStack,
 ) -> AsyncIterator[Piece]:
-    """Yield the text of each call; `held` is closed at the end, even if the client disconnects."""
+    """Yield the text of each `call` of `step`; `held` is closed at the end, even if the client disconnects."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may be split between two pieces
     with held:
         outputs = first
@@ -58,4 +60,4 @@ async def pieces(
             if finished:
                 return
             state = {name: outputs[name] for name in step.inputs}
-            outputs = await asyncio.get_running_loop().run_in_executor(executor, step.call, state)
+            outputs = await call(state)

@@ -126,6 +126,16 @@ def check_shape(shape: Sequence[int], name: str) -> None:
         raise invalid(f"input '{name}' cannot have the shape {written_shape(shape[:MOST_DIMENSIONS])}")
 
 
+def check_rows(count: int, most: int, name: str) -> None:
+    """Check the number of rows, before they are converted.
+
+    Raises:
+        RequestError: If there are more than `most`.
+    """
+    if count > most:
+        raise invalid(f"'{name}' has {count:,} rows; at most {most:,} are allowed")
+
+
 def decoded(value: str, name: str) -> bytes:
     """Decode base64.
 

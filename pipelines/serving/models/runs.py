@@ -1,0 +1,59 @@
+"""Calls of models in threads: they end at a deadline, when nobody waits for them, and when the server stops."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+from tensorflow.python.eager.cancellation import CancellationManager, CancellationManagerContext
+
+from pipelines.serving.request_errors import Kind, RequestError
+
+Result = TypeVar("Result")
+
+
+class Runs:
+    """The running calls; TensorFlow ends a cancelled one at its next operation or turn of a loop."""
+
+    def __init__(self, seconds: float):
+        self.seconds = seconds
+        self._running: set[CancellationManager] = set()
+
+    @property
+    def active(self) -> bool:
+        """Return whether any call runs, cancelled or not."""
+        return bool(self._running)
+
+    async def call(self, executor: Executor, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a function in a thread; cancel it if it takes too long or the caller is cancelled.
+
+        Raises:
+            RequestError: If it takes more than `seconds`.
+        """
+        stop = CancellationManager()
+        self._running.add(stop)
+        future = asyncio.get_running_loop().run_in_executor(executor, _cancellable, stop, function, *arguments)
+        future.add_done_callback(lambda ended: self._end(stop, ended))
+        try:
+            async with asyncio.timeout(self.seconds):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            raise RequestError(Kind.LATE, f"the model did not answer within {self.seconds:g} s") from None
+        finally:
+            if not future.done():
+                stop.start_cancel()
+
+    def stop(self) -> None:
+        """Cancel all calls."""
+        for stop in self._running:
+            stop.start_cancel()
+
+    def _end(self, stop: CancellationManager, ended: asyncio.Future) -> None:
+        self._running.discard(stop)
+        if not ended.cancelled():
+            ended.exception()  # otherwise asyncio reports an exception that nobody waits for
+
+
+def _cancellable(stop: CancellationManager, function: Callable[..., Result], *arguments: Any) -> Result:
+    with CancellationManagerContext(stop):
+        return function(*arguments)
