@@ -238,7 +238,8 @@ def _track_trials(server: Server, runner: "Runner") -> None:
             for entry in run.history().to_dict("records") if run.has_history and trial.repeats is None else []:
                 server.log(child, entry, int(entry["epoch"]))
             if trial.score is not None:
-                server.log(child, {f"best.{runner.objective}": trial.score, "seconds": trial.seconds})
+                seconds = {} if trial.seconds is None else {"seconds": trial.seconds}
+                server.log(child, {f"best.{runner.objective}": trial.score, **seconds})
             server.end(child, "FAILED" if trial.reason else "FINISHED")
             known["trials"].append(trial.number)
         write_json(record, {"run_id": parent, "trials": known["trials"]})

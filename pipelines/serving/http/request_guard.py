@@ -65,10 +65,10 @@ class RequestGuard:
         except Exception:
             log("internal error", 40, exc_info=True, request_id=request_id, path=scope["path"])
             if not status:
-                error = RequestError(
+                failure = RequestError(
                     Kind.FAILED, f"internal error; the server log has the details under request_id {request_id}"
                 )
-                await error_response(error)(scope, receive, send_on)
+                await error_response(failure)(scope, receive, send_on)
         finally:
             self.service.gauges.under_way.dec()
             self._tell(scope, status or 500, time.monotonic() - began, request_id)
