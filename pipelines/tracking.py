@@ -245,6 +245,7 @@ def _track_trials(server: Server, runner: "Runner") -> None:
         write_json(record, {"run_id": parent, "trials": known["trials"]})
     if runner.ranked:
         best = runner.ranked[0]
+        assert best.score is not None  # ranked by it
         server.log(parent, {runner.objective: best.score, "best_trial": best.number}, len(runner.ended))
     files = [path for path in folder.folder.iterdir() if path.suffix in (".yaml", ".csv", ".md")]
     server.add_files(parent, folder.folder, [*files, *folder.report.iterdir()], runner.folder.word)
