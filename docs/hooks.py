@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from click import Command, Group
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -36,11 +37,16 @@ def cli_page() -> str:
 
     called, sys.argv[0] = sys.argv[0], "pipelines"  # as help and examples name the program
     lines = ["# Command line", ""]
-    for verb in ("", *main.commands):
-        shown = CliRunner().invoke(main, [verb, "--help"] if verb else ["--help"], prog_name="pipelines").output
-        lines += [f"## pipelines {verb}".rstrip(), "", "```", shown.rstrip(), "```", ""]
+    verbs = [(name, *more) for name, each in main.commands.items() for more in [(), *_subcommands(each)]]
+    for verb in ((), *verbs):
+        shown = CliRunner().invoke(main, [*verb, "--help"], prog_name="pipelines").output
+        lines += [f"## pipelines {' '.join(verb)}".rstrip(), "", "```", shown.rstrip(), "```", ""]
     sys.argv[0] = called
     return "\n".join(lines)
+
+
+def _subcommands(command: Command) -> list[tuple[str]]:
+    return [(name,) for name in command.commands] if isinstance(command, Group) else []
 
 
 def config_page(task: str) -> str:
