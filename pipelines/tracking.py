@@ -243,14 +243,9 @@ def _track_trials(server: Server, runner: "Runner") -> None:
             server.end(child, "FAILED" if trial.reason else "FINISHED")
             known["trials"].append(trial.number)
         write_json(record, {"run_id": parent, "trials": known["trials"]})
-<<<<<<< HEAD
     if runner.ranked:
         best = runner.ranked[0]
         assert best.score is not None  # ranked by it
-=======
-    for best in runner.ranked[:1]:
-        assert best.score is not None  # since it is ranked
->>>>>>> page
         server.log(parent, {runner.objective: best.score, "best_trial": best.number}, len(runner.ended))
     files = [path for path in folder.folder.iterdir() if path.suffix in (".yaml", ".csv", ".md")]
     server.add_files(parent, folder.folder, [*files, *folder.report.iterdir()], runner.folder.word)
