@@ -3,16 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import invoke
 
+import pipelines
+from pipelines.config.load import load_config
 from pipelines.diagnosis.curve import Curve, sizes_of
 from pipelines.diagnosis.gaps import Metric
 from pipelines.diagnosis.trainings import OWN
 from pipelines.diagnosis.tries import compare_with_own
+from pipelines.runs.run import Run
 from pipelines.statistics.power_law import fit_power_law
+from pipelines.tuning.trials import Outcome
 
 
 def tries_of(random, effects, seeds, spread=0.5):
@@ -69,6 +74,54 @@ def own_run(finished_run, tmp_path):
     return Path(shutil.copytree(finished_run, tmp_path / "run", ignore=shutil.ignore_patterns("diagnosis")))
 
 
+class MadeUp:
+    """A pool whose trainings end at once: longer training and more examples help; it may be interrupted."""
+
+    def __init__(self, ends_after=10**6):
+        self.ends_after, self.called = ends_after, []
+
+    def apply_async(self, function, arguments):
+        if len(self.called) == self.ends_after:
+            raise KeyboardInterrupt
+        config = load_config(arguments[0])
+        examples = round(96 * config.split.get("train_share", 1))
+        self.called.append((config.training["epochs"], examples, config.seed))
+        score = (
+            examples**-0.3
+            - 0.02 * (config.training["epochs"] > 4)
+            + 0.001 * np.random.default_rng(config.seed).normal()
+        )
+        run = Run(arguments[1])
+        run.start(config.to_yaml(), {"examples": {"train": examples}, "fingerprint": {}}, [], {})
+        outcome = Outcome({"validation.loss": score, "validation.rmsle": score})
+        return SimpleNamespace(ready=lambda: True, get=lambda: outcome)
+
+    def terminate(self):
+        pass
+
+
+def test_trainings_that_are_killed_go_on_and_end_as_others_do(own_run, monkeypatch):
+    ran, begun = [], 0
+    while begun < 9:
+        begun += 1
+        pool = MadeUp(ends_after=5)
+        monkeypatch.setattr("pipelines.diagnosis.trainings.make_pool", lambda *_, pool=pool: pool)
+        try:
+            found = pipelines.diagnose(own_run, tries=1, curve=True)
+        except KeyboardInterrupt:
+            ran += pool.called
+        else:
+            ran += pool.called
+            break
+    assert begun == 4 and len(ran) == len(set(ran)) == 18
+    (tried,) = found.tried
+    assert (tried.name, tried.outcome, tried.seeds) == ("longer-training", "helped", 3)
+    assert found.curve.law.doubled.value == pytest.approx(192**-0.3, rel=0.05)
+    assert json.loads((own_run / "diagnosis" / "diagnosis.json").read_text())["curve"]["examples"][-1] == 96
+    assert (own_run / "diagnosis" / "curve.png").is_file()
+
+
+@pytest.mark.slow
 def test_steps_and_sizes_are_trained_once_and_told(own_run):
     result = invoke("diagnose", own_run, "--try", "1", "--curve", "--seeds", "2", "--json")
     assert result.exit_code == 0, result.output
