@@ -104,7 +104,7 @@ def test_what_is_written_says_who_is_best_and_who_may_be_as_good(compare, tmp_pa
     assert table["split.validation_seed"].isna().sum() == 4
     assert not any(name.startswith("test.") for name in table)
     pictures = {path.stem for path in (tmp_path / "c" / "report").iterdir()}
-    assert pictures == {"quality_against_seconds", "quality_against_parameters", "quality_over_time"}
+    assert pictures == {"index", "quality_against_seconds", "quality_against_parameters", "quality_over_time"}
 
 
 def test_where_nothing_is_shuffled_all_seeds_have_the_same_splits(compare, tmp_path):

@@ -1,7 +1,5 @@
 """Splits: the stated rule, whole and disjoint, for any size and any shares."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -155,12 +153,6 @@ def test_another_cut_needs_a_shuffle():
     table = frame(100).assign(sold=range(100))
     with pytest.raises(UserError, match=r"split\.validation_seed: cannot be used with split\.time"):
         split({"all": table}, **SHARES, seed=1, time="sold", validation_seed=2)
-
-
-def test_the_folder_of_a_file_is_a_group():
-    files = [Path(f"a/{n // 10}/{n}.png") for n in range(100)]
-    parts = split({"all": frame(100).assign(image=files)}, **SHARES, seed=1, group="folder")
-    assert len({path.parent for path in parts["test"]["image"]}) == 2 == len(parts["test"]) / 10
 
 
 def test_by_time_the_latest_rows_are_the_test():

@@ -154,7 +154,7 @@ def test_recorded_requests_warm_the_server_up(finished_export):
 
     version = Version(finished_export / "1")
     assert (finished_export / "1" / "assets.extra" / "tf_serving_warmup_requests").is_file()
-    assert version.warm_up() == 2, "one request of one row, one of several"
+    assert version.warm_up() == 4, "one request of one row, one of several, for each signature"
 
 
 def test_the_model_card_tells_task_data_metrics_limits_and_making(finished_run, finished_export):

@@ -193,7 +193,9 @@ def test_answers_are_written_with_what_each_is_to(ending, finished_run, csv, tmp
         rows = list(csv_reader.DictReader(text.splitlines()))
     else:
         rows = json.loads(text) if ending == "json" else [json.loads(line) for line in text.splitlines()]
-    assert list(rows[0]) == ["input", "price"] and len({row["input"] for row in rows}) == 150
+    assert (
+        sorted(rows[0]) == ["input", "price", "price_high", "price_low"] and len({row["input"] for row in rows}) == 150
+    )
     assert [float(row["price"]) for row in rows] == [answer["price"] for answer in answers]
 
 

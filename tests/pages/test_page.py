@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipelines.evaluation import wrong_answers
 from pipelines.pages.details import split_details
 from pipelines.pages.page import Code, Inner, Lines, Page, Picture, Section, Step, Steps, Table, Text, render
+from pipelines.pages.run_page import write_run_page
 from pipelines.runs.run import Run
 from pipelines.tasks import load_task
 
@@ -52,8 +53,11 @@ def test_columns_of_numbers_stand_to_the_right():
 
 @pytest.fixture(scope="module")
 def own_run(finished_run, tmp_path_factory):
-    """A copy of a finished run, to write to."""
-    return shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "run")
+    """A copy of a finished run that is not diagnosed, to write to."""
+    folder = shutil.copytree(finished_run, tmp_path_factory.mktemp("runs") / "run")
+    shutil.rmtree(folder / "diagnosis", ignore_errors=True)
+    write_run_page(Run(folder))
+    return folder
 
 
 def test_the_page_of_a_run_says_what_to_do_how_good_it_is_and_how_to_repeat_it(own_run):

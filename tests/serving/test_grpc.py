@@ -69,7 +69,9 @@ def test_tensors_are_answered_like_json(server, prediction):
     body = {"inputs": {**{k: v.tolist() for k, v in inputs.items() if k != "district"}, "district": inputs["district"]}}
     body["inputs"]["age"][1] = None
     expected = server.post("/v1/models/houses:predict", body).json()["outputs"]
-    assert tf.make_ndarray(answer.outputs["price"]).tolist() == pytest.approx(expected, rel=1e-5)
+    assert set(answer.outputs) == set(expected) == {"price", "price_low", "price_high"}
+    for name, values in expected.items():
+        assert tf.make_ndarray(answer.outputs[name]).tolist() == pytest.approx(values, rel=1e-5)
 
 
 def test_texts_and_a_filter_of_outputs(prediction):

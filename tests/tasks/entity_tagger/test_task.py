@@ -63,7 +63,7 @@ def test_both_signatures_are_compared_with_the_run_and_warm_a_server_up(exported
     from pipelines.serving.models.versions import Version
 
     parity = json.loads((exported_tagger / "1" / "parity.json").read_text())["formats"]["saved_model"]
-    assert set(parity["signatures"]) == {"serving_default", "tokens"} and not parity["left_out"]
+    assert set(parity["signatures"]) == {"serving_default", "tokens", "tags", "explain"} and not parity["left_out"]
     assert parity["signatures"]["tokens"]["answers"]["entity"] == {"differing_rows": 0}
     assert Version(exported_tagger / "1").warm_up() == 4
 
