@@ -296,10 +296,8 @@ def test_the_set_has_the_label_and_the_temperature_changes_no_label(finished_cat
     test = load_run_dataset(trained.config).test
     answers = trained.answerer.answer_table(test)
     assert all(label in within for label, within in zip(answers["label"], answers["set"], strict=True))
-    trained.preprocessor.confidence = {
-        **trained.preprocessor.confidence,
-        "temperature": 3 * trained.preprocessor.confidence["temperature"],
-    }
+    own = trained.preprocessor.confidence
+    trained.preprocessor.confidence = {**own, "temperature": 3 * own["temperature"]}
     softer = replace(trained).answerer.answer_table(test)
     assert (softer["label"] == answers["label"]).all()
     assert softer["probability"].mean() < answers["probability"].mean()
