@@ -16,8 +16,8 @@ from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
 from pipelines.tasks.house_prices.sources import TARGET
 
 NODES = 64  # points of the Gauss-Legendre quadrature between the typical house and this one
-PERMUTED_ROWS = 60_000  # largest number of predictions for the importance of all columns
-MOST_HOUSES, REPEATS = 1_000, 5
+PERMUTED_ROWS = 24_000  # largest number of predictions for the importance of all columns
+MOST_HOUSES, REPEATS = 1_000, 3
 SHOWN_COLUMNS = 25
 
 
