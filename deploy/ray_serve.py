@@ -23,7 +23,7 @@ def application(settings: Settings, replicas: int) -> serve.Application:
         from pipelines.serving.logs import configure_logs
 
         configure_logs()
-        return create_app(settings, with_grpc=False)
+        return create_app(settings, with_grpc=False, starts_ready=True)  # Ray sends requests to a replica that started
 
     deployment = serve.deployment(
         serve.ingress(build)(),

@@ -50,9 +50,14 @@ class ExportVersion:
     @property
     def is_complete(self) -> bool:
         """Whether the folder name is a number and the folder contains a SavedModel."""
-        return self.folder.name.isdigit() and self.saved_model.is_file()
+        return is_number(self.folder.name) and self.saved_model.is_file()
+
+
+def is_number(name: str) -> bool:
+    """Return whether the name of a folder is a version number, which protocols send as int64."""
+    return name.isascii() and name.isdigit() and len(name) < 20 and int(name) < 1 << 63
 
 
 def numbered(folder: Path) -> list[Path]:
     """Return the subfolders of an export whose names are numbers, in numeric order."""
-    return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+    return sorted((path for path in folder.iterdir() if is_number(path.name)), key=lambda path: int(path.name))

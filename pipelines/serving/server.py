@@ -20,7 +20,7 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from pipelines.errors import UserError
 from pipelines.serving.logs import configure_logs, log
-from pipelines.serving.settings import Settings
+from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.tensorflow_startup import import_tensorflow
 
 BACKLOG = 2048
@@ -48,6 +48,9 @@ def serve(settings: Settings) -> None:
         grpc=f"{settings.host}:{settings.grpc_port}",
         workers=settings.workers,
     )
+    if settings.is_open:
+        reason = f"anyone who reaches {settings.host} can use the models; set {TOKEN_VARIABLE} to ask for a token"
+        log("no token", logging.WARNING, reason=reason)
     if settings.workers == 1:
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn re-raises it after a clean shutdown
         with contextlib.suppress(KeyboardInterrupt):

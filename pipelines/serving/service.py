@@ -101,7 +101,6 @@ class Service:
         signature_name: str,
         read: Callable[[Signature], Arrays],
         wanted: Collection[str] = (),
-        method: str | None = None,
         size: int = 0,
     ) -> Answer:
         """Run one signature; `read` returns its inputs from `size` bytes, and `wanted` selects outputs (all if empty).
@@ -110,7 +109,7 @@ class Service:
             RequestError: If the request is invalid or fails.
         """
         version = self.find(address)
-        signature = find_signature(version, signature_name, method)
+        signature = find_signature(version, signature_name)
         missing = set(wanted) - set(signature.outputs)
         if missing:
             raise invalid(f"no output '{min(missing)}'; choose from: {', '.join(signature.outputs)}")
@@ -220,22 +219,17 @@ class Service:
             self.gauges.loaded.labels(name).set(len(model.versions))
 
 
-def find_signature(version: Version, name: str, method: str | None = None) -> Signature:
+def find_signature(version: Version, name: str) -> Signature:
     """Return a signature by name, or the default signature if the name is empty.
 
     Raises:
-        RequestError: If there is no such signature, or its method is not `method`.
+        RequestError: If there is no such signature.
     """
     name = name or DEFAULT
     if name not in version.signatures:
         known = ", ".join(sorted(version.signatures))
         raise invalid(f'Serving signature key "{name}" not found; this version has: {known}')
-    signature = version.signatures[name]
-    if method is not None and signature.method != method:
-        raise invalid(
-            f"Expected {method.rsplit('/', 1)[-1]} signature method_name to be {method}. Was: {signature.method}"
-        )
-    return signature
+    return version.signatures[name]
 
 
 def _tell_failure(task: asyncio.Task) -> None:

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from pipelines.errors import UserError
+
 TOKEN_VARIABLE = "PIPELINES_TOKEN"
+LOOPBACK = ("127.", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8501  # both ports are the defaults of TensorFlow Serving
     grpc_port: int = 8500
+    grpc_socket: Path | None = None  # a Unix socket for gRPC beside the port
     token: str | None = field(default=None, repr=False)
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -40,6 +44,24 @@ class Settings:
     inference_seconds: float = 60.0  # for a batch, or a step of a stream
     drain_seconds: float = 1.0  # not ready before refusing connections; then again for open ones to close
     stop_seconds: float = 60.0  # after that, for requests in progress
+
+    def __post_init__(self):
+        """Check the token.
+
+        Raises:
+            UserError: If it is empty or has white space at its ends, which no client could send.
+        """
+        if self.token is not None and (not self.token.strip() or self.token != self.token.strip()):
+            raise UserError(
+                "token",
+                f"is empty or begins or ends with white space; set {TOKEN_VARIABLE} to a token, or unset it to serve"
+                " without one",
+            )
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether other machines may use the server without a token."""
+        return self.token is None and not self.host.startswith(LOOPBACK)
 
     @cached_property
     def threads(self) -> int:

@@ -161,7 +161,7 @@ MISTAKES = {
     "missing input": (lambda: predict_request("adder"), "INVALID_ARGUMENT", "Missing but required: {x}"),
     "wrong type": (lambda: predict_request("adder", x=[1]), "INVALID_ARGUMENT", "must be float32, not int32"),
     "wrong shape": (
-        lambda: predict_request("adder", x=np.float32([[1]])),
+        lambda: predict_request("adder", x=np.float32([[1, 2]])),
         "INVALID_ARGUMENT",
         "must have the shape (any)",
     ),

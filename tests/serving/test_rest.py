@@ -156,7 +156,7 @@ MISTAKES = {
         "Unrecognized servable version label: none",
     ),
     "unknown verb": ("adder:divine", {"instances": [1]}, 405, "Malformed request: POST"),
-    "no classifier": ("adder:classify", {"examples": [{"x": 1}]}, 400, "Was: tensorflow/serving/predict"),
+    "no classifier": ("adder:classify", {"examples": [{"x": 1}]}, 400, "does not accept tf.Examples"),
     "no examples": ("judge:classify", {"examples": []}, 400, "non-empty"),
     "a wrong example": ("judge:classify", {"examples": [{"x": [1, "a"]}]}, 400, "feature 'x'"),
     "an example without its feature": ("judge:classify", {"examples": [{}]}, 400, "could not be found"),

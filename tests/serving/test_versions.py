@@ -85,7 +85,7 @@ def test_recorded_requests_warm_a_version_up_and_one_that_fails_them_is_left_out
     log = prediction_log_pb2.PredictionLog()
     request = log.predict_log.request
     request.model_spec.name = "adder"
-    for values, count in (([1.0, 2.0], 3), ([[1.0]], None)):
+    for values, count in (([1.0, 2.0], 3), ([[1.0, 2.0]], None)):
         request.inputs["x"].CopyFrom(tf.make_tensor_proto(np.float32(values)))
         (folder / "assets.extra").mkdir(exist_ok=True)
         with tf.io.TFRecordWriter(str(folder / "assets.extra" / "tf_serving_warmup_requests")) as file:

@@ -69,6 +69,8 @@ async def serve_grpc(service: Service) -> AsyncIterator[None]:
         raise UserError(
             "--grpc-port", f"cannot listen on {place}; the port may be in use, so choose another one"
         ) from None
+    if settings.grpc_socket:
+        server.add_insecure_port(f"unix:{settings.grpc_socket.resolve()}")
     await server.start()
     telling = asyncio.create_task(_tell_health(service, states))
     try:

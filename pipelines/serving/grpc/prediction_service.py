@@ -46,13 +46,13 @@ class PredictionService:
 
     async def Classify(self, request: Any, size: int) -> Message:
         """Return the classes and scores of examples."""
-        answered = await self._examples(request.model_spec, request.input, CLASSIFY, size)
+        answered = await self._examples(request.model_spec, request.input, size)
         result = _classified(answered.outputs)
         return classification_pb2.ClassificationResponse(model_spec=_spec(request.model_spec, answered), result=result)
 
     async def Regress(self, request: Any, size: int) -> Message:
         """Return the regression values of examples."""
-        answered = await self._examples(request.model_spec, request.input, REGRESS, size)
+        answered = await self._examples(request.model_spec, request.input, size)
         result = _regressed(answered.outputs)
         return regression_pb2.RegressionResponse(model_spec=_spec(request.model_spec, answered), result=result)
 
@@ -64,7 +64,7 @@ class PredictionService:
         for task in request.tasks:
             if task.method_name not in (CLASSIFY, REGRESS):
                 raise invalid(f"Unrecognized signature method_name: {task.method_name}")
-            answered = await self._examples(task.model_spec, request.input, task.method_name, size)
+            answered = await self._examples(task.model_spec, request.input, size)
             result = response.results.add(model_spec=_spec(task.model_spec, answered))
             if task.method_name == CLASSIFY:
                 result.classification_result.CopyFrom(_classified(answered.outputs))
@@ -86,7 +86,7 @@ class PredictionService:
         response.metadata["signature_def"].Pack(signatures)
         return response
 
-    async def _examples(self, spec: model_pb2.ModelSpec, given: Any, method: str, size: int) -> Answer:
+    async def _examples(self, spec: model_pb2.ModelSpec, given: Any, size: int) -> Answer:
         def read(signature: Signature) -> Arrays:
             return examples.as_inputs(signature, examples.from_input(given, self.service.settings.max_rows))
 
@@ -94,7 +94,6 @@ class PredictionService:
             address_of(spec),
             spec.signature_name,
             read,
-            method=method,
             size=size,
         )
 

@@ -1,5 +1,6 @@
 """The HTTP application: inference protocols, probes, metrics and pages."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 
@@ -20,14 +21,15 @@ from pipelines.serving.request_errors import RequestError, invalid
 from pipelines.serving.service import Service
 from pipelines.serving.settings import Settings
 
+LOADING_SECONDS = 0.1  # interval of the checks for loaded models
 ABOUT = (
     "Predictions of exported models over TensorFlow Serving's REST API and the Open Inference Protocol v2,"
     " and streaming of generated text."
 )
 
 
-def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
-    """Return the application; it loads the models after it starts."""
+def create_app(settings: Settings, with_grpc: bool = True, starts_ready: bool = False) -> ASGIApp:
+    """Return the application; it loads the models after it starts, or before if it `starts_ready`."""
     service = Service(settings)
 
     @contextlib.asynccontextmanager
@@ -36,6 +38,8 @@ def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
             await stack.enter_async_context(service.running())
             if with_grpc:
                 await stack.enter_async_context(serve_grpc(service))
+            while starts_ready and not service.ready:
+                await asyncio.sleep(LOADING_SECONDS)
             yield {"service": service}
 
     app = FastAPIOffline(
@@ -46,7 +50,7 @@ def create_app(settings: Settings, with_grpc: bool = True) -> ASGIApp:
     _add_probes(app, service)
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
-    add_playground(app, service)
+    add_playground(app, service, settings.workers)
     return RequestGuard(Shortcuts(app, service), service)  # outside FastAPI, so most requests skip its middleware
 
 
@@ -65,6 +69,7 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         models = {name: sorted(model.versions) for name, model in service.catalogue.models.items()}
         return written({"ready": service.ready, "models": models}, 200 if service.ready else 503)
 
+    @app.get("/monitoring/prometheus/metrics", include_in_schema=False)  # its place in TensorFlow Serving
     @app.get("/metrics", tags=["Probes"], summary="Metrics for Prometheus")
     async def metrics() -> Response:
         content, kind = service.gauges.written()

@@ -4,6 +4,7 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_binary_data.md
 """
 
+import base64
 import math
 from functools import partial
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from pipelines.serving.service import Address, Answer, Service, find_signature
 from pipelines.serving.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
+CONTENT_TYPE, BASE64 = "content_type", "base64"  # as in MLServer's codecs
 EXTENSIONS = ["binary_tensor_data", "signatures"]
 DATATYPES = {
     **{tf.bool: "BOOL", tf.string: "BYTES", tf.bfloat16: "BF16"},
@@ -110,7 +112,7 @@ def _metadata(service: Service, address: Address) -> dict[str, Any]:
 
 
 def _described(spec: Spec) -> dict[str, Any]:
-    shape = [-1 if length is None else length for length in spec.shape or (None,)]
+    shape = [-1 if length is None else length for length in ((None,) if spec.shape is None else spec.shape)]
     return {"name": spec.name, "datatype": DATATYPES.get(spec.dtype, spec.dtype.name.upper()), "shape": shape}
 
 
@@ -120,7 +122,8 @@ async def infer_tensors(service: Service, request: Request, address: Address) ->
     length = request.headers.get(HEADER_LENGTH, str(len(content)))
     if not length.isascii() or not length.isdigit() or int(length) > len(content):
         raise invalid(f"{HEADER_LENGTH} must be a whole number, at most the length of the body")
-    body, binary = await read_object(service, content[: int(length)]), content[int(length) :]
+    body = _without_nulls(await read_object(service, content[: int(length)]))
+    binary = content[int(length) :]
     parameters = _parameters(body)
     wanted = _wanted(body)
     read = partial(read_tensors, body, binary, service.settings)
@@ -138,6 +141,7 @@ def read_tensors(body: dict[str, Any], binary: bytes, settings: Settings, signat
     given = body.get("inputs")
     if not isinstance(given, list) or not all(isinstance(tensor, dict) for tensor in given):
         raise invalid("'inputs' must be a list of tensors")
+    given = [_without_nulls(tensor) for tensor in given]
     names = [text_of(tensor, "name") for tensor in given]
     if sorted(names) != sorted(signature.inputs):
         raise invalid(
@@ -145,7 +149,8 @@ def read_tensors(body: dict[str, Any], binary: bytes, settings: Settings, signat
         )
     arrays, place = {}, 0
     for name, tensor in zip(names, given, strict=True):
-        spec, shape = signature.inputs[name], _shape(tensor, name)
+        spec = signature.inputs[name]
+        shape = spec.fitted(_shape(tensor, name))
         check_rows(shape[0] if shape else 1, settings.max_rows, name)
         if spec.is_text and math.prod(shape) > settings.max_values:
             raise invalid(f"input '{name}' has {math.prod(shape):,} texts; at most {settings.max_values:,} are allowed")
@@ -153,9 +158,12 @@ def read_tensors(body: dict[str, Any], binary: bytes, settings: Settings, signat
             raise invalid(
                 f"input '{name}' must have the datatype {DATATYPES.get(spec.dtype)}, not {tensor.get('datatype')}"
             )
-        size = _parameters(tensor).get("binary_data_size")
+        parameters = _parameters(tensor)
+        size = parameters.get("binary_data_size")
         if size is None:
-            arrays[name] = _from_data(tensor.get("data"), shape, spec)
+            data = tensor.get("data")
+            as_base64 = spec.is_text and parameters.get(CONTENT_TYPE) == BASE64
+            arrays[name] = _from_data(_decoded(data, name) if as_base64 else data, shape, spec)
             continue
         left = len(binary) - place
         if type(size) is not int or not 0 <= size <= left:
@@ -173,6 +181,17 @@ def _shape(tensor: dict[str, Any], name: str) -> list[int]:
         raise invalid(f"the shape of input '{name}' must be a list of whole numbers")
     check_shape(shape, name)
     return shape
+
+
+def _without_nulls(given: dict[str, Any]) -> dict[str, Any]:
+    """Leave out fields that are null, which some clients send for those that they do not use."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _decoded(data: Any, name: str) -> Any:
+    if isinstance(data, list):
+        return [_decoded(part, name) for part in data]
+    return {"b64": data} if isinstance(data, str) else data
 
 
 def _from_data(data: Any, shape: list[int], spec: Spec) -> np.ndarray:
@@ -227,7 +246,7 @@ def _answered(
             parts.append(_to_bytes(array))
             described["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
-            described["data"] = to_json(array.reshape(-1), name)
+            described |= _to_data(array.reshape(-1), name)
         tensors.append(described)
     head = {"model_name": address.model, "model_version": str(answer.version), "outputs": tensors}
     if "id" in body:
@@ -239,13 +258,29 @@ def _answered(
     return Response(b"".join([written_head, *parts]), headers=headers, media_type="application/octet-stream")
 
 
+def _to_data(array: np.ndarray, name: str) -> dict[str, Any]:
+    """Return the data as JSON: null for a number that is not finite, and base64 for bytes that are no text."""
+    if array.dtype != object:
+        data = to_json(array, name)
+        if array.dtype.kind not in "biu" and not np.isfinite(array.astype("float64")).all():
+            data = [value if math.isfinite(value) else None for value in data]
+        return {"data": data}
+    data = to_json(array, name)
+    if any(isinstance(value, dict) for value in data):
+        return {
+            "data": [base64.b64encode(value).decode() for value in array],
+            "parameters": {CONTENT_TYPE: BASE64},
+        }
+    return {"data": data}
+
+
 def _wanted(body: dict[str, Any]) -> dict[str, bool | None]:
     """Return the requested outputs, each with whether it is binary; None if the request does not specify it."""
     given = body.get("outputs", [])
     if not isinstance(given, list) or not all(isinstance(output, dict) for output in given):
         raise invalid("'outputs' must be a list of objects with a name")
     wanted = {}
-    for output in given:
+    for output in map(_without_nulls, given):
         parameters = _parameters(output)
         if "classification" in parameters:
             raise invalid("the classification extension is not supported")
@@ -262,6 +297,8 @@ def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
     parameters = holder.get("parameters", {})
     if not isinstance(parameters, dict):
         raise invalid("'parameters' must be an object")
+    if "shared_memory_region" in parameters:
+        raise invalid("shared memory is not supported; send and ask for the data itself, in JSON or binary form")
     return parameters
 
 

@@ -16,15 +16,22 @@ MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model s
 <pre>pip install 'keras-task-pipelines[playground]'</pre>
 <p>Everything else works without it: see the <a href="/docs">API documentation</a>.</p></body></html>
 """
+ONE_WORKER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model server</title>
+<body style="font-family: sans-serif; max-width: 40em; margin: 4em auto">
+<h1>Model server</h1>
+<p>The page for trying the models remembers each browser in one process: it needs <code>--workers 1</code>.</p>
+<p>Everything else works: see the <a href="/docs">API documentation</a>.</p></body></html>
+"""
 
 
-def add_playground(app: FastAPI, service: Service) -> None:
-    """Add the playground, or a page with install instructions if Gradio is missing."""
-    there = find_spec("gradio") is not None
+def add_playground(app: FastAPI, service: Service, workers: int = 1) -> None:
+    """Add the playground, or a page that says what it needs: Gradio, and a single worker."""
+    there = find_spec("gradio") is not None and workers == 1
+    instead = MISSING if workers == 1 else ONE_WORKER
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
-        return RedirectResponse(f"{PLACE}/") if there else HTMLResponse(MISSING)
+        return RedirectResponse(f"{PLACE}/") if there else HTMLResponse(instead)
 
     if there:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio sends analytics on import

@@ -41,6 +41,7 @@ class RequestGuard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = _plain(scope)
         began, headers, status = time.monotonic(), dict(scope["headers"]), 0
         request_id, reading = _request_id(headers), Reading(headers)
 
@@ -58,8 +59,8 @@ class RequestGuard:
         try:
             with self._counted(scope):
                 await self._answer(scope, headers, reading.watched(receive), send_on)
-        except RequestError as error:
-            await error_response(error)(scope, receive, send_on)
+        except RequestError as refused:
+            await error_response(refused)(scope, receive, send_on)
         except asyncio.CancelledError:  # the client has gone, or the server stops
             status = status or CLIENT_GONE
         except Exception:
@@ -183,6 +184,14 @@ class Unauthenticated(RequestError):
     def headers(self) -> dict[str, str]:
         """Return the WWW-Authenticate header."""
         return {"WWW-Authenticate": self._challenge}
+
+
+def _plain(scope: Scope) -> Scope:
+    """Return the request as the routes know it: HEAD as GET, whose body uvicorn leaves out, and no slash at the end."""
+    path = scope["path"]
+    if scope["method"] == "HEAD":
+        scope = {**scope, "method": "GET"}
+    return {**scope, "path": path.rstrip("/")} if path.startswith(("/v1/", "/v2/")) and path.endswith("/") else scope
 
 
 def _request_id(headers: RawHeaders) -> str:

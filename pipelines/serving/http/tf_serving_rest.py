@@ -16,7 +16,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from pipelines.serving.http.bodies import read_object, text_of, written
 from pipelines.serving.http.descriptions import BODIES, answers
 from pipelines.serving.models import examples
-from pipelines.serving.models.signatures import CLASSIFY, REGRESS, Arrays, Signature
+from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.streaming import Piece
 from pipelines.serving.models.tensors import check_rows, from_json, to_json
 from pipelines.serving.request_errors import RequestError, invalid, unknown
@@ -82,8 +82,9 @@ def _answered(answer: Answer, by_rows: bool) -> Response:
     plain = {name: to_json(array, name) for name, array in answer.outputs.items()}
     if not by_rows:
         return written({"outputs": next(iter(plain.values())) if len(plain) == 1 else plain})
-    if len({len(values) if isinstance(values, list) else None for values in plain.values()}) != 1:
-        raise invalid("the outputs have different numbers of rows; use 'inputs' instead of 'instances' to get columns")
+    counts = {len(array) if array.ndim else None for array in answer.outputs.values()}
+    if len(counts) != 1 or None in counts:
+        raise invalid("the outputs have no rows, or different numbers; use 'inputs' instead of 'instances'")
     if len(plain) == 1:
         return written({"predictions": next(iter(plain.values()))})
     return written({"predictions": [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]})
@@ -91,13 +92,13 @@ def _answered(answer: Answer, by_rows: bool) -> Response:
 
 async def classify(service: Service, request: Request, address: Address) -> Response:
     """Return the classes and scores of each example."""
-    outputs = await _answer_examples(service, request, address, CLASSIFY)
+    outputs = await _answer_examples(service, request, address)
     return written({"results": examples.classes(outputs)})
 
 
 async def regress(service: Service, request: Request, address: Address) -> Response:
     """Return the regression value of each example."""
-    outputs = await _answer_examples(service, request, address, REGRESS)
+    outputs = await _answer_examples(service, request, address)
     return written({"results": examples.values(outputs)})
 
 
@@ -196,7 +197,7 @@ def _check_names(given: set[str], wanted: set[str], where: str) -> None:
         )
 
 
-async def _answer_examples(service: Service, request: Request, address: Address, method: str) -> Arrays:
+async def _answer_examples(service: Service, request: Request, address: Address) -> Arrays:
     content = await request.body()
     body = await read_object(service, content)
     given = body.get("examples")
@@ -209,7 +210,7 @@ async def _answer_examples(service: Service, request: Request, address: Address,
         return examples.as_inputs(signature, serialized)
 
     name = text_of(body, "signature_name")
-    return (await service.answer(address, name, read, method=method, size=len(content))).outputs
+    return (await service.answer(address, name, read, size=len(content))).outputs
 
 
 async def _sent(pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:

@@ -44,6 +44,7 @@ class ServedModel:
         self.labels: dict[str, int] = {}
         self._broken: dict[int, Fingerprint] = {}
         self._unreadable = ""
+        self._missing: dict[str, int] = {}  # labels of versions that are not there
         self._refreshing = asyncio.Lock()
 
     def find(self, version: int | None = None, label: str | None = None) -> Version:
@@ -92,12 +93,19 @@ class ServedModel:
                 await self._load(number, there[number])
                 if self.versions:
                     break
+        self._warn_of_missing({label: number for label, number in wanted_labels.items() if number not in there})
         labels = {label: number for label, number in wanted_labels.items() if number in self.versions}
         self.labels = labels | {label: self.labels[label] for label in wanted_labels if self._keeps(label, labels)}
         newest = max((number for number in self.versions if number in there), default=max(self.versions, default=0))
         for number in set(self.versions) - {newest, *self.labels.values()}:
             self._retire(number)
         self.changed()
+
+    def _warn_of_missing(self, labels: dict[str, int]) -> None:
+        if labels != self._missing:
+            for label, number in labels.items():
+                log("label of a missing version", logging.WARNING, model=self.name, label=label, version=number)
+        self._missing = labels
 
     def _keeps(self, label: str, labels: Mapping[str, int]) -> bool:
         return label not in labels and self.labels.get(label) in self.versions
@@ -178,6 +186,8 @@ class Catalogue:
                     await model.refresh()
                 except OSError as error:
                     log("cannot read folder", logging.ERROR, model=model.name, reason=str(error))
+                except Exception:  # one model's folder must not stop the watching of all others
+                    log("cannot refresh model", logging.ERROR, exc_info=True, model=model.name)
             await asyncio.sleep(seconds)
 
 

@@ -33,9 +33,10 @@ def from_proto(proto: Any, spec: Spec, most: int = LONGEST) -> np.ndarray:
     """
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     check_rows(shape[0] if shape else 1, most, spec.name)
+    fitted = spec.fitted(shape)
     values = _listed(proto, shape)
     if values is not None:
-        return spec.check(values)
+        return spec.check(values.reshape(fitted))
     check_shape(shape, spec.name)
     given = max(len(proto.tensor_content), *(len(getattr(proto, name)) for name in _VALUES))
     if math.prod(shape) > max(given, REPEATED_UP_TO):
@@ -44,7 +45,7 @@ def from_proto(proto: Any, spec: Spec, most: int = LONGEST) -> np.ndarray:
         array = tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:
         raise invalid(f"input '{spec.name}' is not a valid tensor: {error}") from None
-    return spec.check(array)
+    return spec.check(array.reshape(fitted))
 
 
 def _listed(proto: Any, shape: list[int]) -> np.ndarray | None:

@@ -115,6 +115,8 @@ class Signature:
 
 
 def _spec(name: str, tensor: meta_graph_pb2.TensorInfo) -> Spec:
+    if tensor.WhichOneof("encoding") != "name":
+        raise TypeError(f"'{name}' is not a dense tensor")
     shape = None
     if not tensor.tensor_shape.unknown_rank:
         shape = tuple(None if dimension.size < 0 else dimension.size for dimension in tensor.tensor_shape.dim)

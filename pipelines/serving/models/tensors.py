@@ -46,6 +46,17 @@ class Spec:
         """Return the padding value."""
         return b"" if self.is_text else 0
 
+    def fitted(self, shape: list[int]) -> list[int]:
+        """Return a shape with dimensions of 1 left out or added at its end, if only then it fits.
+
+        Codecs of MLServer send N values as (N, 1), and clients of TensorFlow Serving one value as a scalar.
+        """
+        if self.shape is None or _fits(shape, self.shape):
+            return shape
+        rank = len(self.shape)
+        other = [*shape[:rank], *[1] * (rank - len(shape))]
+        return other if math.prod(other) == math.prod(shape) and _fits(other, self.shape) else shape
+
     def check(self, array: np.ndarray) -> np.ndarray:
         """Return `array` unchanged if its type and shape fit.
 

@@ -1,7 +1,8 @@
 """One loaded version of an export: its signatures, warm-up and usage count."""
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from pipelines.export.saved_model import load_saved_model, read_graph
 from pipelines.export_folder import ExportVersion
+from pipelines.serving.logs import log
 from pipelines.serving.models.protos import from_proto
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.tensors import Spec
@@ -34,13 +36,23 @@ class Version:
         self.definitions = {name: definition for name, definition in signatures if not name.startswith("__")}
         self._loaded = load_saved_model(folder)  # signatures stop working when this is freed
         functions = self._loaded.signatures
-        self.signatures = {
-            name: Signature.read(name, definition, functions[name]) for name, definition in self.definitions.items()
-        }
+        self.signatures = dict(self._readable(functions))
+        if not self.signatures:
+            raise ValueError("no signature can be served")
         about = ExportVersion(folder).about
         self.about: dict[str, Any] = json.loads(about.read_text()) if about.is_file() else {}
         self.examples: dict[str, Arrays] = {}  # signature name -> inputs of its first recorded request
         self.users = 0
+
+    def _readable(self, functions: Mapping[str, Any]) -> Iterator[tuple[str, Signature]]:
+        """Yield the signatures that can be served: one with a ragged or sparse tensor, for example, cannot."""
+        for name, definition in self.definitions.items():
+            try:
+                yield name, Signature.read(name, definition, functions[name])
+            except (KeyError, TypeError, ValueError) as error:
+                log(
+                    "signature not served", logging.WARNING, version=str(self.folder), signature=name, reason=str(error)
+                )
 
     @contextmanager
     def in_use(self) -> Iterator[None]:
