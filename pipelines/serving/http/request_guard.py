@@ -59,8 +59,8 @@ class RequestGuard:
         try:
             with self._counted(scope):
                 await self._answer(scope, headers, reading.watched(receive), send_on)
-        except RequestError as error:
-            await error_response(error)(scope, receive, send_on)
+        except RequestError as refused:
+            await error_response(refused)(scope, receive, send_on)
         except asyncio.CancelledError:  # the client has gone, or the server stops
             status = status or CLIENT_GONE
         except Exception:
