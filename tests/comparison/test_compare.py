@@ -50,7 +50,7 @@ def test_the_first_seed_is_an_ordinary_training_and_the_baseline_stands_beside_i
 def test_its_page_begins_with_what_the_scores_tell(compared):
     folder, _ = compared
     text = read_page(folder / "report" / "index.html")
-    assert "Best by validation.rmse" in text and "linear_regression" in text and "95% interval" in text
+    assert "Best by validation.rmsle" in text and "linear_regression" in text and "95% interval" in text
     assert f"pipelines run {folder / 'best.yaml'}" in text and "--seeds 2" in text
 
 
