@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs schemas lock clean
+.PHONY: demo test lint format docs notebooks schemas lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/python cli.py run configs/*.yaml
@@ -19,6 +19,9 @@ lint: $(VENV)/installed
 
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --quiet
+
+notebooks: $(VENV)/installed  # after a change of what they teach or print: executes the numbered ones, and stores their outputs
+	$(BIN)/python notebooks/execute.py
 
 schemas: $(VENV)/installed  # after a change of settings
 	$(BIN)/python -c "from pipelines.config.load import write_schemas; write_schemas()"
