@@ -54,7 +54,9 @@ def parameters(paths):
 def test_prints_the_stored_numbers(path):
     stored = nbformat.read(path, as_version=4)
     new = copy.deepcopy(stored)
-    NotebookClient(new, timeout=600, coalesce_streams=True, resources={"metadata": {"path": str(NOTEBOOKS.parent)}}).execute()
+    NotebookClient(
+        new, timeout=600, coalesce_streams=True, resources={"metadata": {"path": str(NOTEBOOKS.parent)}}
+    ).execute()
     assert not differences(stored, new)
 
 
