@@ -1,11 +1,8 @@
 """The command-line interface: each command parses its arguments, calls one function and prints the result."""
 
-import errno
 import functools
 import os
 import sys
-import warnings
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,8 @@ import click
 from rich.console import Console
 
 from pipelines import __version__
-from pipelines.errors import DataWarning, UserError, counted
+from pipelines.cli_runs import runs_group
+from pipelines.errors import UserError
 from pipelines.export.formats import FORMATS
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.terminal import (
@@ -27,78 +25,15 @@ from pipelines.terminal import (
     print_metrics,
     print_summary,
     print_warnings,
-    program,
     short_value,
     shortened,
     table,
     visible,
 )
+from pipelines.verbs import Group, as_json, verb
 
-PATH_CHARACTERS = 160  # longer paths are cut in error messages
 COMPARISON_OPTIONS = ("models", "seeds", "budget", "ray", "comparison_dir", "resume")  # of no use for finished runs
-BeforeTensorFlow = Callable[[dict[str, Any]], bool]  # arguments -> whether TensorFlow is not needed
 NAME_CHARACTERS = 60  # longer input texts are cut in front of their prediction
-
-
-def verb(
-    function: Callable, keras: bool = True, before_tensorflow: BeforeTensorFlow = lambda arguments: False
-) -> Callable:
-    """Add `--verbose` to a command, silence TensorFlow, and exit with code 1 and a short message on a user error.
-
-    `before_tensorflow` is called with the arguments before TensorFlow is imported, because that takes seconds. It
-    returns whether TensorFlow is not needed.
-    """
-    code = click.option(
-        "--code",
-        multiple=True,
-        metavar="FILE",
-        help="Load your own models or tasks from this Python file. Repeatable.",
-    )
-
-    @click.option("--verbose", is_flag=True, help="Show TensorFlow's startup messages.")
-    @(code if keras else lambda wrapped: wrapped)
-    @functools.wraps(function)
-    def wrapped(verbose: bool, code: tuple[str, ...] = (), **arguments: object) -> None:
-        from pipelines.extensions import load_code
-        from pipelines.tensorflow_startup import import_tensorflow, output_refused
-
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", DataWarning)
-                warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
-                if not before_tensorflow({**arguments, "verbose": verbose}) or code:
-                    import_tensorflow(verbose, keras)
-                    load_code(code)
-                function(**arguments)
-        except UserError as error:
-            for line in str(error).splitlines():
-                click.echo(visible(f"error: {line}"), err=True)
-            sys.exit(1)
-        except OSError as error:
-            if output_refused(error):
-                problem = f"standard output: cannot be written ({error.strerror})"
-            elif error.errno == errno.ENAMETOOLONG:
-                problem = f"{str(error.filename)[:PATH_CHARACTERS]} ...: {error.strerror}"
-            else:
-                raise
-            click.echo(visible(f"error: {problem}"), err=True)
-            sys.exit(1)
-        except KeyboardInterrupt:
-            click.echo(
-                "interrupted; to continue training, a search or a comparison, use train, tune or compare with --resume;"
-                " diagnose continues by itself",
-                err=True,
-            )
-            sys.exit(130)
-
-    return wrapped
-
-
-def _show_warning(show: Callable, message: Warning, category: type[Warning], *place: object) -> None:
-    if issubclass(category, DataWarning):
-        click.echo(visible(f"warning: {message}"), err=True)
-    else:
-        show(message, category, *place)
 
 
 def _check_configs(arguments: dict[str, Any]) -> bool:
@@ -164,21 +99,6 @@ def _say(line: str) -> None:
     click.echo(visible(line), err=True)
 
 
-class Command(click.Command):
-    """A command whose help shows the program name that the user typed."""
-
-    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Replace `{program}` with the program's name."""
-        self.help = (self.help or "").replace("{program}", program())
-        super().format_help_text(ctx, formatter)
-
-
-class Group(Command, click.Group):
-    """The group of all commands."""
-
-    command_class = Command
-
-
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="keras-task-pipelines")
 def main() -> None:
@@ -206,7 +126,6 @@ threshold = click.option(
     " (highest recall with at least this precision), or cost=1:10 (lowest total cost, with these costs of a false"
     " positive and a false negative).",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @main.command()
@@ -699,176 +618,4 @@ def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | 
     click.echo(print_config(task_or_config, schema, minimal, data), nl=False)
 
 
-@main.group("runs", cls=Group, invoke_without_command=True)
-@click.pass_context
-def runs_group(context: click.Context) -> None:
-    """List, compare, delete and open runs, searches and comparisons. Without a command, list them.
-
-    Example: {program} runs list --task house_prices
-
-    Example: {program} runs open runs/house_prices/2026-01-31T12-00-00
-    """
-    if context.invoked_subcommand is None:
-        context.invoke(list_runs)
-
-
-without_tensorflow = functools.partial(verb, before_tensorflow=lambda arguments: True)
-root = click.option(
-    "--in", "root", default=".", show_default=True, metavar="DIR", help="Folder with `runs`, `searches` ... in it."
-)
-kind = click.option("--kind", type=click.Choice(["run", "search", "comparison"]), help="Only this kind.")
-of_task = click.option("--task", metavar="TASK", help="Only this task.")
-
-
-@runs_group.command("list")
-@root
-@kind
-@of_task
-@as_json
-@without_tensorflow
-def list_runs(root: str = ".", kind: str | None = None, task: str | None = None, as_json: bool = False) -> None:
-    """List runs, searches and comparisons of each task, the best first by the metric that chose their epoch or model.
-
-    Example: {program} runs list --kind run
-    """
-    entries = _entries(root, kind, task)
-    if as_json:
-        print_json([entry.record() for entry in entries])
-    elif entries:
-        _print_entries(entries)
-    else:
-        click.echo(f"no runs, searches or comparisons in {root}; `{program()} train` makes a run")
-
-
-@runs_group.command("diff")
-@click.argument("run")
-@click.argument("other")
-@as_json
-@without_tensorflow
-def diff_runs(run: str, other: str, as_json: bool) -> None:
-    """Show the settings and the metrics in which two finished runs differ.
-
-    Example: {program} runs diff runs/house_prices/2026-01-31T12-00-00 runs/house_prices/2026-02-01T12-00-00
-    """
-    from pipelines.commands.runs import diff
-
-    found = diff(run, other)
-    if as_json:
-        print_json(found.record())
-        return
-    for name, folder in found.runs.items():
-        click.echo(visible(f"{name}  {folder}"))
-    names = list(found.runs)
-    if len(found.settings):
-        rows = [[str(path), *map(short_value, values)] for path, *values in found.settings.itertuples()]
-        Console().print(table(["setting", *names], rows))
-    else:
-        click.echo("all settings are the same")
-    rows = [
-        [f"{split}.{name}", *("" if each is None else short_value(each) for each in pair), _change(*pair)]
-        for split, metrics in found.metrics.items()
-        for name, pair in metrics.items()
-    ]
-    Console().print(table(["metric", *names, "B - A"], rows))
-    click.echo(f"by more than luck? {command_line('compare', run, other)}")
-
-
-@runs_group.command("prune")
-@click.option(
-    "--keep",
-    type=click.IntRange(0),
-    default=3,
-    show_default=True,
-    help="How many to keep of each task: the best by their metric, and as many of the newest.",
-)
-@click.option("--kind", type=click.Choice(["run", "search", "comparison"]), default="run", show_default=True)
-@of_task
-@root
-@click.option("--yes", is_flag=True, help="Delete without asking.")
-@without_tensorflow
-def prune_runs(keep: int, kind: str, task: str | None, root: str, yes: bool) -> None:
-    """Show which runs would be deleted, ask, and delete them.
-
-    It keeps what still runs, and runs that an export in `exports` or another run was made from.
-
-    Example: {program} runs prune --keep 5 --task house_prices
-    """
-    from pipelines.runs.listing import delete, plan_deletion
-
-    plan = plan_deletion(Path(root), _entries(root, kind, task), keep)
-    for folder, reason in plan.needed.items():
-        click.echo(visible(f"kept {folder}: {reason}"))
-    if not plan.delete:
-        click.echo("nothing to delete")
-        return
-    _print_entries(plan.delete)
-    what = f"{counted(len(plan.delete), 'folder')} ({_size(sum(entry.size for entry in plan.delete))})"
-    if not yes and not click.confirm(f"Delete {what}?"):
-        click.echo("nothing was deleted")
-        return
-    for entry in plan.delete:
-        delete(entry)
-    click.echo(f"deleted {what}")
-
-
-@runs_group.command("open")
-@click.argument("folder")
-@click.option("--print", "only_print", is_flag=True, help="Print the path of the page instead.")
-@without_tensorflow
-def open_run(folder: str, only_print: bool) -> None:
-    """Open the page of a run, a search, a comparison or an audit in the browser.
-
-    Example: {program} runs open runs/house_prices/2026-01-31T12-00-00
-    """
-    import webbrowser
-
-    from pipelines.commands.runs import find_page
-
-    page = find_page(folder)
-    if only_print or not webbrowser.open(page.as_uri()):
-        click.echo(page)
-
-
-def _entries(root: str, kind: str | None, task: str | None) -> list[Any]:
-    from pipelines.runs.listing import PARENTS, find_entries
-
-    if not Path(root).is_dir():
-        raise UserError(root, "no such folder")
-    found = find_entries(Path(root), [each for each in PARENTS if kind in (None, each)])
-    return [entry for entry in found if task in (None, entry.about.task)]
-
-
-def _print_entries(entries: Sequence[Any]) -> None:
-    """Print one line each, with the folder last and whole, so that it can be copied."""
-    lines = [
-        [
-            "" if entry.value is None else short_value(entry.value),
-            entry.state,
-            entry.about.model,
-            f"{entry.date:%Y-%m-%d %H:%M}",
-            _size(entry.size),
-            str(entry.folder),
-        ]
-        for entry in entries
-    ]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    title = None
-    for entry, cells in zip(entries, lines, strict=True):
-        about = entry.about
-        group = f"{entry.kind} of {about.task}" + (f" by {about.metric}" if about.metric else "")
-        if group != title:
-            click.echo(visible(group))
-        title, padded = group, [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        click.echo(visible(f"  {'  '.join(padded)}").rstrip())
-
-
-def _change(one: float | None, other: float | None) -> str:
-    return "" if one is None or other is None else short_value(other - one)
-
-
-def _size(count: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} GB"
+main.add_command(runs_group)

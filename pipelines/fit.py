@@ -18,7 +18,7 @@ from pipelines.config.load import Config
 from pipelines.data import Dataset
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
-from pipelines.evaluation import Evaluator, measure, result_warnings
+from pipelines.evaluation import Evaluator, result_warnings
 from pipelines.pages.details import split_details
 from pipelines.pages.run_page import write_run_page
 from pipelines.report import write_report
@@ -29,7 +29,7 @@ from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.teachers import check_teacher, teach
 from pipelines.tracking import TrackedRun, tracking
-from pipelines.trained_model import TrainedModel, build_model, confidence_metrics, make_preprocessor
+from pipelines.trained_model import TrainedModel, build_model, make_preprocessor, measure_split
 from pipelines.training.features import head_and_encoder
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES, accumulate_gradients
 from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
@@ -51,14 +51,12 @@ def fit(
         preprocessor = adapt_preprocessor(config, dataset)
         show(_summary(config, dataset, preprocessor))
         trained = train_model(config, run, dataset, preprocessor, tracked=tracked)
-        trained, notes = _calibrated(trained, dataset)
+        trained, notes = calibrate_model(trained, dataset)
         metrics = {}
         for split in ("train", "validation", "test"):
             examples = trained.task.evaluation_examples(split, dataset[split])
             answers = trained.answerer.answer_table(examples)
-            metrics[split] = measure(trained.task, split, examples, answers)
-            if split != "train":  # a model is surer of the examples that it learnt from
-                metrics[split] |= confidence_metrics(trained, examples, answers)
+            metrics[split] = measure_split(trained, split, examples, answers)
         run.save_predictions(trained.task.predictions(examples, answers))
         monitor = config.training["monitor"]
         warnings = notes + result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
@@ -134,6 +132,16 @@ def train_model(
     return trained
 
 
+def calibrate_model(trained: TrainedModel, dataset: Dataset) -> tuple[TrainedModel, list[str]]:
+    """Return the model with its confidence, and warnings about it; unchanged if the config has no `confidence`."""
+    config, preprocessor = trained.config, trained.preprocessor
+    if config.confidence is None:
+        return trained, []
+    given = trained.task, trained.model, preprocessor, dataset, config.seed
+    preprocessor.confidence, warnings = calibrate(*given, **config.confidence)
+    return replace(trained), warnings  # a copy, because its answers may have been traced without
+
+
 def load_initial_weights(config: Config, model: keras.Model) -> None:
     """Load the weights that training starts from: those of an earlier run, or published ones, if there are any.
 
@@ -148,16 +156,6 @@ def load_initial_weights(config: Config, model: keras.Model) -> None:
     elif model.pretrained.has_lora:
         raise UserError(f"models.{config.model}.lora_rank", "cannot be used together with start; set it to null")
     load_start(config, model)
-
-
-def _calibrated(trained: TrainedModel, dataset: Dataset) -> tuple[TrainedModel, list[str]]:
-    """Return the model with its confidence, and warnings about it; unchanged if the config has no `confidence`."""
-    config, preprocessor = trained.config, trained.preprocessor
-    if config.confidence is None:
-        return trained, []
-    given = trained.task, trained.model, preprocessor, dataset, config.seed
-    preprocessor.confidence, warnings = calibrate(*given, **config.confidence)
-    return replace(trained), warnings  # a copy, because its answers may have been traced without
 
 
 def _record(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, Source, load_dataset, read_source
-from pipelines.evaluation import Answerer
+from pipelines.evaluation import Answerer, measure
 from pipelines.extensions import find_builder
 from pipelines.preflight import take_source
 from pipelines.presets import open_preset
@@ -48,13 +48,20 @@ class TrainedModel:
         return self.task.endpoints(self.model, self.preprocessor)
 
 
-def confidence_metrics(
-    trained: TrainedModel, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
+def measure_split(
+    trained: TrainedModel, split: str, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """Return the metrics of a model's confidence on examples, from its answers; none if it is not calibrated."""
-    if not trained.preprocessor.confidence:
-        return {}
-    return trained.task.confidence_metrics(trained.model, trained.preprocessor, examples, answers)
+    """Return the metrics of a split and, if the model is calibrated, those of its confidence, from its answers.
+
+    Confidence is not measured on train: a model is surer of the examples that it learnt from.
+
+    Raises:
+        UserError: If predictions are NaN or infinite.
+    """
+    metrics = measure(trained.task, split, examples, answers)
+    if split == "train" or not trained.preprocessor.confidence:
+        return metrics
+    return metrics | trained.task.confidence_metrics(trained.model, trained.preprocessor, examples, answers)
 
 
 def make_preprocessor(config: Config, task: Task) -> Preprocessor:

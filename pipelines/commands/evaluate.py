@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 
 from pipelines.errors import DataWarning, UserError
-from pipelines.evaluation import measure
 from pipelines.operating_point import OperatingPoint, fixed_threshold, set_threshold
 from pipelines.pages.details import split_details
 from pipelines.pages.run_page import write_run_page
 from pipelines.runs.run import Run
-from pipelines.trained_model import confidence_metrics, load_run_dataset, load_trained_model
+from pipelines.trained_model import load_run_dataset, load_trained_model, measure_split
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,7 @@ def evaluate(run: str | Path, split: str = "test", threshold: str | None = None)
         trained, point = set_threshold(trained, threshold, dataset.validation)
     examples = trained.task.evaluation_examples(split, dataset[split])
     answers = trained.answerer.answer_table(examples)
-    metrics = measure(trained.task, split, examples, answers)
-    if split != "train":
-        metrics |= confidence_metrics(trained, examples, answers)
+    metrics = measure_split(trained, split, examples, answers)
     if threshold is None:
         _write_page(opened, split, split_details(trained.task, trained.config.training["monitor"], examples, answers))
     return Evaluation(metrics, trained.task.metrics_by_class(examples, answers), point)

@@ -1,6 +1,6 @@
 """Split conformal prediction: sets and intervals that contain the truth for a given share of new examples.
 
-Shapes: N examples that the model was not trained on.
+Shapes: N examples that the model was not trained on, C classes.
 """
 
 import math
@@ -30,3 +30,17 @@ def least_probability(true: np.ndarray, coverage: float) -> float:
     `least_examples`, it is 0: the set has all classes.
     """
     return -upper_bound(-true, coverage) if len(true) >= least_examples(coverage) else 0.0
+
+
+def label_confidence(
+    probabilities: np.ndarray, true: np.ndarray, temperature: float, coverage: float
+) -> dict[str, np.ndarray]:
+    """Return the confidence of a classifier: its temperature, and the least probability of a class in a set.
+
+    `probabilities` (N, C) are those at this temperature. `true` (N,) are places of classes, -1 for a class that the
+    model does not know: no set has it.
+    """
+    own = np.where(true >= 0, probabilities[np.arange(len(true)), true], 0.0)
+    least = least_probability(own, coverage)
+    found = {"temperature": temperature, "least_probability": least, "coverage": coverage, "calibrated_on": len(true)}
+    return {name: np.array(value, "float32") for name, value in found.items()}

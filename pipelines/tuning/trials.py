@@ -10,14 +10,13 @@ from typing import NamedTuple
 from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset, Source, load_dataset
 from pipelines.errors import UserError
-from pipelines.evaluation import measure
 from pipelines.extensions import load_code
-from pipelines.fit import adapt_preprocessor, train_model
+from pipelines.fit import adapt_preprocessor, calibrate_model, train_model
 from pipelines.runs.run import Run
 from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.tensorflow_startup import share_gpus
-from pipelines.trained_model import TrainedModel, preset_name
+from pipelines.trained_model import TrainedModel, measure_split, preset_name
 
 
 @dataclass(frozen=True)
@@ -83,17 +82,17 @@ def run_rung(
 def run_fold(
     config: Path, folder: Path, data: Dataset | Source | None, until_epoch: int | None, code: Sequence[str] = ()
 ) -> Outcome:
-    """Train a config as `run_trial` does, and finish its run with the metrics and predictions of the test split.
+    """Train and calibrate a config, and finish its run with the metrics and predictions of the test split.
 
     The figures of the outcome also have the metrics of test, and the `seconds` of the whole training.
     """
 
     def work() -> dict[str, float]:
-        run, trained, dataset = _train(config, folder, data, until_epoch, code)
+        run, trained, dataset = _train(config, folder, data, until_epoch, code, calibrated=True)
         best = run.best_epoch()
         examples = trained.task.evaluation_examples("test", dataset.test)
         answers = trained.answerer.answer_table(examples)
-        metrics = measure(trained.task, "test", examples, answers)
+        metrics = measure_split(trained, "test", examples, answers)
         run.save_predictions(trained.task.predictions(examples, answers))
         run.finish({"test": metrics}, trained.task.metric_signatures(examples), (), trained.config.to_yaml())
         run.drop_checkpoints()
@@ -110,7 +109,12 @@ class _Trained(NamedTuple):
 
 
 def _train(
-    config: Path, folder: Path, data: Dataset | Source | None, until_epoch: int | None, code: Sequence[str]
+    config: Path,
+    folder: Path,
+    data: Dataset | Source | None,
+    until_epoch: int | None,
+    code: Sequence[str],
+    calibrated: bool = False,
 ) -> _Trained:
     share_gpus()  # in a process of a Ray cluster, nothing else has done this
     load_code(code)
@@ -119,7 +123,9 @@ def _train(
         data = load_dataset(checked.data, checked.split, load_task(checked.task), data)
     run = Run(folder)
     trained = train_model(checked, run, data, _preprocessor(checked, data), until_epoch)
-    run.save_model(trained.model, trained.preprocessor.state)
+    if calibrated:
+        trained, _ = calibrate_model(trained, data)
+    run.save_model(trained.model, trained.preprocessor.state, trained.preprocessor.confidence)
     return _Trained(run, trained, data)
 
 

@@ -23,7 +23,7 @@ from pipelines.evaluation import Answerer, decoded
 from pipelines.losses import cross_entropy
 from pipelines.metrics.classification import classification_metrics, metrics_by_class
 from pipelines.statistics.calibration import best_temperature, set_metrics, temperature_losses
-from pipelines.statistics.conformal import least_probability
+from pipelines.statistics.conformal import label_confidence
 from pipelines.task import Confidence, Endpoint, NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.explanations import HeatMap, heat_pictures
@@ -135,11 +135,7 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         true = _places(validation, preprocessor.classes)
         known = true >= 0
         temperature = best_temperature(temperature_losses(logits[known], true[known])) if known.any() else 1.0
-        probabilities = softmax(logits / temperature, axis=1)
-        own = np.where(known, probabilities[np.arange(len(true)), true], 0.0)
-        least = least_probability(own, coverage)
-        found = {"temperature": temperature, "least_probability": least, "coverage": coverage}
-        return {name: np.array(value, "float32") for name, value in {**found, "calibrated_on": len(true)}.items()}
+        return label_confidence(softmax(logits / temperature, axis=1), true, temperature, coverage)
 
     def confidence_metrics(
         self,

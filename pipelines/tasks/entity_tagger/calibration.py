@@ -13,7 +13,7 @@ import tensorflow as tf
 from pipelines.data.batches import evaluation_batches
 from pipelines.statistics.calibration import TEMPERATURES, best_temperature
 from pipelines.task import Tensors
-from pipelines.tasks.entity_tagger.decoding import Decoded
+from pipelines.tasks.entity_tagger.decoding import decode_scores
 from pipelines.tasks.entity_tagger.preprocessing import SentencePreprocessor
 from pipelines.tasks.entity_tagger.sources import TAGS
 
@@ -28,7 +28,7 @@ def fitted_temperature(model: keras.Model, preprocessor: SentencePreprocessor, e
         outputs = model(inputs, training=False)
 
         def loss(temperature: tf.Tensor) -> tf.Tensor:
-            decoded = _decoded(preprocessor, inputs, outputs, temperature)
+            decoded = decode_scores(preprocessor, inputs, outputs, temperature)
             own = tf.gather(decoded.tag_probabilities(), tf.maximum(labels - 1, 0), batch_dims=2)
             known = decoded.mask & (labels > 0)
             return -tf.reduce_sum(tf.where(known, tf.math.log(tf.maximum(own, SMALLEST)), 0.0))
@@ -50,7 +50,7 @@ def token_probabilities(
     @tf.function(autograph=False, reduce_retracing=True)
     def tagged(inputs: Tensors) -> list[tf.Tensor]:
         outputs = model(inputs, training=False)
-        decoded = [_decoded(preprocessor, inputs, outputs, temperature) for temperature in temperatures]
+        decoded = [decode_scores(preprocessor, inputs, outputs, temperature) for temperature in temperatures]
         found = [decoded[0].path, *(each.tag_probabilities() for each in decoded)]
         return [tf.boolean_mask(each, decoded[0].mask) for each in found]
 
@@ -59,10 +59,3 @@ def token_probabilities(
     path, *probabilities = (np.concatenate([part.numpy() for part in each]) for each in parts)
     tags = [tag for row in examples[TAGS] for tag in row]
     return pd.Index(preprocessor.tags).get_indexer(tags), path, probabilities
-
-
-def _decoded(
-    preprocessor: SentencePreprocessor, inputs: Tensors, outputs: tf.Tensor, temperature: float | tf.Tensor
-) -> Decoded:
-    places = inputs["firsts" if preprocessor.preset else "words"]
-    return Decoded(outputs, places, preprocessor.features, temperature)

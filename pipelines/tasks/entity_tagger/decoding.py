@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.layers.crf import best_path, forbidding, messages, potentials
-from pipelines.tasks.entity_tagger.preprocessing import PAD, Features
+from pipelines.task import Tensors
+from pipelines.tasks.entity_tagger.preprocessing import PAD, Features, SentencePreprocessor
 
 
 class Decoded:
@@ -72,6 +73,14 @@ class Decoded:
     def of_ends(self, values: tf.Tensor) -> tf.RaggedTensor:
         """Select the values at the last token of each entity: (B, T) -> (B, E)."""
         return tf.ragged.boolean_mask(values, self.ends)
+
+
+def decode_scores(
+    preprocessor: SentencePreprocessor, inputs: Tensors, outputs: tf.Tensor, temperature: float | tf.Tensor
+) -> Decoded:
+    """Decode the outputs of the model for its inputs, at a temperature."""
+    places = inputs["firsts" if preprocessor.preset else "words"]
+    return Decoded(outputs, places, preprocessor.features, temperature)
 
 
 def found_entities(

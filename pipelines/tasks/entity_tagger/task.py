@@ -25,11 +25,11 @@ from pipelines.layers.crf import (
 )
 from pipelines.metrics.entity_f1 import entities, entity_scores
 from pipelines.statistics.calibration import set_metrics
-from pipelines.statistics.conformal import least_probability
+from pipelines.statistics.conformal import label_confidence
 from pipelines.task import Confidence, Endpoint, Task, Tensors, ratio_of
 from pipelines.tasks.entity_tagger import sources
 from pipelines.tasks.entity_tagger.calibration import fitted_temperature, token_probabilities
-from pipelines.tasks.entity_tagger.decoding import Decoded, found_entities
+from pipelines.tasks.entity_tagger.decoding import Decoded, decode_scores, found_entities
 from pipelines.tasks.entity_tagger.explanations import contributions
 from pipelines.tasks.entity_tagger.models import MODELS
 from pipelines.tasks.entity_tagger.pictures import draw_pictures
@@ -152,10 +152,7 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
         """Fit a temperature of the scores, and the least probability of a tag in the set of its token."""
         temperature = fitted_temperature(model, preprocessor, validation)
         true, _, (probabilities,) = token_probabilities(model, preprocessor, validation, [temperature])
-        own = np.where(true >= 0, probabilities[np.arange(len(true)), true], 0.0)
-        least = least_probability(own, coverage)
-        found = {"temperature": temperature, "least_probability": least, "coverage": coverage}
-        return {name: np.array(value, "float32") for name, value in {**found, "calibrated_on": len(true)}.items()}
+        return label_confidence(probabilities, true, temperature, coverage)
 
     def confidence_metrics(
         self,
@@ -329,5 +326,4 @@ def _decode(
     model: keras.Model, preprocessor: SentencePreprocessor, inputs: Tensors, outputs: tf.Tensor | None
 ) -> Decoded:
     outputs = model(inputs, training=False) if outputs is None else outputs
-    places = inputs["firsts" if preprocessor.preset else "words"]
-    return Decoded(outputs, places, preprocessor.features, preprocessor.confidence.get("temperature", 1.0))
+    return decode_scores(preprocessor, inputs, outputs, preprocessor.confidence.get("temperature", 1.0))
