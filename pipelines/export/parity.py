@@ -132,7 +132,7 @@ def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, float]:
     """Return the largest relative difference of floats, the largest difference of pixels, or of others the rows."""
     if own.shape != other.shape:
         return ROWS_DIFFER, len(own)
-    if own.dtype == object and len(own) and all(each.startswith(PNG) for each in (*own.flat, *other.flat)):
+    if own.dtype == object and own.size and all(each.startswith(PNG) for each in (*own.flat, *other.flat)):
         return PIXELS_APART, _pixels_apart(own, other)
     if own.dtype.kind != "f":
         return ROWS_DIFFER, int((own != other).reshape(len(own), -1).any(axis=1).sum())

@@ -170,3 +170,11 @@ def test_the_model_card_tells_task_data_metrics_limits_and_making(finished_run, 
         assert float(row.split("|")[4].replace(",", "")) == pytest.approx(value, rel=1e-3, abs=1)
     assert "`district`: string" in card and "licence: not stated" in card
     assert (finished_run / "config.yaml").read_text() in card
+
+
+def test_answers_without_a_value_are_compared(tmp_path, monkeypatch):
+    """A tagger that finds nothing answers no text at all."""
+    none = {"entity": np.zeros((3, 0), object)}
+    monkeypatch.setattr(parity, "_answers_of_a_fresh_process", lambda *given: ([none], {}))
+    found = parity.compare("saved_model", tmp_path, parity.Questions(3, [("explain", none)], [none]))
+    assert found["signatures"]["explain"]["answers"] == {"entity": {"differing_rows": 0}}

@@ -116,7 +116,7 @@ def test_the_best_config_has_the_best_values_and_the_table_all(csv, tmp_path, mo
     table = pd.read_csv(tmp_path / "s" / "trials.csv")
     assert table["validation.rmse"].tolist() == pytest.approx([trial.score for trial in found.trials])
     pictures = {path.stem for path in (tmp_path / "s" / "report").iterdir()}
-    assert pictures == {"objective", "parallel_coordinates", "importance", "batch_size"}
+    assert pictures == {"index", "objective", "parallel_coordinates", "importance", "batch_size"}
     kept = [trial for trial in found.trials if found.folder.trial(trial.number)._weights.exists()]
     assert sorted(trial.score for trial in kept) == sorted(trial.score for trial in found.trials)[:2]
 
