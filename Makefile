@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 
 demo: $(VENV)/installed
 	$(BIN)/python cli.py run configs/*.yaml
-	@echo "Every run's metrics, report and export lie in the folders named above; look at report/*.png first."
+	@echo "Every run's metrics, report and export lie in the folders named above; open report/index.html first."
 
 # As many processes test as there are cores: more threads of scikit-learn would only wait for each other.
 test: lint docs
