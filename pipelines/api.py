@@ -347,6 +347,7 @@ def diagnose(
     *,
     tries: int = 0,
     curve: bool = False,
+    batch_sizes: bool = False,
     seeds: int = 3,
     workers: int = 1,
 ) -> "Diagnosis":
@@ -356,16 +357,19 @@ def diagnose(
     sentence, `gaps`, `signs`, `steps` and `configs`, the configs to train next.
 
     `tries` of these configs are trained, each with `seeds` seeds: `tried` says which helped. With `curve`, the run's
-    own config is trained with less data: `curve.doubled` is the error that twice the data would give.
+    own config is trained with less data: `curve.doubled` is the error that twice the data would give. With
+    `batch_sizes`, it is trained with other sizes of the mini-batches: `batch_sizes.fastest` learns most per second.
 
     Raises:
         UserError: If the run is not finished, its data is missing or has changed, `human` is not an error, or there is
             nothing to try.
     """
     import_tensorflow(verbose=False)
+    from pipelines.commands.diagnose import Further
     from pipelines.commands.diagnose import diagnose as diagnose_run
 
-    return diagnose_run(run.folder if isinstance(run, TrainedRun) else run, human, tries, curve, seeds, workers)
+    further = Further(tries, curve, batch_sizes, seeds, workers)
+    return diagnose_run(run.folder if isinstance(run, TrainedRun) else run, human, further)
 
 
 def load_data(config: str | Path, **settings: Any) -> "Dataset":

@@ -71,10 +71,13 @@ def _start_comparison(arguments: dict[str, Any]) -> bool:
     return False
 
 
+FURTHER = ("tries", "curve", "batch_sizes")  # options of `diagnose` that train
+
+
 def _start_further_trainings(arguments: dict[str, Any]) -> bool:
     from pipelines.tuning.pools import start_server
 
-    if arguments["tries"] or arguments["curve"]:
+    if any(arguments[name] for name in FURTHER):
         start_server()
     return False
 
@@ -347,35 +350,41 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
     "--curve", is_flag=True, help="Train with five sizes of the training data, and say what twice the data would give."
 )
 @click.option(
+    "--batch-sizes",
+    is_flag=True,
+    help="Train with mini-batches of half, twice and four times the size, and say which learns most per second.",
+)
+@click.option(
     "--seeds",
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="Number of trainings of each proposal of --try, and of each size of --curve.",
+    help="Number of trainings of each proposal and of each size.",
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel trainings.")
 @as_json
 @functools.partial(verb, before_tensorflow=_start_further_trainings)
-def diagnose(run: str, as_json: bool, **options: Any) -> None:
+def diagnose(run: str, human: float | None, as_json: bool, **options: Any) -> None:
     """Say whether the model of a finished RUN has high bias, high variance or unlike data, and what to do next.
 
-    Trainings of --try and --curve that were interrupted continue when the same command is typed again.
+    Trainings that were interrupted continue when the same command is typed again.
 
     Example: {program} diagnose runs/cat_classifier/2026-01-31T12-00-00 --human 0.01
     """
+    from pipelines.commands.diagnose import Further
     from pipelines.commands.diagnose import diagnose as diagnose_run
     from pipelines.diagnosis.shown import print_diagnosis, print_trained
     from pipelines.extensions import loaded_code
     from pipelines.tuning.display import Display
 
-    further = options["tries"] or options["curve"]
+    further = Further(**options)
     show = functools.partial(print_diagnosis, code=loaded_code())
-    if as_json or not further:
-        found = diagnose_run(run, **options)
+    if as_json or not further.wanted:
+        found = diagnose_run(run, human, further)
         print_json(found.record()) if as_json else show(found)
         return
     with Display() as display:
-        print_trained(diagnose_run(run, found=show, shown=display.show, **options))
+        print_trained(diagnose_run(run, human, further, found=show, shown=display.show))
 
 
 @main.command()

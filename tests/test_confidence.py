@@ -45,6 +45,7 @@ def test_a_coverage_that_is_no_share_is_refused(csv, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_tags_have_sets_and_entities_are_explained_by_their_tokens(finished_tagger):
     metrics = json.loads((finished_tagger / "metrics.json").read_text())["test"]
     assert metrics["nll"] < metrics["nll_uncalibrated"] and metrics["set_coverage"] > 0.9

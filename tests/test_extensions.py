@@ -69,6 +69,7 @@ def test_it_is_served_without_its_code(ran, tmp_path):
         server.stop()
 
 
+@pytest.mark.slow
 def test_it_is_tuned_in_processes_of_their_own(ran, monkeypatch):
     work = ran
     monkeypatch.chdir(work)

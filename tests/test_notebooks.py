@@ -7,14 +7,11 @@ import pytest
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-BRIEF = "house_prices"  # the one that takes less than a minute
-PATHS = [
-    pytest.param(path, id=path.stem, marks=[] if path.stem == BRIEF else pytest.mark.slow)
-    for path in sorted(NOTEBOOKS.glob("[!0-9]*.ipynb"))  # tests/notebooks has those that teach
-]
+PATHS = sorted(NOTEBOOKS.glob("[!0-9]*.ipynb"))  # tests/notebooks has those that teach
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_the_notebook_runs(path):
     notebook = nbformat.read(path, as_version=4)
     for cell in notebook.cells:

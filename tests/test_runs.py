@@ -132,6 +132,7 @@ def test_nothing_is_kept_of_what_nobody_needs(runs):
     assert len(plan.delete) == 6 and not plan.needed
 
 
+@pytest.mark.slow
 def test_two_runs_differ_in_settings_and_metrics(finished_run, csv, tmp_path):
     other = tmp_path / "other"
     changed = ["model=linear_regression", "training.epochs=1"]

@@ -170,6 +170,7 @@ def test_known_tokens_keep_their_scores(settings, tmp_path):
     np.testing.assert_allclose(before, after[..., : before.shape[-1]], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["seq2seq", "transformer"])
 def test_a_translator_keeps_its_hidden_states(model, tmp_path):
     pairs = [("a dog runs", "ein Hund rennt"), ("a cat sits", "eine Katze sitzt"), ("the man sees", "der Mann sieht")]
@@ -206,6 +207,7 @@ def test_a_started_run_resumes_and_records_where_it_came_from(csv, finished_run,
         train(CONFIG, [*settings, "start=null"], tmp_path / "parts", resume=True)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_notices_that_its_start_has_changed(csv, tmp_path):
     random_run(load_config(CONFIG, overrides(csv)), tmp_path / "a")
     settings = overrides(csv, f"start={tmp_path / 'a'}", "training.epochs=1")

@@ -40,6 +40,7 @@ def prepared(config, teacher: Path):
     return trained, model, train, batches, loss, distilled
 
 
+@pytest.mark.slow
 def test_a_linear_model_learns_the_prices_of_its_teacher(csv, tmp_path):
     _, teacher = train(CONFIG, overrides(csv, "training.epochs=16", "optimizer.learning_rate=0.02"), tmp_path / "big")
     finished_run = teacher.folder
@@ -61,6 +62,7 @@ def test_a_linear_model_learns_the_prices_of_its_teacher(csv, tmp_path):
     assert f"learned from the answers of the run `{finished_run}`" in (tmp_path / "taught/1/model_card.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_taught_run_resumes_as_if_it_had_not_been_interrupted(csv, finished_run, tmp_path, monkeypatch):
     settings = overrides(csv, f"distill={{teacher: {finished_run}, temperature: 3.0}}", "models.mlp.units=[4]")
     _, whole = train(CONFIG, settings, tmp_path / "whole")
@@ -250,6 +252,7 @@ def test_a_teacher_of_other_tags_or_columns_is_refused(csv, conll, finished_run,
         train(CONFIG, overrides(csv, "data.ignore=[age]", f"distill.teacher={finished_run}"), tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_a_bilstm_learns_from_a_pretrained_encoder(conll, tmp_path):
     preset = write_encoder(tmp_path / "preset", "Bert", ["Mr", "Ms", "lives", "in", "Ann", "Bob", "Rome", "Oslo"])
     pretrained = ["model=pretrained", f"models.pretrained.preset={preset}"]

@@ -70,7 +70,9 @@ WRITE = {
 }
 
 
-@pytest.mark.parametrize("name", WRITE)
+@pytest.mark.parametrize(
+    "name", [name if name == "tables" else pytest.param(name, marks=pytest.mark.slow) for name in WRITE]
+)
 def test_a_tutorial_works_as_written(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     WRITE[name](tmp_path)

@@ -1,15 +1,23 @@
 """The `diagnose` command: find out what holds a finished run back, and propose what to change."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipelines.comparison.trainings import Candidates, Trainings
-from pipelines.config.load import load_config
+from pipelines.config.load import Config, load_config
 from pipelines.data import Source, load_dataset
-from pipelines.diagnosis.curve import curve_of, sizes_of
+from pipelines.diagnosis.batch_sizes import (
+    batch_sizes_to_try,
+    compare_batch_sizes,
+    draw_batch_sizes,
+    named,
+    own_size,
+)
+from pipelines.diagnosis.curve import curve_of, draw_curve, shares_of
 from pipelines.diagnosis.gaps import Metric, measure_splits
 from pipelines.diagnosis.recipe import propose
 from pipelines.diagnosis.results import Diagnosis
@@ -23,22 +31,48 @@ from pipelines.runs.run import Run
 from pipelines.trained_model import load_source, load_trained_model
 
 
+@dataclass(frozen=True)
+class Further:
+    """What a diagnosis trains: the first `tries` steps, less data, and other sizes of the mini-batches."""
+
+    tries: int = 0
+    curve: bool = False
+    batch_sizes: bool = False
+    seeds: int = 3  # trainings of each
+    workers: int = 1  # parallel trainings
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anything is trained."""
+        return bool(self.tries or self.curve or self.batch_sizes)
+
+
+NOTHING = Further()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The candidates of the trainings, by what they are for."""
+
+    config: Config
+    steps: Candidates
+    shares: Candidates  # of train
+    own_batch: int
+    sizes: dict[int, dict[str, Any]]  # of the mini-batches
+
+
 def diagnose(
     run: str | Path,
     human: float | None = None,
-    tries: int = 0,
-    curve: bool = False,
-    seeds: int = 3,
-    workers: int = 1,
+    further: Further = NOTHING,
     found: Callable[[Diagnosis], None] = lambda diagnosis: None,
     shown: Callable[[Trainings], None] = lambda trainings: None,
 ) -> Diagnosis:
     """Measure the gaps between the errors of the splits, say what they mean, and write the next steps to the run.
 
     `human` is the error that a person, or the best known model, makes: of the metric itself, or for example of
-    1 - accuracy. `tries` is the number of steps that are trained, with `seeds` seeds each, and compared with the run's
-    own config. With `curve`, this config is trained with less data too. `found` is called before these trainings, and
-    `shown` whenever they may have changed.
+    1 - accuracy. `further` says what to train. `found` is called before these trainings, and `shown` whenever they may
+    have changed.
 
     Raises:
         UserError: If `run` is not a finished run, its data is missing or changed, `human` is not an error, or there is
@@ -46,10 +80,10 @@ def diagnose(
     """
     diagnosis, source = _measured(run, human)
     diagnosis.write()
-    if tries or curve:
-        candidates = first_steps(diagnosis.steps, tries) if tries else {}
+    if further.wanted:
+        plan = _plan(diagnosis, further)
         found(diagnosis)
-        diagnosis = _trained(diagnosis, source, candidates, curve, seeds, workers, shown)
+        diagnosis = _trained(diagnosis, source, plan, further, shown)
         diagnosis.write()
     write_run_page(diagnosis.run)
     return diagnosis
@@ -80,25 +114,38 @@ def _measured(run: str | Path, human: float | None) -> tuple[Diagnosis, Source]:
     return Diagnosis(opened, metric, errors, possible, gaps, verdict, notes, signs, steps), source
 
 
+def _plan(diagnosis: Diagnosis, further: Further) -> Plan:
+    config, train = load_config(diagnosis.run.config), diagnosis.errors["train"]
+    examples = train.whole or train.examples
+    return Plan(
+        config,
+        first_steps(diagnosis.steps, further.tries) if further.tries else {},
+        shares_of(examples, config.split.get("train_share", 1.0)) if further.curve else {},
+        own_size(config, examples),
+        batch_sizes_to_try(config, examples) if further.batch_sizes else {},
+    )
+
+
 def _trained(
-    diagnosis: Diagnosis,
-    source: Source,
-    steps: Candidates,
-    curve: bool,
-    seeds: int,
-    workers: int,
-    shown: Callable[[Trainings], None],
+    diagnosis: Diagnosis, source: Source, plan: Plan, further: Further, shown: Callable[[Trainings], None]
 ) -> Diagnosis:
-    """Train the steps, and with `curve` the run's own config with less data, and say what that tells."""
-    metric, run, train = diagnosis.metric, diagnosis.run, diagnosis.errors["train"]
-    own_share = load_config(run.config).split.get("train_share", 1.0)
-    sizes = sizes_of(train.whole or train.examples, own_share) if curve else {}
+    """Train the candidates and the run's own config, and say what that tells."""
+    metric, pictures = diagnosis.metric, {}
+    candidates = {**plan.steps, **plan.shares, **named(plan.sizes)}
     objective = f"validation.{metric.name}"
-    trainings = train_further(run, source, {**steps, **sizes}, seeds, workers, objective, shown)
+    trainings = train_further(diagnosis.run, source, candidates, further.seeds, further.workers, objective, shown)
+    curve = curve_of(trainings, list(plan.shares), metric) if plan.shares else None
+    sizes = compare_batch_sizes(trainings, plan.config, plan.own_batch, plan.sizes, metric) if plan.sizes else None
+    if curve is not None:
+        pictures["curve"] = draw_curve(curve, metric)
+    if sizes is not None:
+        pictures["batch_sizes"] = draw_batch_sizes(trainings, sizes, metric)
     return replace(
         diagnosis,
-        tried=judge_tries(trainings, list(steps)) if steps else None,
-        curve=curve_of(trainings, list(sizes), metric) if curve else None,
+        tried=judge_tries(trainings, list(plan.steps)) if plan.steps else None,
+        curve=curve,
+        batch_sizes=sizes,
+        pictures=pictures,
         failures=tuple(trainings.failures()),
     )
 

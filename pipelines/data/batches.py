@@ -130,9 +130,7 @@ def make_batches(
     starts at a later step therefore continues exactly as an uninterrupted one. One batch per epoch may be smaller.
     """
     count = len(examples)
-    if size == "auto":
-        size = "full" if count <= FULL_UP_TO else SMALLEST_MINI_BATCH
-    per_batch = count if isinstance(size, str) else max(1, min(size, count // least_steps))
+    per_batch = examples_per_batch(count, size, least_steps)
     steps = -(-count // per_batch)
     rows = _Rows(examples, preprocessor, cache)
     lengths = rows.lengths() if by_length else None
@@ -151,6 +149,13 @@ def make_batches(
         return _spans(order, starts, starts + sizes)
 
     return Batches(steps_per_epoch=steps, stream=rows.stream(seed, steps, one_epoch))
+
+
+def examples_per_batch(count: int, size: int | Literal["full", "auto"], least_steps: int = 1) -> int:
+    """Return the number of examples per mini-batch that `make_batches` makes of `count` examples."""
+    if size == "auto":
+        size = "full" if count <= FULL_UP_TO else SMALLEST_MINI_BATCH
+    return count if isinstance(size, str) else max(1, min(size, count // least_steps))
 
 
 def make_token_batches(

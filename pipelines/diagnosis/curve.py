@@ -43,7 +43,7 @@ class Curve:
         return asdict(self)
 
 
-def sizes_of(examples: int, own_share: float) -> Candidates:
+def shares_of(examples: int, own_share: float) -> Candidates:
     """Return the run's own config with smaller shares of train, by name; each size is the same factor larger.
 
     The largest size is the own config itself. `own_share` is the share of train that the run was trained on.

@@ -1,13 +1,15 @@
 """The result of a diagnosis: what it found, as sentences, as JSON, as a picture and as configs to train next."""
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
-from pipelines.diagnosis.curve import Curve, draw_curve
+from pipelines.diagnosis.batch_sizes import BatchSizes
+from pipelines.diagnosis.curve import Curve
 from pipelines.diagnosis.gaps import Metric, SplitError
 from pipelines.diagnosis.recipe import Step
 from pipelines.diagnosis.signs import Signs
@@ -35,6 +37,8 @@ class Diagnosis:
     steps: list[Step]
     tried: list[Tried] | None = None  # steps that were trained
     curve: Curve | None = None
+    batch_sizes: BatchSizes | None = None
+    pictures: Mapping[str, Figure] = field(default_factory=dict)  # of trainings, by name
     failures: tuple[str, ...] = ()  # of trainings
 
     def record(self) -> dict[str, Any]:
@@ -53,8 +57,16 @@ class Diagnosis:
             ],
             "tried": None if self.tried is None else [each.record() for each in self.tried],
             "curve": None if self.curve is None else self.curve.record(),
-            "failures": list(self.failures),
+            "batch_sizes": None if self.batch_sizes is None else self.batch_sizes.record(),
+            "learnt": self.learnt,
         }
+
+    @property
+    def learnt(self) -> list[str]:
+        """What the trainings tell, in sentences."""
+        compared = [each for each in (self.curve, self.batch_sizes) if each is not None]
+        tried = [each.sentence() for each in self.tried or []]
+        return [*tried, *(each.sentence(self.metric) for each in compared), *self.failures]
 
     @property
     def configs(self) -> list[Path | None]:
@@ -76,8 +88,7 @@ class Diagnosis:
         for step, path in zip(self.steps, self.configs, strict=True):
             if step.config is not None and path is not None:
                 write_text(path, step.config.to_yaml())
-        curve = {} if self.curve is None else {"curve": draw_curve(self.curve, self.metric)}
-        write_pictures(folder, {"gaps": draw_gaps(self.gaps, self.metric), **curve})
+        write_pictures(folder, {"gaps": draw_gaps(self.gaps, self.metric), **self.pictures})
         write_json(folder / "diagnosis.json", self.record())
 
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import click
 from rich.console import Console
+from rich.table import Table
 
+from pipelines.diagnosis.batch_sizes import BatchSizes
 from pipelines.diagnosis.results import Diagnosis
 from pipelines.diagnosis.tries import Tried
 from pipelines.terminal import command_line, short_value, table, visible
@@ -40,17 +42,28 @@ def print_diagnosis(diagnosis: Diagnosis, code: Sequence[str] = ()) -> None:
 
 
 def print_trained(diagnosis: Diagnosis) -> None:
-    """Print which of the tried steps helped, and what more data would give."""
+    """Print which of the tried steps helped, what more data would give, and which size of mini-batches is fastest."""
     if diagnosis.tried is not None:
         heads = ["step", f"validation.{diagnosis.metric.name}", "better by", "seeds", "p", "outcome"]
         Console().print(table(heads, [_row(tried) for tried in diagnosis.tried]))
-        for tried in diagnosis.tried:
-            click.echo(f"- {tried.name.replace('-', ' ')}: {_said(tried)}")
-    if diagnosis.curve is not None:
-        click.echo(f"- {diagnosis.curve.sentence(diagnosis.metric)}")
-        click.echo(f"picture of it: {diagnosis.run.diagnosis / 'curve.png'}")
-    for line in diagnosis.failures:
+    if diagnosis.batch_sizes is not None:
+        Console().print(_sizes(diagnosis.batch_sizes, diagnosis.metric.name))
+    for line in diagnosis.learnt:
         click.echo(visible(f"- {line}"))
+    for name in diagnosis.pictures:
+        click.echo(f"picture: {diagnosis.run.diagnosis / name}.png")
+
+
+def _sizes(compared: BatchSizes, metric: str) -> Table:
+    rows = [
+        [
+            f"{each.size}{' (own)' if each.size == compared.own else ''}",
+            *map(short_value, (each.learning_rate, each.epoch_seconds, each.score, each.seconds)),
+        ]
+        for each in compared.sizes
+    ]
+    heads = ["mini-batch", "learning rate", "s per epoch", f"validation.{metric}", "s to what all reach"]
+    return table(heads, rows)
 
 
 def _row(tried: Tried) -> list[str]:
@@ -67,13 +80,3 @@ def _row(tried: Tried) -> list[str]:
         f"{tried.p:.2g}",
         tried.outcome,
     ]
-
-
-def _said(tried: Tried) -> str:
-    if tried.outcome != "cannot tell":
-        return tried.outcome
-    if tried.seeds < 2:
-        return "cannot be told from luck; try it with more than one seed"
-    if tried.seeds_needed is None:
-        return "cannot be told from luck; by this estimate, no number of seeds would tell, only more examples"
-    return f"cannot be told from luck; about {tried.seeds_needed:,} seeds would tell"

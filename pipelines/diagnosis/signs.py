@@ -14,6 +14,8 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.build import build
+from pipelines.diagnosis.batch_sizes import own_size
+from pipelines.diagnosis.noise import NoiseScale, noise_scale
 from pipelines.errors import counted
 from pipelines.task import evenly_spaced
 from pipelines.trained_model import TrainedModel
@@ -21,7 +23,7 @@ from pipelines.trained_model import TrainedModel
 SEEN = 512  # training examples at most
 FALLING = 0.01  # share of the loss; by more per epoch, over the last quarter of the epochs, it is still falling
 RISE = 0.05  # share of the loss of the first epoch
-MINI_BATCHES = 4
+MINI_BATCHES = 8
 NEARLY_ALL = 0.95  # share of the examples
 MANY = 0.2  # share of a layer's units
 SATURATED = 0.98  # of the largest value of tanh or sigmoid: the slope is below 4 % or 8 % of the steepest
@@ -45,6 +47,7 @@ class Signs:
     still_learning: bool
     sentences: list[str]
     layers: list[Layer]
+    noise: NoiseScale | None = None  # of the gradients; None if it cannot be measured
 
     def record(self) -> dict[str, Any]:
         """Return them for `diagnosis.json`."""
@@ -53,9 +56,14 @@ class Signs:
 
 def find_signs(history: pd.DataFrame, trained: TrainedModel, train: pd.DataFrame, monitor: str) -> Signs:
     """Look at the history and at the layers; the examples are encoded as for training."""
-    layers = look_at_layers(trained, evenly_spaced(train, SEEN))
-    still, sentences = read_history(history, trained.config.training["epochs"], monitor)
-    return Signs(still, sentences + list(_about(layers)), layers)
+    config = trained.config
+    layers, noise = look_at_layers(trained, evenly_spaced(train, SEEN))
+    still, sentences = read_history(history, config.training["epochs"], monitor)
+    about_noise = []
+    if noise is not None:
+        in_tokens = "tokens" in config.batches
+        about_noise = [noise.sentence(noise.per_batch if in_tokens else own_size(config, len(train)))]
+    return Signs(still, [*sentences, *_about(layers), *about_noise], layers, noise)
 
 
 def read_history(history: pd.DataFrame, epochs: int, monitor: str) -> tuple[bool, list[str]]:
@@ -82,14 +90,18 @@ def read_history(history: pd.DataFrame, epochs: int, monitor: str) -> tuple[bool
     return best == count > 1 or (falls > FALLING and count == epochs), said
 
 
-def look_at_layers(trained: TrainedModel, examples: pd.DataFrame) -> list[Layer]:
-    """Return the figures of each layer with weights or a known activation, over a few mini-batches as in training."""
+def look_at_layers(trained: TrainedModel, examples: pd.DataFrame) -> tuple[list[Layer], NoiseScale | None]:
+    """Return the figures of each layer with weights or a known activation, and the noise of the gradients.
+
+    Both are measured on a few mini-batches as in training.
+    """
     model, config, task = trained.model, trained.config, trained.task
     model.compile(loss=build(config.loss, task.losses, "name"), jit_compile=False, auto_scale_loss=False)
     how = {**config.batches, **({"least_steps": 1} if "least_steps" in config.batches else {})}  # which are larger
     batches = task.batches(examples, trained.preprocessor, seed=config.seed, **how)
     variables = model.trainable_variables
     total = [tf.zeros(variable.shape) for variable in variables]
+    norms, sizes = [], []  # of the gradients of each mini-batch, and its examples
     with _watched(model) as seen:
         for inputs, labels, weights in batches.stream(0).take(min(MINI_BATCHES, batches.steps_per_epoch)):
             with tf.GradientTape() as tape:
@@ -97,6 +109,8 @@ def look_at_layers(trained: TrainedModel, examples: pd.DataFrame) -> list[Layer]
                 value = model.compute_loss(inputs, labels, outputs, weights, training=False)
             found = tape.gradient(value, [variable.value for variable in variables]) if variables else []
             total = [one if other is None else one + other for one, other in zip(total, found, strict=True)]
+            norms.append(float(sum(tf.reduce_sum(tf.square(each)) for each in found if each is not None)))
+            sizes.append(len(tf.nest.flatten(inputs)[0]))
     squares = {v.path: float(tf.reduce_sum(tf.square(each))) for v, each in zip(variables, total, strict=True)}
     layers = []
     for layer in _layers(model):
@@ -106,7 +120,7 @@ def look_at_layers(trained: TrainedModel, examples: pd.DataFrame) -> list[Layer]
         if count or values:
             rms = float(np.sqrt(sum(squares[variable.path] for variable in own) / count)) if count else None
             layers.append(Layer(layer.name, rms, *_shares(activation, values)))
-    return layers
+    return layers, noise_scale(norms, sizes, sum(squares.values()))
 
 
 def _about(layers: list[Layer]) -> Iterator[str]:

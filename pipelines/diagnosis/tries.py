@@ -36,6 +36,18 @@ class Tried:
             return "cannot tell"
         return "helped" if self.against_own.difference.value > 0 else "made it worse"
 
+    def sentence(self) -> str:
+        """Say what came of it, and how many seeds would tell if this did not."""
+        name = self.name.replace("-", " ")
+        if self.outcome != "cannot tell":
+            return f"{name}: {self.outcome}"
+        unknown = f"{name}: cannot be told from luck"
+        if self.seeds < 2:
+            return f"{unknown}; try it with more than one seed"
+        if self.seeds_needed is None:
+            return f"{unknown}; by this estimate, no number of seeds would tell, only more examples"
+        return f"{unknown}; about {self.seeds_needed:,} seeds would tell"
+
     def record(self) -> dict[str, Any]:
         """Return it for `diagnosis.json`."""
         return {**asdict(self), "outcome": self.outcome}

@@ -11,6 +11,12 @@ from pipelines.runs.run import Run
 from pipelines.statistics.intervals import LEVEL
 from pipelines.terminal import short_value
 
+DIAGNOSED = {  # picture of a diagnosis -> its title
+    "gaps": "Gaps between the splits",
+    "curve": "Error by number of training examples",
+    "batch_sizes": "Error by seconds of training, for sizes of the mini-batches",
+}
+
 
 def write_run_page(run: Run) -> None:
     """Write the page of a finished run from the files of its folder, in place of an earlier one.
@@ -30,7 +36,7 @@ def run_page(run: Run) -> Page:
     sections = [
         Section("What to do next", _next(run, diagnosis)),
         Section("Metrics", _metrics(run, details)),
-        Section("Pictures", [*_gaps(run), *pictures(run.report)]),
+        Section("Pictures", [*_diagnosed(run), *pictures(run.report)]),
         Section("Worst examples", _worst(details.get("test", {}).get("worst", {}))),
         Section("Data", _data(run)),
         Section("Config", [Code(run.config.read_text(encoding="utf-8"), "config.yaml")]),
@@ -80,6 +86,7 @@ def _next(run: Run, diagnosis: Mapping[str, Any] | None) -> list[Part]:
     return [
         Text(diagnosis["verdict"], strong=True),
         *warnings,
+        *([Lines(diagnosis["learnt"])] if diagnosis.get("learnt") else []),  # an earlier version wrote none
         *([Steps(steps)] if steps else []),
         *([Lines(said)] if said else []),
         Text(f"Gaps between the splits, as {diagnosis['error']}:"),
@@ -120,9 +127,9 @@ def _with_interval(interval: Mapping[str, float | None]) -> str:
     return f"{short_value(interval['value'])} [{bounds}]"
 
 
-def _gaps(run: Run) -> list[Part]:
-    path = run.diagnosis / "gaps.png"
-    return [Picture("Gaps between the splits", path.read_bytes())] if path.is_file() else []
+def _diagnosed(run: Run) -> list[Part]:
+    found = {title: run.diagnosis / f"{name}.png" for name, title in DIAGNOSED.items()}
+    return [Picture(title, path.read_bytes()) for title, path in found.items() if path.is_file()]
 
 
 def _worst(worst: Mapping[str, Any]) -> list[Part]:

@@ -201,6 +201,7 @@ def test_train_is_compared_with_new_data():
     assert same.findings == []
 
 
+@pytest.mark.slow
 def test_rows_of_a_group_in_several_splits_are_found():
     random = np.random.default_rng(6)
     owner = random.integers(0, 400, 1500)
@@ -250,6 +251,7 @@ def test_pictures_of_a_patient_in_several_splits_are_found_and_folders_of_a_clas
     assert only.column == "patient" and "the random one flatters by 0." in only.about
 
 
+@pytest.mark.slow
 def test_a_random_split_of_a_target_that_changes_with_time_is_found():
     sold = pd.Timestamp("2020-01-01") + pd.to_timedelta(np.arange(1500), unit="D")
     table = CLEAN["house_prices"].assign(sold=sold)

@@ -83,6 +83,7 @@ def test_runs_of_a_comparison_are_compared_on_the_same_examples(compared):
     assert "its validation examples are not those of" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_run_does_not_differ_from_itself(finished_run):
     result = invoke("compare", finished_run, finished_run)
     assert result.exit_code == 0, result.output

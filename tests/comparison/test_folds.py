@@ -86,6 +86,7 @@ def test_an_interrupted_cross_validation_goes_on_where_it_was(train, tmp_path):
     assert len(pd.read_csv(tmp_path / "run" / "folds.csv")) == 3
 
 
+@pytest.mark.slow
 def test_more_epochs_train_the_folds_again(train):
     assert train(InProcess()).exit_code == 0
     pool = InProcess()
@@ -93,6 +94,7 @@ def test_more_epochs_train_the_folds_again(train):
     assert pool.called == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_folds_that_fail_are_named(train, tmp_path):
     result = train(InProcess(fails=(1,)))
     assert result.exit_code == 0 and "fold 2/3  failed: the loss became nan" in result.stderr
@@ -102,6 +104,7 @@ def test_folds_that_fail_are_named(train, tmp_path):
     assert result.exit_code == 1 and "split.folds: every fold failed; the first: the loss became nan" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_fold_is_an_ordinary_training(csv, tmp_path):
     """Its metrics are those of a run with `split.fold`, which trains no other folds."""
     settings = overrides(csv, "training.epochs=1", "model=linear_regression", "split.folds=3", "split.fold=1")

@@ -99,6 +99,7 @@ def test_data_is_looked_at_and_its_config_checks(name, tmp_path, monkeypatch):
     assert load_config(path).data["path"] == name
 
 
+@pytest.mark.slow
 def test_the_config_for_a_table_trains(csv, tmp_path, monkeypatch):
     monkeypatch.chdir(csv.parent)
     path = written(tmp_path, invoke("config", "--from", csv.name).stdout)

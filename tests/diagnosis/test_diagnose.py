@@ -115,7 +115,7 @@ def test_dead_and_saturated_units_are_found():
     )
     config = SimpleNamespace(loss={"name": "squared"}, batches={}, seed=0)
     trained = SimpleNamespace(model=model, config=config, task=task, preprocessor=None)
-    layers = {layer.name: layer for layer in look_at_layers(trained, pd.DataFrame())}
+    layers = {layer.name: layer for layer in look_at_layers(trained, pd.DataFrame())[0]}
     assert list(layers) == ["dead", "saturated", "last"]
     assert layers["dead"].dead == pytest.approx(0.5) and layers["dead"].saturated is None
     assert layers["saturated"].saturated == pytest.approx(0.3)

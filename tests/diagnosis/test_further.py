@@ -11,7 +11,7 @@ from conftest import invoke
 
 import pipelines
 from pipelines.config.load import load_config
-from pipelines.diagnosis.curve import Curve, sizes_of
+from pipelines.diagnosis.curve import Curve, shares_of
 from pipelines.diagnosis.gaps import Metric
 from pipelines.diagnosis.trainings import OWN
 from pipelines.diagnosis.tries import compare_with_own
@@ -62,9 +62,9 @@ def test_the_curve_is_told_in_the_unit_of_the_metric():
 
 
 def test_small_data_is_not_cut_into_crumbs():
-    shares = [next(iter(changes.values())) for changes in sizes_of(128, 1.0).values()]
+    shares = [next(iter(changes.values())) for changes in shares_of(128, 1.0).values()]
     assert shares == pytest.approx([0.25, 0.353553, 0.5, 0.707107])
-    halved = [next(iter(changes.values())) for changes in sizes_of(10_000, 0.5).values()]
+    halved = [next(iter(changes.values())) for changes in shares_of(10_000, 0.5).values()]
     assert halved == pytest.approx([1 / 32, 1 / 16, 1 / 8, 1 / 4])
 
 
@@ -123,18 +123,20 @@ def test_trainings_that_are_killed_go_on_and_end_as_others_do(own_run, monkeypat
 
 @pytest.mark.slow
 def test_steps_and_sizes_are_trained_once_and_told(own_run):
-    result = invoke("diagnose", own_run, "--try", "1", "--curve", "--seeds", "2", "--json")
+    result = invoke("diagnose", own_run, "--try", "1", "--curve", "--batch-sizes", "--seeds", "2", "--json")
     assert result.exit_code == 0, result.output
     record = json.loads(result.stdout)
     assert record == json.loads((own_run / "diagnosis" / "diagnosis.json").read_text())
     (tried,) = record["tried"]
-    assert tried["name"] == record["next"][0]["name"] and tried["seeds"] == 2 and record["failures"] == []
+    assert tried["name"] == record["next"][0]["name"] and tried["seeds"] == 2 and len(record["learnt"]) == 3
     assert record["curve"]["examples"][-1] == 96 and len(record["curve"]["errors"]) == 2
     assert (own_run / "diagnosis" / "curve.png").is_file()
+    assert [each["size"] for each in record["batch_sizes"]["sizes"]] == [16, 32]  # of 96 examples
+    assert (own_run / "diagnosis" / "batch_sizes.png").is_file()
     journal = own_run / "diagnosis" / "trainings" / "journal.jsonl"
     before = journal.read_text()
-    assert before.count('"event": "ended"') == 2 * 6
-    again = invoke("diagnose", own_run, "--try", "1", "--curve", "--seeds", "2")
+    assert before.count('"event": "ended"') == 2 * 8
+    again = invoke("diagnose", own_run, "--try", "1", "--curve", "--batch-sizes", "--seeds", "2")
     assert again.exit_code == 0 and journal.read_text() == before
     assert "twice the data would give rmsle" in again.output and "longer training" in again.output
 

@@ -288,6 +288,7 @@ def test_a_folder_that_holds_something_else_is_left_as_it_is(tmp_path):
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_train_in_one_folder_one_is_refused(csv, tmp_path):
     command = [
         sys.executable,
@@ -471,6 +472,7 @@ def test_a_finished_run_goes_on_to_more_epochs_as_if_it_had_never_stopped(csv, t
     assert parts.config.read_text() == whole.config.read_text()
 
 
+@pytest.mark.slow
 def test_a_finished_run_stays_until_the_longer_one_has_ended(csv, tmp_path, monkeypatch):
     settings = overrides(csv, *LINEAR)
     train(CONFIG, settings, tmp_path / "run")

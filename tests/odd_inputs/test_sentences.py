@@ -651,6 +651,7 @@ def test_the_default_pattern_is_that_of_the_shipped_config():
     assert load_config(shipped_config("entity_tagger")).preprocessing["token_pattern"] == TOKEN_PATTERN
 
 
+@pytest.mark.slow
 def test_a_class_that_lies_only_in_test_is_named_before_training_in_any_script(tmp_path):
     for name, last in (("train", "Ört"), ("validation", "Ört"), ("test", "Dağ")):
         content = lines(CLEAN, tag=lambda tag: tag.replace("PER", "Ört")) + f"\nÅse\tB-{last}\n"

@@ -61,6 +61,7 @@ def test_new_versions_under_load_fail_no_request(seconds, every, started, tmp_pa
     assert sum(state["state"] == "AVAILABLE" for state in listed) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["adder", "slow"])
 def test_sigterm_under_load_cuts_no_request_off(model, started, tmp_path):
     write = {"adder": lambda folder: toys.write_adder(folder, 1), "slow": lambda folder: toys.write_slow(folder, 0.1)}

@@ -94,6 +94,7 @@ def test_the_weights_of_the_last_epochs_are_averaged(csv, tmp_path, monkeypatch)
         np.testing.assert_allclose(variable.numpy(), mean, rtol=1e-5, err_msg=str(at))
 
 
+@pytest.mark.slow
 def test_a_run_killed_outright_is_taken_up(csv, tmp_path):
     settings = overrides(csv, "training.epochs=60", "training.patience=null")
     command = [sys.executable, "cli.py", "train", str(CONFIG), *sets(settings), "--run-dir", str(tmp_path / "killed")]

@@ -127,6 +127,7 @@ def test_two_workers_run_the_same_trials(searched, csv, tmp_path):
     assert again["validation.rmse"].tolist() == pytest.approx(first["validation.rmse"].tolist(), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_trial_that_goes_on_ends_where_an_uninterrupted_one_does(csv, tmp_path):
     hyperband = (
         "tuning={name: hyperband, factor: 2, iterations: 1, objective: validation.rmse, keep: 1, max_failures: 3}"

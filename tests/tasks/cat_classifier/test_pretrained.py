@@ -103,6 +103,7 @@ def test_learning_rates_shrink_towards_the_input(efficientnet):
     assert rates == pytest.approx([0.025, 0.05, 0.1])
 
 
+@pytest.mark.slow
 def test_a_backbone_is_trained_from_the_epoch_that_the_config_says(efficientnet):
     for freeze, changed in ((False, [False, True]), (True, [False, False])):
         model = build(efficientnet, freeze=freeze)
@@ -184,6 +185,7 @@ def test_a_convnext_takes_pixels_as_they_are_and_has_a_group_per_size_of_its_map
     assert len(model.pretrained.groups) == 4
 
 
+@pytest.mark.slow
 def test_features_of_a_frozen_backbone_are_computed_once(images, efficientnet, tmp_path, monkeypatch):
     computed = []
     compute = FeatureEncoder._compute
@@ -211,11 +213,12 @@ def test_features_of_a_frozen_backbone_are_computed_once(images, efficientnet, t
     assert head_and_encoder(trained.model, trained.preprocessor, {})[0] is trained.model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "freeze"),
     [
         ("EfficientNet", "true"),
-        *(pytest.param(family, "false", marks=pytest.mark.slow) for family in ("ViT", "ResNet", "SigLIP")),
+        *((family, "false") for family in ("ViT", "ResNet", "SigLIP")),
     ],
 )
 def test_a_run_resumes_exports_and_answers_without_the_preset(family, freeze, images, tmp_path, monkeypatch):
@@ -245,6 +248,7 @@ def test_a_run_resumes_exports_and_answers_without_the_preset(family, freeze, im
     assert load_trained_model(parts).preprocessor.preset.family == family
 
 
+@pytest.mark.slow
 @pytest.mark.figures
 def test_a_report_shows_where_a_backbone_looks(images, efficientnet, tmp_path):
     result = invoke("train", CONFIG, *sets(frozen(images, efficientnet)), "--run-dir", tmp_path / "run")

@@ -110,6 +110,7 @@ def test_bad_files_stop_a_run_by_name_before_anything_is_written(damaged, tmp_pa
     assert "data.bad_files: skip" in result.stderr and not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_bad_files_are_skipped_and_listed_where_the_config_says_so(damaged, tmp_path):
     settings = overrides(damaged, "data.bad_files=skip", "training.epochs=1", "batches.cache=false")
     result = invoke("train", CONFIG, *sets(settings), "--run-dir", tmp_path / "run")
@@ -119,6 +120,7 @@ def test_bad_files_are_skipped_and_listed_where_the_config_says_so(damaged, tmp_
     assert data["skipped"]["rows"][1]["place"].endswith("dog/zz.png")
 
 
+@pytest.mark.slow
 def test_with_and_without_cache_a_run_is_the_same(images, tmp_path):
     for cache in ("true", "false"):
         settings = overrides(images, f"batches.cache={cache}")
@@ -250,6 +252,7 @@ def test_confident_mistakes_name_their_files(finished_cats):
     assert sorted(axes.get_title().partition("\n")[0] for axes in page.axes) == sorted(names)
 
 
+@pytest.mark.slow
 def test_a_threshold_is_chosen_on_validation_and_kept_in_the_export(finished_cats, images, tmp_path):
     chosen = json.loads(
         invoke("evaluate", finished_cats, "--split", "validation", "--threshold", "f1", "--json").stdout

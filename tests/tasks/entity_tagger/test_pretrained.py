@@ -112,12 +112,13 @@ def test_a_long_sentence_is_answered_as_when_it_is_alone(presets, family, conll)
         np.testing.assert_allclose(scores[: len(row)], alone, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "more"),
     [
         ("Bert", ["models.pretrained.lora_rank=2", "models.pretrained.unfreeze_after_epochs=1"]),
-        pytest.param("Roberta", ["models.pretrained.crf=true"], marks=pytest.mark.slow),
-        pytest.param("Albert", ["models.pretrained.layer_decay=0.8"], marks=pytest.mark.slow),
+        ("Roberta", ["models.pretrained.crf=true"]),
+        ("Albert", ["models.pretrained.layer_decay=0.8"]),
     ],
 )
 def test_the_whole_line(presets, family, more, conll, tmp_path, monkeypatch):
@@ -147,6 +148,7 @@ def test_the_whole_line(presets, family, more, conll, tmp_path, monkeypatch):
     assert all(text[each["start"] : each["stop"]] == each["text"] for each in one[0]["entities"])
 
 
+@pytest.mark.slow
 def test_a_frozen_backbone_keeps_its_weights(presets, conll, tmp_path):
     preset = presets("Bert")
     trained, _ = train(CONFIG, settings(conll, preset, "models.pretrained.freeze=true"), tmp_path / "run")
@@ -160,6 +162,7 @@ def test_a_frozen_backbone_keeps_its_weights(presets, conll, tmp_path):
         np.testing.assert_array_equal(weight.numpy(), published[weight.path])
 
 
+@pytest.mark.slow
 def test_another_preset_under_the_same_name_is_noticed(presets, conll, tmp_path, monkeypatch):
     preset = shutil.copytree(presets("Bert"), tmp_path / "preset")
     with monkeypatch.context() as patched, pytest.raises(Interrupted):

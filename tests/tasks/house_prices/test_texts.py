@@ -69,6 +69,7 @@ def adapted(train: pd.DataFrame, **changes) -> TablePreprocessor:
     return preprocessor
 
 
+@pytest.mark.slow
 def test_a_description_helps_to_price_a_flat(runs):
     errors = {name: Run.open(runs / name).metrics()["test"]["rmse"] for name in ("with", "without")}
     assert errors["with"] < 0.7 * errors["without"], errors
@@ -79,6 +80,7 @@ def test_a_run_says_which_encoder_it_has(runs):
     assert "preset" not in Run.open(runs / "without").data()
 
 
+@pytest.mark.slow
 def test_an_export_takes_the_text_as_it_is(runs, tmp_path):
     done("export", runs / "with", "--to", tmp_path / "flats")  # compares its answers with those of the run's model
     sold = [{"area": 80, "About it": text} for text in ("sunny flat", "dark flat", "")] + [{"area": 80}]

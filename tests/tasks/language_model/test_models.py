@@ -128,6 +128,7 @@ def test_a_state_changes_nothing_beside_whom_a_prompt_stands_neither(rung):
     assert alone.numpy()[0, : len(expected)].tolist() == expected
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_draws_and_top_k_of_one_is_greedy():
     model = make("gru")
     given = (tf.constant([[5, 6]]), tf.constant([2]))

@@ -159,6 +159,7 @@ def test_the_tokens_are_those_of_keras_hub(made):
         assert published[wanted].tolist() == y[row][weights[row]].numpy().tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["T5", "Bart", "Bert"])
 def test_targets_come_back_in_their_case(name, tmp_path):
     _, preprocessor = read(tmp_path, name, prefix=PREFIX, longest=60)
@@ -198,6 +199,7 @@ def test_the_model_is_the_published_one(made):
     assert loss == pytest.approx(-(smoothed * np.where(known, logarithms, 0)).sum(axis=2)[real].mean(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_settings_decide_what_is_trained(tmp_path):
     preset, preprocessor = read(tmp_path, "Bart")
     assert not make(preset, preprocessor, freeze=True).trainable_variables
@@ -226,12 +228,13 @@ def test_what_does_not_fit_a_preset_is_refused_in_one_line(tmp_path):
         open_preset(str(folder), KIND, "models.pretrained.preset")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "more"),
     [
         ("Bart", ["models.pretrained.lora_rank=2"]),
-        pytest.param("T5", [f"preprocessing.prefix='{PREFIX}'"], marks=pytest.mark.slow),
-        pytest.param("Roberta", ["models.pretrained.unfreeze_after_epochs=1"], marks=pytest.mark.slow),
+        ("T5", [f"preprocessing.prefix='{PREFIX}'"]),
+        ("Roberta", ["models.pretrained.unfreeze_after_epochs=1"]),
     ],
 )
 def test_the_whole_line(name, more, tmp_path, monkeypatch):
