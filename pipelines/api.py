@@ -278,6 +278,7 @@ def compare(
     models: Sequence[str] | None = None,
     seeds: int | None = None,
     budget: str | int | None = None,
+    tune_trials: int = 0,
     test: bool = False,
     workers: int = 1,
     ray: str | None = None,
@@ -288,7 +289,8 @@ def compare(
 ) -> FinishedComparison:
     """Train the models of a config with several seeds each (by default 5), and say which are as good as the best one.
 
-    `budget` limits each training: a number of epochs, or a time such as `5m`. With `test`, the test split is measured
+    `budget` limits each training: a number of epochs, or a time such as `5m`. With `tune_trials`, the hyperparameters
+    of each model are searched first, with that many trials. With `test`, the test split is measured
     too, at the end.
 
     Raises:
@@ -299,7 +301,7 @@ def compare(
 
     names = ",".join(models) if models is not None else None
     limit = str(budget) if budget is not None else None
-    options = names, seeds, limit, test, workers, ray, comparison_dir, resume
+    options = names, seeds, limit, tune_trials, test, workers, ray, comparison_dir, resume
     say = show or (lambda line: None)
     return FinishedComparison(compare_models(config, _overrides(settings), *options, say=say))
 

@@ -32,7 +32,8 @@ from pipelines.terminal import (
 )
 from pipelines.verbs import Group, as_json, verb
 
-COMPARISON_OPTIONS = ("models", "seeds", "budget", "ray", "comparison_dir", "resume")  # of no use for finished runs
+# of no use for finished runs
+COMPARISON_OPTIONS = ("models", "seeds", "budget", "tune_trials", "ray", "comparison_dir", "resume")
 NAME_CHARACTERS = 60  # longer input texts are cut in front of their prediction
 
 
@@ -267,6 +268,13 @@ def tune(
 )
 @click.option("--seeds", type=click.IntRange(1), help="Number of trainings of each model. Default: 5.")
 @click.option("--budget", metavar="TIME|EPOCHS", help="Limit of each training, such as 90s, 5m, 1h or 20 (epochs).")
+@click.option(
+    "--tune-trials",
+    type=click.IntRange(0),
+    default=0,
+    metavar="K",
+    help="Search the hyperparameters of each model first, with K trials.",
+)
 @click.option("--test", is_flag=True, help="Measure the test split too, at the end and once per run.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel trainings.")
 @click.option("--ray", metavar="ADDRESS", help="Train on the Ray cluster at this address, or `auto`.")

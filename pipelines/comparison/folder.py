@@ -1,7 +1,7 @@
 """The folder of a comparison and its plan: which models, how many seeds, which budget. Needs no TensorFlow."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pipelines.config.read import Unresolved
@@ -19,25 +19,34 @@ class Plan:
     models: tuple[str, ...]
     seeds: int
     budget: str | None = None
+    tune_trials: int = 0  # trials of a search for each model, before it is compared
 
     @classmethod
     def of(
-        cls, base: Config, models: str | None, seeds: int | None, budget: str | None, earlier: "Plan | None"
+        cls,
+        base: Config,
+        models: str | None,
+        seeds: int | None,
+        budget: str | None,
+        tune_trials: int,
+        earlier: "Plan | None",
     ) -> "Plan":
         """Return the plan that the options describe; one that is resumed keeps its own and may grow.
 
         Raises:
-            UserError: If a model is unknown, or the resumed comparison has another budget.
+            UserError: If a model is unknown, or the resumed comparison has another budget or other searches.
         """
         if earlier is None:
-            return cls(_chosen(base, models), seeds or 5, budget)
+            return cls(_chosen(base, models), seeds or 5, budget, tune_trials)
         if budget not in (None, earlier.budget):
             other = f"was {earlier.budget} when this comparison was started" if earlier.budget else "was not given"
             raise UserError("--budget", f"{other}, so it cannot change; start a new comparison")
+        if tune_trials not in (0, earlier.tune_trials):
+            was = f"was {earlier.tune_trials} when this comparison was started"
+            raise UserError("--tune-trials", f"{was}, so it cannot change; start a new comparison")
         known = {*earlier.models, *(_chosen(base, models) if models else ())}
-        return cls(
-            tuple(name for name in ladder(base) if name in known), max(earlier.seeds, seeds or 0), earlier.budget
-        )
+        grown = tuple(name for name in ladder(base) if name in known)
+        return replace(earlier, models=grown, seeds=max(earlier.seeds, seeds or 0))
 
 
 class ComparisonFolder(SearchFolder):
@@ -51,6 +60,10 @@ class ComparisonFolder(SearchFolder):
         self.table = folder / "runs.csv"
         self.markdown = folder / "table.md"
         self._plan = folder / "plan.json"
+
+    def search(self, model: str) -> SearchFolder:
+        """Return the folder of the search of a model."""
+        return SearchFolder(self.folder / "searches" / model)
 
     def plan(self) -> Plan | None:
         """Read the plan of a comparison that was started, or return None."""

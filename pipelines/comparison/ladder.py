@@ -1,7 +1,8 @@
 """Train every model of a task with several seeds, as the trials of a comparison."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 from ruamel.yaml.comments import CommentedMap
@@ -23,10 +24,16 @@ class Ladder(Trainings):
     folder: ComparisonFolder
 
     def __init__(
-        self, folder: ComparisonFolder, space: Space, source: Source, plan: Plan, shown: Callable[["Ladder"], None]
+        self,
+        folder: ComparisonFolder,
+        space: Space,
+        source: Source,
+        plan: Plan,
+        tuned: Mapping[str, Mapping[str, Any]],
+        shown: Callable[["Ladder"], None],
     ):
         self.plan = plan
-        candidates = {name: {"model": name} for name in plan.models}
+        candidates = {name: {"model": name, **tuned.get(name, {})} for name in plan.models}
         super().__init__(folder, space, source, candidates, plan.seeds, shown)
 
     def score_test(self) -> None:

@@ -121,7 +121,8 @@ def write_comparison(results: Results) -> None:
     write_text(folder.table, results.frame().to_csv(index=False))
     write_text(folder.markdown, in_markdown(results))
     if results.standings:
-        write_text(folder.best, results.ladder.space.config({"model": results.standings[0].model}).to_yaml())
+        best = results.ladder.candidates[results.standings[0].model]
+        write_text(folder.best, results.ladder.space.config(best).to_yaml())
         with glyphs_missed():
             write_pictures(folder.report, pictures(results.ladder, results.standings, results.baseline))
     told = results.heads, results.rows, results.lines(), _about(results)
@@ -137,7 +138,9 @@ def in_markdown(results: Results) -> str:
 def _about(results: Results) -> str:
     plan = results.ladder.plan
     budget = plan.budget or f"{results.ladder.base.training['epochs']} epochs"
-    return f"{counted(len(plan.models), 'model')}, {counted(plan.seeds, 'seed')}, budget of each training: {budget}"
+    tuned = f", hyperparameters from {counted(plan.tune_trials, 'trial')} each" if plan.tune_trials else ""
+    counts = f"{counted(len(plan.models), 'model')}, {counted(plan.seeds, 'seed')}"
+    return f"{counts}, budget of each training: {budget}{tuned}"
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -22,7 +22,8 @@ def write_comparison_page(
     if folder.best.is_file():
         best.append(Steps([Step("train the best model", "and export it", [command("run", folder.best)])]))
     plan = ladder.plan
-    again = command("compare", folder.config, "--models", ",".join(plan.models), "--seeds", plan.seeds)
+    tuned = ["--tune-trials", plan.tune_trials] if plan.tune_trials else []
+    again = command("compare", folder.config, "--models", ",".join(plan.models), "--seeds", plan.seeds, *tuned)
     sections = [
         Section("What it tells", best),
         Section("Models", [Table(heads, rows), Text(explained)]),

@@ -1,6 +1,7 @@
 """Show a search as a live table or, if there is no terminal, as a line for each trial that ends."""
 
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -23,7 +24,7 @@ class Display:
     def __init__(self, console: Console | None = None):
         self.console = console or Console(stderr=True)
         self.live = Live(console=self.console, refresh_per_second=2, transient=True)
-        self.told: set[int] = set()
+        self.told: set[tuple[Path, int]] = set()  # folder of a search, and number of a trial
 
     def __enter__(self) -> Self:
         """Start the live table if there is a terminal."""
@@ -47,8 +48,9 @@ class Display:
             self.live.update(self._table(search))
             return
         for trial in search.ended:
-            if trial.number not in self.told and trial.number not in search.taken_up:
-                self.told.add(trial.number)
+            key = (search.folder.folder, trial.number)
+            if key not in self.told and trial.number not in search.taken_up:
+                self.told.add(key)
                 parts = (
                     f"trial {trial.number}",
                     self._result(search, trial),

@@ -88,6 +88,50 @@ def test_a_comparison_that_is_killed_and_resumed_ends_as_one_that_is_not(compare
     assert (folder / "table.md").read_text() == (tmp_path / "whole" / "table.md").read_text()
 
 
+class Tunable(MadeUp):
+    """Trainings that are the better the nearer the learning rate is to 0.01."""
+
+    def outcome(self, config, run):
+        rate = config.optimizer["learning_rate"]
+        outcome = super().outcome(config, run)
+        if outcome.figures is None:
+            return outcome
+        return Outcome({**outcome.figures, "validation.rmsle": 10 + abs(np.log10(rate) + 2)})
+
+
+def test_each_model_is_compared_with_the_best_values_of_its_own_search(compare, tmp_path):
+    how = {"seeds": 2, "models": "mlp,tabm", "tune_trials": 4}
+    whole = compare(tmp_path / "whole", Tunable(), **how)
+    for model, values in whole.ladder.candidates.items():
+        search = pd.read_csv(tmp_path / "whole" / "searches" / model / "trials.csv")
+        assert len(search) == 4 and values["model"] == model
+        best = search.loc[search["validation.rmsle"].idxmin()]
+        assert values["optimizer.learning_rate"] == best["optimizer.learning_rate"]
+        other = {"mlp": "tabm", "tabm": "mlp"}[model]
+        assert not any(path.startswith(f"models.{other}.") for path in values)
+    best = load_config(tmp_path / "whole" / "best.yaml")
+    assert best.optimizer["learning_rate"] == whole.ladder.candidates[best.model]["optimizer.learning_rate"]
+    assert "hyperparameters from 4 trials each" in (tmp_path / "whole" / "table.md").read_text()
+    folder = tmp_path / "killed"
+    for attempt in range(9):
+        try:
+            found = compare(folder, Tunable(ends_after=5), **(how if not attempt else {"resume": True}))
+            break
+        except KeyboardInterrupt:
+            continue
+    assert attempt == 2 and told(found) == told(whole)  # 12 trainings, five at a time
+    with pytest.raises(UserError, match="--tune-trials: was 4"):
+        compare(folder, Tunable(), resume=True, tune_trials=5)
+
+
+def test_a_model_whose_trials_all_fail_keeps_its_values(compare, tmp_path):
+    said = []
+    pool = Tunable(fails=("mlp",))
+    found = compare(tmp_path / "c", pool, seeds=1, models="mlp,tabm", tune_trials=3, say=said.append)
+    assert found.ladder.candidates["mlp"] == {"model": "mlp"} and len(found.ladder.candidates["tabm"]) > 1
+    assert any("mlp keeps the values of the config" in line for line in said)
+
+
 def test_what_is_written_says_who_is_best_and_who_may_be_as_good(compare, tmp_path):
     results = compare(tmp_path / "c", MadeUp(), budget="7")
     best, rest = results.standings[0].model, {standing.model: standing for standing in results.standings[1:]}
@@ -139,10 +183,10 @@ def test_more_seeds_and_models_join_and_nothing_else_may_change(compare, tmp_pat
 
 def test_models_that_need_a_preset_are_trained_if_they_are_named():
     base = load_config("entity_tagger")
-    unaided = Plan.of(base, None, None, None, None).models
+    unaided = Plan.of(base, None, None, None, 0, None).models
     assert "pretrained" not in unaided and len(unaided) > 3
-    assert Plan.of(base, "+pretrained", None, None, None).models == (*unaided, "pretrained")
-    assert Plan.of(base, "pretrained", None, None, None).models == ("pretrained",)
+    assert Plan.of(base, "+pretrained", None, None, 0, None).models == (*unaided, "pretrained")
+    assert Plan.of(base, "pretrained", None, None, 0, None).models == ("pretrained",)
 
 
 BAD = {
@@ -164,4 +208,9 @@ def test_a_mistake_gets_one_line_before_anything_runs(case, csv, tmp_path):
 
 def test_a_plan_is_json(compare, tmp_path):
     compare(tmp_path / "c", MadeUp(), seeds=1, models="mlp")
-    assert json.loads((tmp_path / "c" / "plan.json").read_text()) == {"models": ["mlp"], "seeds": 1, "budget": None}
+    assert json.loads((tmp_path / "c" / "plan.json").read_text()) == {
+        "models": ["mlp"],
+        "seeds": 1,
+        "budget": None,
+        "tune_trials": 0,
+    }
