@@ -115,6 +115,7 @@ def test_predict_gives_what_evaluate_saw_on_run_and_export(finished_run, finishe
     assert answers[finished_export] == pytest.approx(answers[finished_run], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_predict_reads_a_file_as_training_read_its_own(csv, tmp_path):
     odd = tmp_path / "odd.csv"
     table = pd.read_csv(csv, dtype=str, keep_default_na=False).replace({"age": {"": "unknown"}})

@@ -78,6 +78,7 @@ def test_it_is_tuned_in_processes_of_their_own(ran, monkeypatch):
     assert pd.read_csv(work / "search" / "trials.csv")["validation.accuracy"].tolist() == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_is_picked_by_its_dotted_name(ran, monkeypatch):
     work = ran
     monkeypatch.chdir(work)

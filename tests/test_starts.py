@@ -189,6 +189,7 @@ def test_a_translator_keeps_its_hidden_states(model, tmp_path):
     np.testing.assert_allclose(before, after, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_started_run_resumes_and_records_where_it_came_from(csv, finished_run, tmp_path, monkeypatch):
     settings = [*overrides(csv), more_houses(tmp_path), f"start={finished_run}", "optimizer.learning_rate=1.0e-4"]
     lines = []

@@ -157,6 +157,7 @@ def test_a_tagger_that_equals_its_teacher_has_nothing_to_learn_from_it(theirs, c
     assert float(distilled(hard, model(inputs), weights)) == pytest.approx(float(plain(hard, model(inputs), weights)))
 
 
+@pytest.mark.slow
 def test_a_window_model_learns_from_a_tagger(conll, finished_tagger, tmp_path):
     small = ["model=window", "models.window.crf=true", "models.window.units=[16]", "training.epochs=6"]
     settings = taggers.overrides(conll, *small, f"distill={{teacher: {finished_tagger}, weight: 1.0}}")

@@ -192,6 +192,7 @@ def test_a_split_of_other_texts_is_told_apart():
     assert [each.column for each in found(audit, "shifted_split")] == ["test"]
 
 
+@pytest.mark.slow
 def test_train_is_compared_with_new_data():
     new = houses(300, seed=7).assign(area=lambda table: table["area"] * 1.5).drop(columns=["mark", "price"])
     audit = audited("house_prices", CLEAN["house_prices"], new=new)

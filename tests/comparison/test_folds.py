@@ -62,6 +62,7 @@ def train(csv, tmp_path, monkeypatch):
     return call
 
 
+@pytest.mark.slow
 def test_the_spread_over_the_folds_is_told_and_written(train, tmp_path):
     result = train(InProcess())
     assert result.exit_code == 0, result.output

@@ -36,6 +36,7 @@ def test_a_process_with_only_tensorflow_gives_the_same_answers(finished_run, fin
     assert json.loads(alone.stdout)["price"] == pytest.approx([answer["price"] for answer in answers], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_every_export_is_a_new_version_and_the_newest_answers(finished_run, tmp_path):
     folder = tmp_path / "houses"
     paths = [invoke("export", finished_run, "--to", folder).stdout.strip() for _ in range(2)]

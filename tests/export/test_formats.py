@@ -79,6 +79,7 @@ def test_a_drifting_format_is_refused_and_leaves_nothing(finished_run, tmp_path,
     assert list((tmp_path / "houses").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("form", "operation"), [("onnx", "Ndtri"), ("litert", "Ndtri")])
 def test_what_a_format_has_no_operation_for_is_named(form, operation, csv, tmp_path):
     settings = sets(overrides(csv, "preprocessing.numeric_scaling=quantile", "training.epochs=1"))

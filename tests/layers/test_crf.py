@@ -83,6 +83,7 @@ def test_the_gradient_is_that_of_the_sum_over_all_sequences():
     np.testing.assert_allclose(given_by_chain, tape.gradient(loss, scores), atol=1e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=3, deadline=None)
 @given(seeds)
 def test_long_sentences_with_high_scores_stay_legal_and_exact(seed):

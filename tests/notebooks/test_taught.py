@@ -11,7 +11,6 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PATHS = sorted(NOTEBOOKS.glob("0*.ipynb"))
-BRIEF = "03_optimisation"  # the quickest one
 VARIES = "varies"  # tag of a cell whose outputs depend on the machine, such as times
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:e[-+]?\d+)?")
 RELATIVE, ABSOLUTE = 1e-2, 2e-3  # trained numbers differ a little between processors
@@ -46,11 +45,8 @@ def differences(stored, new):
     return found
 
 
-def parameters(paths):
-    return [pytest.param(p, id=p.stem, marks=[] if p.stem == BRIEF else pytest.mark.slow) for p in paths]
-
-
-@pytest.mark.parametrize("path", parameters(PATHS))
+@pytest.mark.slow
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 def test_prints_the_stored_numbers(path):
     stored = nbformat.read(path, as_version=4)
     new = copy.deepcopy(stored)

@@ -429,6 +429,7 @@ def test_a_bug_is_not_taken_for_a_full_disk(tmp_path):
         raise RuntimeError("a bug")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ["config house_prices", "tasks", "evaluate {run}", "predict {run} --file {csv}"])
 def test_output_to_a_full_disk_is_one_line(arguments, finished_run, csv):
     with Path("/dev/full").open("w") as full:

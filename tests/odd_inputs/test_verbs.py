@@ -273,6 +273,7 @@ def test_the_package_is_built_with_its_own_version():
     assert 'dynamic = ["version"]' in project and 'path = "pipelines/__init__.py"' in project
 
 
+@pytest.mark.slow
 def test_a_command_needs_keras_whatever_the_process_that_started_it_needed():
     code = (
         "from pipelines.tensorflow_startup import import_tensorflow; import_tensorflow(False);"

@@ -51,7 +51,7 @@ def uninterrupted(csv, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("epoch", [1, 3, 4])
+@pytest.mark.parametrize("epoch", [1, 4, pytest.param(3, marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, uninterrupted, tmp_path, monkeypatch, capsys):
     settings = overrides(csv, *AVERAGED)
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
@@ -66,6 +66,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, uninterrup
     assert pd.read_csv(tmp_path / "parts/history.csv")["seconds"].is_monotonic_increasing
 
 
+@pytest.mark.slow
 def test_accumulated_mini_batches_train_as_a_large_one_does(csv, tmp_path):
     settings = overrides(csv, "models.mlp.dropout=0.0")
     for name, more in (("parts", ["batches.size=32", "training.accumulate_batches=3"]), ("whole", ["batches.size=96"])):
@@ -176,7 +177,9 @@ def test_a_loss_that_becomes_nan_is_said_in_one_line(csv, tmp_path):
         train(CONFIG, [*settings, "optimizer.clip_norm=null"], tmp_path / "run")
 
 
-@pytest.mark.parametrize("execution", ["{jit_compile: false, steps_per_execution: 1}", "auto"])
+@pytest.mark.parametrize(
+    "execution", ["auto", pytest.param("{jit_compile: false, steps_per_execution: 1}", marks=pytest.mark.slow)]
+)
 def test_the_way_of_execution_changes_speed_and_not_the_result(execution, csv, tmp_path):
     settings = overrides(csv, "models.mlp.dropout=0.0", f"training.execution={execution}")
     _, run = train(CONFIG, settings, tmp_path / "run")

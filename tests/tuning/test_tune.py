@@ -119,6 +119,7 @@ def test_a_search_begins_in_no_file_and_makes_its_folder(csv):
     assert result.exit_code == 1 and "cannot create this folder (Not a directory)" in result.stderr, result.output
 
 
+@pytest.mark.slow
 def test_two_workers_run_the_same_trials(searched, csv, tmp_path):
     assert invoke(*tune_arguments(csv, tmp_path / "two", "--workers", "2")).exit_code == 0
     first, again = (pd.read_csv(each / "trials.csv") for each in (searched[0], tmp_path / "two"))

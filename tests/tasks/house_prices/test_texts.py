@@ -75,6 +75,7 @@ def test_a_description_helps_to_price_a_flat(runs):
     assert errors["with"] < 0.7 * errors["without"], errors
 
 
+@pytest.mark.slow
 def test_a_run_says_which_encoder_it_has(runs):
     assert Run.open(runs / "with").data()["preset"]["preset"].endswith("bert")
     assert "preset" not in Run.open(runs / "without").data()
@@ -94,6 +95,7 @@ def test_an_export_takes_the_text_as_it_is(runs, tmp_path):
     assert result.exit_code == 1 and "supports numbers only" in result.output
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_run_without_the_preset(runs, tmp_path):
     flats(120, seed=1).to_csv(tmp_path / "flats.csv", index=False)
     own = json.dumps({"source": "files", "path": str(tmp_path / "flats.csv"), "target": "price"})

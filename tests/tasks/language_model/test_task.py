@@ -256,9 +256,8 @@ def test_bits_a_character_are_those_of_a_reference(text, tmp_path):
     assert scores["word_perplexity"] == pytest.approx(np.exp(nats / words), rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "level", ["word", *(pytest.param(level, marks=pytest.mark.slow) for level in ("byte", "subword", "token"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("level", ["word", "byte", "subword", "token"])
 def test_every_level_trains_and_is_explained(level, text, tmp_path):
     more = [
         f"preprocessing.level={level}",

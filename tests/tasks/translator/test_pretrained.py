@@ -125,6 +125,7 @@ def test_caches_change_no_translation(made, beams):
     np.testing.assert_allclose(cached.scores, uncached.scores, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_tokens_are_those_of_keras_hub(made):
     preset, preprocessor, *_ = made
     texts = [
