@@ -53,6 +53,18 @@ def _check_configs(arguments: dict[str, Any]) -> bool:
     return False
 
 
+def _start_audit(arguments: dict[str, Any]) -> bool:
+    """Check the config, or what goes with an export in its place."""
+    if not Path(arguments["config"]).is_dir():
+        return _check_configs(arguments)
+    if arguments["against"] is None:
+        raise UserError(arguments["config"], "is a folder; an export is compared with new data, given by --against")
+    if used := [name for name in ("overrides", "run", "fix") if arguments[name]]:
+        option = "--set" if used[0] == "overrides" else f"--{used[0]}"
+        raise UserError(option, "is of no use with an export; name a config")
+    return False
+
+
 def _start_trial_server(arguments: dict[str, Any]) -> bool:
     from pipelines.tuning.pools import start_server
 
@@ -133,7 +145,7 @@ threshold = click.option(
 
 
 @main.command()
-@click.argument("config")
+@click.argument("config", metavar="CONFIG|EXPORT")
 @overrides
 @click.option(
     "--run", metavar="RUN", help="Finished run on the same data. Its model judges the labels of test and validation."
@@ -149,7 +161,7 @@ threshold = click.option(
 @click.option("--fix", is_flag=True, help="Write a config without the faulty examples and columns.")
 @click.option("--audit-dir", metavar="DIR", help="Folder of the audit. Default: audits/TASK/TIME.")
 @as_json
-@functools.partial(verb, before_tensorflow=_check_configs)
+@functools.partial(verb, before_tensorflow=_start_audit)
 def audit(
     config: str,
     overrides: tuple[str, ...],
@@ -162,11 +174,20 @@ def audit(
 ) -> None:
     """Look for duplicates, leaks, wrong labels and shifts in the data of CONFIG.
 
-    Example: {program} audit my.yaml --fix --fail-on leakage,duplicate_across_splits
-    """
-    from pipelines.commands.audit import audit as audit_config
+    Of an EXPORT, new data is compared with the training data, of which the export has a sketch.
 
-    audited = audit_config(config, overrides, run, against, fail_on, fix, audit_dir, print_summary)
+    Example: {program} audit my.yaml --fix --fail-on leakage,duplicate_across_splits
+
+    Example: {program} audit exports/house_prices --against new.csv
+    """
+    if against is not None and Path(config).is_dir():
+        from pipelines.commands.audit_export import audit_export
+
+        audited = audit_export(config, against, fail_on, audit_dir)
+    else:
+        from pipelines.commands.audit import audit as audit_config
+
+        audited = audit_config(config, overrides, run, against, fail_on, fix, audit_dir, print_summary)
     if as_json:
         print_json(audited.record)
     else:
@@ -583,6 +604,14 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
     default=Settings.poll_seconds,
     show_default=True,
     help="How often to check for new versions.",
+)
+@click.option("--drift", is_flag=True, help="Compare inputs with the training data: a gauge for each in /metrics.")
+@click.option(
+    "--drift-seconds",
+    type=SECONDS,
+    default=Settings.drift_seconds,
+    show_default=True,
+    help="How often to compare inputs with the training data.",
 )
 @functools.partial(verb, keras=False)
 def serve(exports: tuple[str, ...], **options: Any) -> None:

@@ -1,7 +1,7 @@
 """The folder layout of an export; no other module knows its file names.
 
 exports/houses/1/             a version, which is a SavedModel
-exports/houses/1/assets.extra/about.json, tf_serving_warmup_requests
+exports/houses/1/assets.extra/about.json, sketch.json, tf_serving_warmup_requests
 exports/houses/1/parity.json, model_card.md, numbers.json, model.onnx, model.tflite
 """
 
@@ -26,6 +26,11 @@ class ExportVersion:
     def about(self) -> Path:
         """Path to a JSON file with the task, the model, the `reading` settings, and the threshold if one was chosen."""
         return self.folder / EXTRA / "about.json"
+
+    @property
+    def sketch(self) -> Path:
+        """Path to a JSON file that sketches the inputs of train: quantiles, frequent categories and words."""
+        return self.folder / EXTRA / "sketch.json"
 
     @property
     def warmup_requests(self) -> Path:

@@ -1,6 +1,6 @@
 """Find columns, words and whole splits that differ from train."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -34,11 +34,7 @@ def shifts(
     found = [_column(str(column), columns[column], train, other, name) for column in columns]
     if described.words is not None:
         found += _words(*described.words, train, other, name)
-    chances = np.array([each.chance for each in found])
-    significant = false_discovery_control(np.clip(chances, 0, 1)) <= RATE if found else np.array([], bool)
-    differing = [each for each, sure in zip(found, significant, strict=True) if sure and each.size >= SIZE]
-    words = sorted((each for each in differing if each.word), key=lambda each: -each.size)[:MOST_WORDS]
-    for each in [*(each for each in differing if not each.word), *words]:
+    for each in worth_telling(found):
         yield Finding("shifted_column", min(1.0, each.size), each.about, column=each.name)
     yield from _told_apart(described.features, train, other, name, seed, linear)
 
@@ -51,6 +47,16 @@ class Difference(NamedTuple):
     chance: float
     about: str
     word: bool = False
+
+
+def worth_telling(found: Sequence[Difference]) -> list[Difference]:
+    """Return the differences that are significant, of all together, and large; of words only the most different."""
+    if not found:
+        return []
+    significant = false_discovery_control(np.clip([each.chance for each in found], 0, 1)) <= RATE
+    differing = [each for each, sure in zip(found, significant, strict=True) if sure and each.size >= SIZE]
+    words = sorted((each for each in differing if each.word), key=lambda each: -each.size)[:MOST_WORDS]
+    return [*(each for each in differing if not each.word), *words]
 
 
 def _column(column: str, values: pd.Series, train: np.ndarray, other: np.ndarray, name: str) -> Difference:
@@ -96,13 +102,22 @@ def _categories(column: str, one: pd.Series, two: pd.Series, name: str) -> Diffe
 def _words(
     words: csr_matrix, vocabulary: list[str], train: np.ndarray, other: np.ndarray, name: str
 ) -> list[Difference]:
-    """Compare the share of texts with each word: half of Cohen's h, and the probability of the difference."""
     one, two = (np.asarray(words[at].sum(axis=0)).ravel() for at in (train, other))
-    first, second, both = one / len(train), two / len(other), (one + two) / (len(train) + len(other))
-    error = np.sqrt(both * (1 - both) * (1 / len(train) + 1 / len(other)))
+    return compared_words(vocabulary, one / len(train), two / len(other), len(train), len(other), name)
+
+
+def compared_words(
+    words: list[str], first: np.ndarray, second: np.ndarray, train: int, other: int, name: str
+) -> list[Difference]:
+    """Compare the shares (V,) of texts with each word: half of Cohen's h, and the probability of the difference.
+
+    `train` and `other` are the numbers of texts on both sides.
+    """
+    both = (first * train + second * other) / (train + other)
+    error = np.sqrt(both * (1 - both) * (1 / train + 1 / other))
     chances = 2 * norm.sf(np.abs(first - second) / np.maximum(error, 1e-12))
     sizes = np.abs(np.arcsin(np.sqrt(first)) - np.arcsin(np.sqrt(second)))
-    rows = zip(vocabulary, sizes, chances, first, second, strict=True)
+    rows = zip(words, sizes, chances, first, second, strict=True)
     return [
         Difference(word, size, chance, f"'{word}' is in {here:.1%} of train, but {there:.1%} of {name}", word=True)
         for word, size, chance, here, there in rows

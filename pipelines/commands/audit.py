@@ -68,7 +68,7 @@ def audit(
     beliefs = None if run is None else _beliefs(run, checked, task, data)
     new = None if against is None else _new_examples(str(against), checked, task, data)
     found = audit_data(data, task.fields, checked.seed, beliefs, new)
-    folder = _folder(checked.task, audit_dir)
+    folder = audit_folder(checked.task, audit_dir)
     write_whole(folder / "findings.csv", partial(as_table(found.findings).to_csv, index=False))
     record = _record(config, checked, data, found, run, against)
     write_json(folder / "audit.json", record)
@@ -83,7 +83,12 @@ def audit(
     return Audited(folder, record, found, fixed, failing)
 
 
-def _folder(task: str, audit_dir: str | Path | None) -> Path:
+def audit_folder(task: str, audit_dir: str | Path | None) -> Path:
+    """Make the folder of an audit.
+
+    Raises:
+        UserError: If it exists, or cannot be made.
+    """
     folder = Path(audit_dir or Path("audits") / task / datetime.now().strftime("%Y-%m-%dT%H-%M-%S"))
     if audit_dir is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(str(folder), "already exists; choose another --audit-dir")

@@ -31,7 +31,7 @@ def export(
         fixed_threshold(threshold)  # reject an invalid rule before reading anything
     opened = Run.open(run)
     trained = load_trained_model(opened)
-    validation = test = point = None
+    dataset = point = None
     if not unchecked:
         try:
             dataset = load_run_dataset(trained.config)
@@ -40,8 +40,7 @@ def export(
             hint = "an export is checked with the data of its run; skip this check with --unchecked"
             *lines, last = str(error).splitlines()
             raise UserError("", *lines, f"{last}; {hint}") from None
-        validation, test = dataset.validation, dataset.test
     if threshold is not None:
-        trained, point = set_threshold(trained, threshold, validation)
+        trained, point = set_threshold(trained, threshold, None if dataset is None else dataset.validation)
     folder = Path(to) if to else Path("exports") / trained.config.task
-    return write_export(trained, opened, folder, test, formats, point), point
+    return write_export(trained, opened, folder, dataset, formats, point), point

@@ -50,7 +50,7 @@ def run(
         dataset = split_source(config, source)
         trained = fit(config, new_run, dataset, show)
         cross_validate(new_run, source, say)
-    version = write_export(trained, new_run, Path("exports") / config.task, dataset.test)
+    version = write_export(trained, new_run, Path("exports") / config.task, dataset)
     examples = dataset.test.head(SHOWN)
     raw = trained.task.client_inputs(examples)
     exported = LoadedExport(version)

@@ -12,6 +12,8 @@ import pandas as pd
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from pipelines.audit.sketch import sketch_of
+from pipelines.data import Dataset
 from pipelines.export.conversion import numeric_endpoint
 from pipelines.export.formats import FORMATS, check_installed
 from pipelines.export.model_card import model_card
@@ -30,14 +32,15 @@ def write_export(
     trained: TrainedModel,
     run: Run,
     folder: Path,
-    test: pd.DataFrame | None,
+    dataset: Dataset | None,
     formats: Sequence[str] = ("saved_model",),
     point: OperatingPoint | None = None,
 ) -> Path:
     """Write the next version to `folder` and return its path. An incomplete or differing version never appears there.
 
     Every version has a SavedModel; `formats` may name additional formats. Each format must make the same predictions
-    as the model on examples of the split `test`, in a new process. Without `test`, nothing is compared.
+    as the model on examples of the test split of `dataset`, in a new process. Without `dataset`, nothing is compared,
+    and the export has no sketch of its training data.
     `point` is the operating point of `trained`, if it differs from the run's.
 
     Raises:
@@ -56,8 +59,9 @@ def write_export(
                 write(trained, endpoints[name], temporary)
                 _write_json(version.numbers, endpoints[name].reading)
             parity = {"compared": False, "reason": "the test examples were not available"}
-            if test is not None:
-                questions = ask(trained, test)
+            if dataset is not None:
+                questions = ask(trained, dataset.test)
+                _write_sketch(trained, dataset.train, version)
                 asked = {name: ask_in_numbers(questions, endpoint) for name, endpoint in endpoints.items()}
                 parity = _parity(run, temporary, {"saved_model": questions, **asked})
                 _write_warmup(version.warmup_requests, folder.name, questions)
@@ -104,6 +108,12 @@ def _parity(run: Run, folder: Path, asked: Mapping[str, Questions]) -> dict[str,
         "examples": asked["saved_model"].examples,
         "formats": {name: compare(name, folder, questions) for name, questions in asked.items()},
     }
+
+
+def _write_sketch(trained: TrainedModel, train: pd.DataFrame, version: ExportVersion) -> None:
+    sketch = sketch_of(trained.task.fields, train)
+    if sketch is not None:
+        _write_json(version.sketch, sketch.record())
 
 
 def _write_warmup(path: Path, model: str, questions: Questions) -> None:

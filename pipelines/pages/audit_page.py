@@ -19,15 +19,15 @@ def write_audit_page(
     path: Path,
     record: Mapping[str, Any],
     findings: Sequence[Finding],
-    summary: Summary,
-    config: str,
+    summary: Summary | None,
+    config: str | None,
     fixed: Path | None,
     again: Sequence[str],
 ) -> None:
     """Write the page of an audit from its record and its findings.
 
-    `config` is the text of the audited config, `fixed` the path of the one that `--fix` wrote, and `again` the
-    arguments that repeat the audit.
+    `config` is the text of the audited config, None for an export, `fixed` the path of the one that `--fix` wrote, and
+    `again` the arguments that repeat the audit. `summary` is that of the data, if it was read.
 
     Raises:
         UserError: If the page cannot be written.
@@ -40,23 +40,25 @@ def write_audit_page(
     prints = [
         [split, f"{record['examples'].get(split, 0):,}", each[:16]] for split, each in record["fingerprint"].items()
     ]
+    splits = Table(["split", "examples", "fingerprint"], prints)
     sections = [
-        Section("What to do next", [*_next(counts, again, fixed), *notes]),
+        Section("What to do next", [*_next(counts, again, fixed, config is not None), *notes]),
         *(Section(f"{in_words(kind)}: {count:,}", _listed(kind, findings)) for kind, count in counts.items()),
-        Section(
-            "Data",
-            [Code("\n".join(summary.lines()) + "\n"), Table(["split", "examples", "fingerprint"], prints)],
-        ),
-        Section("Config", [Code(config, "the audited config")]),
+        *([Section("Data", [Code("\n".join(summary.lines()) + "\n"), splits])] if summary else []),
+        *([Section("Config", [Code(config, "the audited config")])] if config is not None else []),
         Section(
             "Repeat it",
-            [Code(command("audit", *again)), Table(["check", "seconds"], seconds), *described(describe_environment())],
+            [
+                Code(command("audit", *again)),
+                *([Table(["check", "seconds"], seconds)] if seconds else []),
+                *described(describe_environment()),
+            ],
         ),
     ]
     Page(f"{record['task']}: audit of the data", facts, sections).write(path)
 
 
-def _next(counts: Mapping[str, int], again: Sequence[str], fixed: Path | None) -> list[Part]:
+def _next(counts: Mapping[str, int], again: Sequence[str], fixed: Path | None, fixable: bool) -> list[Part]:
     if not counts:
         return [Text("No findings.", strong=True)]
     said = f"{counted(sum(counts.values()), 'finding')} of {counted(len(counts), 'kind')}."
@@ -64,6 +66,8 @@ def _next(counts: Mapping[str, int], again: Sequence[str], fixed: Path | None) -
         Step(f"{in_words(kind)}, {count:,}", f"{KINDS[kind].means}. Remedy: {KINDS[kind].remedy}.")
         for kind, count in counts.items()
     ]
+    if not fixable:
+        return [Text(said, strong=True), Steps(steps)]
     if fixed is not None:
         fix = Step("Train without the faults", "the config that --fix wrote leaves them out", [command("train", fixed)])
     else:

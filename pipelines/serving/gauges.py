@@ -47,6 +47,20 @@ class Gauges:
             multiprocess_mode="max",
             registry=registry,
         )
+        self.drift = Gauge(
+            "pipelines_input_drift",
+            "Difference of an input from the training data, from 0 to 1.",
+            ["model", "input"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.drift_rows = Gauge(
+            "pipelines_input_drift_rows",
+            "Number of rows that drift was measured on.",
+            ["model"],
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._labelled: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
 
     def answered(self, protocol: str, model: str, code: str, seconds: float) -> None:

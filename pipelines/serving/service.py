@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +25,9 @@ from pipelines.serving.models.streaming import START, STEP, Piece, check_streams
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.serving.drift import Drift
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,14 @@ class Service:
         self.conversions = Conversions()
         self.bodies = BodyBudget(settings.max_bodies_bytes)
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
+        self.drift = self._make_drift()
+
+    def _make_drift(self) -> "Drift | None":
+        if not self.settings.drift:
+            return None
+        from pipelines.serving.drift import Drift  # with pandas, which a server does not need otherwise
+
+        return Drift(self.catalogue, self.gauges, self.settings.drift_seconds)
 
     @property
     def ready(self) -> bool:
@@ -78,10 +90,16 @@ class Service:
         """Watch the model folders while the server runs."""
         watching = asyncio.create_task(self.catalogue.watch(self.settings.poll_seconds))
         watching.add_done_callback(_tell_failure)
+        comparing = asyncio.create_task(self.drift.watch()) if self.drift is not None else None
+        if comparing is not None:
+            comparing.add_done_callback(_tell_failure)
         try:
             yield
         finally:
             watching.cancel()
+            if self.drift is not None and comparing is not None:
+                comparing.cancel()
+                self.drift.close()
             self.runs.stop()
             for executor in (*self._executors.values(), self._stream_executor):
                 executor.shutdown(wait=False, cancel_futures=True)
@@ -115,6 +133,8 @@ class Service:
             raise invalid(f"no output '{min(missing)}'; choose from: {', '.join(signature.outputs)}")
         with version.in_use():
             inputs, sizes = await self.conversions.run(size, self._checked, read, signature)
+            if self.drift is not None:
+                self.drift.seen(address.model, version, signature, inputs)
             outputs = await self._batcher(address.model, version, signature).answer(inputs, sizes)
         outputs = {name: outputs[name] for name in wanted or signature.outputs}
         return Answer(version.number, signature, outputs)

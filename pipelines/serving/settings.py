@@ -43,6 +43,8 @@ class Settings:
     read_seconds: float = 30.0  # timeout for the headers, and again for the body
     inference_seconds: float = 60.0  # for a batch, or a step of a stream
     drain_seconds: float = 1.0  # not ready before refusing connections; then again for open ones to close
+    drift: bool = False  # compare inputs with the training data
+    drift_seconds: float = 30.0  # between comparisons
     stop_seconds: float = 60.0  # after that, for requests in progress
 
     def __post_init__(self):
