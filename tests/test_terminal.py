@@ -65,6 +65,7 @@ def test_a_search_shows_its_values_as_they_are():
         seconds_left=None,
         started={},
         taken_up=(),
+        folder=SimpleNamespace(folder="search"),
     )
     assert all(text in shown(Display()._table(search)) for text in ("[red]", "[/new] :smile:", "[x]"))
     file = io.StringIO()
