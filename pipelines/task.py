@@ -310,6 +310,13 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
         """
         return {}
 
+    def simple_metrics(self, train: pd.DataFrame, examples: pd.DataFrame) -> dict[str, dict[str, float]]:
+        """Return the metrics of simple models that learn nothing by gradient descent, by name. Default: none.
+
+        A comparison shows them beside the task's models: a network that is no better is not worth its training.
+        """
+        return {}
+
     @abc.abstractmethod
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """Return a readable table of examples and their predictions, one row each, in order.

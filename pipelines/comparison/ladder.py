@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any
 
 import keras
+import numpy as np
 from ruamel.yaml.comments import CommentedMap
 
 from pipelines.comparison.folder import ComparisonFolder, Plan
@@ -12,6 +14,7 @@ from pipelines.comparison.trainings import Trainings
 from pipelines.data import Source, load_dataset
 from pipelines.errors import UserError
 from pipelines.evaluation import measure
+from pipelines.tasks import load_task
 from pipelines.trained_model import load_trained_model
 from pipelines.tuning.space import Space
 
@@ -35,6 +38,13 @@ class Ladder(Trainings):
         self.plan = plan
         candidates = {name: {"model": name, **tuned.get(name, {})} for name in plan.models}
         super().__init__(folder, space, source, candidates, plan.seeds, shown)
+
+    @cached_property
+    def simple(self) -> dict[str, float]:
+        """The scores of the simple models of the task that have the metric, on the split of the first seed."""
+        task, validation = load_task(self.base.task), self.dataset.validation
+        found = task.simple_metrics(self.dataset.train, task.evaluation_examples("validation", validation))
+        return {name: own[self.metric] for name, own in found.items() if np.isfinite(own.get(self.metric, np.nan))}
 
     def score_test(self) -> None:
         """Measure the test split with every run that has not done so, and record it in the run's metrics.

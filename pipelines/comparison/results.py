@@ -1,7 +1,7 @@
 """Write the results of a comparison: a page with the table of the models, a table of the runs, the best config."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +33,7 @@ class Results:
     ladder: Ladder
     standings: list[Standing]
     baseline: float
+    simple: Mapping[str, float]  # the score of each simple model, on the split of the first seed
 
     @property
     def heads(self) -> list[str]:
@@ -47,6 +48,7 @@ class Results:
         empty = [""] * (len(self.heads) - 2)
         if math.isfinite(self.baseline):
             shown.append(["(baseline)", short_value(self.baseline), *empty])
+        shown += [[f"({name})", short_value(score), *empty] for name, score in self.simple.items()]
         ranked = {standing.model for standing in self.standings}
         failed = [model for model in self.ladder.plan.models if model not in ranked]
         return [*shown, *([model, "failed" if self._reason(model) else "not trained", *empty] for model in failed)]
@@ -112,7 +114,7 @@ def results_of(ladder: Ladder) -> Results:
     runs = [ladder.run_of(trial) for trial in ladder.ranked]
     levels = [run.trivial().get(ladder.metric, math.nan) for run in runs]
     baseline = float(np.mean(levels)) if levels else math.nan
-    return Results(ladder, judge(ladder.scores(), ladder.direction, ladder.overlap), baseline)
+    return Results(ladder, judge(ladder.scores(), ladder.direction, ladder.overlap), baseline, ladder.simple)
 
 
 def write_comparison(results: Results) -> None:

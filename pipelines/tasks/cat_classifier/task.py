@@ -14,6 +14,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from scipy.special import softmax
 
+from pipelines.audit.images import Images
 from pipelines.data.fields import Fields
 from pipelines.data.files import holds_files
 from pipelines.data.images.folders import images_below, passed_over_warnings
@@ -24,6 +25,7 @@ from pipelines.losses import cross_entropy
 from pipelines.metrics.classification import classification_metrics, metrics_by_class
 from pipelines.statistics.calibration import best_temperature, set_metrics, temperature_losses
 from pipelines.statistics.conformal import label_confidence
+from pipelines.statistics.neighbours import neighbour_shares
 from pipelines.task import Confidence, Endpoint, NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.cat_classifier import sources
 from pipelines.tasks.cat_classifier.explanations import HeatMap, heat_pictures
@@ -252,6 +254,18 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         names = np.array([name.encode() for name in preprocessor.classes], "O")
         row = {"label": names[shares.argmax()], "labels": names, "probabilities": shares.to_numpy()}
         return self.compute_metrics(examples, {name: np.array([value] * len(examples)) for name, value in row.items()})
+
+    def simple_metrics(self, train: pd.DataFrame, examples: pd.DataFrame) -> dict[str, dict[str, float]]:
+        """Return the metrics of the five nearest neighbours by colours and edges."""
+        known, asked = (Images(table[["image"]]).features for table in (train, examples))
+        shares = neighbour_shares(known, train[LABEL], asked)
+        names = np.array([name.encode() for name in shares.columns], "O")
+        answers = {
+            "label": names[shares.to_numpy().argmax(axis=1)],
+            "labels": np.tile(names, (len(examples), 1)),
+            "probabilities": shares.to_numpy(),
+        }
+        return {"nearest neighbours": self.compute_metrics(examples, answers)}
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """List the images, by file name if they have one, with their true and predicted classes."""

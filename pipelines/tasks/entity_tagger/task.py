@@ -278,6 +278,13 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
         """Return the metrics of a model that finds no entities."""
         return entity_scores(examples[TAGS].tolist(), [["O"] * len(tags) for tags in examples[TAGS]])
 
+    def simple_metrics(self, train: pd.DataFrame, examples: pd.DataFrame) -> dict[str, dict[str, float]]:
+        """Return the metrics of the most frequent tag of each word in train; unknown words have none."""
+        words = train[[TOKENS, TAGS]].explode([TOKENS, TAGS])
+        usual = words.groupby(TOKENS)[TAGS].agg(lambda tags: tags.mode()[0]).to_dict()
+        guesses = [[usual.get(token, "O") for token in tokens] for tokens in examples[TOKENS]]
+        return {"most frequent tag": entity_scores(examples[TAGS].tolist(), guesses)}
+
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """List the sentences with their true and predicted entities."""
         tokens = examples[TOKENS].tolist()

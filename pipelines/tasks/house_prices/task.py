@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
+from pipelines.audit.cells import Cells
 from pipelines.data.fields import Fields
+from pipelines.statistics.neighbours import neighbour_means
 from pipelines.task import AnswerTable, Confidence, Endpoint, NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.explanations import draw_importance, explain, permutation_importance
@@ -193,6 +195,13 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         constants = [np.full(len(examples), each) for each in (price.mean(), np.median(price), geometric)]
         scores = pd.DataFrame([self.compute_metrics(examples, {"price": each}) for each in constants])
         return {name: float(scores[name].agg(best, skipna=False)) for name, best in self.metrics.items()}
+
+    def simple_metrics(self, train: pd.DataFrame, examples: pd.DataFrame) -> dict[str, dict[str, float]]:
+        """Return the metrics of the five nearest neighbours by all columns; the mean of their logarithmic prices."""
+        both = Cells(pd.concat([train, examples]).drop(columns=TARGET)).features
+        logarithms = np.log1p(np.maximum(train[TARGET].to_numpy("float64"), 0))
+        means = neighbour_means(both[: len(train)], logarithms, both[len(train) :])
+        return {"nearest neighbours": self.compute_metrics(examples, {"price": np.expm1(means)})}
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """List the houses with their actual and predicted prices."""
