@@ -27,6 +27,7 @@ from pipelines.text.sampling import bounded
 from pipelines.text.tokenizers import check_same_tokens
 
 MEASURED = 3072  # pairs of train and of validation that are evaluated, evenly spaced
+COUNTED = 20_000  # pairs of train whose tokens the baseline counts
 
 
 class TranslatorTask(Task[PairPreprocessor, Translator]):
@@ -134,15 +135,17 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
     def baseline_metrics(
         self, preprocessor: PairPreprocessor, train: pd.DataFrame, examples: pd.DataFrame
     ) -> dict[str, float]:
-        """Return the better value of each translation metric for two baselines.
+        """Return the better value of each translation metric for two baselines, and the perplexity of a unigram model.
 
-        The baselines are to copy the source and to always predict the most frequent target of train.
+        The two are to copy the source and to always predict the most frequent target of train. To the unigram model,
+        each token has its frequency in train.
         """
         unknown = {"nats": np.zeros(len(examples)), "tokens": np.ones(len(examples))}
         guesses = [examples[SOURCE].tolist(), [train[TARGET].mode()[0]] * len(examples)]
         answers = [{"translation": np.array([text.encode() for text in guess], "O"), **unknown} for guess in guesses]
         scores = pd.DataFrame([self.compute_metrics(examples, each) for each in answers]).max()
-        return scores[[name for name, better in self.metrics.items() if better == "max"]].to_dict()
+        found = scores[[name for name, better in self.metrics.items() if better == "max"]].to_dict()
+        return {**found, "perplexity": _unigram_perplexity(preprocessor, train, examples)}
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """List the texts with their translations."""
@@ -181,6 +184,15 @@ def _texts(preprocessor: PairPreprocessor, tokens: tf.Tensor) -> tf.Tensor:
 
 def _best(preprocessor: PairPreprocessor, found: Found) -> Tensors:
     return {"translation": preprocessor.decode(found.tokens[:, 0]), "score": found.scores[:, 0]}
+
+
+def _unigram_perplexity(preprocessor: PairPreprocessor, train: pd.DataFrame, examples: pd.DataFrame) -> float:
+    known, asked = (
+        preprocessor.encode(TARGET, tf.constant(texts.tolist())).flat_values.numpy()
+        for texts in (evenly_spaced(train, COUNTED)[TARGET], examples[TARGET])
+    )
+    counts = np.bincount(known, minlength=preprocessor.features.target_tokens) + 1.0
+    return float(np.exp(-np.log(counts / counts.sum())[asked].mean()))
 
 
 def _weigh(model: Translator, inputs: Tensors, labels: tf.Tensor, weights: tf.Tensor) -> Tensors:

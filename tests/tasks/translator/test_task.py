@@ -107,6 +107,13 @@ def test_a_run_is_measured_signed_and_drawn(finished):
     assert report >= {"bleu_by_length.png", "translations.html", "worst_translations.html", "attention.png"}
 
 
+def test_the_baseline_of_perplexity_counts_tokens(finished):
+    baseline = json.loads((finished / "trivial.json").read_text())["validation"]
+    by_hand = 3 * (7 * 2) ** (1 / 3)  # a third of the tokens each: seven numbers, two nouns, and the end
+    assert baseline["perplexity"] == pytest.approx(by_hand, rel=0.02)
+    assert baseline["perplexity"] > json.loads((finished / "metrics.json").read_text())["validation"]["perplexity"]
+
+
 def test_pairs_left_out_are_counted(finished):
     data = json.loads((finished / "data.json").read_text())
     assert data["skipped"]["count"] == 2
