@@ -62,7 +62,7 @@ def _sizes(compared: BatchSizes, metric: str) -> Table:
         ]
         for each in compared.sizes
     ]
-    heads = ["mini-batch", "learning rate", "s per epoch", f"validation.{metric}", "s to what all reach"]
+    heads = ["mini-batch", "learning rate", "s per epoch", f"validation.{metric}", "s to the same error"]
     return table(heads, rows)
 
 
