@@ -29,11 +29,12 @@ class Kind(Enum):
 
 
 class RequestError(Exception):
-    """A request that fails; `reason` is the message for the client."""
+    """A request that fails; `reason` is the message for the client, and `parameter` what of the request it is about."""
 
-    def __init__(self, kind: Kind, reason: str):
+    def __init__(self, kind: Kind, reason: str, parameter: str | None = None):
         self.kind = kind
         self.reason = reason
+        self.parameter = parameter
         super().__init__(reason)
 
     @property
@@ -44,9 +45,9 @@ class RequestError(Exception):
         return {"WWW-Authenticate": "Bearer"} if self.kind is Kind.UNAUTHENTICATED else {}
 
 
-def invalid(reason: str) -> RequestError:
+def invalid(reason: str, parameter: str | None = None) -> RequestError:
     """Return the error for an invalid request."""
-    return RequestError(Kind.INVALID, reason)
+    return RequestError(Kind.INVALID, reason, parameter)
 
 
 def unknown(reason: str) -> RequestError:

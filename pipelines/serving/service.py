@@ -119,10 +119,11 @@ class Service:
         outputs = {name: outputs[name] for name in wanted or signature.outputs}
         return Answer(version.number, signature, outputs)
 
+    @contextlib.asynccontextmanager
     async def stream(
         self, address: Address, read: Callable[[Signature], Arrays], size: int = 0
-    ) -> AsyncIterator[Piece]:
-        """Start streaming a text from `size` bytes; the first piece is already computed when this returns.
+    ) -> AsyncIterator[AsyncIterator[Piece]]:
+        """Stream a text from `size` bytes within the context; the first piece is computed when that is entered.
 
         Raises:
             RequestError: If the request is invalid or fails.
@@ -131,24 +132,19 @@ class Service:
         start = find_signature(version, START)
         step = find_signature(version, STEP)
         check_streams(start, step)
-        if self.streams >= self.settings.max_streams:
-            raise RequestError(Kind.BUSY, "too many streams at once; try again later")
         inputs, _ = await self.conversions.run(size, self._checked, read, start)
         if any(len(array) != 1 for array in inputs.values() if array.ndim):
             raise invalid("streaming supports one row per request; send one request for each row")
-        held = contextlib.ExitStack()
-        held.enter_context(version.in_use())
-        held.enter_context(self._counted_stream())
-        try:
-            first = await self.runs.call(self._stream_executor, start.call, inputs)
-        except BaseException:
-            held.close()
-            raise
-        call = partial(self.runs.call, self._stream_executor, step.call)
-        return pieces(first, step, call, self.settings.max_stream_steps, held)
+        with version.in_use(), self._counted_stream():
+            call = partial(self.runs.call, self._stream_executor)
+            first = await call(partial(start.call, kept=step.inputs), inputs)
+            following = partial(call, partial(step.call, kept=step.inputs))
+            yield pieces(first, step, following, self.settings.max_stream_steps)
 
     @contextlib.contextmanager
     def _counted_stream(self) -> Iterator[None]:
+        if self.streams >= self.settings.max_streams:
+            raise RequestError(Kind.BUSY, "too many streams at once; try again later")
         self.streams += 1
         try:
             yield
@@ -156,7 +152,7 @@ class Service:
             self.streams -= 1
 
     def _checked(self, read: Callable[[Signature], Arrays], signature: Signature) -> tuple[Arrays, Sizes]:
-        inputs = read(signature)
+        inputs = signature.filled(read(signature))
         return inputs, self._check(inputs)
 
     def _check(self, inputs: Arrays) -> Sizes:

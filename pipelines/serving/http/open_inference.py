@@ -143,10 +143,9 @@ def read_tensors(body: dict[str, Any], binary: bytes, settings: Settings, signat
         raise invalid("'inputs' must be a list of tensors")
     given = [_without_nulls(tensor) for tensor in given]
     names = [text_of(tensor, "name") for tensor in given]
-    if sorted(names) != sorted(signature.inputs):
-        raise invalid(
-            f"'inputs' has {', '.join(map(repr, names)) or 'no tensors'}; expected: {', '.join(signature.inputs)}"
-        )
+    signature.check_names(names, "inputs")
+    if len(set(names)) < len(names):
+        raise invalid("'inputs' has two tensors of one name")
     arrays, place = {}, 0
     for name, tensor in zip(names, given, strict=True):
         spec = signature.inputs[name]
