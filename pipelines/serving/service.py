@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from pipelines.serving.logs import log
 from pipelines.serving.models.batching import Batcher, Sizes
 from pipelines.serving.models.catalogue import Catalogue
 from pipelines.serving.models.images import looks_encoded, pixels
+from pipelines.serving.models.open_tensors import described
 from pipelines.serving.models.runs import Runs
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.streaming import START, STEP, Piece, check_streams, pieces
@@ -87,6 +89,29 @@ class Service:
                 executor.shutdown(wait=False, cancel_futures=True)
             self.conversions.close()
 
+    async def load(self, model: str) -> None:
+        """Load a model that was unloaded, or its new versions.
+
+        Raises:
+            RequestError: If there is no such model, or no version of it can be loaded.
+        """
+        served = self.catalogue.model(model)
+        served.unloaded = False
+        await served.refresh()
+        if not served.versions:
+            reasons = "; ".join(state.error for state in served.states.values() if state.error)
+            raise invalid(f"no version of model {model} can be loaded: {reasons}")
+
+    async def unload(self, model: str) -> None:
+        """Unload a model, until it is loaded again.
+
+        Raises:
+            RequestError: If there is no such model.
+        """
+        served = self.catalogue.model(model)
+        served.unloaded = True
+        await served.refresh()
+
     def find(self, address: Address) -> Version:
         """Return the version at an address.
 
@@ -113,7 +138,7 @@ class Service:
         missing = set(wanted) - set(signature.outputs)
         if missing:
             raise invalid(f"no output '{min(missing)}'; choose from: {', '.join(signature.outputs)}")
-        with version.in_use():
+        with version.in_use(), version.statistics.request():
             inputs, sizes = await self.conversions.run(size, self._checked, read, signature)
             outputs = await self._batcher(address.model, version, signature).answer(inputs, sizes)
         outputs = {name: outputs[name] for name in wanted or signature.outputs}
@@ -204,7 +229,7 @@ class Service:
                 queue.set(waiting)
 
             batcher = self._batchers[key] = Batcher(
-                signature, self._executors[model], self.settings, observe, self.runs
+                signature, self._executors[model], self.settings, observe, self.runs, version.statistics
             )
         return batcher
 
@@ -213,6 +238,51 @@ class Service:
         self._batchers = {key: batcher for key, batcher in self._batchers.items() if key[:2] in loaded}
         for name, model in self.catalogue.models.items():
             self.gauges.loaded.labels(name).set(len(model.versions))
+
+
+def index_of(service: Service) -> list[dict[str, str]]:
+    """List the versions of all models with their states, as the Open Inference Protocol has them."""
+    return [
+        {
+            "name": model.name,
+            "version": str(number),
+            "state": {"AVAILABLE": "READY", "END": "UNAVAILABLE"}.get(state.name, state.name),
+            "reason": state.error,
+        }
+        for model in service.catalogue.models.values()
+        for number, state in sorted(model.states.items())
+    ]
+
+
+def statistics_of(service: Service, address: Address) -> list[dict[str, Any]]:
+    """Return the statistics of a version, of all loaded versions of a model, or if it has no name of all models.
+
+    Raises:
+        RequestError: If the version is not served.
+    """
+    if address.model and address.version is not None:
+        return [service.find(address).statistics.record(address.model, address.version)]
+    models = [service.catalogue.model(address.model)] if address.model else service.catalogue.models.values()
+    loaded = ((model.name, number, version) for model in models for number, version in sorted(model.versions.items()))
+    return [version.statistics.record(name, number) for name, number, version in loaded]
+
+
+def metadata_of(service: Service, address: Address) -> dict[str, Any]:
+    """Return the inputs and outputs of the default signature, as the Open Inference Protocol has them.
+
+    Raises:
+        RequestError: If the version is not served, or has no default signature.
+    """
+    version = service.find(address)
+    signature = find_signature(version, "")
+    versions = sorted(service.catalogue.model(address.model).versions)
+    return {
+        "name": address.model,
+        "versions": [str(number) for number in versions],
+        "platform": "tensorflow_savedmodel",
+        "inputs": [described(spec) for spec in signature.inputs.values()],
+        "outputs": [described(spec) for spec in signature.outputs.values()],
+    }
 
 
 def find_signature(version: Version, name: str) -> Signature:

@@ -16,6 +16,7 @@ from pipelines.export_folder import ExportVersion
 from pipelines.serving.logs import log
 from pipelines.serving.models.protos import from_proto
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
+from pipelines.serving.models.statistics import Statistics
 from pipelines.serving.models.tensors import Spec
 
 MOST_WARMUPS = 1000  # the limit of TensorFlow Serving
@@ -42,6 +43,7 @@ class Version:
         if not self.signatures:
             raise ValueError("no signature can be served")
         self.examples: dict[str, Arrays] = {}  # signature name -> inputs of its first recorded request
+        self.statistics = Statistics()
         self.users = 0
 
     def _readable(self, functions: Mapping[str, Any]) -> Iterator[tuple[str, Signature]]:
