@@ -508,6 +508,7 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 @click.option("--port", type=PORT, default=Settings.port, show_default=True, help="HTTP port.")
 @click.option("--grpc-port", type=PORT, default=Settings.grpc_port, show_default=True, help="gRPC port.")
 @click.option("--grpc-socket", metavar="FILE", help="Unix socket for gRPC, beside the port.")
+@click.option("--repository-control", is_flag=True, help="Let clients load and unload the models.")
 @click.option("--token", envvar=TOKEN_VARIABLE, help=f"Token that clients must send. Prefer to set {TOKEN_VARIABLE}.")
 @click.option("--tls-cert", metavar="FILE", help="PEM certificate for HTTP and gRPC. Needs --tls-key.")
 @click.option("--tls-key", metavar="FILE", help="Private key of the certificate, in PEM format.")

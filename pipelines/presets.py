@@ -13,7 +13,7 @@ import socket
 import tempfile
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -74,6 +74,7 @@ class Preset:
     tokenizer_config: dict[str, Any]
     image_config: dict[str, Any]  # arguments of KerasHub's ImageConverter
     assets: dict[str, bytes]  # files of the tokenizer
+    chat: dict[str, str] = field(default_factory=dict)  # chat template and the tokens that it names; {}: none
 
     def state(self) -> dict[str, np.ndarray]:
         """Return everything as arrays, for the state of a preprocessor."""
@@ -209,6 +210,7 @@ def open_preset(name: str, kind: str, where: str) -> Preset:
         tokenizer_config=_tokenizer_config(tokenizer, folder) if tokenizer else {},
         image_config=images,
         assets=_assets(tokenizer) if tokenizer else {},
+        chat=_chat(tokenizer, folder) if tokenizer else {},
     )
 
 
@@ -256,6 +258,25 @@ def _tokenizer_config(tokenizer: Any, folder: Path) -> dict[str, Any]:
         strips = stated.get("strip_accents")
         config["strip_accents"] = bool(stated.get("do_lower_case") if strips is None else strips)
     return config
+
+
+def _chat(tokenizer: Any, folder: Path) -> dict[str, str]:
+    """Return the chat template of a Hugging Face snapshot, with the tokens that begin and end a text there.
+
+    The token at the beginning is empty if the model itself begins each text with it.
+    """
+    published, file = folder / "tokenizer_config.json", folder / "chat_template.jinja"
+    stated = json.loads(published.read_text(encoding="utf-8")) if published.is_file() else {}
+    template = file.read_text(encoding="utf-8") if file.is_file() else stated.get("chat_template")
+    if isinstance(template, list):  # several, by name
+        template = next((each["template"] for each in template if each.get("name") == "default"), None)
+    if not isinstance(template, str):
+        return {}
+    tokens = {name: stated.get(name) or "" for name in ("bos_token", "eos_token")}
+    tokens = {name: each.get("content", "") if isinstance(each, dict) else each for name, each in tokens.items()}
+    if getattr(tokenizer, "start_token_id", None) is not None:
+        tokens["bos_token"] = ""
+    return {"template": template, **tokens}
 
 
 def _assets(tokenizer: Any) -> dict[str, bytes]:

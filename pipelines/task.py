@@ -32,7 +32,7 @@ class Endpoint:
 
     answer: Callable[[Tensors], Tensors]
     signature: dict[str, "tf.TensorSpec"]
-    typical: Mapping[str, Any] = field(default_factory=dict)  # default values of inputs that examples lack
+    typical: Mapping[str, Any] = field(default_factory=dict)  # values, for one row, of inputs that a client may omit
     compared: int | None = None  # largest number of examples that an export is checked with, if an answer takes long
 
 

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
-from presets import write_bert
+from presets import write_bert, write_causal
 
 from pipelines.errors import UserError
 from pipelines.presets import Preset, open_preset
@@ -15,8 +15,34 @@ WORDS = ["Hello".lower(), "world", "oslo"]
 
 
 @pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    return write_causal(tmp_path_factory.mktemp("presets") / "gpt2")
+
+
+@pytest.fixture(scope="module")
 def bert(tmp_path_factory):
     return write_bert(tmp_path_factory.mktemp("presets") / "bert", WORDS)
+
+
+CHATS = {
+    "in the tokenizer's settings": ({"chat_template": "{{ messages }}", "eos_token": {"content": "<|end|>"}}, None),
+    "one of several": ({"chat_template": [{"name": "default", "template": "{{ messages }}"}]}, None),
+    "in a file": ({"eos_token": "<|end|>"}, "{{ messages }}"),
+    "none": ({"eos_token": "<|end|>", "chat_template": [{"name": "tools", "template": ""}]}, None),
+}
+
+
+@pytest.mark.parametrize("case", CHATS)
+def test_the_chat_template_of_a_snapshot_is_part_of_a_preset(case, gpt2, tmp_path):
+    stated, file = CHATS[case]
+    folder = shutil.copytree(gpt2, tmp_path / "gpt2")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"bos_token": None, **stated}))
+    if file:
+        (folder / "chat_template.jinja").write_text(file)
+    preset = open_preset(str(folder), "causal language model", "models.pretrained.preset")
+    end = "" if case == "one of several" else "<|end|>"
+    expected = {} if case == "none" else {"template": "{{ messages }}", "bos_token": "", "eos_token": end}
+    assert preset.chat == expected == Preset.restore(preset.state()).chat
 
 
 def test_a_preset_is_rebuilt_from_its_state_alone(bert, tmp_path):

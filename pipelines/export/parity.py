@@ -104,7 +104,7 @@ def _inputs(endpoint: Endpoint, columns: pd.DataFrame) -> Iterator[dict[str, tf.
     most = min(sizes, default=len(columns))
     for batch in raw_batches(columns[known].head(most)):  # a signature may have a fixed batch size
         rows = len(next(iter(batch.values())))
-        typical = {name: tf.fill([rows], value) for name, value in endpoint.typical.items()}
+        typical = {name: tf.stack([value] * rows) for name, value in endpoint.typical.items()}
         whole = {**typical, **batch}
         yield {name: tf.cast(whole[name], spec.dtype) for name, spec in endpoint.signature.items()}
 

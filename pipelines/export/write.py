@@ -96,7 +96,10 @@ def _write_saved_model(trained: TrainedModel, version: ExportVersion, point: Ope
     version.about.parent.mkdir(exist_ok=True)
     about = {"task": trained.config.task, "model": trained.config.model, "reading": trained.reading}
     chosen = {"operating_point": point.record()} if point else {}
-    _write_json(version.about, {**about, **chosen})
+    defaults = {name: each.typical for name, each in trained.endpoints.items() if each.typical}
+    preset = trained.preprocessor.preset
+    chat = {"chat": preset.chat} if preset is not None and preset.chat else {}
+    _write_json(version.about, {**about, **chosen, "defaults": defaults, **chat})
 
 
 def _parity(run: Run, folder: Path, asked: Mapping[str, Questions]) -> dict[str, Any]:

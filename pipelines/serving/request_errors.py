@@ -8,6 +8,7 @@ class Kind(Enum):
 
     INVALID = (400, "INVALID_ARGUMENT")
     UNAUTHENTICATED = (401, "UNAUTHENTICATED")
+    FORBIDDEN = (403, "PERMISSION_DENIED")
     NOT_FOUND = (404, "NOT_FOUND")
     SLOW = (408, "DEADLINE_EXCEEDED")
     TOO_LARGE = (413, "RESOURCE_EXHAUSTED")
@@ -29,11 +30,12 @@ class Kind(Enum):
 
 
 class RequestError(Exception):
-    """A request that fails; `reason` is the message for the client."""
+    """A request that fails; `reason` is the message for the client, and `parameter` what of the request it is about."""
 
-    def __init__(self, kind: Kind, reason: str):
+    def __init__(self, kind: Kind, reason: str, parameter: str | None = None):
         self.kind = kind
         self.reason = reason
+        self.parameter = parameter
         super().__init__(reason)
 
     @property
@@ -44,9 +46,9 @@ class RequestError(Exception):
         return {"WWW-Authenticate": "Bearer"} if self.kind is Kind.UNAUTHENTICATED else {}
 
 
-def invalid(reason: str) -> RequestError:
+def invalid(reason: str, parameter: str | None = None) -> RequestError:
     """Return the error for an invalid request."""
-    return RequestError(Kind.INVALID, reason)
+    return RequestError(Kind.INVALID, reason, parameter)
 
 
 def unknown(reason: str) -> RequestError:

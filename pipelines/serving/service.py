@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from pipelines.serving.logs import log
 from pipelines.serving.models.batching import Batcher, Sizes
 from pipelines.serving.models.catalogue import Catalogue
 from pipelines.serving.models.images import looks_encoded, pixels
+from pipelines.serving.models.open_tensors import described
 from pipelines.serving.models.runs import Runs
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.streaming import START, STEP, Piece, check_streams, pieces
@@ -105,6 +106,29 @@ class Service:
                 executor.shutdown(wait=False, cancel_futures=True)
             self.conversions.close()
 
+    async def load(self, model: str) -> None:
+        """Load a model that was unloaded, or its new versions.
+
+        Raises:
+            RequestError: If there is no such model, or no version of it can be loaded.
+        """
+        served = self.catalogue.model(model)
+        served.unloaded = False
+        await served.refresh()
+        if not served.versions:
+            reasons = "; ".join(state.error for state in served.states.values() if state.error)
+            raise invalid(f"no version of model {model} can be loaded: {reasons}")
+
+    async def unload(self, model: str) -> None:
+        """Unload a model, until it is loaded again.
+
+        Raises:
+            RequestError: If there is no such model.
+        """
+        served = self.catalogue.model(model)
+        served.unloaded = True
+        await served.refresh()
+
     def find(self, address: Address) -> Version:
         """Return the version at an address.
 
@@ -131,7 +155,7 @@ class Service:
         missing = set(wanted) - set(signature.outputs)
         if missing:
             raise invalid(f"no output '{min(missing)}'; choose from: {', '.join(signature.outputs)}")
-        with version.in_use():
+        with version.in_use(), version.statistics.request():
             inputs, sizes = await self.conversions.run(size, self._checked, read, signature)
             if self.drift is not None:
                 self.drift.seen(address.model, version, signature, inputs)
@@ -139,10 +163,11 @@ class Service:
         outputs = {name: outputs[name] for name in wanted or signature.outputs}
         return Answer(version.number, signature, outputs)
 
+    @contextlib.asynccontextmanager
     async def stream(
         self, address: Address, read: Callable[[Signature], Arrays], size: int = 0
-    ) -> AsyncIterator[Piece]:
-        """Start streaming a text from `size` bytes; the first piece is already computed when this returns.
+    ) -> AsyncIterator[AsyncIterator[Piece]]:
+        """Stream a text from `size` bytes within the context; the first piece is computed when that is entered.
 
         Raises:
             RequestError: If the request is invalid or fails.
@@ -151,24 +176,19 @@ class Service:
         start = find_signature(version, START)
         step = find_signature(version, STEP)
         check_streams(start, step)
-        if self.streams >= self.settings.max_streams:
-            raise RequestError(Kind.BUSY, "too many streams at once; try again later")
         inputs, _ = await self.conversions.run(size, self._checked, read, start)
         if any(len(array) != 1 for array in inputs.values() if array.ndim):
             raise invalid("streaming supports one row per request; send one request for each row")
-        held = contextlib.ExitStack()
-        held.enter_context(version.in_use())
-        held.enter_context(self._counted_stream())
-        try:
-            first = await self.runs.call(self._stream_executor, start.call, inputs)
-        except BaseException:
-            held.close()
-            raise
-        call = partial(self.runs.call, self._stream_executor, step.call)
-        return pieces(first, step, call, self.settings.max_stream_steps, held)
+        with version.in_use(), self._counted_stream():
+            call = partial(self.runs.call, self._stream_executor)
+            first = await call(partial(start.call, kept=step.inputs), inputs)
+            following = partial(call, partial(step.call, kept=step.inputs))
+            yield pieces(first, step, following, self.settings.max_stream_steps)
 
     @contextlib.contextmanager
     def _counted_stream(self) -> Iterator[None]:
+        if self.streams >= self.settings.max_streams:
+            raise RequestError(Kind.BUSY, "too many streams at once; try again later")
         self.streams += 1
         try:
             yield
@@ -176,7 +196,7 @@ class Service:
             self.streams -= 1
 
     def _checked(self, read: Callable[[Signature], Arrays], signature: Signature) -> tuple[Arrays, Sizes]:
-        inputs = read(signature)
+        inputs = signature.filled(read(signature))
         return inputs, self._check(inputs)
 
     def _check(self, inputs: Arrays) -> Sizes:
@@ -228,7 +248,7 @@ class Service:
                 queue.set(waiting)
 
             batcher = self._batchers[key] = Batcher(
-                signature, self._executors[model], self.settings, observe, self.runs
+                signature, self._executors[model], self.settings, observe, self.runs, version.statistics
             )
         return batcher
 
@@ -237,6 +257,51 @@ class Service:
         self._batchers = {key: batcher for key, batcher in self._batchers.items() if key[:2] in loaded}
         for name, model in self.catalogue.models.items():
             self.gauges.loaded.labels(name).set(len(model.versions))
+
+
+def index_of(service: Service) -> list[dict[str, str]]:
+    """List the versions of all models with their states, as the Open Inference Protocol has them."""
+    return [
+        {
+            "name": model.name,
+            "version": str(number),
+            "state": {"AVAILABLE": "READY", "END": "UNAVAILABLE"}.get(state.name, state.name),
+            "reason": state.error,
+        }
+        for model in service.catalogue.models.values()
+        for number, state in sorted(model.states.items())
+    ]
+
+
+def statistics_of(service: Service, address: Address) -> list[dict[str, Any]]:
+    """Return the statistics of a version, of all loaded versions of a model, or if it has no name of all models.
+
+    Raises:
+        RequestError: If the version is not served.
+    """
+    if address.model and address.version is not None:
+        return [service.find(address).statistics.record(address.model, address.version)]
+    models = [service.catalogue.model(address.model)] if address.model else service.catalogue.models.values()
+    loaded = ((model.name, number, version) for model in models for number, version in sorted(model.versions.items()))
+    return [version.statistics.record(name, number) for name, number, version in loaded]
+
+
+def metadata_of(service: Service, address: Address) -> dict[str, Any]:
+    """Return the inputs and outputs of the default signature, as the Open Inference Protocol has them.
+
+    Raises:
+        RequestError: If the version is not served, or has no default signature.
+    """
+    version = service.find(address)
+    signature = find_signature(version, "")
+    versions = sorted(service.catalogue.model(address.model).versions)
+    return {
+        "name": address.model,
+        "versions": [str(number) for number in versions],
+        "platform": "tensorflow_savedmodel",
+        "inputs": [described(spec) for spec in signature.inputs.values()],
+        "outputs": [described(spec) for spec in signature.outputs.values()],
+    }
 
 
 def find_signature(version: Version, name: str) -> Signature:

@@ -21,6 +21,7 @@ class Settings:
     port: int = 8501  # both ports are the defaults of TensorFlow Serving
     grpc_port: int = 8500
     grpc_socket: Path | None = None  # a Unix socket for gRPC beside the port
+    repository_control: bool = False  # clients may load and unload the models
     token: str | None = field(default=None, repr=False)
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -48,11 +49,14 @@ class Settings:
     stop_seconds: float = 60.0  # after that, for requests in progress
 
     def __post_init__(self):
-        """Check the token.
+        """Check the token and the workers.
 
         Raises:
-            UserError: If it is empty or has white space at its ends, which no client could send.
+            UserError: If the token is empty or has white space at its ends, which no client could send, or clients may
+                load models in one of several workers only.
         """
+        if self.repository_control and self.workers > 1:
+            raise UserError("--repository-control", "a request would reach one worker of several; use --workers 1")
         if self.token is not None and (not self.token.strip() or self.token != self.token.strip()):
             raise UserError(
                 "token",

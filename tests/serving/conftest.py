@@ -19,6 +19,9 @@ def toy_exports(tmp_path_factory) -> Path:
         toys.write_pictures(folder / "pictures")
         toys.write_speller(folder / "speller")
         toys.write_judge(folder / "judge")
+        toys.write_writer(folder / "writer")
+        toys.write_writer(folder / "plain", chat=False)
+        toys.write_mirror(folder / "mirror")
 
     return made_once(tmp_path_factory, "toys", write)
 

@@ -63,7 +63,7 @@ def test_mistakes_reach_the_client_as_its_exceptions(client):
     x = tensor("x", [1], "FP32")
     for model, inputs, status, reason in (
         ("none", [x], "404", "Latest(none)"),
-        ("adder", [tensor("z", [1], "FP32")], "400", "expected: x"),
+        ("adder", [tensor("z", [1], "FP32")], "400", "Missing but required: {x}"),
         ("adder", [tensor("x", ["a"], "BYTES")], "400", "datatype FP32, not BYTES"),
         ("adder", [tensor("x", [[1, 2]], "FP32")], "400", "must have the shape (any), not (1, 2)"),
     ):

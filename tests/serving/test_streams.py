@@ -52,15 +52,36 @@ def test_no_more_streams_run_at_a_time_than_allowed(toy_exports):
                 await asyncio.sleep(0.05)
             address = Address("speller")
             read = lambda signature: {"prompt": np.array([b"abc"], object)}  # noqa: E731
-            first, second = [await service.stream(address, read) for _ in range(2)]
-            with pytest.raises(RequestError, match="too many streams"):
-                await service.stream(address, read)
-            assert "".join([piece.text async for piece in first]) == "abc"
-            third = await service.stream(address, read)  # the first has ended
-            assert "".join([piece.text async for piece in third]) == "abc"
-            await second.aclose()
+            async with service.stream(address, read):
+                async with service.stream(address, read) as second:
+                    with pytest.raises(RequestError, match="too many streams"):
+                        await service.stream(address, read).__aenter__()
+                    assert "".join([piece.text async for piece in second]) == "abc"
+                async with service.stream(address, read) as third:  # the second has ended
+                    assert "".join([piece.text async for piece in third]) == "abc"
+            assert service.streams == 0
 
     asyncio.run(scenario())
+
+
+def test_a_stream_takes_parameters_and_has_defaults_for_those_left_out(toys_server):
+    def text(**inputs) -> str:
+        body = {"inputs": {"prompt": ["x"], **inputs}}
+        answer = toys_server.post("/v1/models/writer:stream", body)
+        assert answer.status_code == 200, answer.text
+        events = [json.loads(line.removeprefix("data: ")) for line in answer.text.splitlines() if line]
+        assert all(set(event) == {"text", "finished"} for event in events)
+        return "".join(event["text"] for event in events)
+
+    assert text(temperature=[0]) == "aaaaaa"
+    assert text(temperature=[0], max_tokens=[2]) == "aa"
+    drawn = text(max_tokens=[9])
+    assert drawn.startswith(text()) and len(drawn) == 9 != len(text(seed=[2], max_tokens=[9], stop=[[drawn[3], "h"]]))
+    assert text(stop=[[drawn[3]]]) == drawn[: drawn.index(drawn[3])]
+    answer = toys_server.post("/v1/models/writer:stream", {"inputs": {"prompt": ["x"], "best": [1]}})
+    assert answer.status_code == 400 and "Sent extra: {best}" in answer.json()["error"]
+    answer = toys_server.post("/v1/models/writer:stream", {"inputs": {"prompt": ["x"], "max_tokens": [1000]}})
+    assert answer.status_code == 400 and "max_tokens must be from 1 to 900" in answer.json()["error"]
 
 
 def test_only_one_row_is_streamed(server):
@@ -69,7 +90,6 @@ def test_only_one_row_is_streamed(server):
 
 
 def test_a_character_in_two_pieces_arrives_whole():
-    from contextlib import ExitStack
     from types import SimpleNamespace
 
     from pipelines.serving.models.streaming import Piece
@@ -82,6 +102,6 @@ def test_a_character_in_two_pieces_arrives_whole():
         async def call(state):
             return outputs[1]
 
-        return [piece async for piece in in_pieces(outputs[0], step, call, 2, ExitStack())]
+        return [piece async for piece in in_pieces(outputs[0], step, call, 2)]
 
     assert asyncio.run(scenario()) == [Piece("a", False), Piece("é", True)]

@@ -1,5 +1,6 @@
 """Small exports whose answers are plain to see."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -96,6 +97,74 @@ def write_speller(folder: Path) -> Path:
         return piece(rest) | {"finished": tf.strings.length(rest) <= 1}
 
     return write_version(folder, 1, serve=serve, stream_start=start, stream_step=step)
+
+
+WRITER = {"max_tokens": 6, "temperature": 1.0, "top_k": 0, "top_p": 1.0, "seed": 1, "stop": [""]}
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<me>{% endif %}"
+)
+
+
+def write_writer(folder: Path, chat: bool = True) -> Path:
+    """A stream that draws letters of "abcdefgh" by its seed, or writes only "a" at temperature 0."""
+    floats, letters = ("temperature", "top_p"), tf.constant(list("abcdefgh"))
+    asked = {
+        name: tf.TensorSpec([1], tf.float32 if name in floats else tf.int32, name) for name in WRITER if name != "stop"
+    }
+    asked["stop"] = tf.TensorSpec([1, None], tf.string, "stop")
+    kept = {**asked, **{name: tf.TensorSpec([1], tf.int32, name) for name in ("at", "read")}}
+
+    def piece(kept):
+        place = kept["at"][0]
+        drawn = tf.random.stateless_uniform([], [kept["seed"][0], place], 0, 8, tf.int32)
+        letter = letters[tf.where(kept["temperature"][0] > 0, drawn, 0)]
+        ends = tf.reduce_any(kept["stop"][0] == letter)
+        own = {"text": tf.where(ends, "", letter)[None], "finished": ends | (place + 1 >= kept["max_tokens"])}
+        told = {"stopped": ends[None], "token": letter[None], "log_probability": tf.math.log([1 / 8])}
+        likely = {"top_tokens": letters[None], "top_log_probabilities": tf.math.log(tf.fill([1, 8], 1 / 8))}
+        return own | told | likely | {**kept, "at": kept["at"] + 1}
+
+    @tf.function(input_signature=[{"prompt": tf.TensorSpec([1], tf.string, "prompt"), **asked}])
+    def start(given):
+        own = {name: given[name] for name in asked}
+        possible = tf.debugging.Assert(given["max_tokens"][0] <= 900, ["max_tokens must be from 1 to 900"])
+        with tf.control_dependencies([possible]):
+            return piece({**own, "at": tf.constant([0]), "read": tf.strings.length(given["prompt"])})
+
+    @tf.function(input_signature=[kept])
+    def step(given):
+        return piece(given)
+
+    about = {"defaults": {"stream_start": WRITER}}
+    if chat:
+        about["chat"] = {"template": TEMPLATE, "bos_token": "", "eos_token": "h"}
+    return write_about(write_version(folder, 1, stream_start=start, stream_step=step), about)
+
+
+def write_mirror(folder: Path) -> Path:
+    """A search that "translates" a source to its words, backwards."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "source"), tf.TensorSpec([None], tf.int32, "count")])
+    def n_best(source, count):
+        words = tf.strings.split(source)
+        text = tf.strings.reduce_join(tf.reverse_sequence(words.to_tensor(), words.row_lengths(), 1), 1, separator=" ")
+        shown = tf.range(tf.reduce_max(count)) < count[:, None]
+        lengths = tf.cast(words.row_lengths(), tf.int32)
+        return {
+            "translations": tf.where(shown, tf.strings.strip(text)[:, None], ""),
+            "scores": tf.where(shown, -1.0, 0.0),
+            "tokens": tf.where(shown, lengths[:, None], 0),
+            "source_tokens": lengths,
+        }
+
+    return write_about(write_version(folder, 1, n_best=n_best), {"defaults": {"n_best": {"count": 2}}})
+
+
+def write_about(version: Path, about: dict) -> Path:
+    """Write what an export tells of itself."""
+    (version / "assets.extra").mkdir()
+    (version / "assets.extra" / "about.json").write_text(json.dumps(about))
+    return version
 
 
 def write_judge(folder: Path) -> Path:

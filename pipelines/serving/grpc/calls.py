@@ -4,7 +4,7 @@ import hmac
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -31,14 +31,34 @@ class Calls:
 
         Requests are parsed here, not by gRPC, so that large ones do not stop the event loop.
         """
-        handlers = {
-            method.name: grpc.unary_unary_rpc_method_handler(
-                partial(self._answer, method.name, GetMessageClass(method.input_type), getattr(servicer, method.name))
-            )
-            for method in descriptor.methods
-            if hasattr(servicer, method.name)
-        }
+        handlers = {}
+        for method in descriptor.methods:
+            if hasattr(servicer, method.name):
+                made = (method.name, GetMessageClass(method.input_type), getattr(servicer, method.name))
+                handlers[method.name] = (
+                    grpc.stream_stream_rpc_method_handler(partial(self._exchange, *made))
+                    if method.server_streaming
+                    else grpc.unary_unary_rpc_method_handler(partial(self._answer, *made))
+                )
         return grpc.method_handlers_generic_handler(descriptor.full_name, handlers)
+
+    async def _exchange(
+        self,
+        method: str,
+        kind: type[Message],
+        answer: Callable[[Any, int], AsyncIterator[Message]],
+        contents: AsyncIterator[bytes],
+        context: grpc.aio.ServicerContext,
+    ) -> AsyncIterator[bytes]:
+        """Answer each request of a stream, one after the other, with any number of messages."""
+        call = Call(self, method, context)
+        async with call:
+            async for content in contents:
+                with self.service.bodies.holding(len(content)):
+                    request = await self._parsed(kind, content)
+                    call.model = model_of(request)
+                    async for answered in answer(request, len(content)):
+                        yield answered.SerializeToString()
 
     async def _answer(
         self,
@@ -48,31 +68,25 @@ class Calls:
         content: bytes,
         context: grpc.aio.ServicerContext,
     ) -> bytes:
-        began, code, model, request_id = time.monotonic(), "OK", "", f"{random.getrandbits(128):032x}"
-        self.service.gauges.under_way.inc()
-        try:
-            self._authenticate(context)
+        call = Call(self, method, context)
+        async with call:
             with self.service.bodies.holding(len(content)):
-                run, most = self.service.conversions.run, self.service.settings.max_values
-                request = await run(len(content), parse_message, kind, content, most)
-                model = model_of(request)
+                request = await self._parsed(kind, content)
+                call.model = model_of(request)
                 answered = await answer(request, len(content))
-                return await run(answered.ByteSize(), answered.SerializeToString)
-        except RequestError as error:
-            code = error.kind.grpc
-            await context.abort(grpc.StatusCode[code], error.reason)
-            raise AssertionError("abort raises") from None
-        except Exception:
-            code = "INTERNAL"
-            log("internal error", logging.ERROR, exc_info=True, request_id=request_id, method=method)
-            reason = f"internal error; the server log has the details under request_id {request_id}"
-            await context.abort(grpc.StatusCode.INTERNAL, reason)
-            raise
-        finally:
-            self.service.gauges.under_way.dec()
-            self._tell(method, model, code, time.monotonic() - began, request_id, context.peer())
+                return await self.service.conversions.run(answered.ByteSize(), answered.SerializeToString)
+        raise AssertionError("a failed call is aborted")
 
-    def _authenticate(self, context: grpc.aio.ServicerContext) -> None:
+    async def _parsed(self, kind: type[Message], content: bytes) -> Any:
+        most = self.service.settings.max_values
+        return await self.service.conversions.run(len(content), parse_message, kind, content, most)
+
+    def authenticate(self, context: grpc.aio.ServicerContext) -> None:
+        """Check the token.
+
+        Raises:
+            RequestError: If it is missing or wrong.
+        """
         token = self.service.settings.token
         if token is None:
             return
@@ -83,7 +97,8 @@ class Calls:
                 Kind.UNAUTHENTICATED, "the token is missing or wrong; send the metadata 'authorization: Bearer TOKEN'"
             )
 
-    def _tell(self, method: str, model: str, code: str, seconds: float, request_id: str, client: str) -> None:
+    def tell(self, method: str, model: str, code: str, seconds: float, request_id: str, client: str) -> None:
+        """Count and log a call that ended."""
         known = model if model in self.service.catalogue.models else ""
         self.service.gauges.answered("grpc", known, code, seconds)
         log(
@@ -98,9 +113,48 @@ class Calls:
         )
 
 
+class Call:
+    """The context in which a call is answered: counted, logged, and aborted with the code of an error."""
+
+    def __init__(self, calls: Calls, method: str, context: grpc.aio.ServicerContext):
+        self.calls, self.method, self.context = calls, method, context
+        self.began, self.model, self.request_id = time.monotonic(), "", f"{random.getrandbits(128):032x}"
+
+    async def __aenter__(self) -> None:
+        """Begin the call.
+
+        Raises:
+            RequestError: Never; a call without the token is aborted.
+        """
+        self.calls.service.gauges.under_way.inc()
+        try:
+            self.calls.authenticate(self.context)
+        except RequestError as error:
+            await self.__aexit__(type(error), error, None)
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        """End the call."""
+        code, reason = "OK", ""
+        if isinstance(error, RequestError):
+            code, reason = error.kind.grpc, error.reason
+        elif isinstance(error, Exception):
+            code = "INTERNAL"
+            log("internal error", logging.ERROR, exc_info=True, request_id=self.request_id, method=self.method)
+            reason = f"internal error; the server log has the details under request_id {self.request_id}"
+        elif error is not None:  # the client has gone, or the server stops
+            code = "CANCELLED"
+        self.calls.service.gauges.under_way.dec()
+        seconds = time.monotonic() - self.began
+        self.calls.tell(self.method, self.model, code, seconds, self.request_id, self.context.peer())
+        if reason:
+            await self.context.abort(grpc.StatusCode[code], reason)
+
+
 def model_of(request: Any) -> str:
     """Return the name of the model that a request is for, or an empty string."""
     fields = request.DESCRIPTOR.fields_by_name
+    if "model_name" in fields:
+        return request.model_name
     if "model_spec" in fields:
         return request.model_spec.name
     return request.tasks[0].model_spec.name if "tasks" in fields and request.tasks else ""
@@ -117,6 +171,6 @@ def address_of(spec: model_pb2.ModelSpec) -> Address:
     choice = spec.WhichOneof("version_choice")
     return Address(
         spec.name,
-        spec.version.value if choice == "version" else None,
+        (spec.version.value or None) if choice == "version" else None,  # clients of OpenVINO send 0 for the newest
         spec.version_label if choice == "version_label" else None,
     )

@@ -1,4 +1,4 @@
-"""The gRPC server: the services of TensorFlow Serving and the standard gRPC health check.
+"""The gRPC server: the services of TensorFlow Serving, the Open Inference Protocol and the standard health check.
 
 https://github.com/tensorflow/serving/tree/master/tensorflow_serving/apis
 """
@@ -21,6 +21,8 @@ from tensorflow_serving.apis import (
 
 from pipelines.errors import UserError
 from pipelines.serving.grpc.calls import Calls, address_of
+from pipelines.serving.grpc.inference_messages import inference_service
+from pipelines.serving.grpc.inference_service import InferenceService
 from pipelines.serving.grpc.prediction_service import PredictionService
 from pipelines.serving.request_errors import invalid, unknown
 from pipelines.serving.service import Service
@@ -46,16 +48,11 @@ async def serve_grpc(service: Service) -> AsyncIterator[None]:
     )
     calls = Calls(service)
     services = {
-        prediction_service_pb2: PredictionService(service),
-        model_service_pb2: ModelService(service),
+        prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"]: PredictionService(service),
+        model_service_pb2.DESCRIPTOR.services_by_name["ModelService"]: ModelService(service),
+        inference_service(): InferenceService(service),
     }
-    server.add_generic_rpc_handlers(
-        [
-            calls.handler(described, servicer)
-            for module, servicer in services.items()
-            for described in module.DESCRIPTOR.services_by_name.values()
-        ]
-    )
+    server.add_generic_rpc_handlers([calls.handler(described, servicer) for described, servicer in services.items()])
     states = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(states, server)
     place = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.grpc_port}"

@@ -112,13 +112,8 @@ def _response(spec: model_pb2.ModelSpec, answered: Answer) -> predict_pb2.Predic
 
 
 def _tensors(request: predict_pb2.PredictRequest, most: int, signature: Signature) -> Arrays:
-    given, wanted = set(request.inputs), set(signature.inputs)
-    if given != wanted:
-        extra, missing = ", ".join(sorted(given - wanted)), ", ".join(sorted(wanted - given))
-        raise invalid(
-            f"inputs do not match the signature. Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
-        )
-    return {name: from_proto(request.inputs[name], spec, most) for name, spec in signature.inputs.items()}
+    signature.check_names(request.inputs, "the request")
+    return {name: from_proto(tensor, signature.inputs[name], most) for name, tensor in request.inputs.items()}
 
 
 def _classified(outputs: Arrays) -> classification_pb2.ClassificationResult:

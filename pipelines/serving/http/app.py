@@ -12,8 +12,8 @@ from starlette.types import ASGIApp
 
 from pipelines import __version__
 from pipelines.serving.grpc.grpc_server import serve_grpc
-from pipelines.serving.http import open_inference, tf_serving_rest
-from pipelines.serving.http.bodies import error_response, written
+from pipelines.serving.http import open_inference, openai_api, tf_serving_rest
+from pipelines.serving.http.bodies import error_response, failure, written
 from pipelines.serving.http.playground import add_playground
 from pipelines.serving.http.request_guard import RequestGuard, on_request_error
 from pipelines.serving.http.shortcuts import Shortcuts
@@ -23,8 +23,8 @@ from pipelines.serving.settings import Settings
 
 LOADING_SECONDS = 0.1  # interval of the checks for loaded models
 ABOUT = (
-    "Predictions of exported models over TensorFlow Serving's REST API and the Open Inference Protocol v2,"
-    " and streaming of generated text."
+    "Predictions of exported models over TensorFlow Serving's REST API and the Open Inference Protocol v2, and texts"
+    " over OpenAI's API."
 )
 
 
@@ -47,6 +47,7 @@ def create_app(settings: Settings, with_grpc: bool = True, starts_ready: bool = 
     )
     app.include_router(tf_serving_rest.router(service))
     app.include_router(open_inference.router(service, __version__))
+    app.include_router(openai_api.router(service))
     _add_probes(app, service)
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
@@ -80,11 +81,11 @@ def _handlers() -> dict[type[Exception], Callable]:
     async def on_validation(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        return error_response(invalid(f"{first['loc'][-1]}: {first['msg']}"))
+        return error_response(invalid(f"{first['loc'][-1]}: {first['msg']}"), request.scope)
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         reason = f"Malformed request: {request.method} {request.url.path}"
-        return written({"error": reason}, error.status_code, dict(error.headers or {}))
+        return failure(reason, error.status_code, error.headers or {}, request.scope)
 
     return {RequestError: on_request_error, RequestValidationError: on_validation, HTTPException: on_http}

@@ -1,15 +1,23 @@
 """JSON parsing and responses for all HTTP protocols."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import pydantic_core
 from fastapi import Response
+from starlette.types import Scope
 
 from pipelines.serving.conversion import parse_json
 from pipelines.serving.request_errors import RequestError, invalid
 from pipelines.serving.service import Service
 
 JSON = "application/json"
+NAMED = "pipelines.model"  # where the scope of a request has the model that its body names, for logs and metrics
+MODELS = "/v1/models"
+OPENAI = {"/v1/completions", "/v1/chat/completions", MODELS}  # the places of OpenAI's API
+OPENAI_HEADER = b"x-stainless-lang"  # which the clients that OpenAI publishes send
+OPENAI_TYPES = {429: "rate_limit_error"}
+OPENAI_CODES = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}
 ROWS = 64  # of a list that are written at a time
 
 
@@ -40,9 +48,34 @@ def to_bytes(body: Any) -> bytes:
     return pydantic_core.to_json(body, inf_nan_mode="constants")
 
 
-def error_response(error: RequestError) -> Response:
-    """Return a JSON error response in the format that both HTTP protocols share."""
-    return written({"error": error.reason}, error.kind.http, error.headers)
+def error_response(error: RequestError, scope: Scope) -> Response:
+    """Return a JSON error response in the format of the protocol of a request."""
+    return failure(error.reason, error.kind.http, error.headers, scope, error.parameter)
+
+
+def failure(
+    reason: str, status: int, headers: Mapping[str, str], scope: Scope, parameter: str | None = None
+) -> Response:
+    """Return a JSON error response in the format of the protocol of a request."""
+    body = failure_body(reason, status, parameter) if is_openai(scope) else {"error": reason}
+    return written(body, status, dict(headers))
+
+
+def failure_body(reason: str, status: int, parameter: str | None) -> dict[str, Any]:
+    """Return an error of OpenAI's API."""
+    kind = OPENAI_TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"error": {"message": reason, "type": kind, "param": parameter, "code": OPENAI_CODES.get(status)}}
+
+
+def is_openai(scope: Scope) -> bool:
+    """Return whether a request is one of OpenAI's API.
+
+    A model's own place is also one of TensorFlow Serving's; there, OpenAI's clients are known by a header.
+    """
+    path = scope["path"]
+    if path in OPENAI:
+        return True
+    return path.startswith(f"{MODELS}/") and any(name == OPENAI_HEADER for name, _ in scope["headers"])
 
 
 def text_of(body: dict[str, Any], name: str) -> str:

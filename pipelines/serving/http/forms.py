@@ -188,9 +188,10 @@ async def _stream(service: Service, name: str, signature: Signature, *values: An
     text = ""
     try:
         read = partial(rows, [_instance(signature, values)], service.settings.max_rows)
-        async for piece in await service.stream(Address(name), read):
-            text += piece.text
-            yield text
+        async with service.stream(Address(name), read) as pieces:
+            async for piece in pieces:
+                text += piece.text
+                yield text
     except RequestError as error:
         raise gr.Error(error.reason) from None
 

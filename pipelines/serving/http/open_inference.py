@@ -10,26 +10,19 @@ from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
-import tensorflow as tf
 from fastapi import APIRouter, Path, Request, Response
 
 from pipelines.serving.http.bodies import read_object, text_of, to_bytes, written
 from pipelines.serving.http.descriptions import BODIES, answers
+from pipelines.serving.models.open_tensors import DATATYPES, EXTENSIONS, counted, described, from_bytes, raw_bytes
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.tensors import Spec, check_rows, check_shape, from_json, to_json
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import Address, Answer, Service, find_signature
+from pipelines.serving.service import Address, Answer, Service, index_of, metadata_of, statistics_of
 from pipelines.serving.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 CONTENT_TYPE, BASE64 = "content_type", "base64"  # as in MLServer's codecs
-EXTENSIONS = ["binary_tensor_data", "signatures"]
-DATATYPES = {
-    **{tf.bool: "BOOL", tf.string: "BYTES", tf.bfloat16: "BF16"},
-    **{getattr(tf, f"uint{bits}"): f"UINT{bits}" for bits in (8, 16, 32, 64)},
-    **{getattr(tf, f"int{bits}"): f"INT{bits}" for bits in (8, 16, 32, 64)},
-    **{getattr(tf, f"float{bits}"): f"FP{bits}" for bits in (16, 32, 64)},
-}
 
 Name = Annotated[str, Path(description="a model's name")]
 Number = Annotated[int, Path(ge=0, description="a version")]
@@ -44,6 +37,10 @@ def router(service: Service, version: str) -> APIRouter:
     async def server() -> Response:
         return written({"name": "keras-task-pipelines", "version": version, "extensions": EXTENSIONS})
 
+    @routes.get("/models", summary="List the models")
+    async def models() -> Response:
+        return written({"models": index_of(service)})
+
     @routes.get("/health/live", summary="Check that the server is running")
     async def live() -> Response:
         return written({"live": True})
@@ -54,9 +51,27 @@ def router(service: Service, version: str) -> APIRouter:
             raise RequestError(Kind.UNAVAILABLE, "not all models are ready")
         return written({"ready": True})
 
+    if service.settings.repository_control:
+        _add_repository(routes, service)
     for place in ("/models/{name}", "/models/{name}/versions/{number}"):
         _add_model_routes(routes, service, place)
     return routes
+
+
+def _add_repository(routes: APIRouter, service: Service) -> None:
+    @routes.post("/repository/index", summary="List the versions of the models with their states")
+    async def index() -> Response:
+        return written(index_of(service))
+
+    @routes.post("/repository/models/{name}/load", summary="Load a model again")
+    async def load(name: Name) -> Response:
+        await service.load(name)
+        return written({})
+
+    @routes.post("/repository/models/{name}/unload", summary="Unload a model")
+    async def unload(name: Name) -> Response:
+        await service.unload(name)
+        return written({})
 
 
 def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
@@ -68,7 +83,10 @@ def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
         return Address(parts["name"], int(parts["number"]) if numbered else None)
 
     async def metadata(request: Request) -> Response:
-        return written(_metadata(service, address(request)))
+        return written(metadata_of(service, address(request)))
+
+    async def stats(request: Request) -> Response:
+        return written({"model_stats": statistics_of(service, address(request))})
 
     async def ready(request: Request) -> Response:
         service.find(address(request))
@@ -85,6 +103,7 @@ def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
     for path, handle, method, summary in (
         ("", metadata, "GET", "Inputs and outputs of a model"),
         ("/ready", ready, "GET", "Check that a model is ready"),
+        ("/stats", stats, "GET", "Counts and durations of the inferences of a model"),
         ("/infer", infer, "POST", "Run inference on tensors"),
     ):
         extra = {"parameters": parameters, **({"requestBody": BODIES["infer"]} if method == "POST" else {})}
@@ -96,24 +115,6 @@ def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
             operation_id=f"{handle.__name__}{ending}",
             openapi_extra=extra,
         )
-
-
-def _metadata(service: Service, address: Address) -> dict[str, Any]:
-    version = service.find(address)
-    signature = find_signature(version, "")
-    versions = sorted(service.catalogue.model(address.model).versions)
-    return {
-        "name": address.model,
-        "versions": [str(number) for number in versions],
-        "platform": "tensorflow_savedmodel",
-        "inputs": [_described(spec) for spec in signature.inputs.values()],
-        "outputs": [_described(spec) for spec in signature.outputs.values()],
-    }
-
-
-def _described(spec: Spec) -> dict[str, Any]:
-    shape = [-1 if length is None else length for length in ((None,) if spec.shape is None else spec.shape)]
-    return {"name": spec.name, "datatype": DATATYPES.get(spec.dtype, spec.dtype.name.upper()), "shape": shape}
 
 
 async def infer_tensors(service: Service, request: Request, address: Address) -> Response:
@@ -143,10 +144,9 @@ def read_tensors(body: dict[str, Any], binary: bytes, settings: Settings, signat
         raise invalid("'inputs' must be a list of tensors")
     given = [_without_nulls(tensor) for tensor in given]
     names = [text_of(tensor, "name") for tensor in given]
-    if sorted(names) != sorted(signature.inputs):
-        raise invalid(
-            f"'inputs' has {', '.join(map(repr, names)) or 'no tensors'}; expected: {', '.join(signature.inputs)}"
-        )
+    signature.check_names(names, "inputs")
+    if len(set(names)) < len(names):
+        raise invalid("'inputs' has two tensors of one name")
     arrays, place = {}, 0
     for name, tensor in zip(names, given, strict=True):
         spec = signature.inputs[name]
@@ -168,10 +168,10 @@ def read_tensors(body: dict[str, Any], binary: bytes, settings: Settings, signat
         left = len(binary) - place
         if type(size) is not int or not 0 <= size <= left:
             raise invalid(f"the binary_data_size of input '{name}' must be a whole number, at most {left} here")
-        arrays[name] = spec.check(_from_bytes(binary[place : place + size], shape, spec))
+        arrays[name] = spec.check(from_bytes(binary[place : place + size], shape, spec))
         place += size
     if place != len(binary):
-        raise invalid(f"the body continues after the last input, by {_counted(len(binary) - place, 'byte')}")
+        raise invalid(f"the body continues after the last input, by {counted(len(binary) - place, 'byte')}")
     return arrays
 
 
@@ -205,35 +205,10 @@ def _from_data(data: Any, shape: list[int], spec: Spec) -> np.ndarray:
             flat.append(part)
     if len(flat) != math.prod(shape) or not isinstance(data, list):
         raise invalid(
-            f"input '{spec.name}' must have {_counted(math.prod(shape), 'value')} in 'data', according to its shape,"
+            f"input '{spec.name}' must have {counted(math.prod(shape), 'value')} in 'data', according to its shape,"
             f" not {len(flat)}"
         )
     return spec.check(from_json(flat, Spec(spec.name, spec.dtype, (None,))).reshape(shape))
-
-
-def _from_bytes(content: bytes, shape: list[int], spec: Spec) -> np.ndarray:
-    count = math.prod(shape)
-    if not spec.is_text:
-        dtype = np.dtype(spec.dtype.as_numpy_dtype)
-        if len(content) != count * dtype.itemsize:
-            raise invalid(
-                f"input '{spec.name}' must have {_counted(count * dtype.itemsize, 'byte')}, according to its shape,"
-                f" not {len(content)}"
-            )
-        return np.frombuffer(content, dtype).reshape(shape)
-    texts: list[bytes] = []
-    place = 0
-    while place + 4 <= len(content) and len(texts) <= count:
-        end = place + 4 + int.from_bytes(content[place : place + 4], "little")
-        texts.append(content[place + 4 : end])
-        place = end
-    if place != len(content) or len(texts) != count:
-        raise invalid(
-            f"input '{spec.name}' must have {_counted(count, 'string')}, each preceded by its length in 4 bytes"
-        )
-    array = np.empty(count, object)
-    array[:] = texts
-    return array.reshape(shape)
 
 
 def _answered(
@@ -241,13 +216,13 @@ def _answered(
 ) -> Response:
     tensors, parts = [], []
     for name, array in answer.outputs.items():
-        described = {**_described(answer.signature.outputs[name]), "shape": list(array.shape)}
+        tensor = {**described(answer.signature.outputs[name]), "shape": list(array.shape)}
         if wanted.get(name) if wanted.get(name) is not None else binary:
-            parts.append(_to_bytes(array))
-            described["parameters"] = {"binary_data_size": len(parts[-1])}
+            parts.append(raw_bytes(array))
+            tensor["parameters"] = {"binary_data_size": len(parts[-1])}
         else:
-            described |= _to_data(array.reshape(-1), name)
-        tensors.append(described)
+            tensor |= _to_data(array.reshape(-1), name)
+        tensors.append(tensor)
     head = {"model_name": address.model, "model_version": str(answer.version), "outputs": tensors}
     if "id" in body:
         head["id"] = text_of(body, "id")
@@ -289,10 +264,6 @@ def _wanted(body: dict[str, Any]) -> dict[str, bool | None]:
     return wanted
 
 
-def _counted(count: int, unit: str) -> str:
-    return f"{count} {unit}{'s' * (count != 1)}"
-
-
 def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
     parameters = holder.get("parameters", {})
     if not isinstance(parameters, dict):
@@ -300,9 +271,3 @@ def _parameters(holder: dict[str, Any]) -> dict[str, Any]:
     if "shared_memory_region" in parameters:
         raise invalid("shared memory is not supported; send and ask for the data itself, in JSON or binary form")
     return parameters
-
-
-def _to_bytes(array: np.ndarray) -> bytes:
-    if array.dtype != object:
-        return np.ascontiguousarray(array).tobytes()
-    return b"".join(len(text).to_bytes(4, "little") + text for text in array.flat)

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipelines.serving.budget import Share
-from pipelines.serving.http.bodies import error_response
+from pipelines.serving.http.bodies import NAMED, error_response, is_openai
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
 from pipelines.serving.service import Service
@@ -60,7 +60,7 @@ class RequestGuard:
             with self._counted(scope):
                 await self._answer(scope, headers, reading.watched(receive), send_on)
         except RequestError as refused:
-            await error_response(refused)(scope, receive, send_on)
+            await error_response(refused, scope)(scope, receive, send_on)
         except asyncio.CancelledError:  # the client has gone, or the server stops
             status = status or CLIENT_GONE
         except Exception:
@@ -69,7 +69,7 @@ class RequestGuard:
                 failure = RequestError(
                     Kind.FAILED, f"internal error; the server log has the details under request_id {request_id}"
                 )
-                await error_response(failure)(scope, receive, send_on)
+                await error_response(failure, scope)(scope, receive, send_on)
         finally:
             self.service.gauges.under_way.dec()
             self._tell(scope, status or 500, time.monotonic() - began, request_id)
@@ -139,8 +139,9 @@ class RequestGuard:
 
     def _tell(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
         found = _MODEL.match(scope["path"])
-        model = found.group(1) if found and found.group(1) in self.service.catalogue.models else ""
-        protocol = {"/v1": "rest", "/v2": "v2"}.get(scope["path"][:3], "http")
+        named = found.group(1) if found else scope.get(NAMED, "")
+        model = named if named in self.service.catalogue.models else ""
+        protocol = "openai" if is_openai(scope) else {"/v1": "rest", "/v2": "v2"}.get(scope["path"][:3], "http")
         self.service.gauges.answered(protocol, model, str(status), seconds)
         log(
             "request",
@@ -239,4 +240,4 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 async def on_request_error(request: Request, error: Exception) -> Any:
     """Convert a `RequestError` of a handler to a response."""
     assert isinstance(error, RequestError)
-    return error_response(error)
+    return error_response(error, request.scope)

@@ -3,18 +3,19 @@
 https://www.tensorflow.org/tfx/serving/api_rest
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Annotated, Any
 
-import pydantic_core
 from fastapi import APIRouter, Path, Request, Response
-from fastapi.responses import StreamingResponse
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from pipelines.serving.http.bodies import read_object, text_of, written
+from pipelines.serving.http.bodies import is_openai, read_object, text_of, written
 from pipelines.serving.http.descriptions import BODIES, answers
+from pipelines.serving.http.events import Events, event
+from pipelines.serving.http.openai_answers import described
 from pipelines.serving.models import examples
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.streaming import Piece
@@ -108,13 +109,14 @@ async def stream(service: Service, request: Request, address: Address) -> Respon
     body = await read_object(service, content)
     if "inputs" not in body:
         raise invalid("a streaming request must have 'inputs'")
-    pieces = await service.stream(address, partial(columns, body["inputs"], service.settings.max_rows), len(content))
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_sent(pieces), media_type="text/event-stream", headers=headers)
+    read = partial(columns, body["inputs"], service.settings.max_rows)
+    return Events(_events(service, address, read, len(content)))
 
 
 async def status(service: Service, request: Request, address: Address) -> Response:
-    """Return the states of the versions of a model."""
+    """Return the states of the versions of a model, or to a client of OpenAI what it knows of a model."""
+    if is_openai(request.scope):
+        return written(described(service.find(address), address.model))
     states = service.catalogue.model(address.model).states
     if address.version is not None or address.label is not None:
         number = address.version if address.label is None else service.find(address).number
@@ -158,19 +160,20 @@ def rows(instances: Any, most: int, signature: Signature) -> Arrays:
     if not isinstance(instances, list) or not instances:
         raise invalid("'instances' must be a non-empty list of rows")
     check_rows(len(instances), most, "instances")
-    names = set(signature.inputs)
-    named = isinstance(instances[0], dict) and set(instances[0]) != {"b64"}
+    names, first = signature.inputs, instances[0]
+    named = isinstance(first, dict) and set(first) != {"b64"}
     if not named:
         if len(names) != 1:
-            raise invalid(f"each of 'instances' must be an object with: {', '.join(signature.inputs)}")
-        return {name: from_json(instances, spec) for name, spec in signature.inputs.items()}
+            raise invalid(f"each of 'instances' must be an object with: {', '.join(names)}")
+        return {name: from_json(instances, spec) for name, spec in names.items()}
+    signature.check_names(first, "instances[0]")
     for number, instance in enumerate(instances):
         if not isinstance(instance, dict):
             raise invalid(f"instances[{number}] is not an object, but others are")
-        _check_names(set(instance), names, f"instances[{number}]")
-    return {
-        name: from_json([instance[name] for instance in instances], spec) for name, spec in signature.inputs.items()
-    }
+        if instance.keys() != first.keys():
+            signature.check_names(instance, f"instances[{number}]")
+            raise invalid(f"instances[{number}] has other inputs than instances[0]; send the same with each")
+    return {name: from_json([instance[name] for instance in instances], names[name]) for name in first}
 
 
 def columns(inputs: Any, most: int, signature: Signature) -> Arrays:
@@ -183,18 +186,10 @@ def columns(inputs: Any, most: int, signature: Signature) -> Arrays:
         if len(signature.inputs) != 1:
             raise invalid(f"'inputs' must be an object with: {', '.join(signature.inputs)}")
         inputs = dict.fromkeys(signature.inputs, inputs)
-    _check_names(set(inputs), set(signature.inputs), "inputs")
+    signature.check_names(inputs, "inputs")
     for name, values in inputs.items():
         check_rows(len(values) if isinstance(values, list) else 1, most, name)
-    return {name: from_json(inputs[name], spec) for name, spec in signature.inputs.items()}
-
-
-def _check_names(given: set[str], wanted: set[str], where: str) -> None:
-    if given != wanted:
-        extra, missing = ", ".join(sorted(given - wanted)), ", ".join(sorted(wanted - given))
-        raise invalid(
-            f"{where} does not match the signature. Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
-        )
+    return {name: from_json(values, signature.inputs[name]) for name, values in inputs.items()}
 
 
 async def _answer_examples(service: Service, request: Request, address: Address) -> Arrays:
@@ -213,9 +208,17 @@ async def _answer_examples(service: Service, request: Request, address: Address)
     return (await service.answer(address, name, read, size=len(content))).outputs
 
 
+@contextlib.asynccontextmanager
+async def _events(
+    service: Service, address: Address, read: Callable[[Signature], Arrays], size: int
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    async with service.stream(address, read, size) as pieces:
+        yield _sent(pieces)
+
+
 async def _sent(pieces: AsyncIterator[Piece]) -> AsyncIterator[bytes]:
     try:
         async for piece in pieces:
-            yield b"data: " + pydantic_core.to_json(piece) + b"\n\n"
+            yield event({"text": piece.text, "finished": piece.finished})
     except RequestError as error:
-        yield b"event: error\ndata: " + pydantic_core.to_json({"error": error.reason}) + b"\n\n"
+        yield b"event: error\n" + event({"error": error.reason})

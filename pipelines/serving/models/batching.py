@@ -13,6 +13,7 @@ import numpy as np
 
 from pipelines.serving.models.runs import Runs
 from pipelines.serving.models.signatures import Arrays, Signature
+from pipelines.serving.models.statistics import Statistics
 from pipelines.serving.models.tensors import MOST_ELEMENTS, merge
 from pipelines.serving.request_errors import Kind, RequestError
 from pipelines.serving.settings import Settings
@@ -142,9 +143,11 @@ class Batcher:
         settings: Settings,
         observe: Callable[[int, int], None],
         runs: Runs | None = None,
+        statistics: Statistics | None = None,
     ):
         self.signature, self.executor, self.settings = signature, executor, settings
         self.runs = runs or Runs(settings.inference_seconds)
+        self.statistics = statistics or Statistics()
         self.observe = observe  # called with the rows of each batch that starts and the rows still queued
         self.queue: deque[Job] = deque()
         self.waiting = 0  # rows
@@ -240,9 +243,12 @@ class Batcher:
         self._start()
 
     async def _run(self, jobs: list[Job]) -> None:
+        clock = asyncio.get_running_loop().time
+        began = clock()
         try:
             inputs, rows = [job.inputs for job in jobs], [job.rows for job in jobs]
             answers = await self.runs.call(self.executor, run_together, self.signature, inputs, rows)
+            self.statistics.batch(sum(rows), len(jobs), sum(began - job.since for job in jobs), clock() - began)
         except RequestError as late:
             answers = [late] * len(jobs)
         finally:

@@ -40,6 +40,7 @@ class ServedModel:
         self.name, self.folder, self.changed = folder.name, folder, changed
         self.versions: dict[int, Version] = {}
         self.states: dict[int, State] = {}
+        self.unloaded = False  # True if a client asked for it
         self._given = dict(labels)
         self.labels: dict[str, int] = {}
         self._broken: dict[int, Fingerprint] = {}
@@ -59,7 +60,8 @@ class ServedModel:
             version = self.labels[label]
         if version is None:
             if not self.versions:
-                raise RequestError(Kind.UNAVAILABLE, f"Model {self.name} is not loaded yet")
+                state = "unloaded" if self.unloaded else "not loaded yet"
+                raise RequestError(Kind.UNAVAILABLE, f"Model {self.name} is {state}")
             newest = max(self.versions)
             return self.versions.get(self.labels.get(STABLE, newest), self.versions[newest])
         if version not in self.versions:
@@ -83,6 +85,12 @@ class ServedModel:
             await self._refresh()
 
     async def _refresh(self) -> None:
+        if self.unloaded:
+            for number in set(self.versions):
+                self._retire(number)
+            self.labels = {}
+            self.changed()
+            return
         there = {int(path.name): path for path in self.folder.iterdir() if ExportVersion(path).is_complete}
         wanted_labels = self._given | self._file_labels()
         labelled = [number for number in wanted_labels.values() if number in there]
@@ -165,8 +173,8 @@ class Catalogue:
 
     @property
     def ready(self) -> bool:
-        """Return whether every model has a loaded and warmed-up version."""
-        return all(model.versions for model in self.models.values())
+        """Return whether every model has a loaded and warmed-up version, or a client unloaded it."""
+        return all(model.versions or model.unloaded for model in self.models.values())
 
     def model(self, name: str) -> ServedModel:
         """Return a model by name.

@@ -1,14 +1,14 @@
 """A signature of an export: its inputs and outputs, and the rules for batching its requests."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
-from pipelines.serving.models.tensors import Spec, merge
+from pipelines.serving.models.tensors import Spec, from_json, merge
 from pipelines.serving.request_errors import Kind, RequestError, invalid
 
 DEFAULT = "serving_default"
@@ -40,18 +40,43 @@ class Signature:
     inputs: Mapping[str, Spec]
     outputs: Mapping[str, Spec]
     function: Callable[..., Mapping[str, tf.Tensor]]
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # values, for one row, of inputs that may be left out
 
     @staticmethod
-    def read(name: str, definition: meta_graph_pb2.SignatureDef, function: Callable[..., Any]) -> "Signature":
+    def read(
+        name: str,
+        definition: meta_graph_pb2.SignatureDef,
+        function: Callable[..., Any],
+        defaults: Mapping[str, Any] | None = None,
+    ) -> "Signature":
         """Create a signature from the definition of a function in a SavedModel."""
         inputs, outputs = (
             {key: _spec(key, tensor) for key, tensor in sorted(tensors.items())}
             for tensors in (definition.inputs, definition.outputs)
         )
-        return Signature(name, definition.method_name, inputs, outputs, function)
+        return Signature(name, definition.method_name, inputs, outputs, function, defaults or {})
 
-    def call(self, inputs: Arrays) -> Arrays:
-        """Run the function on the calling thread.
+    def check_names(self, given: Collection[str], where: str) -> None:
+        """Check the names of the inputs that a client sent; those with a default may be left out.
+
+        Raises:
+            RequestError: If they do not match; it begins with `where`.
+        """
+        extra, missing = set(given) - set(self.inputs), set(self.inputs) - set(given) - set(self.defaults)
+        if extra or missing:
+            raise invalid(
+                f"{where} does not match the signature. Sent extra: {{{', '.join(sorted(extra))}}}."
+                f" Missing but required: {{{', '.join(sorted(missing))}}}."
+            )
+
+    def filled(self, inputs: Arrays) -> Arrays:
+        """Return the inputs with the defaults of those that were left out."""
+        rows = min((len(array) for array in inputs.values() if array.ndim), default=1)
+        left_out = {name: [value] * rows for name, value in self.defaults.items() if name not in inputs}
+        return {**inputs, **{name: from_json(values, self.inputs[name]) for name, values in left_out.items()}}
+
+    def call(self, inputs: Mapping[str, Any], kept: Collection[str] = ()) -> dict[str, Any]:
+        """Run the function on the calling thread; outputs in `kept` stay tensors, for a next call.
 
         Raises:
             RequestError: If TensorFlow rejects the inputs or runs out of memory; it carries the message of TensorFlow.
@@ -59,7 +84,7 @@ class Signature:
         tensors = {name: tf.constant(array, self.inputs[name].dtype) for name, array in inputs.items()}
         try:
             outputs = self.function(**tensors)
-            return {name: tensor.numpy() for name, tensor in outputs.items()}
+            return {name: tensor if name in kept else tensor.numpy() for name, tensor in outputs.items()}
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
             raise invalid(_first_line(error)) from None
         except tf.errors.CancelledError:

@@ -1,19 +1,23 @@
 """Streaming of generated text: one call of `stream_start`, then calls of `stream_step` until it is finished.
 
 Outputs with the name of a `stream_step` input are passed to the next step. The `text` (1,) of each call is sent
-immediately, and `finished` (1,) ends the stream.
+immediately, and `finished` (1,) ends the stream. Other outputs tell more of it, if an export has them: `stopped` (1,),
+whether the text came to an end of its own; `read` (1,), the tokens of the prompt; `token` and `log_probability` (1,);
+`top_tokens` and `top_log_probabilities` (1, any number), most probable first.
 """
 
 import codecs
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
-from pipelines.serving.models.signatures import Arrays, Signature
+import numpy as np
+
+from pipelines.serving.models.signatures import Signature
 from pipelines.serving.request_errors import invalid
 
 START, STEP = "stream_start", "stream_step"
-TEXT, FINISHED = "text", "finished"
+TEXT, FINISHED, STOPPED, READ = "text", "finished", "stopped", "read"
 
 
 def check_streams(start: Signature, step: Signature) -> None:
@@ -37,27 +41,45 @@ def check_streams(start: Signature, step: Signature) -> None:
 
 @dataclass(frozen=True)
 class Piece:
-    """A chunk of generated text, and whether it is the last one."""
+    """A chunk of generated text, whether it is the last one, and what else the model told."""
 
     text: str
     finished: bool
+    outputs: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    count: int = 1  # tokens
+
+    @property
+    def stopped(self) -> bool:
+        """Return whether the text came to an end of its own, not to the greatest length."""
+        return bool(self.outputs[STOPPED].all()) if STOPPED in self.outputs else self.finished
+
+    @property
+    def read(self) -> int:
+        """Return the number of tokens of the prompt, or 0 if the model does not tell it."""
+        return int(np.asarray(self.outputs[READ]).reshape(-1)[0]) if READ in self.outputs else 0
+
+    def likely(self, most: int) -> tuple[tuple[str, float], list[tuple[str, float]]]:
+        """Return the token and up to `most` others at its place, with the logarithms of their probabilities."""
+        (own,) = self._pairs("token", "log_probability")
+        return own, self._pairs("top_tokens", "top_log_probabilities")[:most]
+
+    def _pairs(self, tokens: str, logarithms: str) -> list[tuple[str, float]]:
+        names, figures = (self.outputs[name].reshape(-1).tolist() for name in (tokens, logarithms))
+        return [(name.decode(errors="replace"), figure) for name, figure in zip(names, figures, strict=True)]
 
 
 async def pieces(
-    first: Arrays,
+    first: Mapping[str, Any],
     step: Signature,
-    call: Callable[[Arrays], Awaitable[Arrays]],
+    call: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]],
     most_steps: int,
-    held: contextlib.ExitStack,
 ) -> AsyncIterator[Piece]:
-    """Yield the text of each `call` of `step`; `held` is closed at the end, even if the client disconnects."""
+    """Yield the text of each `call` of `step`, which gets the outputs of the one before."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may be split between two pieces
-    with held:
-        outputs = first
-        for number in range(most_steps):
-            finished = bool(outputs[FINISHED].all()) or number == most_steps - 1
-            yield Piece(decode(outputs[TEXT].reshape(-1)[0], finished), finished)
-            if finished:
-                return
-            state = {name: outputs[name] for name in step.inputs}
-            outputs = await call(state)
+    outputs = first
+    for number in range(most_steps):
+        finished = bool(outputs[FINISHED].all()) or number == most_steps - 1
+        yield Piece(decode(outputs[TEXT].reshape(-1)[0], finished), finished, outputs)
+        if finished:
+            return
+        outputs = await call({name: outputs[name] for name in step.inputs})

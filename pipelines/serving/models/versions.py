@@ -16,6 +16,7 @@ from pipelines.export_folder import ExportVersion
 from pipelines.serving.logs import log
 from pipelines.serving.models.protos import from_proto
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
+from pipelines.serving.models.statistics import Statistics
 from pipelines.serving.models.tensors import Spec
 
 MOST_WARMUPS = 1000  # the limit of TensorFlow Serving
@@ -36,19 +37,21 @@ class Version:
         self.definitions = {name: definition for name, definition in signatures if not name.startswith("__")}
         self._loaded = load_saved_model(folder)  # signatures stop working when this is freed
         functions = self._loaded.signatures
+        about = ExportVersion(folder).about
+        self.about: dict[str, Any] = json.loads(about.read_text()) if about.is_file() else {}
         self.signatures = dict(self._readable(functions))
         if not self.signatures:
             raise ValueError("no signature can be served")
-        about = ExportVersion(folder).about
-        self.about: dict[str, Any] = json.loads(about.read_text()) if about.is_file() else {}
         self.examples: dict[str, Arrays] = {}  # signature name -> inputs of its first recorded request
+        self.statistics = Statistics()
         self.users = 0
 
     def _readable(self, functions: Mapping[str, Any]) -> Iterator[tuple[str, Signature]]:
         """Yield the signatures that can be served: one with a ragged or sparse tensor, for example, cannot."""
         for name, definition in self.definitions.items():
             try:
-                yield name, Signature.read(name, definition, functions[name])
+                defaults = self.about.get("defaults", {}).get(name)
+                yield name, Signature.read(name, definition, functions[name], defaults)
             except (KeyError, TypeError, ValueError) as error:
                 log(
                     "signature not served", logging.WARNING, version=str(self.folder), signature=name, reason=str(error)

@@ -135,8 +135,11 @@ class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
         def tokens(raw: Tensors) -> tf.Tensor:
             return padded(preprocessor.tokenizer.encode(raw["prompt"]))
 
+        def checked(raw: Tensors) -> Tensors:
+            return {**raw, **{name: bounded(name, raw[name], *ends) for name, ends in LIMITS.items() if name in raw}}
+
         def generate(raw: Tensors) -> Tensors:
-            asked = {**raw, **{name: bounded(name, raw[name], *ends) for name, ends in LIMITS.items()}}
+            asked = checked(raw)
             choice = SamplingParams(**{name: asked[name] for name in SamplingParams._fields})
             return write(model, preprocessor, tokens(raw), choice, asked["beams"], raw["stop"])
 
@@ -156,7 +159,9 @@ class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
             ),
             "generate": Endpoint(generate, spec(**whole), TYPICAL),
             "stream_start": Endpoint(
-                lambda raw: stream.start(tokens(raw)), {"prompt": tf.TensorSpec([1], tf.string, "prompt")}
+                lambda raw: stream.start(tokens(raw), {name: checked(raw)[name] for name in stream.asked}),
+                {"prompt": tf.TensorSpec([1], tf.string, "prompt"), **stream.asked},
+                stream.defaults,
             ),
             "stream_step": Endpoint(stream.step, stream.kept),
             "next_token": Endpoint(following, spec(**prompt, top_k=tf.int32), {"top_k": SHOWN}),

@@ -24,7 +24,7 @@ from pipelines.tasks.translator.searching import look, search
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, searching
 from pipelines.text.sampling import bounded
-from pipelines.text.tokenizers import check_same_tokens
+from pipelines.text.tokenizers import PAD, check_same_tokens
 
 MEASURED = 3072  # pairs of train and of validation that are evaluated, evenly spaced
 COUNTED = 20_000  # pairs of train whose tokens the baseline counts
@@ -90,11 +90,14 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
         def n_best(raw: Tensors) -> Tensors:
             beams = model.decoding.beams  # always the same number, so that no answer depends on the rest of the batch
             count = bounded("count", raw["count"], 1, beams)
-            found, shown = search(model, preprocessor, source(raw), beams), tf.reduce_max(count)
-            wanted = tf.range(shown) < count[:, None]
+            tokens = source(raw)
+            found, shown = search(model, preprocessor, tokens, beams), tf.reduce_max(count)
+            wanted, written = tf.range(shown) < count[:, None], found.tokens[:, :shown]
             return {
-                "translations": tf.where(wanted, _texts(preprocessor, found.tokens[:, :shown]), ""),
+                "translations": tf.where(wanted, _texts(preprocessor, written), ""),
                 "scores": tf.where(wanted, found.scores[:, :shown], 0.0),
+                "tokens": tf.where(wanted, _lengths(written) - 1, 0),  # without `START`
+                "source_tokens": _lengths(tokens),
             }
 
         def weigh(raw: Tensors) -> Tensors:
@@ -180,6 +183,10 @@ def _texts(preprocessor: PairPreprocessor, tokens: tf.Tensor) -> tf.Tensor:
     """Decode the found tokens (B, K, T) into texts (B, K)."""
     texts = preprocessor.decode(tf.reshape(tokens, [-1, tf.shape(tokens)[2]]))
     return tf.reshape(texts, tf.shape(tokens)[:2])
+
+
+def _lengths(tokens: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(tokens != PAD, tf.int32), axis=-1)
 
 
 def _best(preprocessor: PairPreprocessor, found: Found) -> Tensors:

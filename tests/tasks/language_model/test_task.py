@@ -22,6 +22,7 @@ from pipelines.task import Endpoint
 from pipelines.tasks.language_model.kneser_ney import count_ngrams, label_probabilities
 from pipelines.tasks.language_model.task import TASK
 from pipelines.text.sampling import MOST_TOKENS
+from pipelines.text.tokenizers import END
 from pipelines.trained_model import build_model, load_run_dataset
 
 CONFIG = Path(__file__).parents[3] / "configs" / "language_model.yaml"
@@ -196,6 +197,12 @@ def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_pat
             pieces = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line]
         assert [piece["finished"] for piece in pieces] == [False] * 59 + [True]
         assert "".join(piece["text"] for piece in pieces) == record["completion"]
+        body = {"model": "verses", "prompt": "the 3 cats", "logprobs": 1}
+        whole = server.post("/v1/completions", body).json()
+        assert whole["choices"][0]["text"] == record["completion"]
+        assert whole["usage"] == {"prompt_tokens": 10, "completion_tokens": 60, "total_tokens": 70}  # characters
+        short = server.post("/v1/completions", {**body, "temperature": 0, "stop": ["mat"], "seed": 9}).json()
+        assert short["choices"][0]["finish_reason"] == "stop" and "mat" not in short["choices"][0]["text"]
     finally:
         server.stop()
 
@@ -223,14 +230,54 @@ def test_pieces_join_to_the_text_whatever_a_token_is(level, rung, stop, text):
     )
     starting, following = (tf.function(each.answer, input_signature=[each.signature]) for each in (start, step))
     for prompt in ("the 3 cats sat", ""):
-        raw = {"prompt": tf.constant([prompt])}
-        outputs, pieces = starting(raw), []
-        while True:
-            pieces.append(outputs["text"].numpy()[0])
-            if outputs["finished"].numpy().all():
-                break
-            outputs = following({name: outputs[name] for name in step.signature})
-        assert b"".join(pieces) == serve.answer(raw)["completion"].numpy()[0]
+        asked = {name: tf.constant([value], start.signature[name].dtype) for name, value in start.typical.items()}
+        raw = {"prompt": tf.constant([prompt]), **asked}
+        text, outputs = streamed(starting, following, raw)
+        assert text == serve.answer(raw)["completion"].numpy()[0]
+        assert outputs["stopped"].numpy()[0] == (outputs["tokens"].shape[1] - outputs["read"].numpy()[0] < 60)
+
+
+def streamed(starting, following, raw) -> tuple[bytes, dict]:
+    """Join the pieces of a stream; give them, and the outputs of the last call."""
+    outputs, pieces = starting(raw), []
+    while True:
+        pieces.append(outputs["text"].numpy()[0])
+        if outputs["finished"].numpy().all():
+            return b"".join(pieces), outputs
+        outputs = following({name: outputs[name] for name in following.input_signature[0]})
+
+
+def test_a_stream_takes_what_generate_takes_and_more_stops(text):
+    config = load_config(CONFIG, overrides(text))
+    preprocessor = TASK.preprocessor(**config.preprocessing)
+    preprocessor.adapt(load_run_dataset(config).train)
+    model = build_model(config, TASK, preprocessor)
+    generate, start, step = (
+        TASK.endpoints(model, preprocessor)[name] for name in ("generate", "stream_start", "stream_step")
+    )
+    starting, following = (tf.function(each.answer, input_signature=[each.signature]) for each in (start, step))
+    for number, stops in enumerate(([], ["e"], ["", "\n", "the"], ["never at all"])):
+        asked = {"max_tokens": 20 + number, "temperature": 2.0, "top_k": 9, "top_p": 0.9, "seed": 7 + number}
+        raw = {name: tf.constant([value], start.signature[name].dtype) for name, value in asked.items()}
+        raw = {"prompt": tf.constant(["the 3"]), **raw, "stop": tf.constant([stops], tf.string)}
+        got, outputs = streamed(starting, following, raw)
+        at_once = {name: tf.reshape(raw[name], [1]) for name in generate.signature if name in asked or name == "prompt"}
+        whole = generate.answer({**at_once, "beams": tf.constant([1]), "stop": tf.constant([""])})["completion"]
+        whole = whole.numpy()[0].decode()
+        cut = min((place for stop in stops if stop and (place := whole.find(stop)) >= 0), default=len(whole))
+        assert got.decode() == whole[:cut]
+        ids = outputs["tokens"].numpy()[0]
+        assert outputs["stopped"].numpy()[0] == (cut < len(whole) or ids[-1] == END)
+        shares = np.exp(outputs["top_log_probabilities"].numpy()[0])
+        assert (np.diff(shares) <= 0).all() and shares.sum() <= 1.0001 and len(shares) <= 20
+        assert outputs["token"].numpy()[0].decode() == preprocessor.tokenizer.pieces[ids[-1]]
+        scores = model({"tokens": ids[None, :-1]}, training=False)[0, -1]
+        assert outputs["log_probability"].numpy()[0] == pytest.approx(
+            float(tf.nn.log_softmax(scores)[ids[-1]]), abs=1e-4
+        )
+    for name, value in {"max_tokens": 0, "temperature": -1.0, "top_p": 0.0, "top_k": -1}.items():
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must be from"):
+            starting({**raw, name: tf.constant([value], start.signature[name].dtype)})
 
 
 def test_bits_a_character_are_those_of_a_reference(text, tmp_path):

@@ -26,6 +26,9 @@ loaded = tf.saved_model.load(sys.argv[1])
 source = tf.constant(["two cats", "one"])
 ask = loaded.signatures["n_best"]
 found = ask(source=source, count=tf.constant([3, 1]))
+counts = found["tokens"].numpy()
+assert counts[0].min() > 0 and counts[1].tolist() == [counts[1, 0], 0, 0] and counts[1, 0] > 0, counts
+assert found["source_tokens"].numpy()[0] > found["source_tokens"].numpy()[1] > 0
 alone = ask(source=source[1:], count=tf.constant([1]))
 answers = {
     "translation": loaded.signatures["serving_default"](source=source)["translation"].numpy().tolist(),
