@@ -47,8 +47,11 @@ class ImagePreprocessor(Preprocessor):
             Field(description="how images become square: stretch, crop (to the centre) or pad (with black)"),
         ],
         pixel_scaling: Annotated[
-            Literal["unit", "standard"],
-            Field(description="unit: divide by 255; standard: to mean 0 and standard deviation 1 per channel"),
+            Literal["none", "unit", "standard"],
+            Field(
+                description="unit: divide by 255; standard: to mean 0 and standard deviation 1 per channel; none: the"
+                " numbers 0 to 255 of the image"
+            ),
         ],
         augmentation: Annotated[Augmentation, Field(description="random augmentations of training images")],
         class_weights: Annotated[
@@ -157,8 +160,8 @@ class ImagePreprocessor(Preprocessor):
         return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
     def _statistics(self, images: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        if self.pixel_scaling == "unit":
-            return np.zeros(3, "float32"), np.full(3, 255, "float32")
+        if self.pixel_scaling != "standard":
+            return np.zeros(3, "float32"), np.full(3, 255 if self.pixel_scaling == "unit" else 1, "float32")
         sums = [
             (np.mean(part, (0, 1, 2)), np.mean(part**2, (0, 1, 2)), len(part))
             for part in (self.inputs(raw)["image"].numpy().astype("float64") for raw in raw_batches(images))
