@@ -321,6 +321,26 @@ class TablePreprocessor(Preprocessor):
         typical["category"] = np.array(first) | np.array(gaps)
         return {name: value.astype("float32") for name, value in typical.items() if len(value)}
 
+    def steps(self, example: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Return the numbers before and after scaling, the categories that are 1, and the scaled target."""
+        raw = tensors(example)
+        given, label, _ = self.example(raw, training=False)
+        found = {}
+        if "numeric" in given:
+            names = [*self._numeric, *(f"{name}, {part}" for name in self.dates for part in dates.PARTS)]
+            names += [" / ".join(pair) for pair in self.ratios]
+            names += [f"prices near, {at + 1}" for at in range(given["numeric"].shape[1] - len(names))]
+            numbers = self._numbers(raw, None)[0]
+            found["numeric"] = pd.DataFrame({"feature": names, "number": numbers, "input": given["numeric"][0]})
+        if "category" in given:
+            ones = np.flatnonzero(given["category"][0])
+            known = [str(self.state["vocabulary"][at]).partition("=") for at in ones]
+            found["category"] = pd.DataFrame(
+                {"column": [name for name, *_ in known], "value": [value for *_, value in known], "input": ones}
+            )
+        found["target"] = pd.DataFrame({"price": example[TARGET], "label": label[:, 0]})
+        return found
+
     def column_shares(self) -> dict[str, np.ndarray]:
         """Return which share of each model input belongs to which column, (F, C) with rows that sum to 1.
 
