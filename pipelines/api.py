@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from pipelines.commands.audit import Audited
+    from pipelines.commands.inspect import Inspection
     from pipelines.comparison.results import Results
     from pipelines.comparison.runs import ComparedRuns
     from pipelines.data import Dataset
@@ -372,6 +373,22 @@ def diagnose(
 
     further = Further(tries, curve, batch_sizes, seeds, workers)
     return diagnose_run(run.folder if isinstance(run, TrainedRun) else run, human, further)
+
+
+def inspect(config_or_run: str | Path | TrainedRun, *, row: int = 1, **settings: Any) -> "Inspection":
+    """Return a model's layers with their shapes, parameters and multiply-adds, and an example on its way into it.
+
+    The model of a config is built, but not trained. `row` is the number of the test example, from 1. The result has
+    `costs` (`layers`, `parameters`, `multiply_adds`), `example`, `steps` and `tensors`.
+
+    Raises:
+        UserError: If the config, the run or the data cannot be used, or the test split has no such row.
+    """
+    import_tensorflow(verbose=False)
+    from pipelines.commands.inspect import inspect as inspect_model
+
+    given = config_or_run.folder if isinstance(config_or_run, TrainedRun) else config_or_run
+    return inspect_model(given, _overrides(settings), row)
 
 
 def load_data(config: str | Path, **settings: Any) -> "Dataset":

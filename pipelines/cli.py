@@ -84,6 +84,12 @@ def _start_comparison(arguments: dict[str, Any]) -> bool:
     return False
 
 
+def _check_inspected(arguments: dict[str, Any]) -> bool:
+    if not Path(arguments["config_or_run"]).is_dir():
+        _check_configs({**arguments, "config": arguments["config_or_run"]})
+    return False
+
+
 FURTHER = ("tries", "curve", "batch_sizes")  # options of `diagnose` that train
 
 
@@ -414,6 +420,26 @@ def diagnose(run: str, human: float | None, as_json: bool, **options: Any) -> No
         return
     with Display() as display:
         print_trained(diagnose_run(run, human, further, found=show, shown=display.show))
+
+
+@main.command()
+@click.argument("config_or_run", metavar="CONFIG|RUN")
+@overrides
+@click.option("--row", type=POSITIVE, default=1, show_default=True, help="Number of the test example to show.")
+@as_json
+@functools.partial(verb, before_tensorflow=_check_inspected)
+def inspect(config_or_run: str, overrides: tuple[str, ...], row: int, as_json: bool) -> None:
+    """Show the layers, shapes, parameters and multiply-adds of a model, and an example on its way into it.
+
+    The model of a config is built, but not trained. Multiply-adds are those of one example, forwards.
+
+    Example: {program} inspect cat_classifier --set model=cnn
+    """
+    from pipelines.commands.inspect import inspect as inspect_model
+    from pipelines.inspection.shown import print_inspection
+
+    found = inspect_model(config_or_run, overrides, row)
+    print_json(found.record()) if as_json else print_inspection(found)
 
 
 @main.command()

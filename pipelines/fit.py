@@ -19,6 +19,7 @@ from pipelines.data import Dataset
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
 from pipelines.evaluation import Evaluator, result_warnings
+from pipelines.inspection.histograms import layer_pictures
 from pipelines.pages.details import split_details
 from pipelines.pages.run_page import write_run_page
 from pipelines.report import write_report
@@ -60,7 +61,8 @@ def fit(
         run.save_predictions(trained.task.predictions(examples, answers))
         monitor = config.training["monitor"]
         warnings = notes + result_warnings(trained.task, monitor, metrics, run.trivial(), run.best_epoch())
-        warnings += write_report(run, trained, examples, answers, dataset.validation)
+        layers = layer_pictures(trained, dataset.train)
+        warnings += write_report(run, trained, examples, answers, dataset.validation, layers)
         run.save_model(trained.model, preprocessor.state, preprocessor.confidence)
         run.add_details("test", split_details(trained.task, monitor, examples, answers))
         run.finish(metrics, trained.task.metric_signatures(examples), warnings, config.to_yaml())

@@ -2,14 +2,22 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict  # pydantic supports the standard one only from Python 3.12 on
+
+ActivationName = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "linear"]
 
 Units = Annotated[
     list[Annotated[int, Field(ge=1)]],
     Field(min_length=1, description="number of units in each hidden layer, from first to last"),
 ]
 Activation = Annotated[
-    Literal["relu", "tanh", "sigmoid", "gelu"], Field(description="activation function after each hidden layer")
+    ActivationName,
+    Field(description="activation function after each hidden layer; linear: none, so the layers only make linear maps"),
+]
+CellActivation = Annotated[
+    ActivationName,
+    Field(description="activation function of the new values in a recurrent cell; its gates always use sigmoid"),
 ]
 Dropout = Annotated[
     float,
@@ -22,11 +30,34 @@ BatchNormalization = Annotated[
 LinearSkip = Annotated[
     bool, Field(description="add a linear model of the same inputs, initialized to zero (Cheng et al. 2016)")
 ]
+
+
+@with_config(ConfigDict(extra="forbid", strict=True))
+class RandomNormal(TypedDict):
+    """A normal distribution with mean 0."""
+
+    name: Literal["random_normal"]
+    stddev: Annotated[float, Field(gt=0, description="standard deviation")]
+
+
 Initializer = Annotated[
-    Literal["he_normal", "glorot_uniform", "small_random", "zeros"],
+    Literal[
+        "auto",
+        "he_normal",
+        "he_uniform",
+        "glorot_normal",
+        "glorot_uniform",
+        "lecun_normal",
+        "lecun_uniform",
+        "orthogonal",
+        "small_random",
+        "zeros",
+    ]
+    | RandomNormal,
     Field(
-        description="kernel initializer: he_normal suits relu, glorot_uniform suits tanh and sigmoid; small_random is"
-        " a normal distribution with standard deviation 0.01; zeros keeps all units of a layer equal, so a network"
-        " with hidden layers cannot learn"
+        description="initializer of the kernels, but not of embeddings: auto, as the authors of the model did;"
+        " he_normal suits relu, glorot_uniform suits tanh and sigmoid; {name: random_normal, stddev: 0.05} is a normal"
+        " distribution, small_random the same with 0.01; zeros keeps all units of a layer equal, so a network with"
+        " hidden layers cannot learn"
     ),
 ]

@@ -34,10 +34,11 @@ def write_report(
     examples: pd.DataFrame,
     answers: Mapping[str, np.ndarray],
     validation: pd.DataFrame,
+    more: Mapping[str, Figure | str] | None = None,
 ) -> list[str]:
     """Write the learning curves and the task's figures to `report/`; return a warning if glyphs are missing.
 
-    `examples` and `answers` are those of the test split.
+    `examples` and `answers` are those of the test split. `more` figures are drawn beside them.
 
     Raises:
         UserError: If a file cannot be written.
@@ -50,6 +51,7 @@ def write_report(
         pictures["learning_curves"] = learning_curves(run.history(), list(curves), run.trivial())
         if samples := run.samples():
             pictures["samples"] = samples_page(samples)
+        pictures |= more or {}
         pictures |= trained.task.pictures(trained.model, trained.preprocessor, examples, answers)
         pictures |= trained.task.validation_pictures(
             trained.model, trained.preprocessor, validation, trained.answerer.answer_table, trained.config.seed

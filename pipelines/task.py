@@ -111,6 +111,10 @@ class Preprocessor(abc.ABC):
         With `training`, the inputs may include values that a client's input never has.
         """
 
+    def steps(self, example: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Return what becomes of a raw example, a table of one row, in readable tables by name. Default: none."""
+        return {}
+
     @property
     def augments(self) -> bool:
         """Whether `augment` changes anything."""

@@ -6,15 +6,33 @@ in every step.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
+
+from pipelines.hyperparameters import ActivationName, Initializer
+from pipelines.layers.basic import kernel_initializer
 
 CELLS: dict[str, Callable[..., keras.layers.Layer]] = {
     "rnn": keras.layers.SimpleRNN,  # Elman 1990
     "gru": keras.layers.GRU,  # Cho et al. 2014
     "lstm": keras.layers.LSTM,  # Hochreiter & Schmidhuber 1997
 }
+
+
+def recurrent_layer(
+    cell: str, units: int, activation: ActivationName, initializer: Initializer, **settings: Any
+) -> keras.layers.Layer:
+    """Return a recurrent layer that outputs every step; `initializer` is that of both kernels."""
+    return CELLS[cell](
+        units,
+        activation=activation,
+        kernel_initializer=kernel_initializer(initializer),
+        recurrent_initializer=kernel_initializer(initializer, "orthogonal"),
+        return_sequences=True,
+        **settings,
+    )
 
 
 class Reverse(keras.layers.Layer):
@@ -35,6 +53,8 @@ def recur(
     units: int,
     *,
     bidirectional: bool,
+    activation: ActivationName = "tanh",
+    initializer: Initializer = "auto",
     kernel_regularizer: keras.Regularizer | None = None,
 ) -> keras.KerasTensor:
     """Apply a recurrent layer: (B, T, D) -> (B, T, units), or (B, T, 2 * units) if bidirectional.
@@ -43,7 +63,7 @@ def recur(
     """
 
     def layer() -> keras.layers.Layer:
-        return CELLS[cell](units, return_sequences=True, kernel_regularizer=kernel_regularizer)
+        return recurrent_layer(cell, units, activation, initializer, kernel_regularizer=kernel_regularizer)
 
     forwards = layer()(x)
     if not bidirectional:

@@ -9,6 +9,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from pipelines.hyperparameters import ActivationName, Initializer
+from pipelines.layers.basic import kernel_initializer
+
 
 class Positions(keras.layers.Layer):
     """Base class of position encodings, usable as a decoder part without state."""
@@ -20,6 +23,14 @@ class Positions(keras.layers.Layer):
     def step(self, x: keras.KerasTensor, state: tuple, position: Any) -> tuple[keras.KerasTensor, tuple]:
         """Encode the steps from `position` on and return the unchanged state."""
         return self(x, position), state
+
+
+class NoPositions(Positions):
+    """Leave the steps as they are, for a Transformer that does not know their order: (B, T, D) -> (B, T, D)."""
+
+    def call(self, x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
+        """Return the steps."""
+        return x
 
 
 class SinusoidalPositions(Positions):
@@ -41,19 +52,23 @@ def encoder_block(
     heads: int,
     feed_forward_units: int,
     dropout: float,
+    activation: ActivationName = "relu",
+    initializer: Initializer = "auto",
     kernel_regularizer: keras.Regularizer | None = None,
 ) -> keras.KerasTensor:
     """Apply self-attention and a feed-forward network: (B, T, D), mask (B, T) -> (B, T, D)."""
     width = x.shape[-1]
-    attend = keras.layers.MultiHeadAttention(
-        heads, max(1, width // heads), dropout=dropout, kernel_regularizer=kernel_regularizer
-    )
+
+    def kernels() -> dict[str, Any]:
+        return {"kernel_initializer": kernel_initializer(initializer), "kernel_regularizer": kernel_regularizer}
+
+    attend = keras.layers.MultiHeadAttention(heads, max(1, width // heads), dropout=dropout, **kernels())
     y = keras.layers.LayerNormalization()(x)
     y = attend(y, y, attention_mask=keras.layers.Reshape((1, -1))(mask))
     x = keras.layers.Add()([x, keras.layers.Dropout(dropout)(y)])
     y = keras.layers.LayerNormalization()(x)
-    y = keras.layers.Dense(feed_forward_units, activation="relu", kernel_regularizer=kernel_regularizer)(y)
-    y = keras.layers.Dense(width, kernel_regularizer=kernel_regularizer)(y)
+    y = keras.layers.Dense(feed_forward_units, activation=activation, **kernels())(y)
+    y = keras.layers.Dense(width, **kernels())(y)
     return keras.layers.Add()([x, keras.layers.Dropout(dropout)(y)])
 
 
@@ -179,6 +194,8 @@ class DecoderBlock(keras.layers.Layer):
         rotary: bool,
         dropout: float,
         use_bias: bool,
+        activation: ActivationName = "gelu",
+        initializer: Initializer = "auto",
     ):
         super().__init__()
         normal = keras.initializers.RandomNormal(stddev=0.02)  # Radford et al. 2018, section 4.1
@@ -190,12 +207,13 @@ class DecoderBlock(keras.layers.Layer):
             rotary=rotary,
             dropout=dropout,
             use_bias=use_bias,
-            initializer=normal,
-            output_initializer=output,
+            initializer=kernel_initializer(initializer, normal),
+            output_initializer=kernel_initializer(initializer, output),
         )
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-5, center=use_bias) for _ in range(2)]
-        self.up = keras.layers.Dense(feed_forward_units, "gelu", use_bias=use_bias, kernel_initializer=normal)
-        self.down = keras.layers.Dense(width, use_bias=use_bias, kernel_initializer=output)
+        up, down = (kernel_initializer(initializer, auto) for auto in (normal, output))
+        self.up = keras.layers.Dense(feed_forward_units, activation, use_bias=use_bias, kernel_initializer=up)
+        self.down = keras.layers.Dense(width, use_bias=use_bias, kernel_initializer=down)
         self.drop = keras.layers.Dropout(dropout) if dropout else (lambda x: x)
 
     def build(self, shape: tuple) -> None:

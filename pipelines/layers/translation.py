@@ -11,17 +11,22 @@ from typing import Any, Literal
 import keras
 from keras import ops
 
+from pipelines.hyperparameters import ActivationName, Initializer
+from pipelines.layers.basic import kernel_initializer
 from pipelines.layers.transformer import Attention, CausalAttention, attention_weights
 
 Norm = Literal["pre", "post"]
-# Vaswani et al. 2017, section 5.4, apply dropout to the attention output, not its weights.
-ATTENTION: dict[str, Any] = {
-    "rotary": False,
-    "dropout": 0.0,
-    "use_bias": True,
-    "initializer": "glorot_uniform",
-    "output_initializer": "glorot_uniform",
-}
+
+
+def attention_settings(initializer: Initializer) -> dict[str, Any]:
+    """Return the settings of each attention layer: dropout of its output, not of its weights (section 5.4)."""
+    return {
+        "rotary": False,
+        "dropout": 0.0,
+        "use_bias": True,
+        "initializer": kernel_initializer(initializer),
+        "output_initializer": kernel_initializer(initializer),
+    }
 
 
 class GrowingAttention(CausalAttention):
@@ -56,10 +61,10 @@ class CrossAttention(Attention):
     `remember` projects the source once. `attend` also takes K beams per source, (B K, T, D).
     """
 
-    def __init__(self, width: int, heads: int, **settings: Any):
-        super().__init__(width, heads, **settings)
-        self.project_in = keras.layers.Dense(width, kernel_initializer="glorot_uniform")
-        self.project_source = keras.layers.Dense(2 * width, kernel_initializer="glorot_uniform")
+    def __init__(self, width: int, heads: int, initializer: Initializer):
+        super().__init__(width, heads, **attention_settings(initializer))
+        self.project_in = keras.layers.Dense(width, kernel_initializer=kernel_initializer(initializer))
+        self.project_source = keras.layers.Dense(2 * width, kernel_initializer=kernel_initializer(initializer))
 
     def build(self, shape: tuple, *_: tuple) -> None:
         """Build the query, source and output projections."""
@@ -97,12 +102,23 @@ class CrossAttention(Attention):
 class Residual(keras.layers.Layer):
     """Base class of residual blocks with layer normalization before (Xiong et al. 2020) or after each sublayer."""
 
-    def __init__(self, attentions: int, *, width: int, feed_forward_units: int, norm: Norm, dropout: float):
+    def __init__(
+        self,
+        attentions: int,
+        *,
+        width: int,
+        feed_forward_units: int,
+        norm: Norm,
+        dropout: float,
+        activation: ActivationName = "relu",
+        initializer: Initializer = "auto",
+    ):
         super().__init__()
         self.norm = norm
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-5) for _ in range(attentions + 1)]
-        self.up = keras.layers.Dense(feed_forward_units, "relu", kernel_initializer="glorot_uniform")
-        self.down = keras.layers.Dense(width, kernel_initializer="glorot_uniform")
+        up, down = (kernel_initializer(initializer) for _ in range(2))
+        self.up = keras.layers.Dense(feed_forward_units, activation, kernel_initializer=up)
+        self.down = keras.layers.Dense(width, kernel_initializer=down)
         self.drop = keras.layers.Dropout(dropout)
 
     def build(self, shape: tuple, *_: tuple) -> None:
@@ -132,7 +148,7 @@ class SourceBlock(Residual):
 
     def __init__(self, *, heads: int, **block: Any):
         super().__init__(1, **block)
-        self.attention = SelfAttention(block["width"], heads, **ATTENTION)
+        self.attention = SelfAttention(block["width"], heads, **attention_settings(block.get("initializer", "auto")))
 
     def build(self, shape: tuple, *_: tuple) -> None:
         """Build all sublayers."""
@@ -150,8 +166,9 @@ class TargetBlock(Residual):
 
     def __init__(self, *, heads: int, **block: Any):
         super().__init__(2, **block)
-        self.attention = GrowingAttention(block["width"], heads, **ATTENTION)
-        self.cross = CrossAttention(block["width"], heads, **ATTENTION)
+        initializer = block.get("initializer", "auto")
+        self.attention = GrowingAttention(block["width"], heads, **attention_settings(initializer))
+        self.cross = CrossAttention(block["width"], heads, initializer)
 
     def build(self, shape: tuple, *_: tuple) -> None:
         """Build all sublayers."""

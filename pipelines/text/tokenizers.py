@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 import tensorflow_text as tf_text
 from pydantic import Field
@@ -72,6 +73,10 @@ class Tokenizer(abc.ABC):
     def characters(self) -> np.ndarray:
         """Return the number of characters that each id stands for, (size,) float32."""
         return np.array([0, 1, 0, 0, *(len(piece) for piece in self.pieces[4:])], np.float32)
+
+    def table(self, ids: np.ndarray) -> pd.DataFrame:
+        """Return the tokens of ids (T,), one row each."""
+        return pd.DataFrame({"token": [self.pieces[each] for each in ids], "id": ids})
 
     @abc.abstractmethod
     def learn(self, texts: Iterable[str]) -> None:

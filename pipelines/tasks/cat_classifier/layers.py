@@ -5,7 +5,8 @@ Shapes: B images, H and W positions, C input channels, D width.
 
 import keras
 
-from pipelines.layers.basic import regularizer
+from pipelines.hyperparameters import Initializer
+from pipelines.layers.basic import kernel_initializer, regularizer
 
 
 def convolve(
@@ -18,6 +19,7 @@ def convolve(
     activation: str | None,
     l2: float,
     batch_normalization: bool,
+    initializer: Initializer,
     **_: float,
 ) -> keras.KerasTensor:
     """Apply a convolution, batch normalisation and an activation: (B, H, W, C) -> (B, H', W', filters)."""
@@ -27,7 +29,7 @@ def convolve(
         stride,
         padding,
         use_bias=not batch_normalization,  # batch normalisation has a bias
-        kernel_initializer="he_normal",
+        kernel_initializer=kernel_initializer(initializer, "he_normal"),
         kernel_regularizer=regularizer(l2),
     )
     x = convolution(x)
@@ -43,11 +45,19 @@ def pool(x: keras.KerasTensor, pooling: str, size: int) -> keras.KerasTensor:
 
 
 def dense_layers(
-    x: keras.KerasTensor, units: list[int], *, activation: str, dropout: float, l2: float, batch_normalization: bool
+    x: keras.KerasTensor,
+    units: list[int],
+    *,
+    activation: str,
+    dropout: float,
+    l2: float,
+    batch_normalization: bool,
+    initializer: Initializer,
 ) -> keras.KerasTensor:
     """Apply a stack of dense layers: (B, D) -> (B, units[-1])."""
     for width in units:
-        x = keras.layers.Dense(width, kernel_initializer="he_normal", kernel_regularizer=regularizer(l2))(x)
+        given = {"kernel_initializer": kernel_initializer(initializer, "he_normal")}
+        x = keras.layers.Dense(width, kernel_regularizer=regularizer(l2), **given)(x)
         if batch_normalization:
             x = keras.layers.BatchNormalization(momentum=0.9)(x)
         x = drop(keras.layers.Activation(activation)(x), dropout)

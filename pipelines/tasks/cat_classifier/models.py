@@ -12,8 +12,8 @@ from pydantic import Field
 
 from pipelines.applications import RANDOM
 from pipelines.errors import UserError
-from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Units
-from pipelines.layers.basic import regularizer
+from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Initializer, Units
+from pipelines.layers.basic import kernel_initializer, regularizer
 from pipelines.tasks.cat_classifier import layers
 from pipelines.tasks.cat_classifier.backbones import (
     image_features,
@@ -42,6 +42,7 @@ class LayerSettings(TypedDict):
     dropout: Dropout
     l2: L2
     batch_normalization: BatchNormalization
+    initializer: Initializer
 
 
 def logistic_regression(features: Features, *, l2: L2) -> keras.Model:
@@ -59,7 +60,7 @@ def mlp(
     """Multilayer perceptron on the flattened pixels."""
     inputs, x = _start(features)
     x = layers.dense_layers(keras.layers.Flatten()(x), units, **layer)
-    return keras.Model(inputs, _head(x, features, layer["l2"]), name="mlp")
+    return keras.Model(inputs, _head(x, features, layer["l2"], layer["initializer"]), name="mlp")
 
 
 def cnn(
@@ -87,7 +88,7 @@ def cnn(
         x = layers.convolve(x, width, kernel_size, stride, padding, **layer)
         x = layers.pool(x, pooling, pool_size)
     x = layers.dense_layers(keras.layers.Flatten()(x), units, **layer)
-    return keras.Model(inputs, _head(x, features, layer["l2"]), name="cnn")
+    return keras.Model(inputs, _head(x, features, layer["l2"], layer["initializer"]), name="cnn")
 
 
 def resnet(
@@ -105,15 +106,15 @@ def resnet(
     kernel_size: KernelSize,
     stem_stride: Annotated[int, Field(ge=1, description="stride of the first convolution; 2 suits larger images")],
     shortcut: Annotated[
-        Literal["projection", "identity"],
+        Literal["projection", "identity", "none"],
         Field(
             description="shortcut of a block that halves the image: projection, a 1x1 convolution; identity, every"
-            " other pixel, with zeros as additional channels"
+            " other pixel, with zeros as additional channels; none: no block has a shortcut (a plain network)"
         ),
     ],
     **layer: Unpack[LayerSettings],
 ) -> keras.Model:
-    """Residual network (He et al. 2016, "Deep Residual Learning", section 4.2)."""
+    """Residual network, or its plain twin (He et al. 2016, "Deep Residual Learning", section 4.2)."""
     inputs, x = _start(features)
     convolve = partial(layers.convolve, padding="same", **layer)
     straight = partial(convolve, activation=None)
@@ -125,12 +126,14 @@ def resnet(
             y = straight(convolve(x, width, kernel_size, stride), width, kernel_size, 1)
             if stride > 1 and shortcut == "projection":
                 x = straight(x, width, 1, stride)
-            elif stride > 1:
+            elif stride > 1 and shortcut == "identity":
                 x = keras.layers.MaxPooling2D(1, stride)(x)
                 x = keras.layers.Concatenate()([x, keras.layers.Rescaling(0.0)(x)])
-            x = keras.layers.Activation(layer["activation"])(keras.layers.Add()([x, y]))
+            y = y if shortcut == "none" else keras.layers.Add()([x, y])
+            x = keras.layers.Activation(layer["activation"])(y)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, _head(layers.drop(x, layer["dropout"]), features, layer["l2"]), name="resnet")
+    x = layers.drop(x, layer["dropout"])
+    return keras.Model(inputs, _head(x, features, layer["l2"], layer["initializer"]), name="resnet")
 
 
 def inception(
@@ -171,7 +174,8 @@ def inception(
         branches.append(convolve(keras.layers.MaxPooling2D(3, 1, "same")(x), widths["pool"], 1, 1))
         x = layers.pool(keras.layers.Concatenate()(branches), pooling, pool_size)
     x = keras.layers.GlobalAveragePooling2D()(x)
-    return keras.Model(inputs, _head(layers.drop(x, layer["dropout"]), features, layer["l2"]), name="inception")
+    x = layers.drop(x, layer["dropout"])
+    return keras.Model(inputs, _head(x, features, layer["l2"], layer["initializer"]), name="inception")
 
 
 def pretrained(
@@ -188,6 +192,7 @@ def pretrained(
     activation: Activation,
     dropout: Dropout,
     l2: L2,
+    initializer: Initializer,
     **fine_tuning: Unpack[FineTuning],
 ) -> keras.Model:
     """Backbone with published weights, trained on other images, and a new head (Yosinski et al. 2014)."""
@@ -205,11 +210,12 @@ def pretrained(
         dropout=dropout,
         l2=l2,
         batch_normalization=False,
+        initializer=initializer,
     )
     load = partial(load_image_backbone, preset, backbone, weights, fine_tuning["lora_rank"])
     return PretrainedModel(
         inputs,
-        _head(x, features, l2),
+        _head(x, features, l2, initializer),
         pretrained=Pretrained.fine_tuned(layer_groups(backbone), load, fine_tuning),
         features=vectors,
         name="pretrained",
@@ -236,5 +242,6 @@ def _start(features: Features) -> tuple[dict[str, keras.KerasTensor], keras.Kera
     return inputs, keras.layers.Rescaling(scale.tolist(), (-features.mean * scale).tolist())(inputs["image"])
 
 
-def _head(x: keras.KerasTensor, features: Features, l2: float) -> keras.KerasTensor:
-    return keras.layers.Dense(features.outputs, kernel_regularizer=regularizer(l2), name="logits")(x)
+def _head(x: keras.KerasTensor, features: Features, l2: float, initializer: Initializer = "auto") -> keras.KerasTensor:
+    given = {"kernel_initializer": kernel_initializer(initializer), "kernel_regularizer": regularizer(l2)}
+    return keras.layers.Dense(features.outputs, name="logits", **given)(x)

@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.data.batches import raw_batches
+from pipelines.data.batches import raw_batches, tensors
 from pipelines.data.images.read import decode_image
 from pipelines.errors import UserError, did_you_mean
 from pipelines.presets import Preset, preset_of
@@ -47,8 +47,11 @@ class ImagePreprocessor(Preprocessor):
             Field(description="how images become square: stretch, crop (to the centre) or pad (with black)"),
         ],
         pixel_scaling: Annotated[
-            Literal["unit", "standard"],
-            Field(description="unit: divide by 255; standard: to mean 0 and standard deviation 1 per channel"),
+            Literal["none", "unit", "standard"],
+            Field(
+                description="unit: divide by 255; standard: to mean 0 and standard deviation 1 per channel; none: the"
+                " numbers 0 to 255 of the image"
+            ),
         ],
         augmentation: Annotated[Augmentation, Field(description="random augmentations of training images")],
         class_weights: Annotated[
@@ -131,6 +134,18 @@ class ImagePreprocessor(Preprocessor):
         labels = tf.cast(known, tf.float32)
         return self.inputs(raw), labels[:, : self.features.outputs], weights
 
+    def steps(self, example: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Return the size of the image and the range of its numbers, when decoded, resized and scaled."""
+        raw = tensors(example)
+        pixels = self.inputs(raw)["image"][0].numpy().astype("float32")
+        scaled = (pixels - self.state["mean"]) / self.state["deviation"]
+        decoded = decode_image(next(iter(raw_batches(example)))["image"][0]).numpy()
+        rows = [
+            {"step": step, "shape": list(each.shape), "least": each.min(), "mean": each.mean(), "most": each.max()}
+            for step, each in (("decoded", decoded), ("resized", pixels), ("scaled, in the model", scaled))
+        ]
+        return {"image": pd.DataFrame(rows)}
+
     @property
     def augments(self) -> bool:
         """Whether any augmentation is on."""
@@ -157,8 +172,8 @@ class ImagePreprocessor(Preprocessor):
         return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
     def _statistics(self, images: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-        if self.pixel_scaling == "unit":
-            return np.zeros(3, "float32"), np.full(3, 255, "float32")
+        if self.pixel_scaling != "standard":
+            return np.zeros(3, "float32"), np.full(3, 255 if self.pixel_scaling == "unit" else 1, "float32")
         sums = [
             (np.mean(part, (0, 1, 2)), np.mean(part**2, (0, 1, 2)), len(part))
             for part in (self.inputs(raw)["image"].numpy().astype("float64") for raw in raw_batches(images))

@@ -5,14 +5,14 @@ Every model returns scores of the tags (B, T, K), or with a CRF the potentials (
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import keras
 from pydantic import Field
 
 from pipelines.data.vectors import read_vectors
-from pipelines.hyperparameters import L2, Dropout, Units
-from pipelines.layers.basic import IsToken, regularizer
+from pipelines.hyperparameters import L2, Activation, CellActivation, Dropout, Initializer, Units
+from pipelines.layers.basic import IsToken, kernel_initializer, regularizer
 from pipelines.layers.crf import ConditionalRandomField
 from pipelines.layers.recurrent import recur
 from pipelines.layers.transformer import SinusoidalPositions, encoder_block
@@ -65,11 +65,13 @@ class Token(TypedDict):
     dropout: Dropout
     l2: L2
     crf: CRF
+    initializer: Initializer
 
 
 class Recurrent(Token):
     """Settings that all recurrent models share."""
 
+    activation: CellActivation
     units: Annotated[int, Field(ge=1, description="width of the state, in each direction")]
     layers: Layers
     bidirectional: Annotated[
@@ -96,6 +98,7 @@ def window(
         ),
     ],
     units: Units,
+    activation: Activation,
     **token: Unpack[Token],
 ) -> keras.Model:
     """Feed-forward network on a window of tokens (Collobert et al. 2011, section 3.2)."""
@@ -103,15 +106,18 @@ def window(
     if encoding == "one_hot":
         words = WordDropout(token["word_dropout"])(inputs["words"])
         kernel = keras.layers.Embedding(
-            (2 * reach + 1) * features.words, units[0], embeddings_regularizer=regularizer(token["l2"])
+            (2 * reach + 1) * features.words,
+            units[0],
+            embeddings_initializer=kernel_initializer(token["initializer"], "uniform"),
+            embeddings_regularizer=regularizer(token["l2"]),
         )
         kernel.axis_parts = {"embeddings": {0: [features.words] * (2 * reach + 1)}}
-        x = keras.layers.Activation("relu")(Sum()(kernel(WindowIds(reach, features.words)(words))))
+        x = keras.layers.Activation(activation)(Sum()(kernel(WindowIds(reach, features.words)(words))))
         x, later = keras.layers.Dropout(token["dropout"])(x), units[1:]
     else:
         x, later = Window(reach)(_tokens(features, inputs, token), mask), units
     for width in later:
-        x = keras.layers.Dense(width, activation="relu", kernel_regularizer=regularizer(token["l2"]))(x)
+        x = keras.layers.Dense(width, activation=activation, **_kernel(token))(x)
         x = keras.layers.Dropout(token["dropout"])(x)
     return _model(features, inputs, mask, x, token, "window", encoding == "embedded")
 
@@ -140,13 +146,18 @@ def transformer(
     feed_forward_units: Annotated[
         int, Field(ge=1, description="width of the feed-forward layer after each attention layer")
     ],
+    positions: Annotated[
+        Literal["sinusoidal", "none"],
+        Field(description="positional encoding: sinusoids; none: the network takes a sentence as a bag of tokens"),
+    ],
+    activation: Activation,
     **token: Unpack[Token],
 ) -> keras.Model:
-    """Bidirectional Transformer with sinusoidal positions (the encoder of Vaswani et al. 2017)."""
+    """Bidirectional Transformer (the encoder of Vaswani et al. 2017)."""
     inputs, mask = _inputs(features)
-    penalty = regularizer(token["l2"])
-    x = keras.layers.Dense(width, kernel_regularizer=penalty)(_tokens(features, inputs, token))
-    x = SinusoidalPositions()(x)
+    x = keras.layers.Dense(width, **_kernel(token))(_tokens(features, inputs, token))
+    if positions == "sinusoidal":
+        x = SinusoidalPositions()(x)
     for _ in range(layers):
         x = encoder_block(
             x,
@@ -154,7 +165,9 @@ def transformer(
             heads=heads,
             feed_forward_units=feed_forward_units,
             dropout=token["dropout"],
-            kernel_regularizer=penalty,
+            activation=activation,
+            initializer=token["initializer"],
+            kernel_regularizer=regularizer(token["l2"]),
         )
     return _model(features, inputs, mask, keras.layers.LayerNormalization()(x), token, "transformer")
 
@@ -185,7 +198,7 @@ def pretrained(
     load = partial(preset.load_weights, backbone, "models.pretrained.preset", fine_tuning["lora_rank"])
     return PretrainedModel(
         inputs,
-        _scores(features, x, IsToken()(inputs["firsts"]), 0.0, crf),
+        _scores(features, x, IsToken()(inputs["firsts"]), {}, crf),
         pretrained=Pretrained.fine_tuned(layer_groups(encoder), load, fine_tuning),
         name="pretrained",
     )
@@ -212,6 +225,8 @@ def _recurrent(features: Features, cell: str, settings: Recurrent) -> keras.Mode
             cell,
             settings["units"],
             bidirectional=settings["bidirectional"],
+            activation=settings["activation"],
+            initializer=settings["initializer"],
             kernel_regularizer=regularizer(settings["l2"]),
         )
         x = drop(settings["dropout"])(x)
@@ -258,7 +273,7 @@ def _model(
     name: str,
     embedded: bool = True,
 ) -> keras.Model:
-    outputs = _scores(features, x, mask, token["l2"], token["crf"])
+    outputs = _scores(features, x, mask, _kernel(token), token["crf"])
     if features.vectors is None or not embedded:
         return keras.Model(inputs, outputs, name=name)
     embedding = next(layer for layer in keras.Model(inputs, outputs).layers if layer.name == "word_embedding")
@@ -266,11 +281,19 @@ def _model(
     return PretrainedModel(inputs, outputs, pretrained=Pretrained([[embedding]], load), name=name)
 
 
+def _kernel(token: Token) -> dict[str, Any]:
+    """Return the settings of the kernel of one layer."""
+    return {
+        "kernel_initializer": kernel_initializer(token["initializer"]),
+        "kernel_regularizer": regularizer(token["l2"]),
+    }
+
+
 def _scores(
-    features: Features, x: keras.KerasTensor, mask: keras.KerasTensor, l2: float, crf: bool
+    features: Features, x: keras.KerasTensor, mask: keras.KerasTensor, kernel: dict[str, Any], crf: bool
 ) -> keras.KerasTensor:
     """Return the scores of the tags, or the potentials of a CRF."""
-    scores = keras.layers.Dense(features.tags, kernel_regularizer=regularizer(l2), name="tags")(x)
+    scores = keras.layers.Dense(features.tags, **kernel, name="tags")(x)
     return ConditionalRandomField(features.allowed, name="crf")(scores, mask) if crf else scores
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
+from pipelines.data.batches import tensors
 from pipelines.data.vectors import vector_words
 from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
@@ -208,6 +209,24 @@ class SentencePreprocessor(Preprocessor):
         labels = tf.maximum(_whole(self._tag_ids(tags.flat_values)) - 1, 1)
         weights = tf.ones_like(labels, tf.float32)
         return inputs, tags.with_flat_values(labels), tags.with_flat_values(weights)
+
+    def steps(self, example: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Return what each token is looked up as, or with a preset its pieces, and its label."""
+        tokens = list(example[TOKENS].iloc[0])
+        given, labels, _ = self.example(tensors(example), training=False)
+        given = {name: each[0].numpy() if name != "characters" else each[0].to_list() for name, each in given.items()}
+        if self.preset:
+            stops = [*given["firsts"][1:] - 1, len(given["pieces"])]
+            names = self.preset.tokenizer.get_vocabulary()
+            spans = [given["pieces"][first - 1 : stop] for first, stop in zip(given["firsts"], stops, strict=True)]
+            each = {"pieces": [[names[piece - 1] for piece in span] for span in spans], "ids": map(list, spans)}
+        else:
+            words = ["", "unknown", *self.learnt["words"]]
+            found = {"word": [words[at] for at in given["words"]], "word id": given["words"]}
+            each = found | {"character ids": given["characters"], "affix ids": list(given.get("affixes", ()))}
+        tags = [self.tags[label - 1] for label in labels[0].numpy()]
+        table = {"token": tokens, **{name: list(values) for name, values in each.items()}, "casing": given["casings"]}
+        return {"tokens": pd.DataFrame({name: values for name, values in table.items() if len(values)} | {"tag": tags})}
 
     def tokenize(self, text: tf.Tensor) -> tuple[tf.RaggedTensor, tf.RaggedTensor]:
         """Split texts (B,) into tokens. Return the tokens (B, T) and their character offsets (B, T)."""

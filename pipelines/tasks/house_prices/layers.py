@@ -74,12 +74,13 @@ class MemberDense(keras.layers.Layer):
         self,
         members: int,
         units: int,
-        kernel_initializer: keras.Initializer,
+        kernel_initializer: str | keras.Initializer,
         kernel_regularizer: keras.Regularizer | None,
     ):
         super().__init__()
         self.members, self.units = members, units
-        self.kernel_initializer, self.kernel_regularizer = kernel_initializer, kernel_regularizer
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = kernel_regularizer
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Create a kernel and a bias for each member. Each kernel is initialized as that of a single layer."""

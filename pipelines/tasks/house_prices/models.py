@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from pipelines.hyperparameters import L2, Activation, BatchNormalization, Dropout, Initializer, LinearSkip, Units
-from pipelines.layers.basic import regularizer
+from pipelines.layers.basic import kernel_initializer, regularizer
 from pipelines.tasks.house_prices.layers import MemberDense, MemberHeads, MemberScaling, PiecewiseLinearEmbedding
 from pipelines.tasks.house_prices.preprocessing import Features
 
@@ -120,13 +120,13 @@ def _hidden_layers(
     dropout: float,
     l2: float,
     batch_normalization: bool,
-    initializer: str,
+    initializer: Initializer,
     members: int = 1,
     adapters: str = "first",
     **_: bool,
 ) -> keras.KerasTensor:
     for number, width in enumerate(units):
-        given = {"kernel_initializer": _initializer(initializer), "kernel_regularizer": regularizer(l2)}
+        given = {"kernel_initializer": kernel_initializer(initializer), "kernel_regularizer": regularizer(l2)}
         if adapters == "all" and number:
             x = MemberScaling(members, "ones")(x)
         x = MemberDense(members, width, **given)(x) if adapters == "own" else keras.layers.Dense(width, **given)(x)
@@ -144,12 +144,12 @@ def _head(
     x: keras.KerasTensor,
     inputs: dict[str, keras.KerasTensor],
     *,
-    initializer: str,
+    initializer: Initializer,
     l2: float,
     linear_skip: bool,
     **_: Any,
 ) -> keras.KerasTensor:
-    head = keras.layers.Dense(1, kernel_initializer=_initializer(initializer), kernel_regularizer=regularizer(l2))
+    head = keras.layers.Dense(1, kernel_initializer=kernel_initializer(initializer), kernel_regularizer=regularizer(l2))
     return _skip(head(x), inputs, linear_skip, l2)
 
 
@@ -160,7 +160,3 @@ def _skip(
         return outputs
     linear = keras.layers.Dense(1, kernel_initializer="zeros", kernel_regularizer=regularizer(l2), name="linear_skip")
     return keras.layers.Add()([outputs, linear(_join(inputs.values()))])
-
-
-def _initializer(name: str) -> keras.Initializer:
-    return keras.initializers.RandomNormal(stddev=0.01) if name == "small_random" else keras.initializers.get(name)

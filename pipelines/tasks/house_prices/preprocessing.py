@@ -69,19 +69,22 @@ class TablePreprocessor(Preprocessor):
         self,
         *,
         numeric_scaling: Annotated[
-            Literal["standard", "log", "quantile"],
+            Literal["none", "standard", "log", "quantile"],
             Field(
                 description="standard: to mean 0 and standard deviation 1; log: the same, after log(1 + x) of skewed"
                 " columns without negative values; quantile: map the rank among the training values to a normal"
-                " distribution"
+                " distribution; none: the numbers as they are, without numeric_limit"
             ),
         ],
         numeric_limit: Annotated[
             float, Field(gt=0, description="normalised numbers are clipped to this distance from 0, to limit outliers")
         ],
         target_scaling: Annotated[
-            Literal["log", "standard"],
-            Field(description="log: errors are relative to the price; standard: errors are in the unit of the target"),
+            Literal["log", "standard", "none"],
+            Field(
+                description="log: errors are relative to the price; standard: errors are in the unit of the target, and"
+                " the loss in its standard deviations; none: the loss too is in the unit of the target"
+            ),
         ],
         max_categories: Annotated[
             int,
@@ -202,7 +205,12 @@ class TablePreprocessor(Preprocessor):
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore the state of a preprocessor with the same settings."""
-        self.state = {"dates": np.array([], "U"), "origin": np.zeros(len(state["numeric"])), **state}
+        new = {
+            "dates": np.array([], "U"),
+            "origin": np.zeros(len(state["numeric"])),
+            "typical": np.zeros((), "float32"),
+        }
+        self.state = {**new, **state}
         self._numeric, self.dates, self.text, self.gaps = (
             [str(name) for name in self.state[key]] for key in ("numeric", "dates", "text", "gaps")
         )
@@ -255,7 +263,7 @@ class TablePreprocessor(Preprocessor):
         return Features(len(quantiles), len(self.state["vocabulary"]), quantiles, width)
 
     def inputs(self, raw: Tensors) -> Tensors:
-        """Return `numeric` (B, F) and `text` (B, W), 0 for missing values, and `category` (B, V), multi-hot."""
+        """Return `numeric` (B, F), `text` (B, W), the mean for missing values, and `category` (B, V), multi-hot."""
         inputs = self._inputs(raw, None)
         return inputs | ({"text": self._texts(raw, self._encoder.vectors)} if self.text_columns else {})
 
@@ -271,13 +279,15 @@ class TablePreprocessor(Preprocessor):
         return inputs, label[:, None], tf.ones_like(label)
 
     def scaled(self, raw: Tensors, own_price: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """Return `numeric` (B, F), 0 for missing values. `own_price` (B,) is given for training houses only."""
+        """Return `numeric` (B, F), the mean if missing. `own_price` (B,) is given for training houses only."""
         if not len(self.state["mean"]):
             return {}
         values = self._numbers(raw, own_price)
         missing = tf.math.is_nan(values)  # checked before scaling
-        values = tf.clip_by_value(self._normalise(values), -self.numeric_limit, self.numeric_limit)
-        return {"numeric": tf.where(missing, 0.0, values)}
+        values = self._normalise(values)
+        if self.numeric_scaling != "none":
+            values = tf.clip_by_value(values, -self.numeric_limit, self.numeric_limit)
+        return {"numeric": tf.where(missing, self.state["typical"], values)}
 
     def price(self, label: tf.Tensor, beyond: float = 0.0) -> tf.Tensor:
         """Undo the scaling of the target. Predictions are clipped to the range of the training prices.
@@ -302,7 +312,7 @@ class TablePreprocessor(Preprocessor):
     def typical_inputs(self) -> dict[str, np.ndarray]:
         """Return the model inputs (F,) of a typical house: means of numbers and texts, most frequent categories."""
         features = self.features
-        typical = {"numeric": np.zeros(features.numeric), "text": np.zeros(features.text)}
+        typical = {"numeric": np.zeros(features.numeric) + self.state["typical"], "text": np.zeros(features.text)}
         columns = [value.partition("=")[0] for value in self.state["vocabulary"]]
         known = {f"{name}={KNOWN}" for name in self.gaps}
         # The values of a column are in the vocabulary with the most frequent first.
@@ -310,6 +320,26 @@ class TablePreprocessor(Preprocessor):
         gaps = [value in known for value in self.state["vocabulary"]]
         typical["category"] = np.array(first) | np.array(gaps)
         return {name: value.astype("float32") for name, value in typical.items() if len(value)}
+
+    def steps(self, example: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Return the numbers before and after scaling, the categories that are 1, and the scaled target."""
+        raw = tensors(example)
+        given, label, _ = self.example(raw, training=False)
+        found = {}
+        if "numeric" in given:
+            names = [*self._numeric, *(f"{name}, {part}" for name in self.dates for part in dates.PARTS)]
+            names += [" / ".join(pair) for pair in self.ratios]
+            names += [f"prices near, {at + 1}" for at in range(given["numeric"].shape[1] - len(names))]
+            numbers = self._numbers(raw, None)[0]
+            found["numeric"] = pd.DataFrame({"feature": names, "number": numbers, "input": given["numeric"][0]})
+        if "category" in given:
+            ones = np.flatnonzero(given["category"][0])
+            known = [str(self.state["vocabulary"][at]).partition("=") for at in ones]
+            found["category"] = pd.DataFrame(
+                {"column": [name for name, *_ in known], "value": [value for *_, value in known], "input": ones}
+            )
+        found["target"] = pd.DataFrame({"price": example[TARGET], "label": label[:, 0]})
+        return found
 
     def column_shares(self) -> dict[str, np.ndarray]:
         """Return which share of each model input belongs to which column, (F, C) with rows that sum to 1.
@@ -345,7 +375,8 @@ class TablePreprocessor(Preprocessor):
                 raise UserError("preprocessing.target_scaling", f"{problem} negative; use standard")
             added = float((target == 0).any())  # zeros occur, as in counts or rents: log(1 + x)
             target = np.log(target + added)
-        return np.array([target.mean(), target.std(ddof=0) or 1.0, target.min(), target.max(), added], "float32")
+        mean, deviation = (0.0, 1.0) if self.target_scaling == "none" else (target.mean(), target.std(ddof=0) or 1.0)
+        return np.array([mean, deviation, target.min(), target.max(), added], "float32")
 
     def _widened(self, scale: np.ndarray, target: pd.Series) -> np.ndarray:
         """Return the scale of a state's target with the range of more targets."""
@@ -419,11 +450,13 @@ class TablePreprocessor(Preprocessor):
         self.state["skewed"] = (skewness > SKEWED) & (np.nanmin(values, axis=0) >= 0)
         self.state["mean"], self.state["deviation"] = np.zeros((), "float32"), np.ones((), "float32")
         scaled = self._normalise(tf.constant(values, tf.float32)).numpy().astype("float64")
-        mean, deviation = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0)
+        mean, deviation, typical = np.nanmean(scaled, axis=0), np.nanstd(scaled, axis=0), np.zeros(scaled.shape[1])
+        if self.numeric_scaling == "none":
+            typical, mean, deviation = mean, np.zeros_like(mean), np.ones_like(mean)
         deviation[deviation == 0] = 1.0
         deviation[absent] = np.inf  # no training values: all later values become 0, as if missing
         quantiles = np.nanquantile((scaled - mean) / deviation, at, axis=0).T
-        arrays = {"mean": mean, "deviation": deviation, "quantiles": quantiles}
+        arrays = {"mean": mean, "deviation": deviation, "quantiles": quantiles, "typical": typical}
         learnt = {name: array.astype("float32") for name, array in arrays.items()}
         return learnt | {key: self.state[key] for key in ("raw_quantiles", "skewed")}
 

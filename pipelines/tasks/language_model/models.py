@@ -11,7 +11,8 @@ import keras
 from pydantic import Field
 
 from pipelines.errors import UserError
-from pipelines.hyperparameters import Dropout
+from pipelines.hyperparameters import Activation, CellActivation, Dropout, Initializer
+from pipelines.layers.basic import kernel_initializer
 from pipelines.layers.transformer import DecoderBlock, LearnedPositions, SinusoidalPositions
 from pipelines.tasks.language_model.networks import LanguageModel, Mean, Mixture, Recurrence, Window
 from pipelines.tasks.language_model.ngram import Counts, ngram
@@ -40,14 +41,25 @@ class Recurrent(TypedDict):
     width: Width
     units: Annotated[int, Field(ge=1, description="width of the state of each layer")]
     layers: Layers
+    activation: CellActivation
+    initializer: Initializer
     dropout: Dropout
     counts: Mixed
 
 
-def bag_of_words(features: Features, *, width: Width, units: Hidden, dropout: Dropout) -> GenerativeModel:
+def bag_of_words(
+    features: Features,
+    *,
+    width: Width,
+    units: Hidden,
+    activation: Activation,
+    initializer: Initializer,
+    dropout: Dropout,
+) -> GenerativeModel:
     """Feed-forward network on the mean embedding of all tokens so far, regardless of their order."""
-    hidden = keras.layers.Dense(units, activation="relu")
-    return _model(features, "bag_of_words", width, [Mean(), hidden, *_drop(dropout)], None, features.context)
+    hidden = keras.layers.Dense(units, activation=activation, kernel_initializer=kernel_initializer(initializer))
+    parts = [Mean(), hidden, *_drop(dropout)]
+    return _model(features, "bag_of_words", width, parts, None, features.context, initializer)
 
 
 def neural(
@@ -56,12 +68,14 @@ def neural(
     reach: Annotated[int, Field(ge=1, description="number of last tokens that the network sees")],
     width: Width,
     units: Hidden,
+    activation: Activation,
+    initializer: Initializer,
     dropout: Dropout,
     counts: Mixed,
 ) -> GenerativeModel:
     """Feed-forward network on the concatenated embeddings of the last tokens (Bengio et al. 2003)."""
-    parts = [Window(reach, units), *_drop(dropout)]
-    return _model(features, "neural", width, parts, None, None, counts)
+    parts = [Window(reach, units, activation, initializer), *_drop(dropout)]
+    return _model(features, "neural", width, parts, None, None, initializer, counts)
 
 
 def rnn(features: Features, **settings: Unpack[Recurrent]) -> GenerativeModel:
@@ -89,13 +103,15 @@ def transformer(
         int, Field(ge=1, description="width of the feed-forward layer after each attention layer")
     ],
     positions: Annotated[
-        Literal["learned", "sinusoidal", "rotary"],
+        Literal["learned", "sinusoidal", "rotary", "none"],
         Field(
             description="positional encoding: a learned vector for each position, sinusoids, or rotated queries and"
-            " keys"
+            " keys; none: the order is known only from the causal mask"
         ),
     ],
     use_bias: Annotated[bool, Field(description="add a bias in each layer")],
+    activation: Activation,
+    initializer: Initializer,
     dropout: Dropout,
     counts: Mixed,
 ) -> GenerativeModel:
@@ -112,12 +128,14 @@ def transformer(
             rotary=positions == "rotary",
             dropout=dropout,
             use_bias=use_bias,
+            activation=activation,
+            initializer=initializer,
         )
         for _ in range(layers)
     ]
     norm = keras.layers.LayerNormalization(epsilon=1e-5, center=use_bias)
     parts = [*added.get(positions, []), *_drop(dropout), *blocks, norm]
-    return _model(features, "transformer", width, parts, "tied", features.context, counts)
+    return _model(features, "transformer", width, parts, "tied", features.context, initializer, counts)
 
 
 def pretrained(features: Features, **fine_tuning: Unpack[FineTuning]) -> GenerativeModel:
@@ -138,20 +156,33 @@ MODELS: dict[str, Callable[..., GenerativeModel]] = {
 
 
 def _recurrent(features: Features, cell: str, settings: Recurrent) -> GenerativeModel:
-    parts = []
+    parts, initializer = [], settings["initializer"]
     for _ in range(settings["layers"]):
-        parts += [*_drop(settings["dropout"]), Recurrence(cell, settings["units"])]
+        parts += [
+            *_drop(settings["dropout"]),
+            Recurrence(cell, settings["units"], settings["activation"], initializer),
+        ]
     parts += _drop(settings["dropout"])
     tied = "tied" if settings["units"] == settings["width"] else None
-    return _model(features, cell, settings["width"], parts, tied, None, settings["counts"])
+    return _model(features, cell, settings["width"], parts, tied, None, initializer, settings["counts"])
 
 
 def _model(
-    features: Features, name: str, width: int, parts: list, scores: str | None, context: int | None, counts: int = 0
+    features: Features,
+    name: str,
+    width: int,
+    parts: list,
+    scores: str | None,
+    context: int | None,
+    initializer: Initializer,
+    counts: int = 0,
 ) -> GenerativeModel:
     embedding = keras.layers.ReversibleEmbedding(features.tokens, width, embeddings_initializer=_initial())
     # Tied: the scores use the token embeddings (Press & Wolf 2017).
-    out = partial(embedding, reverse=True) if scores == "tied" else keras.layers.Dense(features.tokens)
+    if scores == "tied":
+        out = partial(embedding, reverse=True)
+    else:
+        out = keras.layers.Dense(features.tokens, kernel_initializer=kernel_initializer(initializer))
     network = (embedding, parts, out, name, context)
     return Mixture(Counts(features, counts), *network) if counts else LanguageModel(*network)
 

@@ -8,7 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 import keras
 from keras import ops
 
-from pipelines.layers.recurrent import CELLS
+from pipelines.hyperparameters import ActivationName, Initializer
+from pipelines.layers.basic import kernel_initializer
+from pipelines.layers.recurrent import recurrent_layer
 from pipelines.tasks.language_model.ngram import Counts
 from pipelines.text.sampling import GenerativeModel, State
 
@@ -62,12 +64,13 @@ class Window(keras.layers.Layer):
     Steps before the first are zeros.
     """
 
-    def __init__(self, reach: int, units: int):
+    def __init__(self, reach: int, units: int, activation: ActivationName, initializer: Initializer):
         super().__init__()
         self.reach = reach
+        # Equivalent to a dense layer on the concatenated steps.
         self.map = keras.layers.Conv1D(
-            units, reach, activation="tanh"
-        )  # equivalent to a dense layer on the concatenated steps
+            units, reach, activation=activation, kernel_initializer=kernel_initializer(initializer)
+        )
 
     def build(self, shape: tuple) -> None:
         """Build the hidden layer."""
@@ -92,11 +95,11 @@ class Window(keras.layers.Layer):
 class Recurrence(keras.layers.Layer):
     """Recurrent layer with access to its state: (B, T, D) -> (B, T, units)."""
 
-    def __init__(self, cell: str, units: int):
+    def __init__(self, cell: str, units: int, activation: ActivationName, initializer: Initializer):
         super().__init__()
         self.states = 2 if cell == "lstm" else 1
         self.units = units
-        self.layer = CELLS[cell](units, return_sequences=True, return_state=True)
+        self.layer = recurrent_layer(cell, units, activation, initializer, return_state=True)
 
     def build(self, shape: tuple) -> None:
         """Build the recurrent layer."""

@@ -15,6 +15,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
+from pipelines.data.batches import tensors
 from pipelines.data.rows import row_hashes
 from pipelines.presets import Preset, preset_of
 from pipelines.storage import write_whole
@@ -107,6 +108,12 @@ class TextPreprocessor(Preprocessor):
         ids = self.tokenizer.encode(raw[TEXT])
         labels = ids[:, 1:]
         return {"tokens": ids[:, :-1]}, labels, tf.ones_like(labels, tf.float32)
+
+    def steps(self, example: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Return the tokens of a text with their ids, and the token to predict after each."""
+        given, labels, _ = self.example(tensors(example), training=False)
+        table = self.tokenizer.table(given["tokens"][0].numpy())
+        return {"tokens": table.assign(next=self.tokenizer.table(labels[0].numpy())["token"])}
 
     def ids(self, examples: pd.DataFrame) -> np.ndarray:
         """Return the token ids of the stretches in order, with `END` before each document (N,).

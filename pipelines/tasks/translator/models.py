@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Unpack
 
 from pydantic import Field
 
-from pipelines.hyperparameters import Dropout
+from pipelines.hyperparameters import Activation, CellActivation, Dropout, Initializer
 from pipelines.layers.translation import Norm
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.published import encoder_decoder, encoder_translator
@@ -46,6 +46,8 @@ def seq2seq(
         ),
     ],
     tied: Tied,
+    activation: CellActivation,
+    initializer: Initializer,
     dropout: Dropout,
 ) -> Translator:
     """Recurrent encoder-decoder, optionally with attention."""
@@ -59,6 +61,8 @@ def seq2seq(
         bidirectional=bidirectional,
         attention=attention,
         tied=tied,
+        activation=activation,
+        initializer=initializer,
         dropout=dropout,
     )
 
@@ -74,8 +78,11 @@ def transformer(
         int, Field(ge=1, description="width of the feed-forward layer after each attention layer")
     ],
     positions: Annotated[
-        Literal["learned", "sinusoidal"],
-        Field(description="positional encoding: a learned vector for each position, or sinusoids"),
+        Literal["learned", "sinusoidal", "none"],
+        Field(
+            description="positional encoding: a learned vector for each position, or sinusoids; none: the encoder"
+            " takes the source as a bag of tokens"
+        ),
     ],
     norm: Annotated[
         Norm,
@@ -85,6 +92,8 @@ def transformer(
         ),
     ],
     tied: Tied,
+    activation: Activation,
+    initializer: Initializer,
     dropout: Dropout,
 ) -> Translator:
     """Sequence-to-sequence Transformer (Vaswani et al. 2017)."""
@@ -97,6 +106,8 @@ def transformer(
         heads=heads,
         feed_forward_units=feed_forward_units,
         norm=norm,
+        activation=activation,
+        initializer=initializer,
         dropout=dropout,
     )
 

@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.data.batches import padded
+from pipelines.data.batches import padded, tensors
 from pipelines.data.pairs.read import SOURCE, TARGET
 from pipelines.presets import ENCODERS, Preset, preset_of
 from pipelines.task import Preprocessor, Tensors
@@ -159,6 +159,15 @@ class PairPreprocessor(Preprocessor):
             for at, (side, ids) in enumerate(sides.items())
         ]
         return padded(_paired(*split))
+
+    def steps(self, example: pd.DataFrame) -> dict[str, pd.DataFrame]:
+        """Return the tokens of both sides with their ids; each target token is to be predicted from those before it."""
+        given, labels, _ = self.example(tensors(example), training=False)
+        found = {}
+        for side, ids in ((SOURCE, given[SOURCE][0].numpy()), (TARGET, given[TARGET][0].numpy())):
+            found[side] = self.tokenizers[side].table(ids)
+        found[TARGET]["next"] = self.tokenizers[TARGET].table(labels[0].numpy())["token"]
+        return found
 
     def encode(self, side: str, texts: tf.Tensor) -> tf.RaggedTensor:
         """Encode texts (B,) as token ids that end with `END`, unless the text was cut off.

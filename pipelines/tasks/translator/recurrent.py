@@ -3,11 +3,14 @@
 Shapes: B sentences, S source tokens, T target tokens, n next target tokens, K beams, V target token ids, D features.
 """
 
+from typing import Any
+
 import keras
 from keras import ops
 
-from pipelines.layers.basic import IsToken
-from pipelines.layers.recurrent import CELLS, recur
+from pipelines.hyperparameters import ActivationName, Initializer
+from pipelines.layers.basic import IsToken, kernel_initializer
+from pipelines.layers.recurrent import recur, recurrent_layer
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.translation import Translator, make_embeddings
 from pipelines.text.sampling import State
@@ -33,12 +36,12 @@ class Ends(keras.layers.Layer):
 class SourceAttention(keras.layers.Layer):
     """Attend from each target step to the source steps: (B, T, D) -> (B, T, D)."""
 
-    def __init__(self, kind: str, units: int):
+    def __init__(self, kind: str, units: int, initializer: Initializer):
         super().__init__()
         self.kind, self.units = kind, units
-        self.project_in = keras.layers.Dense(units, use_bias=False)
-        self.project_source = keras.layers.Dense(units)
-        self.score = keras.layers.Dense(1, use_bias=False)
+        self.project_in = keras.layers.Dense(units, use_bias=False, kernel_initializer=kernel_initializer(initializer))
+        self.project_source = keras.layers.Dense(units, kernel_initializer=kernel_initializer(initializer))
+        self.score = keras.layers.Dense(1, use_bias=False, kernel_initializer=kernel_initializer(initializer))
 
     def build(self, x_shape: tuple, source_shape: tuple) -> None:
         """Build the projections."""
@@ -89,22 +92,28 @@ class RecurrentTranslator(Translator):
         bidirectional: bool,
         attention: str,
         tied: bool,
+        activation: ActivationName,
+        initializer: Initializer,
         dropout: float,
     ):
+        def dense(width: int) -> keras.layers.Dense:
+            return keras.layers.Dense(width, "tanh", kernel_initializer=kernel_initializer(initializer))
+
+        settings: dict[str, Any] = {"activation": activation, "initializer": initializer}
         source, target = (keras.Input((None,), dtype="int32", name=side) for side in ("source", "target"))
         source_embedding, embedding = make_embeddings(features, width, tied)
         drop, states = keras.layers.Dropout(dropout), 2 if cell == "lstm" else 1
         mask, x = IsToken()(source), drop(source_embedding(source))
         for _ in range(encoder_layers):
-            x = drop(recur(x, mask, cell, units, bidirectional=bidirectional))
+            x = drop(recur(x, mask, cell, units, bidirectional=bidirectional, **settings))
         end = Ends(bidirectional)(x, mask)
-        begin = [[keras.layers.Dense(units, "tanh")(end) for _ in range(states)] for _ in range(decoder_layers)]
+        begin = [[dense(units)(end) for _ in range(states)] for _ in range(decoder_layers)]
         encoder = keras.Model(source, {"steps": x, "mask": mask, "begin": begin}, name="encoder")
 
         encoded = encoder(source)
-        layers = [CELLS[cell](units, return_sequences=True, return_state=True) for _ in range(decoder_layers)]
-        attend = SourceAttention(attention, units) if attention != "none" else None
-        last = keras.layers.Dense(width, "tanh")
+        layers = [recurrent_layer(cell, units, **settings, return_state=True) for _ in range(decoder_layers)]
+        attend = SourceAttention(attention, units, initializer) if attention != "none" else None
+        last = dense(width)
         join = keras.layers.Concatenate()
         x, found = drop(embedding(target)), None
         for at, (layer, state) in enumerate(zip(layers, encoded["begin"], strict=True)):

@@ -10,7 +10,7 @@ from keras import ops
 
 from pipelines.errors import UserError
 from pipelines.layers.basic import IsToken
-from pipelines.layers.transformer import LearnedPositions, SinusoidalPositions
+from pipelines.layers.transformer import LearnedPositions, NoPositions, SinusoidalPositions
 from pipelines.layers.translation import Embed, SourceBlock, TargetBlock
 from pipelines.tasks.translator.preprocessing import Features
 from pipelines.tasks.translator.translation import Translator, make_embeddings
@@ -77,7 +77,9 @@ def transformer_translator(
 
     def places() -> keras.Layer:
         initializer = keras.initializers.RandomNormal(stddev=width**-0.5)
-        return LearnedPositions(features.longest, initializer) if positions == "learned" else SinusoidalPositions()
+        if positions == "learned":
+            return LearnedPositions(features.longest, initializer)
+        return NoPositions() if positions == "none" else SinusoidalPositions()
 
     source = keras.Input((None,), dtype="int32", name="source")
     source_embedding, embedding = make_embeddings(features, width, tied)

@@ -17,6 +17,7 @@ RESNET = {
     "dropout": 0.0,
     "l2": 0.0,
     "batch_normalization": True,
+    "initializer": "auto",
 }
 CNN = {
     "filters": [4, 6],
@@ -30,6 +31,7 @@ CNN = {
     "dropout": 0.0,
     "l2": 0.0,
     "batch_normalization": False,
+    "initializer": "auto",
 }
 INCEPTION = {
     "stem_filters": 8,
@@ -42,6 +44,7 @@ INCEPTION = {
     "dropout": 0.0,
     "l2": 0.0,
     "batch_normalization": False,
+    "initializer": "auto",
 }
 
 

@@ -24,16 +24,18 @@ def text():
 
 
 FEATURES = Features(11, 8, text)
-RECURRENT = {"width": 6, "units": 5, "layers": 2, "dropout": 0.1, "counts": 0}
-BLOCKS = {"width": 8, "layers": 2, "heads": 2, "feed_forward_units": 12, "use_bias": True, "dropout": 0.1, "counts": 0}
+STARTS = {"initializer": "auto", "dropout": 0.1}
+RECURRENT = {"width": 6, "units": 5, "layers": 2, "activation": "tanh", "counts": 0, **STARTS}
+BLOCKS = {"width": 8, "layers": 2, "heads": 2, "feed_forward_units": 12, "use_bias": True, "counts": 0, **STARTS}
+BLOCKS["activation"] = "gelu"
 RUNGS = {
     "ngram": ("ngram", {"order": 3}),
-    "bag_of_words": ("bag_of_words", {"width": 6, "units": 5, "dropout": 0.1}),
-    "neural": ("neural", {"reach": 3, "width": 6, "units": 5, "dropout": 0.1, "counts": 0}),
+    "bag_of_words": ("bag_of_words", {"width": 6, "units": 5, "activation": "relu", **STARTS}),
+    "neural": ("neural", {"reach": 3, "width": 6, "units": 5, "counts": 0, "activation": "tanh", **STARTS}),
     "rnn": ("rnn", RECURRENT),
     "gru": ("gru", RECURRENT),
     "lstm": ("lstm", RECURRENT),
-    **{name: ("transformer", {**BLOCKS, "positions": name}) for name in ("learned", "sinusoidal", "rotary")},
+    **{name: ("transformer", {**BLOCKS, "positions": name}) for name in ("learned", "sinusoidal", "rotary", "none")},
     "gru and counts": ("gru", {**RECURRENT, "counts": 3}),
     "rotary and counts": ("transformer", {**BLOCKS, "positions": "rotary", "counts": 4}),
 }

@@ -16,9 +16,9 @@ from pipelines.text.tokenizers import START
 
 FEATURES = Features(11, 11, True, 20)
 RECURRENT = {"cell": "gru", "width": 6, "units": 5, "encoder_layers": 1, "decoder_layers": 2, "dropout": 0.1}
-RECURRENT |= {"bidirectional": True, "attention": "additive", "tied": True}
+RECURRENT |= {"bidirectional": True, "attention": "additive", "tied": True, "activation": "tanh", "initializer": "auto"}
 BLOCKS = {"width": 8, "encoder_layers": 2, "decoder_layers": 2, "heads": 2, "feed_forward_units": 12, "dropout": 0.1}
-BLOCKS |= {"positions": "sinusoidal", "norm": "pre", "tied": True}
+BLOCKS |= {"positions": "sinusoidal", "norm": "pre", "tied": True, "activation": "relu", "initializer": "auto"}
 RUNGS = {
     "seq2seq": ("seq2seq", RECURRENT),
     "seq2seq_dot_lstm": ("seq2seq", {**RECURRENT, "cell": "lstm", "attention": "dot", "encoder_layers": 2}),
