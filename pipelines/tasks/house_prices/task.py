@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from pydantic import Field
 from sklearn import metrics
 
-from pipelines.data.fields import Fields
 from pipelines.task import AnswerTable, Confidence, Endpoint, NumericEndpoint, Task, Tensors, mean_of
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.explanations import draw_importance, explain, permutation_importance
@@ -21,9 +20,10 @@ from pipelines.tasks.house_prices.inputs import read_houses
 from pipelines.tasks.house_prices.intervals import fit_intervals, interval, interval_metrics
 from pipelines.tasks.house_prices.models import MODELS
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
-from pipelines.tasks.house_prices.sources import TARGET
+from pipelines.tasks.house_prices.sources import FIELDS, TARGET
 
 EXPLAINED = 32  # houses of which an export's explanations are checked: each takes a gradient at many points
+DRAWN = 20_000  # houses in a figure; of more, evenly spaced ones
 BEYOND = 0.5  # intervals may go this far beyond the range of the training prices, in widths of it
 
 
@@ -73,7 +73,7 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
     main_metric = staticmethod(
         lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
     )
-    fields = Fields("cells", target=TARGET, target_is="number")
+    fields = FIELDS
     calibrates = True
     limits = (
         "- The model was trained on prices of one place and period. Prices differ in other places and change later.\n"
@@ -196,8 +196,8 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """List the houses with their actual and predicted prices."""
-        prices = pd.DataFrame({"target": examples[TARGET].to_numpy(), "answer": answers["price"]})
-        return pd.concat([examples.drop(columns=TARGET).reset_index(drop=True), prices], axis=1)
+        prices = {"target": examples[TARGET].to_numpy(), "answer": answers["price"]}
+        return examples.drop(columns=TARGET).reset_index(drop=True).assign(**prices)
 
     def pictures(
         self,
@@ -207,7 +207,8 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
         """Draw predicted against actual prices, and the residuals."""
-        true, price = examples[TARGET].to_numpy(), answers["price"]
+        some = slice(None, None, -(-len(examples) // DRAWN))
+        true, price = examples[TARGET].to_numpy()[some], answers["price"][some]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
 
     def validation_pictures(
