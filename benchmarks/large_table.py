@@ -3,8 +3,9 @@
     python benchmarks/large_table.py --rows 100000 1000000 10000000
 
 The table has 20 columns: 14 numbers from a normal distribution, of which one is missing in 5 % of the rows, 5
-categories of 12 values each, and a target that depends on them. Each measurement is a process of its own. `anonymous` is the peak
-of its own memory; `resident` also counts pages of mapped files, which the system takes back when it needs them.
+categories of 12 values each, and a target that depends on them. Each measurement is a process of its own. `anonymous`
+is the peak of its own memory; `resident` also counts pages of mapped files, which the system takes back when it needs
+them.
 """
 
 import argparse
