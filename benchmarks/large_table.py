@@ -30,7 +30,7 @@ WHATS = ("pipelines", "again", "training", "lightgbm")
 STEPS, BATCH = 2000, 128
 
 
-def write_table(path: Path, rows: int) -> None:
+def write_table(path: Path, rows: int, as_csv: bool) -> None:
     """Write the table as Parquet, part by part, from seed 0; and as CSV for the others."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -46,7 +46,8 @@ def write_table(path: Path, rows: int) -> None:
         table = pa.Table.from_pandas(part, preserve_index=False)
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
-        part.to_csv(path.with_suffix(".csv"), index=False, float_format="%.5f", mode="a", header=not start)
+        if as_csv:
+            part.to_csv(path.with_suffix(".csv"), index=False, float_format="%.5f", mode="a", header=not start)
     writer.close()
 
 
@@ -128,6 +129,7 @@ def main() -> None:
     """Measure each number of rows in fresh processes, and write the table of results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--what", nargs="+", choices=WHATS, default=WHATS)
     parser.add_argument("--folder", type=Path, help="where the tables are written; default: a temporary folder")
     parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -138,13 +140,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         for rows in given.rows:
             path = Path(folder) / f"{rows}.parquet"
-            write_table(path, rows)
-            for what in WHATS:
+            write_table(path, rows, "lightgbm" in given.what)
+            for what in given.what:
                 command = [sys.executable, __file__, "--measure", what, str(path)]
                 environment = {**os.environ, "XDG_CACHE_HOME": f"{folder}/cache"}
                 done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
                 add_line(lines, {"rows": rows, "what": what, **json.loads(done.stdout.splitlines()[-1])})
-            path.with_suffix(".csv").unlink()
+            path.with_suffix(".csv").unlink(missing_ok=True)
     write_results(lines)
 
 
