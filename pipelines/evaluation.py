@@ -31,7 +31,7 @@ class Answerer:
 def answer_table(answer: Callable[[Tensors], Tensors], raw: pd.DataFrame) -> dict[str, np.ndarray]:
     """Predict every row of a table of raw inputs, batched by length to keep padding low."""
     order = np.argsort(-_lengths(raw), kind="stable")  # longest first, so that out-of-memory errors show up at once
-    answers = concatenate([answer(batch) for batch in raw_batches(raw.iloc[order])])
+    answers = concatenate([answer(batch) for batch in raw_batches(raw.take(order))])
     back = np.argsort(order)
     return {name: values[back] for name, values in answers.items()}
 
@@ -45,7 +45,9 @@ def _lengths(raw: pd.DataFrame) -> np.ndarray:
     """Return the total length of the texts and lists in each row, shape (N,)."""
     lengths = np.zeros(len(raw), int)
     for _, values in raw.items():
-        if len(values) and isinstance(values.iloc[0], str | bytes | list):
+        if values.dtype == "str":
+            lengths += values.str.len().to_numpy(int)
+        elif len(values) and isinstance(values.iloc[0], str | bytes | list):
             lengths += values.map(len).to_numpy()
     return lengths
 

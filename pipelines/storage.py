@@ -5,6 +5,7 @@ import fcntl
 import json
 import math
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -140,6 +141,46 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
             np.savez(file, allow_pickle=False, **arrays)
 
     write_whole(path, save)
+
+
+class GrowingArray:
+    """An .npy file that is written part by part, and whose length is known only at the end."""
+
+    def __init__(self, path: Path, kind: np.dtype):
+        self.kind, self.count = kind, 0
+        self._file = path.open("wb")
+        self._write_header(1 << 62)  # leaves room for any shorter length
+        self._start = self._file.tell()
+
+    def append(self, part: np.ndarray) -> None:
+        """Write more elements at the end, converted to the kind of the array."""
+        self._file.write(part.astype(self.kind, copy=False).tobytes())
+        self.count += len(part)
+
+    def close(self) -> None:
+        """Write the true length."""
+        self._file.seek(0)
+        self._write_header(self.count)
+        assert self._file.tell() == self._start
+        self._file.close()
+
+    def _write_header(self, count: int) -> None:
+        header = {"descr": np.lib.format.dtype_to_descr(self.kind), "fortran_order": False, "shape": (count,)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for files that can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "keras-task-pipelines"
+
+
+def scratch_array(shape: tuple[int, ...], in_memory: int) -> np.ndarray:
+    """Return a new array of float32. Beyond `in_memory` bytes it is in a file, which vanishes with the array."""
+    if 4 * math.prod(shape) <= in_memory:
+        return np.empty(shape, np.float32)
+    make_folder(cache_folder())  # not the system's folder for temporary files, which may be in memory
+    with tempfile.TemporaryFile(dir=cache_folder()) as file:
+        return np.memmap(file, np.float32, "w+", shape=shape)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -128,7 +128,7 @@ class Preprocessor(abc.ABC):
 
 
 def evenly_spaced(examples: pd.DataFrame, most: int) -> pd.DataFrame:
-    """Return up to `most` examples, evenly spaced over all rows."""
+    """Return up to `most` examples, evenly spaced over all rows, in memory."""
     return examples.iloc[:: -(-len(examples) // most)].reset_index(drop=True)
 
 

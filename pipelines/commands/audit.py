@@ -63,7 +63,7 @@ def audit(
     unresolved = read_config(config, overrides)
     checked = check(read_config(config, overrides))
     task = load_task(checked.task)
-    data = load_run_dataset(checked)
+    data = load_run_dataset(checked).in_memory()  # its checks compare all examples
     show(data.summary)
     beliefs = None if run is None else _beliefs(run, checked, task, data)
     new = None if against is None else _new_examples(str(against), checked, task, data)

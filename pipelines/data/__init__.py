@@ -16,6 +16,7 @@ from pipelines.data.files import holds_files
 from pipelines.data.groups import group_columns
 from pipelines.data.rows import Rows, identify, kept_rows
 from pipelines.data.splits import duplicates_across, split, take
+from pipelines.data.stored import StoredTable
 from pipelines.data.summary import (
     Summary,
     class_warnings,
@@ -35,7 +36,8 @@ LISTED_SKIPS = 100  # data.json lists this many skipped rows and counts the rest
 class Source:
     """What a source returns: raw examples and where they come from.
 
-    `examples` maps each split to its table. A source without splits uses the single key `all`.
+    `examples` maps each split to its table: a `DataFrame`, or a `StoredTable` if it is too large for memory. A source
+    without splits uses the single key `all`.
     """
 
     examples: dict[str, pd.DataFrame]
@@ -46,9 +48,9 @@ class Source:
     reading: dict[str, Any] = field(default_factory=dict)  # how files were read; `predict` reads its files the same way
     facts: dict[str, str] = field(default_factory=dict)  # short name -> another fact about the data
     places: dict[str, Sequence[str]] = field(default_factory=dict)  # split -> file and line of each example
-    written: dict[str, np.ndarray] = field(
+    hashes: dict[str, Mapping[str, np.ndarray]] = field(
         default_factory=dict
-    )  # split -> hashes of the examples as their file has them
+    )  # split -> hashes that identify the examples, as far as the source knows them; see `Rows`
     groups: dict[str, dict[str, Sequence[str]]] = field(
         default_factory=dict
     )  # split -> name such as `file` -> the group of each example, by which examples can be split
@@ -57,15 +59,18 @@ class Source:
         """Make file paths absolute, so that processes with another working directory find the files."""
 
         def of_table(table: pd.DataFrame) -> pd.DataFrame:
-            files = {name: table[name].map(Path.resolve) for name in table if holds_files(table[name])}
-            return table.assign(**files)
+            files = [name for name, values in table.head(1).items() if holds_files(values)]
+            return table.assign(**{name: table[name].map(Path.resolve) for name in files})
 
         return replace(self, examples={name: of_table(table) for name, table in self.examples.items()})
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Raw examples by split, and the record of their origin that is stored in `data.json`."""
+    """Raw examples by split, and the record of their origin that is stored in `data.json`.
+
+    A split is a `DataFrame`, or a `StoredTable` if its source is too large for memory.
+    """
 
     train: pd.DataFrame
     validation: pd.DataFrame
@@ -79,6 +84,11 @@ class Dataset:
     def __getitem__(self, name: str) -> pd.DataFrame:
         """Return the split of that name."""
         return self.splits[name]
+
+    def in_memory(self) -> "Dataset":
+        """Return the same examples, all of them in memory."""
+        tables = {name: table.frame() for name, table in self.splits.items() if isinstance(table, StoredTable)}
+        return replace(self, **tables)
 
     @property
     def splits(self) -> dict[str, pd.DataFrame]:
@@ -100,8 +110,7 @@ def load_dataset(
     source = source or read_source(data, task)
     source, every = _without(source, data.get("exclude", ()), task.fields)
     groups = {name: group_columns(table, source.groups.get(name)) for name, table in source.examples.items()}
-    whole = {name: pd.concat([table, groups[name]], axis=1) for name, table in source.examples.items()}
-    parts = split(whole, **split_rule)
+    parts = split({name: _with(table, groups[name]) for name, table in source.examples.items()}, **split_rule)
     splits = take(source.examples, parts)
     rows = {name: every[part.of].take(part.rows) for name, part in parts.items()}
     hashes = {name: each.hashes for name, each in rows.items()}
@@ -127,20 +136,24 @@ def read_source(data: Mapping[str, Any], task: "Task") -> Source:
     return build({name: value for name, value in data.items() if name != "exclude"}, task.sources, "source")
 
 
+def _with(table: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([table, groups], axis=1) if len(groups.columns) else table
+
+
 def _without(source: Source, exclude: Sequence[str], fields: Fields | None) -> tuple[Source, dict[str, Rows]]:
     """Return a source without the excluded examples, and what identifies the others."""
-    rows = identify(source.examples, fields, source.places, source.written)
+    rows = identify(source.examples, fields, source.places, source.hashes)
     if not exclude:
         return source, rows
     kept, unknown = kept_rows(rows, exclude)
-    count = sum(len(rows[name].hashes) - len(kept[name]) for name in rows)
+    count = sum(len(rows[name]) - len(kept[name]) for name in rows)
     warnings = list(source.warnings)
     if unknown:
         problem = f"{len(unknown):,} of {len(exclude):,} entries match no example (first: {unknown[0]})"
         warnings.append(f"data.exclude: {problem}: the data has changed, or is read in another way")
     source = replace(
         source,
-        examples={name: table.iloc[kept[name]].reset_index(drop=True) for name, table in source.examples.items()},
+        examples={name: table.take(kept[name]).reset_index(drop=True) for name, table in source.examples.items()},
         groups={
             name: {of: [values[row] for row in kept[name]] for of, values in each.items()}
             for name, each in source.groups.items()

@@ -10,6 +10,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from pipelines.data.files import holds_files
+from pipelines.data.stored import StoredTable
 
 EVALUATION_BATCH = 256
 FULL_UP_TO = 2500  # examples; up to this many, a step over all of them is cheap
@@ -22,7 +23,8 @@ Cache = Annotated[
     bool | Literal["auto"],
     Field(
         description="cache model inputs in memory instead of computing them again for each mini-batch; auto: cache if"
-        " a split takes up to 1 GiB; without augmentation, true and auto also cache the outputs of a frozen backbone"
+        " a split takes up to 1 GiB, and never if it is read from files because it is too large for memory; without"
+        " augmentation, true and auto also cache the outputs of a frozen backbone"
     ),
 ]
 
@@ -90,12 +92,15 @@ def padded(tensors: Any) -> Any:
     return tf.nest.map_structure(dense, tensors)
 
 
-def raw_batches(examples: pd.DataFrame) -> tf.data.Dataset:
+def raw_batches(examples: pd.DataFrame, size: int = EVALUATION_BATCH) -> tf.data.Dataset:
     """Return raw examples in their own order, in padded batches.
 
     Files are read when their batch is requested.
     """
-    rows = tf.data.Dataset.from_tensor_slices(tensors(examples)).batch(EVALUATION_BATCH)
+    if isinstance(examples, StoredTable):
+        rows = tf.data.Dataset.range(len(examples)).batch(size).map(_drawer(examples))
+    else:
+        rows = tf.data.Dataset.from_tensor_slices(tensors(examples)).batch(size)
     return rows.map(_reader(examples), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
 
 
@@ -203,12 +208,12 @@ class _Rows:
         self.examples, self.augment = examples, preprocessor.augment
         self.encode = partial(preprocessor.example, training=True)
         self.encoded, self.read = _encoded(examples, self.encode), _reader(examples)
-        self.kept = _keeps(cache, self.encoded, len(examples))
-        self.columns = _join(self.encoded) if self.kept else tensors(examples)
+        self.kept = _join(self.encoded) if _keeps(cache, self.encoded, examples) else None
+        self.draw = _drawer(examples) if self.kept is None else _gatherer(self.kept)
 
     def lengths(self) -> tf.Tensor | None:
         """Return the length of each example, (n,) float32, or None if the examples are not ragged."""
-        return _lengths([self.columns] if self.kept else self.encoded)
+        return _lengths(self.encoded if self.kept is None else [self.kept])
 
     def stream(
         self, seed: int, steps: int, one_epoch: Callable[[tf.Tensor], tf.data.Dataset]
@@ -219,8 +224,8 @@ class _Rows:
         """
 
         def one_batch(step: tf.Tensor, order: tf.Tensor) -> Any:
-            drawn = tf.nest.map_structure(lambda column: tf.gather(column, order), self.columns)
-            encoded = padded(drawn if self.kept else self.encode(self.read(drawn)))
+            drawn = self.draw(order)
+            encoded = padded(self.encode(self.read(drawn)) if self.kept is None else drawn)
             return self.augment(*encoded, seed=tf.stack([tf.cast(seed, tf.int64), step]))
 
         def stream(first_step: int) -> tf.data.Dataset:
@@ -240,7 +245,7 @@ def _spans(order: tf.Tensor, starts: tf.Tensor, stops: tf.Tensor) -> tf.data.Dat
 def evaluation_batches(examples: pd.DataFrame, encode: Encode, cache: Cache) -> tf.data.Dataset:
     """Return a split's encoded examples in their own order, in padded batches."""
     batches = _encoded(examples, encode).map(lambda *encoded: padded(encoded))
-    return (batches.cache() if _keeps(cache, batches, len(examples)) else batches).prefetch(tf.data.AUTOTUNE)
+    return (batches.cache() if _keeps(cache, batches, examples) else batches).prefetch(tf.data.AUTOTUNE)
 
 
 def _encoded(examples: pd.DataFrame, encode: Encode) -> tf.data.Dataset:
@@ -262,17 +267,39 @@ def _lengths(parts: Iterable[Any]) -> tf.Tensor | None:
     return tf.cast(tf.concat(lengths, axis=0), tf.float32)
 
 
-def _keeps(cache: bool | Literal["auto"], batches: tf.data.Dataset, count: int) -> bool:
-    """Return whether to cache `count` examples; with `auto`, estimate their size from the first batch."""
+def _keeps(cache: bool | Literal["auto"], batches: tf.data.Dataset, examples: pd.DataFrame) -> bool:
+    """Return whether to cache examples; with `auto`, estimate their size from the first batch.
+
+    What is read from files because it is too large for memory is never cached.
+    """
+    if isinstance(examples, StoredTable):
+        return False
     if cache != "auto":
         return cache
     first = tf.nest.flatten(next(iter(batches)))
     size = sum(tensor.dtype.size * int(tf.size(tensor)) for tensor in first)
-    return size / min(count, EVALUATION_BATCH) * count <= CACHE_BYTES
+    return size / min(len(examples), EVALUATION_BATCH) * len(examples) <= CACHE_BYTES
+
+
+def _gatherer(columns: Any) -> Callable[[tf.Tensor], Any]:
+    return lambda rows: tf.nest.map_structure(lambda column: tf.gather(column, rows), columns)
+
+
+def _drawer(examples: pd.DataFrame) -> Callable[[tf.Tensor], Any]:
+    """Return a function from row numbers (B,) to the raw values of these rows, in the graph."""
+    if not isinstance(examples, StoredTable):
+        return _gatherer(tensors(examples))
+    kinds = {name: tf.float64 if kind == "number" else tf.string for name, kind in examples.kinds().items()}
+
+    def draw(rows: tf.Tensor) -> dict[str, tf.Tensor]:
+        values = tf.numpy_function(examples.read, [rows], list(kinds.values()), stateful=False)
+        return {name: tf.ensure_shape(value, [None]) for name, value in zip(kinds, values, strict=True)}
+
+    return draw
 
 
 def _reader(examples: pd.DataFrame) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:
-    files = {name for name, values in examples.items() if holds_files(values)}
+    files = {name for name, values in examples.head(1).items() if holds_files(values)}
 
     def read(rows: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return padded({name: tf.map_fn(tf.io.read_file, rows[name]) if name in files else rows[name] for name in rows})

@@ -10,6 +10,7 @@ from pipelines.data.rows import Rows
 from pipelines.errors import counted
 
 LEAST = 10  # rows; with fewer, it means nothing that a column is constant
+MANY = 1000  # first rows, in nearly all of which a column that is not constant already differs
 FAR = 4.0  # interquartile ranges beyond the quartiles: 6 standard deviations of a normal distribution
 NAMED = 8  # columns that a warning names
 
@@ -18,10 +19,10 @@ def check_quickly(splits: Mapping[str, pd.DataFrame], rows: Mapping[str, Rows], 
     """Return one line for each kind of fault that the summary of the data does not already count."""
     found = []
     for name, own in rows.items():
-        count = len(own.hashes) - len(np.unique(own.hashes))
+        count = len(own) - len(np.unique(own.hashes))
         if count:
             what = "are copies" if count > 1 else "is a copy"
-            found.append(f"{count:,} of {len(own.hashes):,} {name} rows {what} of another {name} row")
+            found.append(f"{count:,} of {len(own):,} {name} rows {what} of another {name} row")
     if fields is None:
         return found
     if names := constant_columns(splits["train"], fields):
@@ -43,11 +44,9 @@ def constant_columns(train: pd.DataFrame, fields: Fields) -> list[str]:
     if fields.content != "cells" or len(train) < LEAST:
         return []
     first = train.iloc[0]
-    return [
-        name
-        for name in fields.input_columns(list(train))
-        if str(first[name]) not in ("", "nan", "NaT") and (train[name] == first[name]).all()
-    ]
+    some = train.head(MANY)
+    names = [name for name in fields.input_columns(list(train)) if str(first[name]) not in ("", "nan", "NaT")]
+    return [name for name in names if (some[name] == first[name]).all() and (train[name] == first[name]).all()]
 
 
 def one_class_splits(splits: Mapping[str, pd.DataFrame], fields: Fields) -> dict[str, str]:

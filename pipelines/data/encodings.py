@@ -1,6 +1,7 @@
 """Detect the encoding of a file, decode its text, and refuse files that are not text."""
 
 import codecs
+from collections.abc import Iterator
 from pathlib import Path
 
 from pipelines.data.files import UNREADABLE, cause, open_bytes
@@ -94,6 +95,35 @@ def read_text(path: Path, encoding: str) -> tuple[str, list[str]]:
     return decode(content, path, encoding)
 
 
+def read_lines(path: Path, encoding: str) -> Iterator[str]:
+    r"""Yield the lines of a text, which end with `\n`, so that a file need not fit into memory.
+
+    Raises:
+        UserError: As `read_text` does, and if the encoding has other line ends than ASCII, as UTF-16 has.
+    """
+    try:
+        with open_bytes(path) as file:
+            head = file.read(HEAD)
+        if kind := other_format(head, encoding):
+            raise UserError(str(path), f"is {kind}")
+        found, mark = find_encoding(head, encoding)
+        if "\n".encode(found) not in (b"\n", codecs.BOM_UTF8 + b"\n"):
+            mend = f"convert it: iconv -f {found.upper()} -t UTF-8"
+            raise UserError(str(path), f"is {found.upper()} and too large to be read at once; {mend}")
+        _said_of_utf8(head[: head.rfind(b"\n") + 1], path, found)
+        with open_bytes(path) as file:
+            position = len(file.read(mark))
+            for number, line in enumerate(file, 1):
+                try:
+                    text = line.decode(found)
+                except UnicodeDecodeError as error:
+                    raise _wrong(path, number, position + error.start, line[error.start], found) from None
+                position += len(line)
+                yield plain(text)
+    except (ValueError, *UNREADABLE) as error:  # ValueError is raised for a path that no file can have
+        raise UserError(str(path), f"cannot be read ({cause(error)})") from None
+
+
 def decode(content: bytes, path: Path, encoding: str) -> tuple[str, list[str]]:
     """Decode the content of a file as `read_text` does."""
     if kind := other_format(content[:HEAD], encoding):
@@ -138,8 +168,10 @@ def plain(text: str) -> str:
 
 def wrong_byte(path: Path, before: bytes, byte: int, encoding: str) -> UserError:
     """Return an error that names the place of a byte that is not valid in the encoding, and how to fix the file."""
-    line = before.count(b"\n") + 1
-    name = encoding.upper()
-    problem = f"byte 0x{byte:02x} at position {len(before):,} of the file is not valid {name}"
+    return _wrong(path, before.count(b"\n") + 1, len(before), byte, encoding)
+
+
+def _wrong(path: Path, line: int, position: int, byte: int, encoding: str) -> UserError:
+    problem = f"byte 0x{byte:02x} at position {position:,} of the file is not valid {encoding.upper()}"
     mend = "set data.encoding to the file's encoding, such as cp1252, or convert the file: iconv -f CP1252 -t UTF-8"
     return UserError(f"{path}:{line}", f"{problem}; {mend}")

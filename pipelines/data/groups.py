@@ -34,8 +34,9 @@ def group_columns(table: pd.DataFrame, given: Mapping[str, Sequence[str]] | None
     is that of the file, and the `name` that of the file without the number at its end.
     """
     found = pd.DataFrame(dict(given or {}), index=table.index, dtype=object)
-    files = next((values for _, values in table.items() if holds_files(values)), None)
-    if files is not None:
+    names = [name for name, values in table.head(1).items() if holds_files(values)]
+    if names:
+        files = table[names[0]]
         found["folder"] = [str(path.parent) for path in files]
         found["name"] = [f"{path.parent}/{NUMBER.sub('', path.stem)}" for path in files]
     return found.drop(columns=[name for name in found if name in table])

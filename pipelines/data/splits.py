@@ -124,7 +124,7 @@ def split(
         missing["test"] = test
         ordered = order(whole, seed) if time is not None or not shuffle else None
         rest, held_out = _fold(whole, folds, fold, seed, ordered, group, stratify)
-        within = _cut(whole.iloc[rest], list(missing.values())[:-1], order, seed, again, group)
+        within = _cut(whole.take(rest), list(missing.values())[:-1], order, seed, again, group)
         rows = [*(rest[each] for each in within), held_out]
     parts = {name: Part(name, np.arange(len(table))) for name, table in given.items()}
     parts |= {name: Part(cut, each) for name, each in zip(missing, rows, strict=True)}
@@ -165,7 +165,7 @@ def _cut(
     cuts = cuts_of(order)
     if again is not None:
         first = order[: cuts[2]]
-        order[: cuts[2]] = first[order_of(whole.iloc[first], again)]
+        order[: cuts[2]] = first[order_of(whole.take(first), again)]
         cuts = cuts_of(order)
     return [order[start:stop] for start, stop in pairwise(cuts)]
 
@@ -270,7 +270,7 @@ def _between_groups(groups: np.ndarray, cuts: list[int]) -> list[int]:
 
 def take(examples: Mapping[str, pd.DataFrame], parts: Mapping[str, Part]) -> dict[str, pd.DataFrame]:
     """Return the table of each part."""
-    return {name: examples[part.of].iloc[part.rows].reset_index(drop=True) for name, part in parts.items()}
+    return {name: examples[part.of].take(part.rows).reset_index(drop=True) for name, part in parts.items()}
 
 
 def duplicates_across(hashes: Mapping[str, np.ndarray]) -> dict[str, int]:

@@ -32,6 +32,7 @@ from pipelines.storage import (
 if TYPE_CHECKING:
     import keras
 
+ROWS_AT_ONCE = 1 << 16  # rows of predictions that are written at a time
 FROM_RUNS = ("start", "teacher")  # entries of `data.json` that record another run
 
 
@@ -351,8 +352,14 @@ class Run:
 
     def save_predictions(self, predictions: pd.DataFrame) -> None:
         """Write the predictions of the test split, each with its 1-based row in the split."""
-        rows = pd.Series(range(1, len(predictions) + 1), name="row")
-        write_text(self._predictions, pd.concat([rows, predictions], axis=1).to_csv(index=False))
+
+        def write(path: Path) -> None:
+            for start in range(0, max(1, len(predictions)), ROWS_AT_ONCE):
+                part = predictions.iloc[start : start + ROWS_AT_ONCE]
+                part = part.set_axis(pd.RangeIndex(start + 1, start + 1 + len(part), name="row"))
+                part.to_csv(path, mode="a", header=not start, errors="surrogateescape")
+
+        write_whole(self._predictions, write)
 
     def load_weights(self, model: "keras.Model") -> None:
         """Load the trained weights into a model of the same architecture."""

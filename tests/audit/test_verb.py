@@ -128,13 +128,14 @@ def test_a_run_judges_the_labels_of_test_and_validation(finished_run, csv, tmp_p
 def test_rows_are_left_out_by_id_and_by_place():
     table = houses(100)
     whole = dataset("house_prices", table)
-    id, place = whole.rows["train"].id(5), whole.rows["test"].files[3]
+    id, place = whole.rows["train"].id(5), whole.rows["test"].place("test", 3).file
     source = Source({"all": table.drop(columns="mark")}, {}, places={"all": table["mark"].tolist()})
     left = load_dataset({"source": "given", "exclude": [id, place]}, RULE, load_task("house_prices"), source)
     assert (
         sum(left.record["examples"].values()) == 98 and left.summary.facts["excluded"] == "2 examples by data.exclude"
     )
-    assert place not in {file for rows in left.rows.values() for file in rows.files}
+    places = {rows.place(split, row).file for split, rows in left.rows.items() for row in range(len(rows))}
+    assert place not in places and len(places) == 98
     unknown = load_dataset({"source": "given", "exclude": ["x"]}, RULE, load_task("house_prices"), source)
     assert any("data.exclude: 1 of 1 entries match no example (first: x)" in line for line in unknown.summary.warnings)
 
@@ -142,7 +143,7 @@ def test_rows_are_left_out_by_id_and_by_place():
 def test_an_id_stays_when_the_rows_are_in_another_order():
     table = houses(100)
     one, other = dataset("house_prices", table), dataset("house_prices", table.sample(frac=1, random_state=1))
-    ids = [{data.rows[split].files[row]: data.rows[split].id(row) for split in RULE if split != "seed"
+    ids = [{data.rows[split].place(split, row).file: data.rows[split].id(row) for split in RULE if split != "seed"
             for row in range(len(data[split]))} for data in (one, other)]  # fmt: skip
     assert ids[0] == ids[1] and len(set(ids[0].values())) == 100
 

@@ -5,8 +5,8 @@ import io
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from pipelines.data.encodings import read_text
+from pipelines.data.encodings import read_lines, read_text
 from pipelines.data.files import UNREADABLE, cause, unpacked_suffix
+from pipelines.data.tables.parquet import open_parquet
 from pipelines.errors import UserError, counted
 
 DELIMITERS = {",": "','", ";": "';'", "\t": "'\\t'", "|": "'|'"}  # what `auto` tries, and how messages write it
@@ -24,6 +25,7 @@ PREAMBLE = 20  # number of first rows that are searched for a header
 AGREEING = 0.8  # share of the first rows that a delimiter must split into as many cells as the first
 LOOKED_AT = 100  # number of first rows that are used to detect the delimiter
 AT_ONCE = 50_000  # rows parsed before they are packed: Python strings take ten times the space
+HEAD_LINES = 1000  # first lines of a file that is read in parts, which decide on its delimiter
 ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
 TABLES = "'keras-task-pipelines[tables]'"
 Rows = Iterator[tuple[int, list[str]]]  # each row with the line on which it starts
@@ -40,6 +42,9 @@ class CellTable:
     line: np.ndarray  # (n,): line on which the row starts; number of the row, from 1, if the file has no lines
     faults: dict[int, str] = field(default_factory=dict)  # row -> why it cannot be used
     warnings: list[str] = field(default_factory=list)
+    kinds: dict[str, str] = field(
+        default_factory=dict
+    )  # column -> what its file states it holds: number, date, category
 
     def place(self, row: int) -> str:
         """Return the place of a row, such as 'houses.csv:12'."""
@@ -68,7 +73,10 @@ def read_cells(
             rows, warnings = _excel(path)
             return _below_header(path, ",", rows, is_header, warnings)
         if path.suffix.lower() == ".parquet":
-            return _of_records(path, _parquet(path))
+            parquet = open_parquet(path)
+            columns = {name: column.to_pylist() for name, column in parquet.whole().items()}
+            frame = pd.DataFrame(columns, index=range(1, 1 + parquet.count), dtype=object)
+            return replace(_of_records(path, frame), kinds=parquet.kinds)
         if unpacked_suffix(path) in (".jsonl", ".ndjson", ".json"):
             return _of_records(path, _json(path, encoding))
         return _read_csv(path, delimiter, encoding, is_header)
@@ -93,6 +101,9 @@ def join_cells(tables: Sequence[CellTable]) -> CellTable:
     return CellTable(
         cells=pd.concat([table.cells for table in tables], ignore_index=True)[list(first.cells)],
         files=[table.name for table in tables],
+        kinds={
+            name: kind for name, kind in first.kinds.items() if all(kind == each.kinds.get(name) for each in tables)
+        },
         file=np.repeat(np.arange(len(tables)), np.diff(starts)),
         line=np.concatenate([table.line for table in tables]),
         faults={
@@ -109,13 +120,14 @@ def _of_records(path: Path, frame: pd.DataFrame) -> CellTable:
         if nested.any():
             row = frame.index[np.flatnonzero(nested)[0]]
             raise UserError(f"{path}:{row}", f"column '{name}' contains a list or an object; write a single value")
-    cells = pd.DataFrame({str(name): frame[name].map(_written) for name in frame}, dtype=str).reset_index(drop=True)
+    cells = pd.DataFrame({str(name): frame[name].map(written) for name in frame}, dtype=str).reset_index(drop=True)
     if cells.empty:
         raise UserError(str(path), "this table has no rows")
     return CellTable(cells, [str(path)], np.zeros(len(cells), int), frame.index.to_numpy(int))
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """Return a value as a CSV file would hold it."""
     if value is None or value is pd.NaT or (isinstance(value, float) and np.isnan(value)) or value is pd.NA:
         return ""
     if isinstance(value, float | np.floating):
@@ -141,19 +153,8 @@ def _excel(path: Path) -> tuple[Rows, list[str]]:
     warnings = []
     if len(book.sheet_names) > 1:
         warnings.append(f"{path}: only the first of {len(book.sheet_names)} sheets is read, '{book.sheet_names[0]}'")
-    texts = ([_written(value) for value in row] for row in sheet.itertuples(index=False))
+    texts = ([written(value) for value in row] for row in sheet.itertuples(index=False))
     return ((number, cells) for number, cells in enumerate(texts, 1) if any(cells)), warnings
-
-
-def _parquet(path: Path) -> pd.DataFrame:
-    try:
-        frame = pd.read_parquet(path, dtype_backend="numpy_nullable", engine="pyarrow").astype(object)
-        return frame.set_axis(np.arange(1, len(frame) + 1))
-    except ImportError:
-        problem = f"reading a Parquet file needs the package pyarrow; run: pip install {TABLES}"
-        raise UserError(str(path), problem) from None
-    except ValueError as error:  # pyarrow's errors are subclasses of ValueError
-        raise UserError(str(path), f"cannot be read as a Parquet file ({str(error).splitlines()[0]})") from None
 
 
 def _json(path: Path, encoding: str) -> pd.DataFrame:
@@ -165,14 +166,22 @@ def _json(path: Path, encoding: str) -> pd.DataFrame:
         except json.JSONDecodeError as error:
             raise UserError(f"{path}:{error.lineno}", f"is not valid JSON: {error.msg}") from None
     else:
-        rows = []
-        for number, line in enumerate(text.split("\n"), 1):  # `splitlines` would also split at signs within a string
-            if line.strip():
-                try:
-                    rows.append((number, json.loads(line)))
-                except json.JSONDecodeError as error:
-                    problem = f"is not valid JSON: {error.msg}; write one object per line, or one list of objects"
-                    raise UserError(f"{path}:{number}", problem) from None
+        rows = list(_objects(path, text.split("\n")))  # `splitlines` would also split at signs within a string
+    return _frame(path, rows)
+
+
+def _objects(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+    """Read the value on each line that is not blank, with its number."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except json.JSONDecodeError as error:
+                problem = f"is not valid JSON: {error.msg}; write one object per line, or one list of objects"
+                raise UserError(f"{path}:{number}", problem) from None
+
+
+def _frame(path: Path, rows: Sequence[tuple[int, Any]]) -> pd.DataFrame:
     for number, row in rows:
         if not isinstance(row, dict):
             raise UserError(
@@ -183,31 +192,73 @@ def _json(path: Path, encoding: str) -> pd.DataFrame:
 
 def _read_csv(path: Path, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]) -> CellTable:
     text, warnings = read_text(path, encoding)
-    skipped = 0
+    start = _start(path, text, delimiter, is_header)
+    lines = io.StringIO(start.text, newline="")
+    return _below_header(path, start.delimiter, _rows(path, lines, start), is_header, [*warnings, *start.warnings])
+
+
+def read_parts(
+    path: Path, delimiter: str, encoding: str, is_header: Callable[[Sequence[str]], bool]
+) -> Iterator[CellTable]:
+    """Read a CSV or JSON Lines file as `read_cells` does, but some rows at a time.
+
+    The delimiter is detected from the first rows, and columns without a name are dropped if they are empty there.
+    """
+    try:
+        lines = read_lines(path, encoding)
+        if unpacked_suffix(path) in (".jsonl", ".ndjson"):
+            objects = _objects(path, lines)
+            while rows := list(itertools.islice(objects, AT_ONCE)):
+                yield _of_records(path, _frame(path, rows))
+            return
+        head = list(itertools.islice(lines, HEAD_LINES))
+        start = _start(path, "".join(head), delimiter, is_header)
+        text = itertools.chain(io.StringIO(start.text, newline=""), lines)
+        header = _read_header(path, start.delimiter, _rows(path, text, start), is_header)
+        first = _table(path, header.names, itertools.islice(header.rows, AT_ONCE), start.warnings)
+        yield first
+        while rows := list(itertools.islice(header.rows, AT_ONCE)):
+            part = _table(path, header.names, iter(rows), ())
+            yield replace(part, cells=part.cells.reindex(columns=list(first.cells)))
+    except UNREADABLE as error:
+        raise UserError(str(path), f"cannot read this table ({cause(error)})") from None
+
+
+@dataclass(frozen=True)
+class _Start:
+    """The text of a CSV file from its header on, and what was found about it."""
+
+    text: str
+    delimiter: str
+    skipped: int  # lines before the header
+    warnings: list[str]
+
+
+def _start(path: Path, text: str, delimiter: str, is_header: Callable[[Sequence[str]], bool]) -> _Start:
+    skipped, warnings = 0, []
     if text[:4].lower() == "sep=" and text[5:6] == "\n":  # Excel's own way to name the delimiter
         delimiter, skipped, text = text[4], 1, text[6:]
     text, comments = _without_comments(text, is_header)
     if comments:
         warnings.append(f"{path}: skipped {counted(comments, 'comment line')} before the header")
-    skipped += comments
     if not text.strip():
         raise UserError(str(path), "this table is empty; write the column names in the first line")
     if delimiter == "auto":
         delimiter = _delimiter(path, text, is_header)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    return _below_header(path, delimiter, _rows(path, reader, skipped), is_header, warnings)
+    return _Start(text, delimiter, skipped + comments, warnings)
 
 
 def _below_header(
     path: Path, delimiter: str, rows: Rows, is_header: Callable[[Sequence[str]], bool], warnings: Sequence[str]
 ) -> CellTable:
-    _, header = next(rows, (0, [""]))
-    header = [name.strip() for name in header]
-    rows = _after_header(path, header, delimiter, rows, is_header)
+    header = _read_header(path, delimiter, rows, is_header)
+    return _table(path, header.names, header.rows, warnings)
+
+
+def _table(path: Path, header: Sequence[str], rows: Rows, warnings: Sequence[str]) -> CellTable:
     cells, lines, faults, trailing = _parse(path, len(header), rows)
     cells, unnamed = _drop_unnamed(path, header, cells)
-    warnings = [*warnings, *trailing, *unnamed]
-    return CellTable(cells, [str(path)], np.zeros(len(lines), int), lines, faults, warnings)
+    return CellTable(cells, [str(path)], np.zeros(len(lines), int), lines, faults, [*warnings, *trailing, *unnamed])
 
 
 def _without_comments(text: str, is_header: Callable[[Sequence[str]], bool]) -> tuple[str, int]:
@@ -265,9 +316,10 @@ def _parse(path: Path, width: int, rows: Rows) -> tuple[pd.DataFrame, np.ndarray
     return pd.concat(parts, ignore_index=True), np.array(lines), faults, [warning] if trailing else []
 
 
-def _rows(path: Path, reader: Any, skipped: int) -> Rows:
+def _rows(path: Path, lines: Iterable[str], begin: _Start) -> Rows:
     """Yield each row that is not blank, with the line on which it starts. Quoted cells may hold line breaks."""
-    start = 1
+    reader = csv.reader(lines, delimiter=begin.delimiter, skipinitialspace=True, strict=True)
+    start, skipped = 1, begin.skipped
     while True:
         try:
             cells = next(reader)
@@ -281,19 +333,20 @@ def _rows(path: Path, reader: Any, skipped: int) -> Rows:
         start = reader.line_num + 1
 
 
-def _after_header(
-    path: Path,
-    header: list[str],
-    delimiter: str,
-    rows: Rows,
-    is_header: Callable[[Sequence[str]], bool],
-) -> Rows:
-    """Check that the header is one, and return the rows below it."""
+@dataclass(frozen=True)
+class _Header:
+    names: list[str]
+    rows: Rows  # below it
+
+
+def _read_header(path: Path, delimiter: str, rows: Rows, is_header: Callable[[Sequence[str]], bool]) -> _Header:
+    """Check that the first row is a header."""
+    header = [name.strip() for name in next(rows, (0, [""]))[1]]
     if is_header(header):
         twice = next((name for at, name in enumerate(header) if name and name in header[:at]), None)
         if twice is not None:
             raise UserError(str(path), f"two columns are named '{twice}'; rename one")
-        return rows
+        return _Header(header, rows)
     other = next((sign for sign in DELIMITERS if sign != delimiter and sign in header[0]), None)
     if len(header) == 1 and other is not None:
         problem = f"the header has only one column, {header[0][:60]!r}; set data.delimiter: {DELIMITERS[other]} or auto"
@@ -302,10 +355,10 @@ def _after_header(
     for line, cells in looked_at:
         if is_header([cell.strip() for cell in cells]):
             raise UserError(f"{path}:{line}", "this looks like the header; remove the lines before it")
-    return itertools.chain(looked_at, rows)
+    return _Header(header, itertools.chain(looked_at, rows))
 
 
-def _drop_unnamed(path: Path, header: list[str], cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _drop_unnamed(path: Path, header: Sequence[str], cells: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Name the columns without a name, such as that of row numbers, and drop those that are also empty."""
     names = [name or f"column_{number}" for number, name in enumerate(header, 1)]
     cells = cells.set_axis(names, axis=1)

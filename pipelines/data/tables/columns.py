@@ -4,14 +4,16 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from pipelines.data.rows import Places, hash_rows
 from pipelines.data.tables.cells import CellTable
-from pipelines.data.tables.dates import date_format, read_dates
+from pipelines.data.tables.dates import ISO, date_format, read_dates
 from pipelines.data.tables.numbers import Mark, NumberForm, Reading, decimal_marks, leading_zeros, read_numbers
 from pipelines.errors import UserError, counted, did_you_mean
 
@@ -46,8 +48,18 @@ class TypedTable:
     skipped: list[dict[str, str]]
     forms: dict[str, Form]
     warnings: list[str]
-    places: list[str]  # file and line of each row
+    places: Sequence[str]  # file and line of each row
     written: np.ndarray  # (n,) uint64, hashes of the rows with all of their columns, as text
+
+
+@dataclass(frozen=True)
+class Column:
+    """The values of a column, how they are written, the rows that cannot be used, and warnings."""
+
+    values: pd.Series
+    form: Form
+    faults: Mapping[int, str] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
 
 
 def input_name(column: str) -> str:
@@ -89,46 +101,111 @@ def type_table(table: CellTable, rules: TableRules) -> TypedTable:
         UserError: If a column is unknown, a column of numbers or dates holds another text (the message names its line),
             or no row has a target.
     """
-    cells = table.cells.rename(columns=input_names(table.cells.columns, table.name))
-    _check_names(cells, table.name, rules)
+    typed = type_part(table, rules)
+    check_usable(len(typed.frame), typed.skipped, rules)
+    return typed
+
+
+def type_part(
+    table: CellTable, rules: TableRules, plain: Mapping[str, Column] = MappingProxyType({}), order: Sequence[str] = ()
+) -> TypedTable:
+    """Convert some rows of a table as `type_table` does; perhaps none of them can be used.
+
+    `plain` are columns, by the names in the header, that are not among the cells, because their file has their values.
+    `order` is the order of all columns.
+    """
+    names = input_names(order or table.cells.columns, table.name)
+    _check_names(list(names.values()), table.name, rules)
+    cells = table.cells.rename(columns=names)
     cells = cells.drop(columns=[name for name in rules.ignore if name in cells])
     cells = cells.apply(lambda column: column.str.strip())
     cells = cells.mask(cells.isin(list(rules.missing)), "")
-    faults = dict(table.faults)
-    sound = np.array([row not in faults for row in range(len(cells))])
+    sound = np.array([row not in table.faults for row in range(len(cells))])
     decimals = _decimals(cells[sound], rules)
-    columns = {name: _typed(name, values, sound, decimals.get(name, "."), rules) for name, values in cells.items()}
+    kinds = {names[name]: kind for name, kind in table.kinds.items()}
+    columns = {name: _of_kind(kinds.get(name), name, cells[name], sound, decimals[name], rules) for name in cells}
+    columns |= {names[name]: column for name, column in plain.items()}
+    columns = {name: columns[name] for name in names.values() if name not in rules.ignore}
+    faults = dict(table.faults)
     for column in columns.values():
         for row, why in column.faults.items():
             faults.setdefault(row, why)
-    kept = np.array([row not in faults for row in range(len(cells))])
-    if rules.target is not None and not kept.any():
-        mend = "check data.target and the format of its cells"
-        raise UserError(table.place(min(faults)), f"no rows can be used: {faults[min(faults)]}; {mend}")
     if len(columns) == 1 and rules.target is not None:
         raise UserError(table.name, f"no columns are left besides the target '{rules.target}'; check data.ignore")
+    kept = np.array([row not in faults for row in range(len(cells))])
+    skipped = _skipped(faults, table, rules)
+    frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
+    warnings = [] if rules.forms else [warning for column in columns.values() for warning in column.warnings]
+    whole = table.cells.assign(**{name: column.values for name, column in plain.items()})
+    written = hash_rows(whole[sorted(whole)][kept])
+    places = Places(table.files, table.file[kept], table.line[kept])
+    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings, places, written)
+
+
+def check_usable(rows: int, skipped: Sequence[Mapping[str, str]], rules: TableRules) -> None:
+    """Check that a table has rows that can be used.
+
+    Raises:
+        UserError: If all were skipped. The message names the place of the first, and what is wrong there.
+    """
+    if rules.target is not None and not rows:
+        mend = "check data.target and the format of its cells"
+        raise UserError(skipped[0]["place"], f"no rows can be used: {skipped[0]['reason']}; {mend}")
+
+
+def rules_of(
+    forms: Mapping[str, Form], rules: TableRules, columns: Iterable[str], where: str
+) -> tuple[TableRules, list[str]]:
+    """Return the rules to read a later table like the first one, and warnings about columns that the first one lacks.
+
+    Raises:
+        UserError: If the table lacks a column. The error is about `where`.
+    """
+    given = [input_name(name) for name in columns]
+    lacking = [name for name in forms if name not in given]
+    if lacking:
+        raise UserError(where, f"no column '{lacking[0]}', which the first file has")
+    surplus = [name for name in given if name not in forms]
+    unknown = [name for name in surplus if name not in rules.ignore]
+    warning = f"{where}: columns that are not in the first file are ignored: {', '.join(unknown)}"
+    later = replace(rules, ignore=surplus, numeric=(), categorical=(), dates={}, forms=forms)
+    return later, [warning] if unknown else []
+
+
+def _skipped(faults: Mapping[int, str], table: CellTable, rules: TableRules) -> list[dict[str, str]]:
+    """Return the places of the rows that cannot be used, with the reasons, unless the rules make them an error."""
     skipped = [{"place": table.place(row), "reason": faults[row]} for row in sorted(faults)]
     if skipped and rules.bad_rows == "error":
         more = f" (and {counted(len(skipped) - 1, 'similar row')})" if len(skipped) > 1 else ""
         mend = "fix it, add the column to data.categorical, or set data.bad_rows: skip"
         mend = mend if rules.target is not None else "fix it"
+        if len(skipped) == len(table.cells):
+            check_usable(0, skipped, rules)
         raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; {mend}")
-    frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
-    warnings = [] if rules.forms else _warnings(frame, columns, rules)
-    written = pd.util.hash_pandas_object(table.cells[sorted(table.cells)][kept], index=False).to_numpy()
-    places = [table.place(int(row)) for row in np.flatnonzero(kept)]
-    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings, places, written)
+    return skipped
 
 
-@dataclass(frozen=True)
-class _Column:
-    values: pd.Series
-    form: Form
-    faults: Mapping[int, str] = field(default_factory=dict)
-    warnings: Sequence[str] = ()
+def _of_kind(
+    kind: str | None, name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, rules: TableRules
+) -> Column:
+    """Read a column as the kind that its file states, if it states one and the rules keep it."""
+    if kind is None or name in rules.forms or not keeps_kind(name, kind, rules):
+        return read_column(name, values, sound, decimal, rules)
+    if kind == "date":
+        return read_column(name, values, sound, ".", replace(rules, dates={name: ISO}))
+    if kind == "number":
+        return read_column(name, values, sound, ".", replace(rules, numeric=[name]))
+    return read_column(name, values, sound, ".", replace(rules, categorical=[name]))
 
 
-def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, rules: TableRules) -> _Column:
+def keeps_kind(name: str, kind: str, rules: TableRules) -> bool:
+    """Return whether the rules read a column as what its file states."""
+    if name == rules.target or name in rules.numeric:
+        return kind == "number"
+    return kind == "category" if name in rules.categorical else name not in rules.dates
+
+
+def read_column(name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, rules: TableRules) -> Column:
     """Read a column, and detect its type if the rules do not give it."""
     known = rules.forms.get(name)
     if known is not None and known["kind"] == "date":
@@ -137,7 +214,7 @@ def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, rules
         form = _number_form(known)
         return _numbers(name, values, read_numbers(values, form.decimal, form), name == rules.target)
     if known is not None or name in rules.categorical:
-        return _Column(values, {"kind": "category"})
+        return Column(values, {"kind": "category"})
     if name in rules.dates:
         return _dates(name, values, rules.dates[name])
     meant = name == rules.target or name in rules.numeric
@@ -149,14 +226,14 @@ def _typed(name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, rules
     stray = int(reading.stray[sound].sum())
     if meant or (count > 0 and stray <= (1 - MOSTLY) * count):
         return _numbers(name, values, reading, name == rules.target)
-    return _Column(values, {"kind": "category"}, warnings=_almost(name, values[sound], reading, count, stray))
+    return Column(values, {"kind": "category"}, warnings=_almost(name, values[sound], reading, count, stray))
 
 
 def _number_form(form: Form) -> NumberForm:
     return NumberForm("," if form["decimal"] == "," else ".", form["prefix"], form["suffix"])
 
 
-def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> _Column:
+def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> Column:
     stray = reading.stray | (reading.numbers.isna() if target else False)
     faults = {}
     for row in np.flatnonzero(stray):
@@ -180,10 +257,10 @@ def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> _C
     if leading_zeros(values):
         mend = "if they are codes, add the column to data.categorical"
         warnings.append(f"'{name}': some numbers have leading zeros; {mend}")
-    return _Column(reading.numbers, form, faults, warnings)
+    return Column(reading.numbers, form, faults, warnings)
 
 
-def _dates(name: str, values: pd.Series, form: str, twin: str | None = None) -> _Column:
+def _dates(name: str, values: pd.Series, form: str, twin: str | None = None) -> Column:
     dates = read_dates(values, form)
     faults = {
         int(row): f"column '{name}' contains {values.iloc[row]!r}, not a date ({form})"
@@ -193,7 +270,7 @@ def _dates(name: str, values: pd.Series, form: str, twin: str | None = None) -> 
     if twin is not None:
         mend = f"if they are {twin}, set data.dates: {{{name}: '{twin}'}}"
         warnings.append(f"'{name}': dates are read as {form}; {mend}")
-    return _Column(dates, {"kind": "date", "format": form}, faults, warnings)
+    return Column(dates, {"kind": "date", "format": form}, faults, warnings)
 
 
 def _almost(name: str, values: pd.Series, reading: Reading, count: int, stray: int) -> list[str]:
@@ -219,17 +296,21 @@ def _decimals(cells: pd.DataFrame, rules: TableRules) -> dict[str, Mark]:
     return {name: own.get(name, common) for name in cells}
 
 
-def _warnings(frame: pd.DataFrame, columns: Mapping[str, _Column], rules: TableRules) -> list[str]:
-    warnings = [warning for column in columns.values() for warning in column.warnings]
-    features = [name for name in frame if name != rules.target]
+def table_warnings(frame: pd.DataFrame, forms: Mapping[str, Form], target: str | None) -> list[str]:
+    """Warn about columns that are empty, or that only name or number the rows."""
+    features = [name for name in frame if name != target]
     if len(frame) < MANY:
-        return warnings
-    different = {name: frame[name].nunique() for name in features}
-    missing = {name: int((frame[name].isna() | (frame[name].astype(str) == "")).sum()) for name in features}
-    empty = [name for name in features if missing[name] == len(frame)]
-    texts = [name for name in features if columns[name].form["kind"] == "category"]
-    unique = [name for name in texts if different[name] == len(frame)]
+        return []
+    texts = [name for name in features if forms[name]["kind"] == "category"]
+    empty = [name for name in features if lacks(frame[name]).all()]
+    unique = [name for name in texts if frame[name].nunique() == len(frame)]
     counting = [name for name in features if name not in texts and _counts(frame[name])]
+    return odd_columns(empty, unique, counting)
+
+
+def odd_columns(empty: Sequence[str], unique: Sequence[str], counting: Sequence[str]) -> list[str]:
+    """Return warnings that name columns without use."""
+    warnings = []
     for what, names in (
         ("empty columns", empty),
         ("columns with a different text in every row, which are of no use as categories (see data.ignore)", unique),
@@ -241,6 +322,11 @@ def _warnings(frame: pd.DataFrame, columns: Mapping[str, _Column], rules: TableR
     return warnings
 
 
+def lacks(values: pd.Series) -> pd.Series:
+    """Return which values of a column are missing: NaN, NaT or ''."""
+    return values.isna() if values.dtype.kind in "fM" else values.isna() | (values.astype(str) == "")
+
+
 def _counts(values: pd.Series) -> bool:
     """Return whether a column of numbers holds consecutive whole numbers, each once."""
     if not pd.api.types.is_numeric_dtype(values) or values.isna().any() or values.nunique() < len(values):
@@ -249,16 +335,16 @@ def _counts(values: pd.Series) -> bool:
     return bool(whole and values.max() - values.min() == len(values) - 1)
 
 
-def _check_names(cells: pd.DataFrame, where: str, rules: TableRules) -> None:
-    if rules.target is not None and rules.target not in cells:
-        hint = did_you_mean(rules.target, list(cells.columns))
+def _check_names(columns: list[str], where: str, rules: TableRules) -> None:
+    if rules.target is not None and rules.target not in columns:
+        hint = did_you_mean(rules.target, columns)
         raise UserError(where, f"no column '{rules.target}', as set in data.target{hint}")
     named: dict[str, Any] = {"ignore": rules.ignore, "numeric": rules.numeric}
     named |= {"categorical": rules.categorical, "dates": rules.dates}
     for key, names in named.items():
         for name in names:
-            if name not in cells:
-                hint = did_you_mean(name, list(cells))
+            if name not in columns:
+                hint = did_you_mean(name, columns)
                 raise UserError(where, f"no column '{name}', as set in data.{key}{hint}")
             if name == rules.target and key != "numeric":
                 raise UserError(

@@ -69,7 +69,7 @@ def permutation_importance(
     """
     columns = list(preprocessor.signature)
     most = max(2, min(MOST_HOUSES, PERMUTED_ROWS // (REPEATS * len(columns))))
-    examples = evenly_spaced(examples, most) if len(examples) > most else examples.reset_index(drop=True)
+    examples = evenly_spaced(examples, most)
     true = preprocessor.label(tf.constant(examples[TARGET].to_numpy("float64")))
     random = np.random.default_rng(seed)
     parts = [examples]

@@ -6,7 +6,7 @@ network learns them from the training split after the model; the validation spli
 Shapes: B houses, N houses of a split, I inputs of the network.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -36,13 +36,16 @@ def fit_intervals(
     seed: int,
 ) -> Confidence:
     """Learn the distances on the training split, and their correction on the validation split."""
-    inputs, errors = _errors(model, preprocessor, evenly_spaced(train, MOST_HOUSES), training=True)
+    parts = _errors(model, preprocessor, evenly_spaced(train, MOST_HOUSES), training=True)
+    inputs, errors = (np.concatenate(each) for each in zip(*parts, strict=True))
     network = _fit_network(inputs, errors, coverage, seed)
     (hidden, hidden_bias), (kernel, bias) = (layer.get_weights() for layer in network.layers)
     learnt = {"hidden": hidden, "hidden_bias": hidden_bias, "kernel": kernel, "bias": bias}
-    inputs, errors = _errors(model, preprocessor, validation, training=False)
-    below, above = distances(learnt, tf.constant(inputs)).numpy().T
-    correction = upper_bound(np.maximum(-errors - below, errors - above), coverage)
+    outside = []
+    for inputs, errors in _errors(model, preprocessor, validation, training=False):
+        below, above = distances(learnt, tf.constant(inputs)).numpy().T
+        outside.append(np.maximum(-errors - below, errors - above))
+    correction = upper_bound(np.concatenate(outside), coverage)
     rest = {"correction": correction, "coverage": coverage, "calibrated_on": len(validation)}
     return {**learnt, **{name: np.array(value, "float32") for name, value in rest.items()}}
 
@@ -74,8 +77,8 @@ def _joined(inputs: Tensors, label: tf.Tensor) -> tf.Tensor:
 
 def _errors(
     model: keras.Model, preprocessor: TablePreprocessor, examples: pd.DataFrame, training: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the inputs of the network (N, I), and the scaled prices minus the model's (N,)."""
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the inputs of the network (B, I), and the scaled prices minus the model's (B,), batch by batch."""
 
     @tf.function(autograph=False, reduce_retracing=True)
     def one_batch(raw: Tensors) -> tuple[tf.Tensor, tf.Tensor]:
@@ -83,9 +86,9 @@ def _errors(
         label = ops.mean(model(inputs, training=False), axis=-1)
         return _joined(inputs, label), labels[:, 0] - label
 
-    parts = [one_batch(raw) for raw in raw_batches(examples)]
-    inputs, errors = (np.concatenate([part.numpy() for part in each]) for each in zip(*parts, strict=True))
-    return inputs, errors
+    for raw in raw_batches(examples):
+        inputs, errors = one_batch(raw)
+        yield inputs.numpy(), errors.numpy()
 
 
 def _fit_network(inputs: np.ndarray, errors: np.ndarray, coverage: float, seed: int) -> keras.Model:

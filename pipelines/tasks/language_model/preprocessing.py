@@ -4,7 +4,6 @@ Shapes: B windows or texts, T tokens.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic import Field
 from pipelines.data.batches import tensors
 from pipelines.data.rows import row_hashes
 from pipelines.presets import Preset, preset_of
-from pipelines.storage import write_whole
+from pipelines.storage import GrowingArray, cache_folder, write_whole
 from pipelines.task import Preprocessor, Tensors, evenly_spaced
 from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
 from pipelines.text.published import PublishedTokenizer
@@ -60,8 +59,7 @@ class TextPreprocessor(Preprocessor):
     ):
         self.preset, self.context = preset, context
         self.level, self.vocabulary, self.algorithm = level, vocabulary, algorithm
-        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "keras-task-pipelines"
-        self.token_folder = Path(token_folder or cache / "tokens")
+        self.token_folder = Path(token_folder or cache_folder() / "tokens")
 
     may_change = ("vocabulary", "context", "token_folder")
 
@@ -129,19 +127,10 @@ class TextPreprocessor(Preprocessor):
         return np.load(path, mmap_mode="r")
 
     def _write_ids(self, path: Path, examples: pd.DataFrame) -> None:
-        """Write an array whose length is known only at the end."""
-        kind = np.dtype(np.uint16 if self.tokenizer.size <= 1 << 16 else np.int32)
-        with path.open("wb") as file:
-            header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
-            np.lib.format.write_array_header_1_0(file, {**header, "shape": (1 << 62,)})
-            count = 0
-            for ids in self._encoded(examples):
-                file.write(ids.astype(kind).tobytes())
-                count += len(ids)
-            end = file.tell()
-            file.seek(0)
-            np.lib.format.write_array_header_1_0(file, {**header, "shape": (count,)})
-            assert file.tell() + count * kind.itemsize == end  # NumPy's header has room for a longer shape
+        file = GrowingArray(path, np.dtype(np.uint16 if self.tokenizer.size <= 1 << 16 else np.int32))
+        for ids in self._encoded(examples):
+            file.append(ids)
+        file.close()
 
     def _encoded(self, examples: pd.DataFrame) -> Iterator[np.ndarray]:
         first = ~examples[DOCUMENT].duplicated().to_numpy()
