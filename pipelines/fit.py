@@ -123,8 +123,8 @@ def train_model(
     evaluator = Evaluator(task, preprocessor, encoder, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
-    run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial)
-    monitor = config.training["monitor"]
+    monitor, computing = config.training["monitor"], {"precision": config.whole["training"]["precision"]}
+    run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial, computing)
     write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
     report = (lambda history: None) if tracked is None else tracked.epochs
     make_optimizer = partial(_optimizer, config, model)

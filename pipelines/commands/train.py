@@ -13,6 +13,7 @@ from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel, load_source, load_trained_model, split_source
 
 MAY_CHANGE = ("training.epochs", "training.patience")
+WITHOUT_EFFECT = ("training.checkpoint_minutes",)  # on the result
 
 
 def train(
@@ -65,7 +66,7 @@ def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
     Raises:
         UserError: If anything else differs, the epochs are fewer, or a finished run has no checkpoint left.
     """
-    differing = differences(wanted.whole, begun.whole)
+    differing = [name for name in differences(wanted.whole, begun.whole) if not name.startswith(WITHOUT_EFFECT)]
     fewer = wanted.training["epochs"] < begun.training["epochs"]
     if fewer or not set(differing) <= set(MAY_CHANGE):
         names = ", ".join(differing)

@@ -32,7 +32,7 @@ from pipelines.runs.run import Run
 from pipelines.storage import as_json, numbers, write_text, writing
 from pipelines.tasks import load_task
 from pipelines.tensorflow_startup import share_gpus
-from pipelines.training.train import Keeper
+from pipelines.training.keeper import Keeper
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import gpu_share
 
