@@ -12,7 +12,7 @@ from pipelines.data.batches import Batches
 from pipelines.evaluation import Evaluator
 from pipelines.runs.run import Run
 from pipelines.storage import writing
-from pipelines.training.execution import Execution, resolve_execution
+from pipelines.training.execution import Deterministic, Execution, be_deterministic, resolve_execution
 from pipelines.training.keeper import Keeper
 from pipelines.training.optimizers import LastUpdate
 from pipelines.training.precision import Precision, computing_in, scale_loss
@@ -84,6 +84,7 @@ def train(
     average_epochs: AverageEpochs = 1,
     accumulate_batches: AccumulateBatches = 1,
     precision: Precision = "float32",
+    deterministic: Deterministic = False,
     checkpoint_minutes: CheckpointMinutes = 10.0,
     max_seconds: MaxSeconds = None,
 ) -> None:
@@ -96,6 +97,8 @@ def train(
     Raises:
         UserError: If the loss, the predictions or `monitor` are NaN or infinite, or a file cannot be written.
     """
+    if deterministic:
+        be_deterministic()
     keeper = Keeper(run, evaluator, monitor, patience, average_epochs, max_seconds, checkpoint_minutes)
     steps, checkpoint = batches.steps_per_epoch, run.load_checkpoint()
     in_one_go = math.gcd(steps, checkpoint.step) if checkpoint else steps
