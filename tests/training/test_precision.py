@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import CONFIG, overrides
+from tiny import TRACED_ONCE
 
 from pipelines.commands.train import train
 from pipelines.config.load import load_config
@@ -28,7 +29,8 @@ TINY = {
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_trains_in_16_bits_nearly_as_in_32(task, tmp_path, monkeypatch):
     monkeypatch.setattr(load_task(task), "samples", 0)
-    settings = [*TINY[task], "training.epochs=2", "training.execution={jit_compile: false, steps_per_execution: 1}"]
+    # Small steps: with large ones, the last digits of a few examples soon make another training.
+    settings = [*TINY[task], TRACED_ONCE, "training.epochs=2", "optimizer.learning_rate=1.0e-4"]
     if task == "language_model":
         settings.append(f"preprocessing.token_folder={tmp_path}/tokens")
     config = load_config(shipped_config(task), settings)
@@ -45,7 +47,7 @@ def test_every_task_trains_in_16_bits_nearly_as_in_32(task, tmp_path, monkeypatc
         assert {layer.compute_dtype for layer in trained.model.layers} == {"float32"}
     assert np.isfinite(list(losses.values())).all()
     for precision in ("mixed_bfloat16", "mixed_float16"):
-        np.testing.assert_allclose(losses[precision], losses["float32"], rtol=0.1)
+        np.testing.assert_allclose(losses[precision], losses["float32"], rtol=0.02)
         assert (losses[precision] != losses["float32"]).any()  # it did compute in 16 bits
 
 

@@ -118,7 +118,7 @@ def test_the_weights_of_the_last_epochs_are_averaged(csv, tmp_path, monkeypatch)
 
 
 def test_a_run_killed_outright_is_taken_up(csv, tmp_path):
-    settings = overrides(csv, "training.epochs=60", "training.patience=null")
+    settings = overrides(csv, "training.epochs=60", "training.patience=null", "training.checkpoint_minutes=0")
     command = [sys.executable, "cli.py", "train", str(CONFIG), *sets(settings), "--run-dir", str(tmp_path / "killed")]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     while not (tmp_path / "killed/checkpoints/last.npz").exists():
