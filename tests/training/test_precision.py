@@ -17,7 +17,7 @@ from pipelines.trained_model import load_run_dataset
 
 EXAMPLES = 32  # of each split
 TINY = {
-    "cat_classifier": ["data.count=90", "preprocessing.image_size=32", "model=cnn", "models.cnn.dropout=0.0"],
+    "cat_classifier": ["data.count=90", "preprocessing.image_size=32", "model=logistic_regression"],
     "house_prices": ["model=mlp", "models.mlp.dropout=0.0"],
     "entity_tagger": ["data.count=150", "model=lstm", "models.lstm.dropout=0.0", "models.lstm.word_dropout=0.0"],
     "translator": ["preprocessing.vocabulary=300", "batches.tokens=512", "models.transformer.dropout=0.0"],
