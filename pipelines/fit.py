@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from pipelines.build import build
 from pipelines.calibration import calibrate
@@ -83,7 +82,7 @@ def check_other_runs(config: Config) -> None:
 
 def adapt_preprocessor(config: Config, dataset: Dataset) -> Preprocessor:
     """Create the preprocessor of `config` and adapt it to the training split, or extend that of an earlier run."""
-    _seed_everything(config.seed)
+    keras.utils.set_random_seed(config.seed)
     if config.start is not None:
         return extend_preprocessor(config, dataset.train)
     preprocessor = make_preprocessor(config, load_task(config.task))
@@ -125,8 +124,8 @@ def train_model(
     evaluator = Evaluator(task, preprocessor, encoder, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
-    run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial)
-    monitor = config.training["monitor"]
+    monitor, computing = config.training["monitor"], {"precision": config.whole["training"]["precision"]}
+    run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial, computing)
     write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
     report = (lambda history: None) if tracked is None else tracked.epochs
     make_optimizer = partial(_optimizer, config, model)
@@ -186,13 +185,6 @@ def _optimizer(
     if accumulate_batches > 1:
         accumulate_gradients(optimizer, rate, accumulate_batches)
     return optimizer
-
-
-def _seed_everything(seed: int) -> None:
-    keras.utils.set_random_seed(seed)
-    # CPU kernels are deterministic without this, even with XLA. Keras turns XLA off when op determinism is on.
-    if tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.enable_op_determinism()
 
 
 def _seed_weights(seed: int) -> None:

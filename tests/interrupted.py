@@ -19,3 +19,15 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
         save(self, checkpoint)
 
     monkeypatch.setattr(Run, "save_checkpoint", broken)
+
+
+def interrupt_within(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int) -> None:
+    """Stop the process's training just after the checkpoint of a step of the 1-based `epoch` was written."""
+    save = Run.save_checkpoint
+
+    def broken(self, checkpoint):
+        save(self, checkpoint)
+        if (len(checkpoint.history) + 1, checkpoint.step) == (epoch, step):
+            raise Interrupted
+
+    monkeypatch.setattr(Run, "save_checkpoint", broken)

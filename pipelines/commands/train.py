@@ -13,6 +13,7 @@ from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel, load_source, load_trained_model, split_source
 
 MAY_CHANGE = ("training.epochs", "training.patience")
+WITHOUT_EFFECT = ("training.checkpoint_minutes",)  # on the result
 
 
 def train(
@@ -65,12 +66,12 @@ def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
     Raises:
         UserError: If anything else differs, the epochs are fewer, or a finished run has no checkpoint left.
     """
-    differing = differences(wanted.whole, begun.whole)
+    differing = [name for name in differences(wanted.whole, begun.whole) if not name.startswith(WITHOUT_EFFECT)]
     fewer = wanted.training["epochs"] < begun.training["epochs"]
     if fewer or not set(differing) <= set(MAY_CHANGE):
         names = ", ".join(differing)
         hint = f"start a new run, or continue with its own config: {run.going_on}"
-        allowed = "only training.patience may change, and training.epochs may increase"
+        allowed = "only training.patience and checkpoint_minutes may change, and training.epochs may increase"
         raise UserError(str(run.folder), f"this run was started with different values of: {names}; {hint}; {allowed}")
     if differing and run.finished and run.load_checkpoint() is None:
         raise UserError(str(run.folder), "its checkpoints are missing, so it cannot continue; start a new run")

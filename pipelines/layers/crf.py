@@ -18,7 +18,7 @@ class ConditionalRandomField(keras.layers.Layer):
     """
 
     def __init__(self, allowed: np.ndarray, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)  # in float32 always: 16 bits are too few for sums with FORBIDDEN
         self.allowed = np.asarray(allowed, "bool")
 
     def build(self, input_shape: tuple[int | None, ...], *_: tuple[int | None, ...]) -> None:
@@ -32,6 +32,7 @@ class ConditionalRandomField(keras.layers.Layer):
 
     def call(self, emissions: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
         """Add the transition scores to the emissions."""
+        emissions = ops.cast(emissions, self.variable_dtype)
         return potentials(emissions, mask, self.transitions + forbidding(self.allowed))
 
 

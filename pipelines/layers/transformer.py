@@ -39,10 +39,11 @@ class SinusoidalPositions(Positions):
     def call(self, x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
         """Add the encodings; `position` is the position of the first step."""
         width = x.shape[-1]
-        place = ops.cumsum(ops.ones_like(x[:1, :, :1]), axis=1) - 1.0 + ops.cast(position, x.dtype)
+        # In float32, since numbers of 16 bits cannot count beyond some hundred.
+        place = ops.cumsum(ops.ones_like(x[:1, :, :1], "float32"), axis=1) - 1.0 + ops.cast(position, "float32")
         rates = 10000.0 ** (-2 * (np.arange(width) // 2) / width)
         phases = np.where(np.arange(width) % 2, np.pi / 2, 0.0)  # cosine is sine shifted by a quarter period
-        return x + ops.sin(place * rates.astype("float32") + phases.astype("float32"))
+        return x + ops.cast(ops.sin(place * rates.astype("float32") + phases.astype("float32")), x.dtype)
 
 
 def encoder_block(
@@ -93,8 +94,9 @@ def rotate(x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
     half = x.shape[-1] // 2
     rates = ops.convert_to_tensor((10000.0 ** (-np.arange(half) / half)).astype("float32"))
     angles = ops.cast(position + ops.arange(ops.shape(x)[2]), "float32")[:, None] * rates
+    cos, sin = ops.cast(ops.cos(angles), x.dtype), ops.cast(ops.sin(angles), x.dtype)
     a, b = x[..., :half], x[..., half:]
-    return ops.concatenate([a * ops.cos(angles) - b * ops.sin(angles), b * ops.cos(angles) + a * ops.sin(angles)], -1)
+    return ops.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
 
 
 def attention_weights(queries: keras.KerasTensor, keys: keras.KerasTensor, seen: Any) -> keras.KerasTensor:
@@ -103,7 +105,7 @@ def attention_weights(queries: keras.KerasTensor, keys: keras.KerasTensor, seen:
     `seen` is a mask that broadcasts to (B, H, T, S); keys where it is false get no weight.
     """
     scores = ops.matmul(queries, ops.transpose(keys, (0, 1, 3, 2))) * queries.shape[-1] ** -0.5
-    return ops.softmax(ops.where(seen, scores, -1e9))
+    return ops.cast(ops.softmax(ops.where(seen, ops.cast(scores, "float32"), -1e9)), queries.dtype)
 
 
 def _causal(x: keras.KerasTensor) -> keras.KerasTensor:

@@ -191,10 +191,18 @@ class Run:
         """Path of the run's config."""
         return self._config
 
-    def start(self, config: str, data: Mapping[str, Any], summary: Sequence[str], trivial: Mapping[str, float]) -> None:
+    def start(
+        self,
+        config: str,
+        data: Mapping[str, Any],
+        summary: Sequence[str],
+        trivial: Mapping[str, float],
+        computing: Mapping[str, Any],
+    ) -> None:
         """Write what is needed to reproduce the run, or check that a resumed run has the same data.
 
-        `summary` holds lines about the data. `trivial` holds the baseline metrics on the validation split.
+        `summary` holds lines about the data. `trivial` holds the baseline metrics on the validation split. `computing`
+        says in which precision and on which devices the run is trained, from now on.
 
         Raises:
             UserError: If the run was started with other data, another preset, or from another run.
@@ -207,13 +215,16 @@ class Run:
                 if self.data().get(name, {}).get("fingerprint") != data.get(name, {}).get("fingerprint"):
                     problem = f"the run {data[name]['run']} has changed since this run was started"
                     raise UserError(str(self.folder), f"{problem}; train a new run")
+            parts = self.environment().get("training", [])
+            if parts[-1:] != [computing]:
+                write_json(self._environment, {**self.environment(), "training": [*parts, computing]})
             if not self.finished:  # a finished run keeps the config of its metrics until new ones are written
                 write_text(self._config, config)
             return
         for folder in (self.folder, self.report, self.logs, self.checkpoints):
             make_folder(folder)
         write_json(self._data, data)
-        write_json(self._environment, describe_environment())
+        write_json(self._environment, {**describe_environment(), "training": [computing]})
         write_json(self._trivial, {"validation": trivial})
         write_text(self.report / "data.txt", "".join(f"{line}\n" for line in summary))
         write_text(self._config, config)
@@ -326,7 +337,8 @@ class Run:
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint, and its history as CSV."""
         # Write the history first: training resumes from the checkpoint and rewrites later history entries.
-        write_text(self._history, pd.DataFrame(checkpoint.history).to_csv(index=False))
+        if checkpoint.history and not checkpoint.step:
+            write_text(self._history, pd.DataFrame(checkpoint.history).to_csv(index=False))
         write_arrays(self._last, checkpoint.arrays())
 
     def load_checkpoint(self) -> Checkpoint | None:

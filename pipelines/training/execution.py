@@ -15,6 +15,15 @@ WITHOUT_XLA = (  # layers that make XLA slower on a CPU: its random numbers and 
 )
 
 
+Deterministic = Annotated[
+    bool,
+    Field(
+        description="repeat exactly on a GPU too: its operations are deterministic, which turns XLA off; on a CPU, runs"
+        " repeat exactly without it"
+    ),
+]
+
+
 @with_config(ConfigDict(extra="forbid", strict=True))
 class Execution(TypedDict):
     """Execution settings of a compiled training step."""
@@ -38,6 +47,12 @@ def resolve_execution(
         jit_compile = not (varying or (hindered and on_cpu))
         execution = {"jit_compile": jit_compile, "steps_per_execution": MOST_STEPS}
     return {**execution, "steps_per_execution": _largest_divisor(steps_per_epoch, execution["steps_per_execution"])}
+
+
+def be_deterministic() -> None:
+    """Let operations on a GPU be deterministic, from now on in this process; those on a CPU are without this."""
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()  # Keras then turns XLA off
 
 
 def _hinders(layer: keras.Layer) -> bool:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, TypeAlias, TypedDict, Unpack
 import keras
 from pydantic import Field
 
+from pipelines.training.precision import unscaled
+
 
 class Step(TypedDict):
     """Settings shared by all optimizers."""
@@ -253,7 +255,7 @@ class LastUpdate(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Update the weights by the mean of the gradients that are left, and count this as a whole update."""
-        optimizer, variables = self.model.optimizer, self.model.trainable_variables
+        optimizer, variables = unscaled(self.model.optimizer), self.model.trainable_variables
         batches = optimizer.gradient_accumulation_steps
         left = int(optimizer._iterations) % batches
         if left:

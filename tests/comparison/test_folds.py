@@ -35,7 +35,7 @@ class InProcess:
         if number in self.fails:
             return Outcome(None, "the loss became nan")
         run, data = Run(folder), split_source(config, source)
-        run.start(config.to_yaml(), data.record, [], {})
+        run.start(config.to_yaml(), data.record, [], {}, {})
         score = 1 + 0.1 * number
         epoch = {"epoch": 1, "best_epoch": 1, "seconds": 2.0, "validation.loss": score, "validation.rmsle": score}
         run.save_checkpoint(Checkpoint([], [], [], [epoch]))

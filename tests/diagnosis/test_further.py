@@ -92,7 +92,7 @@ class MadeUp:
             + 0.001 * np.random.default_rng(config.seed).normal()
         )
         run = Run(arguments[1])
-        run.start(config.to_yaml(), {"examples": {"train": examples}, "fingerprint": {}}, [], {})
+        run.start(config.to_yaml(), {"examples": {"train": examples}, "fingerprint": {}}, [], {}, {})
         outcome = Outcome({"validation.loss": score, "validation.rmsle": score})
         return SimpleNamespace(ready=lambda: True, get=lambda: outcome)
 

@@ -32,7 +32,7 @@ from pipelines.runs.run import Run
 from pipelines.storage import as_json, numbers, write_text, writing
 from pipelines.tasks import load_task
 from pipelines.tensorflow_startup import share_gpus
-from pipelines.training.train import Keeper
+from pipelines.training.keeper import Keeper
 from pipelines.tuning.journal import SearchFolder
 from pipelines.tuning.pools import gpu_share
 
@@ -504,7 +504,7 @@ def test_a_finished_run_stays_until_the_longer_one_has_ended(csv, tmp_path, monk
 )
 def test_a_finished_run_goes_on_with_nothing_else(settings, expected, finished_run):
     result = invoke("train", finished_run / "config.yaml", "--run-dir", finished_run, "--resume", *sets(settings))
-    one_line(result, expected, "only training.patience may change, and training.epochs may increase")
+    one_line(result, expected, "only training.patience and checkpoint_minutes may change")
 
 
 def test_a_run_without_checkpoints_does_not_begin_anew_in_silence(finished_run, tmp_path):

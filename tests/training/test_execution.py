@@ -3,9 +3,11 @@
 import keras
 import pytest
 import tensorflow as tf
+from conftest import CONFIG, overrides
 
+from pipelines.commands.train import train
 from pipelines.layers.transformer import DecoderBlock
-from pipelines.training.execution import resolve_execution
+from pipelines.training.execution import be_deterministic, resolve_execution
 
 
 def model(*layers):
@@ -43,3 +45,20 @@ def test_what_the_config_says_is_kept():
     wanted = {"jit_compile": False, "steps_per_execution": 20}
     assert resolve_execution(wanted, model(), 100, False) == wanted
     assert resolve_execution(wanted, model(), 30, False)["steps_per_execution"] == 15
+
+
+@pytest.mark.parametrize("devices", [[], ["a GPU"]])
+def test_only_operations_on_a_gpu_are_made_deterministic(devices, monkeypatch):
+    made = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: devices)
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: made.append(True))
+    be_deterministic()
+    assert len(made) == len(devices)
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_the_config_says_whether_training_is_deterministic(wanted, csv, tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr("pipelines.training.train.be_deterministic", lambda: made.append(True))
+    train(CONFIG, overrides(csv, "training.epochs=1", f"training.deterministic={wanted}".lower()), tmp_path / "run")
+    assert bool(made) is wanted

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import CONFIG, invoke, overrides, sets
-from interrupted import Interrupted, interrupt_after
+from interrupted import Interrupted, interrupt_after, interrupt_within
 
 from pipelines.commands.train import train
 from pipelines.errors import UserError
@@ -66,6 +66,29 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, uninterrup
     assert pd.read_csv(tmp_path / "parts/history.csv")["seconds"].is_monotonic_increasing
 
 
+@pytest.mark.parametrize(("epoch", "step"), [(1, 1), (3, 2)])
+def test_a_run_interrupted_within_an_epoch_ends_as_the_uninterrupted_one(
+    epoch, step, csv, uninterrupted, tmp_path, monkeypatch
+):
+    settings = overrides(csv, *AVERAGED, "training.checkpoint_minutes=0")
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_within(patched, epoch, step)
+        train(CONFIG, settings, tmp_path / "parts")
+    assert Run(tmp_path / "parts").has_history == (epoch > 1)
+    train(CONFIG, settings, tmp_path / "parts", resume=True)
+    assert metrics(tmp_path / "parts") == metrics(uninterrupted)
+    assert figures(tmp_path / "parts").equals(figures(uninterrupted))
+
+
+def test_checkpoints_within_an_epoch_are_written_only_when_due(csv, tmp_path, monkeypatch):
+    steps, save = [], Run.save_checkpoint
+    monkeypatch.setattr(Run, "save_checkpoint", lambda run, state: (steps.append(state.step), save(run, state)))
+    for name, minutes in (("always", "0"), ("seldom", "60"), ("never", "null")):
+        steps.clear()
+        train(CONFIG, overrides(csv, "training.epochs=1", f"training.checkpoint_minutes={minutes}"), tmp_path / name)
+        assert steps == ([1, 2, 0] if name == "always" else [0])
+
+
 @pytest.mark.slow
 def test_accumulated_mini_batches_train_as_a_large_one_does(csv, tmp_path):
     settings = overrides(csv, "models.mlp.dropout=0.0")
@@ -97,7 +120,7 @@ def test_the_weights_of_the_last_epochs_are_averaged(csv, tmp_path, monkeypatch)
 
 @pytest.mark.slow
 def test_a_run_killed_outright_is_taken_up(csv, tmp_path):
-    settings = overrides(csv, "training.epochs=60", "training.patience=null")
+    settings = overrides(csv, "training.epochs=60", "training.patience=null", "training.checkpoint_minutes=0")
     command = [sys.executable, "cli.py", "train", str(CONFIG), *sets(settings), "--run-dir", str(tmp_path / "killed")]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
     while not (tmp_path / "killed/checkpoints/last.npz").exists():

@@ -219,7 +219,8 @@ class Mixture(LanguageModel):
         The gradient includes that of the network's own loss, so that the network learns even if its weight is small.
         """
         probabilities, seen = self.counts.leave_out(x["tokens"], y)
-        own = -ops.sparse_categorical_crossentropy(y, self.scores(y_pred), from_logits=True)
+        scores = ops.cast(self.scores(y_pred), probabilities.dtype)
+        own = -ops.sparse_categorical_crossentropy(y, scores, from_logits=True)
         mixed = _mixed(own, ops.log(probabilities), self.share([y_pred, seen]))
         return -ops.mean(mixed + own - ops.stop_gradient(own))
 
@@ -251,4 +252,5 @@ class Share(keras.layers.Layer):
 
 def _mixed(network: keras.KerasTensor, counts: keras.KerasTensor, share: keras.KerasTensor) -> keras.KerasTensor:
     """Mix log-probabilities. The weight of the counts is the sigmoid of `share`."""
+    share = ops.cast(share, counts.dtype)  # the counts are in float32 in every precision
     return ops.logaddexp(network + ops.log_sigmoid(-share), counts + ops.log_sigmoid(share))

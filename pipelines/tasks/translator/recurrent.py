@@ -70,7 +70,7 @@ class SourceAttention(keras.layers.Layer):
             fit = ops.matmul(queries, ops.transpose(source["keys"], (0, 2, 1))) * self.units**-0.5
         else:
             fit = self.score(ops.tanh(queries[:, :, None] + source["keys"][:, None]))[..., 0]
-        return ops.softmax(ops.where(mask[:, None], fit, -1e9))
+        return ops.cast(ops.softmax(ops.where(mask[:, None], ops.cast(fit, "float32"), -1e9)), fit.dtype)
 
 
 class RecurrentTranslator(Translator):

@@ -37,14 +37,15 @@ class Translator(GenerativeModel):
         places = ops.nonzero(ops.reshape(sample_weight, (-1,)))[0]
         hidden = ops.take(ops.reshape(y_pred, (-1, y_pred.shape[-1])), places, axis=0)  # (N, D)
         labels = ops.take(ops.reshape(y, (-1,)), places)
-        loss = ops.mean(ops.sparse_categorical_crossentropy(labels, self.scores(hidden), from_logits=True))
+        scores = ops.cast(self.scores(hidden), self.variable_dtype)  # from here on in float32, in every precision
+        loss = ops.mean(ops.sparse_categorical_crossentropy(labels, scores, from_logits=True))
         share = self.loss.label_smoothing
         if not share:
             return loss
         tied = self.embedding.tie_weights
         rows = self.embedding.embeddings if tied else ops.transpose(self.embedding.reverse_embeddings)  # (V, D)
         beyond = ops.take(rows, labels, axis=0) - self.mean_embedding(rows)
-        return loss + share * ops.mean(ops.sum(hidden * beyond, axis=-1))
+        return loss + share * ops.mean(ops.sum(ops.cast(hidden, beyond.dtype) * beyond, axis=-1))
 
     def mean_embedding(self, rows: keras.KerasTensor) -> keras.KerasTensor:
         """Return the mean (D,) of the embeddings (V, D) of the tokens that share the smoothed labels."""

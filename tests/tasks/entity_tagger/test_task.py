@@ -130,7 +130,7 @@ def test_a_run_reads_sentences_of_a_file_and_shows_its_answers(conll, tmp_path, 
 
 @pytest.mark.slow
 def test_interrupted_training_ends_with_the_same_metrics(conll, finished_tagger, tmp_path, monkeypatch):
-    from pipelines.training.train import Keeper
+    from pipelines.training.keeper import Keeper
 
     original = Keeper.on_epoch_end
 
