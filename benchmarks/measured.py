@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+from pipelines.runs.environment import describe_processor
+
 RESULTS = Path(__file__).parent / "results"
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -69,7 +71,7 @@ def how(command: str, packages: Sequence[str], *more: str) -> list[str]:
 
 
 def _hardware() -> str:
-    cores = f"{len(os.sched_getaffinity(0))} cores of a shared {platform.machine()} server processor"
+    cores = f"{len(os.sched_getaffinity(0))} cores of a shared server processor ({describe_processor()})"
     gpus = []
     if "tensorflow" in sys.modules:
         config = sys.modules["tensorflow"].config

@@ -49,6 +49,7 @@ def described(environment: Mapping[str, Any]) -> list[Part]:
     """Return what says where something ran: the command, the platform and the versions of packages."""
     packages = [[name, version] for name, version in environment["packages"].items() if version]
     where = f"Python {environment['python']}, {environment['platform']}, {environment['cores']} CPU cores"
+    where += f" ({environment['processor']})" if environment.get("processor") else ""
     return [
         Text(f"It ran on {where}:"),
         Code(" ".join(environment["command"])),

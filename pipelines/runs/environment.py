@@ -1,9 +1,11 @@
 """Describe the environment of a run."""
 
+import contextlib
 import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from pipelines.extensions import fingerprints
@@ -20,6 +22,7 @@ PACKAGES = (
     "scikit-learn",
     "sacrebleu",
 )
+VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
 def describe_environment() -> dict[str, Any]:
@@ -36,5 +39,20 @@ def describe_environment() -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "packages": versions,
+        "processor": describe_processor(),
+        "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",  # kernels with other rounding
         "code": fingerprints(),
     }
+
+
+def describe_processor() -> str:
+    """Return the family of the processor and its vector extensions, on which speed and rounding depend."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0].splitlines()
+        facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        flags = {*facts.get("flags", "").split(), *facts.get("Features", "").split()}
+        known = [facts.get("vendor_id", platform.machine())]
+        known += [f"{key.split()[-1]} {facts[key]}" for key in ("cpu family", "model") if key in facts]
+        vectors = [name for name in VECTORS if name in flags]
+        return f"{' '.join(known)}, {' '.join(vectors) or 'no known vector extensions'}"
+    return platform.processor() or platform.machine()

@@ -125,6 +125,15 @@ def test_a_scalar_stands_for_a_tensor_of_one_value(stub):
     assert list(predict(stub, "odd", "column", np.float32([2, 4])).outputs["y"].float_val) == [3, 4]
 
 
+def test_a_flat_list_stands_for_a_column_and_is_answered_flat(odd):
+    place, signature = "/v1/models/odd:predict", {"signature_name": "column"}
+    assert odd.post(place, {**signature, "inputs": [2, 3.0, 4]}).json() == {"outputs": [3, 3.5, 4]}
+    assert odd.post(place, {**signature, "instances": [2, 3.0]}).json() == {"predictions": [3, 3.5]}
+    assert odd.post(place, {**signature, "instances": [[2], [3]]}).json() == {"predictions": [[3], [3.5]]}
+    assert odd.post(place, {**signature, "instances": [{"x": [2]}]}).json() == {"predictions": [[3]]}
+    assert odd.post(place, {**signature, "inputs": [[2, 3]]}).status_code == 400
+
+
 def test_models_of_tensorflow_2_classify_and_regress_without_method_names(stub, odd):
     example = tf.train.Example()
     example.features.feature["x"].float_list.value.append(2)

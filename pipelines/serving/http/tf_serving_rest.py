@@ -76,11 +76,13 @@ async def predict(service: Service, request: Request, address: Address) -> Respo
     most, by_rows = service.settings.max_rows, "instances" in body
     read = partial(rows, body["instances"], most) if by_rows else partial(columns, body["inputs"], most)
     answer = await service.answer(address, text_of(body, "signature_name"), read, size=len(content))
-    return await service.conversions.run(answer.size, _answered, answer, by_rows)
+    given = body["instances" if by_rows else "inputs"]
+    return await service.conversions.run(answer.size, _answered, answer, by_rows, given)
 
 
-def _answered(answer: Answer, by_rows: bool) -> Response:
-    plain = {name: to_json(array, name) for name, array in answer.outputs.items()}
+def _answered(answer: Answer, by_rows: bool, given: Any) -> Response:
+    arrays = _flat(answer) if _is_flat(answer, given) else answer.outputs
+    plain = {name: to_json(array, name) for name, array in arrays.items()}
     if not by_rows:
         return written({"outputs": next(iter(plain.values())) if len(plain) == 1 else plain})
     counts = {len(array) if array.ndim else None for array in answer.outputs.values()}
@@ -89,6 +91,22 @@ def _answered(answer: Answer, by_rows: bool) -> Response:
     if len(plain) == 1:
         return written({"predictions": next(iter(plain.values()))})
     return written({"predictions": [dict(zip(plain, row, strict=True)) for row in zip(*plain.values(), strict=True)]})
+
+
+def _is_flat(answer: Answer, given: Any) -> bool:
+    """Return whether a request had one number for each row of an input of one column."""
+    spec = next(iter(answer.signature.inputs.values()), None)
+    if spec is None or len(answer.signature.inputs) > 1 or not spec.takes_flat(1):
+        return False
+    return isinstance(given, list) and not isinstance(given[0], list | dict)
+
+
+def _flat(answer: Answer) -> Arrays:
+    """Return the outputs with one value for each row as the input was given, without the second dimension."""
+    return {
+        name: array.reshape(-1) if array.ndim == 2 and array.shape[1] == 1 else array
+        for name, array in answer.outputs.items()
+    }
 
 
 async def classify(service: Service, request: Request, address: Address) -> Response:

@@ -57,6 +57,10 @@ class Spec:
         other = [*shape[:rank], *[1] * (rank - len(shape))]
         return other if math.prod(other) == math.prod(shape) and _fits(other, self.shape) else shape
 
+    def takes_flat(self, rank: int) -> bool:
+        """Return whether only dimensions of 1 follow the first `rank`, so that clients may leave them out."""
+        return self.shape is not None and 0 < rank < len(self.shape) and set(self.shape[rank:]) == {1}
+
     def check(self, array: np.ndarray) -> np.ndarray:
         """Return `array` unchanged if its type and shape fit.
 
@@ -88,6 +92,8 @@ def from_json(values: Any, spec: Spec) -> np.ndarray:
         array = _numbers(values)
     if array is None:
         array = _filled(values, spec)
+    elif spec.takes_flat(array.ndim):
+        array = array.reshape([*array.shape, *spec.shape[array.ndim :]])  # type: ignore[index]
     return spec.check(_as_type(array, spec))
 
 
