@@ -32,7 +32,7 @@ def random_run(config, folder: Path):
     model = build_model(config, load_task(config.task), preprocessor)
     load_initial_weights(config, model)
     run = Run(folder)
-    run.start(config.to_yaml(), dataset.record, [], {})
+    run.start(config.to_yaml(), dataset.record, [], {}, {})
     run.save_model(model, preprocessor.state)
     run.finish({}, {}, [], config.to_yaml())
     return dataset.train
@@ -247,7 +247,7 @@ def test_a_run_that_does_not_fit_is_refused_in_one_line(settings, problem, csv, 
 
 
 def test_an_unfinished_run_and_one_of_another_task_are_refused(csv, conll, finished_run, tmp_path):
-    Run(tmp_path / "a").start(load_config(CONFIG, overrides(csv)).to_yaml(), {}, [], {})
+    Run(tmp_path / "a").start(load_config(CONFIG, overrides(csv)).to_yaml(), {}, [], {}, {})
     with pytest.raises(UserError, match="this run is not finished; continue with"):
         train(CONFIG, overrides(csv, f"start={tmp_path / 'a'}"), tmp_path / "b")
     with pytest.raises(UserError, match="is a run of the task house_prices, not entity_tagger"):

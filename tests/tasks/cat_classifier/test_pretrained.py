@@ -32,6 +32,7 @@ SETTINGS = {
     "backbone_learning_rate": None,
     "layer_decay": 1.0,
     "lora_rank": None,
+    "initializer": "auto",
     "units": [],
     "activation": "relu",
     "dropout": 0.0,

@@ -31,7 +31,7 @@ def test_a_run_on_a_folder_writes_metrics_and_pictures(finished_cats):
     pictures = {path.stem for path in (finished_cats / "report").glob("*.png")}
     explained = {"grad_cam", "first_layer", "feature_maps"}
     answered = {"confusion_matrix", "roc_and_precision_recall", "calibration", "confident_mistakes"}
-    assert pictures == {"learning_curves", *explained, *answered}
+    assert pictures == {"learning_curves", "layers", *explained, *answered}
     assert json.loads((finished_cats / "data.json").read_text())["duplicates_across_splits"] == {
         "validation in train": 0,
         "test in train": 0,
