@@ -92,11 +92,12 @@ def padded(tensors: Any) -> Any:
     return tf.nest.map_structure(dense, tensors)
 
 
-def raw_batches(examples: pd.DataFrame, size: int = EVALUATION_BATCH) -> tf.data.Dataset:
-    """Return raw examples in their own order, in padded batches.
+def raw_batches(examples: pd.DataFrame, size: int | None = None) -> tf.data.Dataset:
+    """Return raw examples in their own order, in padded batches of `size`, or as large as in evaluation.
 
     Files are read when their batch is requested.
     """
+    size = size or EVALUATION_BATCH
     if isinstance(examples, StoredTable):
         rows = tf.data.Dataset.range(len(examples)).batch(size).map(_drawer(examples))
     else:
