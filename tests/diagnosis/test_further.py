@@ -135,7 +135,7 @@ def test_steps_and_sizes_are_trained_once_and_told(own_run):
     assert (own_run / "diagnosis" / "batch_sizes.png").is_file()
     journal = own_run / "diagnosis" / "trainings" / "journal.jsonl"
     before = journal.read_text()
-    assert before.count('"event": "ended"') == 2 * 8
+    assert before.count('"event": "ended"') == 2 * 7
     again = invoke("diagnose", own_run, "--try", "1", "--curve", "--batch-sizes", "--seeds", "2")
     assert again.exit_code == 0 and journal.read_text() == before
     assert "twice the data would give rmsle" in again.output and "longer training" in again.output
