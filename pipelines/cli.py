@@ -536,6 +536,13 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 @click.option("--grpc-socket", metavar="FILE", help="Unix socket for gRPC, beside the port.")
 @click.option("--repository-control", is_flag=True, help="Let clients load and unload the models.")
 @click.option("--token", envvar=TOKEN_VARIABLE, help=f"Token that clients must send. Prefer to set {TOKEN_VARIABLE}.")
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Origin of web pages that may call the server, such as https://example.org. '*' stands for all. Repeatable.",
+)
 @click.option("--tls-cert", metavar="FILE", help="PEM certificate for HTTP and gRPC. Needs --tls-key.")
 @click.option("--tls-key", metavar="FILE", help="Private key of the certificate, in PEM format.")
 @click.option(

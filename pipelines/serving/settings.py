@@ -1,6 +1,7 @@
 """The settings of a server, with all default values and limits."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +11,7 @@ from pipelines.errors import UserError
 
 TOKEN_VARIABLE = "PIPELINES_TOKEN"
 LOOPBACK = ("127.", "localhost", "::1")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Settings:
     grpc_socket: Path | None = None  # a Unix socket for gRPC beside the port
     repository_control: bool = False  # clients may load and unload the models
     token: str | None = field(default=None, repr=False)
+    cors_origins: tuple[str, ...] = ()  # web pages that may call the server; `*` stands for all
     tls_cert: Path | None = None
     tls_key: Path | None = None
     workers: int = 1
@@ -52,8 +55,8 @@ class Settings:
         """Check the token and the workers.
 
         Raises:
-            UserError: If the token is empty or has white space at its ends, which no client could send, or clients may
-                load models in one of several workers only.
+            UserError: If the token is empty or has white space at its ends, which no client could send, clients may
+                load models in one of several workers only, or an origin is one that no browser sends.
         """
         if self.repository_control and self.workers > 1:
             raise UserError("--repository-control", "a request would reach one worker of several; use --workers 1")
@@ -63,6 +66,11 @@ class Settings:
                 f"is empty or begins or ends with white space; set {TOKEN_VARIABLE} to a token, or unset it to serve"
                 " without one",
             )
+        for origin in self.cors_origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise UserError(
+                    f"--cors-origin {origin}", "should be as browsers send it, such as https://example.org:8080, or '*'"
+                )
 
     @property
     def is_open(self) -> bool:

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
 from pipelines import __version__
@@ -21,6 +22,8 @@ from pipelines.serving.request_errors import RequestError, invalid
 from pipelines.serving.service import Service
 from pipelines.serving.settings import Settings
 
+CORS_METHODS = ("GET", "HEAD", "POST")
+CORS_EXPOSED = ("Inference-Header-Content-Length", "Retry-After", "X-Request-ID")
 LOADING_SECONDS = 0.1  # interval of the checks for loaded models
 ABOUT = (
     "Predictions of exported models over TensorFlow Serving's REST API and the Open Inference Protocol v2, and texts"
@@ -52,7 +55,12 @@ def create_app(settings: Settings, with_grpc: bool = True, starts_ready: bool = 
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
     add_playground(app, service, settings.workers)
-    return RequestGuard(Shortcuts(app, service), service)  # outside FastAPI, so most requests skip its middleware
+    guarded = RequestGuard(Shortcuts(app, service), service)  # outside FastAPI, so most requests skip its middleware
+    if not settings.cors_origins:
+        return guarded
+    return CORSMiddleware(  # outside the guard, since browsers ask without a token whether they may send one
+        guarded, settings.cors_origins, CORS_METHODS, allow_headers=["*"], expose_headers=CORS_EXPOSED
+    )
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:
