@@ -527,7 +527,7 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 
 
 @main.command()
-@click.argument("exports", nargs=-1, required=True, metavar="EXPORT_DIR...")
+@click.argument("exports", nargs=-1, required=True, metavar="[NAME=]EXPORT_DIR...")
 @click.option(
     "--host", default=Settings.host, show_default=True, help="Address to listen on. Use 0.0.0.0 for all interfaces."
 )
@@ -650,6 +650,8 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 @functools.partial(verb, keras=False)
 def serve(exports: tuple[str, ...], **options: Any) -> None:
     """Serve exported models over REST, the Open Inference Protocol and gRPC, with a web page to try them.
+
+    A model has the name of its folder, unless it is given one: houses=exports/house_prices.
 
     Example: {program} serve exports/house_prices exports/entity_tagger --port 8501
     """

@@ -34,10 +34,10 @@ def serve(
         raise UserError(
             "serve", f"'{error.name}' is missing; install it with: pip install 'keras-task-pipelines[serve]'"
         ) from None
-    folders = checked_folders(tuple(exports))
+    folders = checked_folders(exports)
     settings = Settings(
         folders=folders,
-        labels=read_labels(labels, {folder.name: folder for folder in folders}),
+        labels=read_labels(labels, folders),
         token=os.environ.get(TOKEN_VARIABLE) if token is None else token,  # click reads no empty variable
         tls_cert=Path(tls_cert) if tls_cert else None,
         tls_key=Path(tls_key) if tls_key else None,

@@ -18,7 +18,7 @@ ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 class Settings:
     """The options of `serve`; times are in seconds unless the name has another unit."""
 
-    folders: tuple[Path, ...]
+    folders: Mapping[str, Path]  # model -> the folder of its versions
     host: str = "127.0.0.1"
     port: int = 8501  # both ports are the defaults of TensorFlow Serving
     grpc_port: int = 8500

@@ -37,7 +37,10 @@ def test_two_replicas_answer_on_ray_serve(toy_exports, monkeypatch):
     ray.init(num_cpus=4, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
     try:
         serve.start(http_options={"port": port})
-        serve.run(application(Settings((toy_exports / "adder", toy_exports / "speller")), replicas=2), name="models")
+        serve.run(
+            application(Settings({name: toy_exports / name for name in ("adder", "speller")}), replicas=2),
+            name="models",
+        )
         url = f"http://127.0.0.1:{port}"
         until(lambda: httpx.get(f"{url}/ready").status_code == 200, 120)
         deployment = serve.status().applications["models"].deployments["models"]

@@ -3,8 +3,11 @@
 import asyncio
 import json
 
+from conftest import invoke
 from serving import toys
 from serving.servers import until
+
+from pipelines.serving.models.catalogue import checked_folders
 
 
 def version(server, place: str = "adder") -> int | str:
@@ -46,7 +49,7 @@ def test_a_fault_without_a_word_leaves_its_version_out_too(tmp_path, monkeypatch
     toys.write_adder(tmp_path / "adder", 1)
 
     async def refreshed():
-        model = catalogue.ServedModel(tmp_path / "adder", {}, lambda: None)
+        model = catalogue.ServedModel("adder", tmp_path / "adder", {}, lambda: None)
         await model.refresh()
         return model.states
 
@@ -98,3 +101,26 @@ def test_recorded_requests_warm_a_version_up_and_one_that_fails_them_is_left_out
         else:
             with pytest.raises(RequestError):
                 Version(folder).warm_up()
+
+
+def test_a_model_may_have_another_name_than_its_folder(started, tmp_path):
+    for number, place in ((1, "old"), (2, "new")):
+        toys.write_adder(tmp_path / place / "adder", number)
+    server = started(tmp_path / "old" / "adder", f"sum={tmp_path}/new/adder", "--label", "sum:stable=2")
+    assert (version(server), version(server, "sum"), version(server, "sum/labels/stable")) == (1, 2, 2)
+    assert set(server.get("/ready").json()["models"]) == {"adder", "sum"}
+
+
+def test_names_that_cannot_be_served_are_refused(tmp_path):
+    folder = tmp_path / "a=b" / "adder"  # an equals sign in a path that is there is part of it
+    toys.write_adder(folder, 1)
+    assert checked_folders([str(folder)]) == {"adder": folder}
+    for exports, reason in (
+        ([folder, f"adder={folder}"], "two models are named adder"),
+        ([f"={folder}"], "cannot be empty"),
+        ([f"a/b={folder}"], "or contain '/' or ':'"),
+        ([f"a:b={folder}"], "or contain '/' or ':'"),
+        (["a=nowhere"], "no such folder"),
+    ):
+        result = invoke("serve", *exports)
+        assert result.exit_code == 1 and reason in result.output and str(exports[-1]) in result.output
