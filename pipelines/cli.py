@@ -536,6 +536,12 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 @click.option("--grpc-socket", metavar="FILE", help="Unix socket for gRPC, beside the port.")
 @click.option("--repository-control", is_flag=True, help="Let clients load and unload the models.")
 @click.option("--token", envvar=TOKEN_VARIABLE, help=f"Token that clients must send. Prefer to set {TOKEN_VARIABLE}.")
+@click.option("--tokens", metavar="FILE", help="Tokens of several clients, in lines of the form NAME: TOKEN.")
+@click.option(
+    "--requests-per-second",
+    type=SECONDS,
+    help="Maximum number of requests per second of each token and worker. Further ones get HTTP 429.",
+)
 @click.option(
     "--cors-origin",
     "cors_origins",

@@ -49,7 +49,7 @@ def serve(settings: Settings) -> None:
         workers=settings.workers,
     )
     if settings.is_open:
-        reason = f"anyone who reaches {settings.host} can use the models; set {TOKEN_VARIABLE} to ask for a token"
+        reason = f"anyone who reaches {settings.host} can use the models; to ask for a token, set {TOKEN_VARIABLE}"
         log("no token", logging.WARNING, reason=reason)
     if settings.workers == 1:
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn re-raises it after a clean shutdown

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.serving.access import Access
 from pipelines.serving.budget import BodyBudget
 from pipelines.serving.conversion import Conversions
 from pipelines.serving.gauges import Gauges
@@ -59,6 +60,7 @@ class Service:
 
     def __init__(self, settings: Settings):
         self.settings = settings
+        self.access = Access(settings.all_tokens, settings.requests_per_second)
         self.gauges = Gauges()
         self.catalogue = Catalogue(settings.folders, settings.labels, self._count_versions)
         self.stopping = False  # True once shutdown begins: not ready any more

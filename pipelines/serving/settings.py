@@ -25,6 +25,8 @@ class Settings:
     grpc_socket: Path | None = None  # a Unix socket for gRPC beside the port
     repository_control: bool = False  # clients may load and unload the models
     token: str | None = field(default=None, repr=False)
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # of clients with a name
+    requests_per_second: float | None = None  # of each token, in each worker
     cors_origins: tuple[str, ...] = ()  # web pages that may call the server; `*` stands for all
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -56,7 +58,8 @@ class Settings:
 
         Raises:
             UserError: If the token is empty or has white space at its ends, which no client could send, clients may
-                load models in one of several workers only, or an origin is one that no browser sends.
+                load models in one of several workers only, or an origin is one that no browser sends; or if the
+                requests of tokens are limited, but there are none.
         """
         if self.repository_control and self.workers > 1:
             raise UserError("--repository-control", "a request would reach one worker of several; use --workers 1")
@@ -66,6 +69,8 @@ class Settings:
                 f"is empty or begins or ends with white space; set {TOKEN_VARIABLE} to a token, or unset it to serve"
                 " without one",
             )
+        if self.requests_per_second and not self.all_tokens:
+            raise UserError("--requests-per-second", "is a limit for each token; set --tokens or --token")
         for origin in self.cors_origins:
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise UserError(
@@ -75,7 +80,12 @@ class Settings:
     @property
     def is_open(self) -> bool:
         """Return whether other machines may use the server without a token."""
-        return self.token is None and not self.host.startswith(LOOPBACK)
+        return not self.all_tokens and not self.host.startswith(LOOPBACK)
+
+    @property
+    def all_tokens(self) -> dict[str, str]:
+        """Return the tokens of all clients by name; the one of `token` has the name ""."""
+        return {**self.tokens, **({} if self.token is None else {"": self.token})}
 
     @cached_property
     def threads(self) -> int:
