@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,16 @@ class Answer:
     def size(self) -> int:
         """Return the approximate size of the outputs, in bytes."""
         return sum(8 * array.size for array in self.outputs.values())
+
+
+@dataclass
+class Asked:
+    """The version that a request found, for its log line and metrics; empty if it found none."""
+
+    version: str = ""
+
+
+ASKED: ContextVar[Asked] = ContextVar("asked")  # of the request that the current task answers
 
 
 class Service:
@@ -137,7 +148,9 @@ class Service:
         Raises:
             RequestError: If it is not served.
         """
-        return self.catalogue.model(address.model).find(address.version, address.label)
+        version = self.catalogue.model(address.model).find(address.version, address.label)
+        ASKED.get(Asked()).version = str(version.number)
+        return version
 
     async def answer(
         self,

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import model_pb2
 from pipelines.serving.conversion import parse_message
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import Address, Service
+from pipelines.serving.service import ASKED, Address, Asked, Service
 
 
 class Calls:
@@ -101,13 +101,15 @@ class Calls:
         """Count and log a call that ended."""
         seconds = time.monotonic() - call.began
         known = call.model if call.model in self.service.catalogue.models else ""
-        self.service.gauges.answered("grpc", known, code, seconds)
+        version = ASKED.get().version if known else ""
+        self.service.gauges.answered("grpc", known, version, code, seconds)
         log(
             "request",
             request_id=call.request_id,
             protocol="grpc",
             method=call.method,
             model=known,
+            version=version,
             status=code,
             milliseconds=round(1000 * seconds, 2),
             client=call.context.peer(),
@@ -122,6 +124,7 @@ class Call:
         self.calls, self.method, self.context = calls, method, context
         self.began, self.model, self.request_id = time.monotonic(), "", f"{random.getrandbits(128):032x}"
         self.client = ""  # the name of its token
+        ASKED.set(Asked())
 
     async def __aenter__(self) -> None:
         """Begin the call.

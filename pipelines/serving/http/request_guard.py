@@ -18,7 +18,7 @@ from pipelines.serving.budget import Share
 from pipelines.serving.http.bodies import NAMED, error_response, is_openai
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import Service
+from pipelines.serving.service import ASKED, Asked, Service
 
 OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # probes need no token
 CLIENT_GONE = 499  # the status in the log, as in that of nginx
@@ -43,6 +43,7 @@ class RequestGuard:
         scope = _plain(scope)
         began, headers, status = time.monotonic(), dict(scope["headers"]), 0
         request_id, reading, client = _request_id(headers), Reading(headers), ""
+        ASKED.set(Asked())
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -149,13 +150,15 @@ class RequestGuard:
         named = found.group(1) if found else scope.get(NAMED, "")
         model = named if named in self.service.catalogue.models else ""
         protocol = "openai" if is_openai(scope) else {"/v1": "rest", "/v2": "v2"}.get(scope["path"][:3], "http")
-        self.service.gauges.answered(protocol, model, str(status), seconds)
+        version = ASKED.get().version if model else ""
+        self.service.gauges.answered(protocol, model, version, str(status), seconds)
         log(
             "request",
             request_id=request_id,
             protocol=protocol,
             method=scope["method"],
             path=scope["path"],
+            version=version,
             status=status,
             milliseconds=round(1000 * seconds, 2),
             client=(scope.get("client") or [""])[0],
