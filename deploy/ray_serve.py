@@ -39,7 +39,7 @@ def application(settings: Settings, replicas: int) -> serve.Application:
 def _from_environment() -> serve.Application:
     from pipelines.serving.models.catalogue import checked_folders
 
-    folders = checked_folders(tuple(os.environ["EXPORTS"].split(",")))
+    folders = checked_folders(os.environ["EXPORTS"].split(","))
     settings = Settings(folders, token=os.environ.get(TOKEN_VARIABLE))
     return application(settings, int(os.environ.get("REPLICAS", "1")))
 

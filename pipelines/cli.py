@@ -527,7 +527,7 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 
 
 @main.command()
-@click.argument("exports", nargs=-1, required=True, metavar="EXPORT_DIR...")
+@click.argument("exports", nargs=-1, required=True, metavar="[NAME=]EXPORT_DIR...")
 @click.option(
     "--host", default=Settings.host, show_default=True, help="Address to listen on. Use 0.0.0.0 for all interfaces."
 )
@@ -536,6 +536,19 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 @click.option("--grpc-socket", metavar="FILE", help="Unix socket for gRPC, beside the port.")
 @click.option("--repository-control", is_flag=True, help="Let clients load and unload the models.")
 @click.option("--token", envvar=TOKEN_VARIABLE, help=f"Token that clients must send. Prefer to set {TOKEN_VARIABLE}.")
+@click.option("--tokens", metavar="FILE", help="Tokens of several clients, in lines of the form NAME: TOKEN.")
+@click.option(
+    "--requests-per-second",
+    type=SECONDS,
+    help="Maximum number of requests per second of each token and worker. Further ones get HTTP 429.",
+)
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Origin of web pages that may call the server, such as https://example.org. '*' stands for all. Repeatable.",
+)
 @click.option("--tls-cert", metavar="FILE", help="PEM certificate for HTTP and gRPC. Needs --tls-key.")
 @click.option("--tls-key", metavar="FILE", help="Private key of the certificate, in PEM format.")
 @click.option(
@@ -643,6 +656,8 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 @functools.partial(verb, keras=False)
 def serve(exports: tuple[str, ...], **options: Any) -> None:
     """Serve exported models over REST, the Open Inference Protocol and gRPC, with a web page to try them.
+
+    A model has the name of its folder, unless it is given one: houses=exports/house_prices.
 
     Example: {program} serve exports/house_prices exports/entity_tagger --port 8501
     """

@@ -13,6 +13,7 @@ def serve(
     exports: Sequence[str],
     labels: Sequence[str] = (),
     token: str | None = None,
+    tokens: str | None = None,
     tls_cert: str | None = None,
     tls_key: str | None = None,
     grpc_socket: str | None = None,
@@ -25,6 +26,7 @@ def serve(
     """
     try:
         import pipelines.serving.http.app  # noqa: F401 - find missing packages before opening a port
+        from pipelines.serving.access import read_tokens
         from pipelines.serving.models.catalogue import checked_folders
         from pipelines.serving.server import serve as serve_until_stopped
         from pipelines.serving.settings import TOKEN_VARIABLE, Settings
@@ -34,11 +36,12 @@ def serve(
         raise UserError(
             "serve", f"'{error.name}' is missing; install it with: pip install 'keras-task-pipelines[serve]'"
         ) from None
-    folders = checked_folders(tuple(exports))
+    folders = checked_folders(exports)
     settings = Settings(
         folders=folders,
-        labels=read_labels(labels, {folder.name: folder for folder in folders}),
+        labels=read_labels(labels, folders),
         token=os.environ.get(TOKEN_VARIABLE) if token is None else token,  # click reads no empty variable
+        tokens=read_tokens(Path(tokens)) if tokens else {},
         tls_cert=Path(tls_cert) if tls_cert else None,
         tls_key=Path(tls_key) if tls_key else None,
         grpc_socket=Path(grpc_socket) if grpc_socket else None,

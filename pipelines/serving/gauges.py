@@ -15,12 +15,12 @@ class Gauges:
     def __init__(self):
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
-            "pipelines_requests", "Number of requests.", ["protocol", "model", "code"], registry=registry
+            "pipelines_requests", "Number of requests.", ["protocol", "model", "version", "code"], registry=registry
         )
         self.seconds = Histogram(
             "pipelines_request_seconds",
             "Duration of a request.",
-            ["protocol", "model"],
+            ["protocol", "model", "version"],
             buckets=SECONDS,
             registry=registry,
         )
@@ -61,13 +61,13 @@ class Gauges:
             multiprocess_mode="livemax",
             registry=registry,
         )
-        self._labelled: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}
+        self._labelled: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}
 
-    def answered(self, protocol: str, model: str, code: str, seconds: float) -> None:
+    def answered(self, protocol: str, model: str, version: str, code: str, seconds: float) -> None:
         """Record a finished request and its duration in seconds."""
-        key = (protocol, model, code)
+        key = (protocol, model, version, code)
         if key not in self._labelled:
-            self._labelled[key] = self.requests.labels(*key), self.seconds.labels(protocol, model)
+            self._labelled[key] = self.requests.labels(*key), self.seconds.labels(protocol, model, version)
         requests, times = self._labelled[key]
         requests.inc()
         times.observe(seconds)

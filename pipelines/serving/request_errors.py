@@ -30,19 +30,24 @@ class Kind(Enum):
 
 
 class RequestError(Exception):
-    """A request that fails; `reason` is the message for the client, and `parameter` what of the request it is about."""
+    """A request that fails.
 
-    def __init__(self, kind: Kind, reason: str, parameter: str | None = None):
+    `reason` is the message for the client, `parameter` what of the request it is about, and `retry_seconds` when it
+    may be sent again, if its kind allows that.
+    """
+
+    def __init__(self, kind: Kind, reason: str, parameter: str | None = None, retry_seconds: int = 1):
         self.kind = kind
         self.reason = reason
         self.parameter = parameter
+        self.retry_seconds = retry_seconds
         super().__init__(reason)
 
     @property
     def headers(self) -> dict[str, str]:
         """Return the response headers that belong to the HTTP status."""
         if self.kind in (Kind.BUSY, Kind.LATE, Kind.UNAVAILABLE):
-            return {"Retry-After": "1"}
+            return {"Retry-After": str(self.retry_seconds)}
         return {"WWW-Authenticate": "Bearer"} if self.kind is Kind.UNAUTHENTICATED else {}
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import tempfile
 import time
 from functools import partial
@@ -19,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from pipelines.errors import UserError
+from pipelines.serving.certificate import Certificate, tls_context
 from pipelines.serving.logs import configure_logs, log
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.tensorflow_startup import import_tensorflow
@@ -49,7 +49,7 @@ def serve(settings: Settings) -> None:
         workers=settings.workers,
     )
     if settings.is_open:
-        reason = f"anyone who reaches {settings.host} can use the models; set {TOKEN_VARIABLE} to ask for a token"
+        reason = f"anyone who reaches {settings.host} can use the models; to ask for a token, set {TOKEN_VARIABLE}"
         log("no token", logging.WARNING, reason=reason)
     if settings.workers == 1:
         signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn re-raises it after a clean shutdown
@@ -238,7 +238,7 @@ def _app(settings: Settings) -> ASGIApp:
 def _config(settings: Settings) -> uvicorn.Config:
     tls: dict[str, Any] = {}
     if settings.tls_cert:
-        tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key}
+        tls = {"ssl_certfile": settings.tls_cert, "ssl_keyfile": settings.tls_key, "ssl_context_factory": tls_context}
     return uvicorn.Config(
         partial(_app, settings),
         factory=True,
@@ -271,10 +271,10 @@ def _listen(host: str, port: int, option: str = "--port") -> socket.socket:
 def _check_tls(settings: Settings) -> None:
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise UserError("--tls-cert", "needs a certificate and its key; set both --tls-cert and --tls-key")
-    if settings.tls_cert is not None:
+    if settings.tls_cert and settings.tls_key:
         try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key)
-        except (OSError, ssl.SSLError) as error:
+            Certificate(settings.tls_cert, settings.tls_key).check()
+        except OSError as error:
             raise UserError("--tls-cert", f"cannot use this certificate and key: {error}") from None
 
 

@@ -6,12 +6,14 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.serving.access import Access
 from pipelines.serving.budget import BodyBudget
 from pipelines.serving.conversion import Conversions
 from pipelines.serving.gauges import Gauges
@@ -54,11 +56,22 @@ class Answer:
         return sum(8 * array.size for array in self.outputs.values())
 
 
+@dataclass
+class Asked:
+    """The version that a request found, for its log line and metrics; empty if it found none."""
+
+    version: str = ""
+
+
+ASKED: ContextVar[Asked] = ContextVar("asked")  # of the request that the current task answers
+
+
 class Service:
     """The served models with batching and limits; all protocols call this."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
+        self.access = Access(settings.all_tokens, settings.requests_per_second)
         self.gauges = Gauges()
         self.catalogue = Catalogue(settings.folders, settings.labels, self._count_versions)
         self.stopping = False  # True once shutdown begins: not ready any more
@@ -135,7 +148,9 @@ class Service:
         Raises:
             RequestError: If it is not served.
         """
-        return self.catalogue.model(address.model).find(address.version, address.label)
+        version = self.catalogue.model(address.model).find(address.version, address.label)
+        ASKED.get(Asked()).version = str(version.number)
+        return version
 
     async def answer(
         self,

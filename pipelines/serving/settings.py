@@ -1,6 +1,7 @@
 """The settings of a server, with all default values and limits."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,19 +11,23 @@ from pipelines.errors import UserError
 
 TOKEN_VARIABLE = "PIPELINES_TOKEN"
 LOOPBACK = ("127.", "localhost", "::1")
+ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
 
 
 @dataclass(frozen=True)
 class Settings:
     """The options of `serve`; times are in seconds unless the name has another unit."""
 
-    folders: tuple[Path, ...]
+    folders: Mapping[str, Path]  # model -> the folder of its versions
     host: str = "127.0.0.1"
     port: int = 8501  # both ports are the defaults of TensorFlow Serving
     grpc_port: int = 8500
     grpc_socket: Path | None = None  # a Unix socket for gRPC beside the port
     repository_control: bool = False  # clients may load and unload the models
     token: str | None = field(default=None, repr=False)
+    tokens: Mapping[str, str] = field(default_factory=dict, repr=False)  # of clients with a name
+    requests_per_second: float | None = None  # of each token, in each worker
+    cors_origins: tuple[str, ...] = ()  # web pages that may call the server; `*` stands for all
     tls_cert: Path | None = None
     tls_key: Path | None = None
     workers: int = 1
@@ -52,8 +57,9 @@ class Settings:
         """Check the token and the workers.
 
         Raises:
-            UserError: If the token is empty or has white space at its ends, which no client could send, or clients may
-                load models in one of several workers only.
+            UserError: If the token is empty or has white space at its ends, which no client could send, clients may
+                load models in one of several workers only, or an origin is one that no browser sends; or if the
+                requests of tokens are limited, but there are none.
         """
         if self.repository_control and self.workers > 1:
             raise UserError("--repository-control", "a request would reach one worker of several; use --workers 1")
@@ -63,11 +69,23 @@ class Settings:
                 f"is empty or begins or ends with white space; set {TOKEN_VARIABLE} to a token, or unset it to serve"
                 " without one",
             )
+        if self.requests_per_second and not self.all_tokens:
+            raise UserError("--requests-per-second", "is a limit for each token; set --tokens or --token")
+        for origin in self.cors_origins:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise UserError(
+                    f"--cors-origin {origin}", "should be as browsers send it, such as https://example.org:8080, or '*'"
+                )
 
     @property
     def is_open(self) -> bool:
         """Return whether other machines may use the server without a token."""
-        return self.token is None and not self.host.startswith(LOOPBACK)
+        return not self.all_tokens and not self.host.startswith(LOOPBACK)
+
+    @property
+    def all_tokens(self) -> dict[str, str]:
+        """Return the tokens of all clients by name; the one of `token` has the name ""."""
+        return {**self.tokens, **({} if self.token is None else {"": self.token})}
 
     @cached_property
     def threads(self) -> int:

@@ -257,7 +257,7 @@ importlib.metadata.version, importlib.metadata.distribution = blocked(version), 
             "from pipelines.tensorflow_startup import import_tensorflow; import_tensorflow(False, keras=False)\n"
             "from pathlib import Path; from pipelines.serving.http.app import create_app;"
             "from pipelines.serving.settings import Settings;"
-            "create_app(Settings(folders=(Path(sys.argv[1]),), labels={})); print('made')",
+            "create_app(Settings(folders={'houses': Path(sys.argv[1])}, labels={})); print('made')",
             "made",
         ),
     ],

@@ -4,7 +4,6 @@ import asyncio
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -95,7 +94,7 @@ class Gate:
 
 
 def batcher(gate: Gate, **settings) -> Batcher:
-    alone = Settings((Path(),), workers=os.cpu_count(), **settings)  # the cores shared out: one batch at a time
+    alone = Settings({}, workers=os.cpu_count(), **settings)  # the cores shared out: one batch at a time
     return Batcher(gate, ThreadPoolExecutor(2), alone, lambda running, waiting: None)
 
 
@@ -167,7 +166,7 @@ def plain_sizes(lengths: list[int]) -> Sizes:
 
 @given(st.lists(st.integers(0, 100_000), min_size=1, max_size=200))
 def test_rows_are_divided_so_that_padding_is_bounded(lengths):
-    divided = parts(plain_sizes(lengths), Settings((Path(),)))
+    divided = parts(plain_sizes(lengths), Settings({}))
     assert sorted(row for rows in divided for row in rows) == list(range(len(lengths)))
     for rows in divided:
         longest = max(lengths[row] for row in rows)
@@ -184,7 +183,7 @@ def test_a_long_text_does_not_run_with_short_ones_and_every_row_gets_its_own_ans
         sizes = plain_sizes([len(text) for text in texts_of_one])
         batches = []
         answered = await Batcher(
-            signature, ThreadPoolExecutor(1), Settings((Path(),)), lambda rows, waiting: batches.append(rows)
+            signature, ThreadPoolExecutor(1), Settings({}), lambda rows, waiting: batches.append(rows)
         ).answer(inputs, sizes)
         assert plain(answered) == plain(run_together(signature, [inputs], [len(texts_of_one)])[0])
         assert sorted(batches) == [2, 19, 64], "the two long ones are alike enough"

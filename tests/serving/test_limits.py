@@ -222,6 +222,20 @@ def test_the_token_is_asked_for_over_grpc(guarded):
             assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
+def test_large_answers_are_compressed_for_who_accepts_that(toys_server):
+    def asked(columns: int, accepted: str) -> httpx.Response:
+        body = {"signature_name": "echo", "instances": [list(range(columns)), [7] * columns]}
+        answer = toys_server.post("/v1/models/words:predict", body, headers={"Accept-Encoding": accepted})
+        assert answer.json()["predictions"] == body["instances"]
+        return answer
+
+    large, plain = asked(4000, "gzip"), asked(4000, "identity")
+    assert large.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in plain.headers
+    assert large.num_bytes_downloaded == int(large.headers["Content-Length"]) < len(plain.content) / 2
+    assert large.headers["Vary"] == "Accept-Encoding"
+    assert "Content-Encoding" not in asked(10, "gzip").headers
+
+
 def test_requests_are_logged_with_their_ids(server):
     answer = server.post(PREDICT, {"instances": [1]}, headers={"X-Request-ID": "mine-1"})
     assert answer.headers["X-Request-ID"] == "mine-1"

@@ -87,7 +87,9 @@ def test_two_workers_share_a_port_and_their_figures(started, tmp_path):
         until(lambda: server.post("/v1/models/adder:predict", {"instances": [1]}).status_code == 200)
     figures = server.get("/metrics").text
     counted = [
-        line for line in figures.splitlines() if 'requests_total{code="200",model="adder",protocol="rest"}' in line
+        line
+        for line in figures.splitlines()
+        if 'requests_total{code="200",model="adder",protocol="rest",version="1"}' in line
     ]
     assert float(counted[0].split()[1]) >= 20
     assert server.stop() == 0

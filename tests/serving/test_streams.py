@@ -45,7 +45,7 @@ def test_who_leaves_early_leaves_nothing_behind(server):
 
 def test_no_more_streams_run_at_a_time_than_allowed(toy_exports):
     async def scenario():
-        settings = Settings(folders=(toy_exports / "speller",), max_streams=2)
+        settings = Settings(folders={"speller": toy_exports / "speller"}, max_streams=2)
         service = Service(settings)
         async with service.running():
             while not service.ready:

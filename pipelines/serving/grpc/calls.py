@@ -1,6 +1,5 @@
 """Common handling of all gRPC calls: authentication, logging, metrics and unexpected errors."""
 
-import hmac
 import logging
 import random
 import time
@@ -17,7 +16,7 @@ from tensorflow_serving.apis import model_pb2
 from pipelines.serving.conversion import parse_message
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import Address, Service
+from pipelines.serving.service import ASKED, Address, Asked, Service
 
 
 class Calls:
@@ -54,6 +53,7 @@ class Calls:
         call = Call(self, method, context)
         async with call:
             async for content in contents:
+                self.service.access.count(call.client)
                 with self.service.bodies.holding(len(content)):
                     request = await self._parsed(kind, content)
                     call.model = model_of(request)
@@ -70,6 +70,7 @@ class Calls:
     ) -> bytes:
         call = Call(self, method, context)
         async with call:
+            self.service.access.count(call.client)
             with self.service.bodies.holding(len(content)):
                 request = await self._parsed(kind, content)
                 call.model = model_of(request)
@@ -81,35 +82,38 @@ class Calls:
         most = self.service.settings.max_values
         return await self.service.conversions.run(len(content), parse_message, kind, content, most)
 
-    def authenticate(self, context: grpc.aio.ServicerContext) -> None:
-        """Check the token.
+    def authenticate(self, context: grpc.aio.ServicerContext) -> str:
+        """Return the name of the client whose token a call has.
 
         Raises:
             RequestError: If it is missing or wrong.
         """
-        token = self.service.settings.token
-        if token is None:
-            return
         given = str(dict(context.invocation_metadata() or ()).get("authorization", ""))
         kind, _, value = given.partition(" ")
-        if kind.lower() != "bearer" or not hmac.compare_digest(value.encode(), token.encode()):
+        client = self.service.access.client(value if kind.lower() == "bearer" else "")
+        if client is None:
             raise RequestError(
                 Kind.UNAUTHENTICATED, "the token is missing or wrong; send the metadata 'authorization: Bearer TOKEN'"
             )
+        return client
 
-    def tell(self, method: str, model: str, code: str, seconds: float, request_id: str, client: str) -> None:
+    def tell(self, call: "Call", code: str) -> None:
         """Count and log a call that ended."""
-        known = model if model in self.service.catalogue.models else ""
-        self.service.gauges.answered("grpc", known, code, seconds)
+        seconds = time.monotonic() - call.began
+        known = call.model if call.model in self.service.catalogue.models else ""
+        version = ASKED.get().version if known else ""
+        self.service.gauges.answered("grpc", known, version, code, seconds)
         log(
             "request",
-            request_id=request_id,
+            request_id=call.request_id,
             protocol="grpc",
-            method=method,
+            method=call.method,
             model=known,
+            version=version,
             status=code,
             milliseconds=round(1000 * seconds, 2),
-            client=client,
+            client=call.context.peer(),
+            **({"token_name": call.client} if call.client else {}),
         )
 
 
@@ -119,6 +123,8 @@ class Call:
     def __init__(self, calls: Calls, method: str, context: grpc.aio.ServicerContext):
         self.calls, self.method, self.context = calls, method, context
         self.began, self.model, self.request_id = time.monotonic(), "", f"{random.getrandbits(128):032x}"
+        self.client = ""  # the name of its token
+        ASKED.set(Asked())
 
     async def __aenter__(self) -> None:
         """Begin the call.
@@ -128,7 +134,7 @@ class Call:
         """
         self.calls.service.gauges.under_way.inc()
         try:
-            self.calls.authenticate(self.context)
+            self.client = self.calls.authenticate(self.context)
         except RequestError as error:
             await self.__aexit__(type(error), error, None)
 
@@ -144,8 +150,7 @@ class Call:
         elif error is not None:  # the client has gone, or the server stops
             code = "CANCELLED"
         self.calls.service.gauges.under_way.dec()
-        seconds = time.monotonic() - self.began
-        self.calls.tell(self.method, self.model, code, seconds, self.request_id, self.context.peer())
+        self.calls.tell(self, code)
         if reason:
             await self.context.abort(grpc.StatusCode[code], reason)
 

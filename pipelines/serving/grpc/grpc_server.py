@@ -20,6 +20,7 @@ from tensorflow_serving.apis import (
 )
 
 from pipelines.errors import UserError
+from pipelines.serving.certificate import grpc_credentials
 from pipelines.serving.grpc.calls import Calls, address_of
 from pipelines.serving.grpc.inference_messages import inference_service
 from pipelines.serving.grpc.inference_service import InferenceService
@@ -58,8 +59,7 @@ async def serve_grpc(service: Service) -> AsyncIterator[None]:
     place = f"{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.grpc_port}"
     try:
         if settings.tls_cert and settings.tls_key:
-            pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
-            server.add_secure_port(place, grpc.ssl_server_credentials([pair]))
+            server.add_secure_port(place, grpc_credentials(settings.tls_cert, settings.tls_key))
         else:
             server.add_insecure_port(place)
     except RuntimeError:

@@ -8,6 +8,8 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.types import ASGIApp
 
 from pipelines import __version__
@@ -21,6 +23,11 @@ from pipelines.serving.request_errors import RequestError, invalid
 from pipelines.serving.service import Service
 from pipelines.serving.settings import Settings
 
+CORS_METHODS = ("GET", "HEAD", "POST")
+CORS_EXPOSED = ("Inference-Header-Content-Length", "Retry-After", "X-Request-ID")
+COMPRESSED_BYTES = 16 << 10  # a smaller answer is sent sooner as it is
+COMPRESSION = 1  # zlib's fastest level; higher ones take several times as long for a few percent
+NOT_COMPRESSED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/octet-stream")  # binary tensors hardly shrink
 LOADING_SECONDS = 0.1  # interval of the checks for loaded models
 ABOUT = (
     "Predictions of exported models over TensorFlow Serving's REST API and the Open Inference Protocol v2, and texts"
@@ -52,7 +59,14 @@ def create_app(settings: Settings, with_grpc: bool = True, starts_ready: bool = 
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
     add_playground(app, service, settings.workers)
-    return RequestGuard(Shortcuts(app, service), service)  # outside FastAPI, so most requests skip its middleware
+    fast = Shortcuts(app, service)  # outside FastAPI, so most requests skip its middleware
+    compressed = GZipMiddleware(fast, COMPRESSED_BYTES, COMPRESSION, exclude_content_types=NOT_COMPRESSED)
+    guarded = RequestGuard(compressed, service)
+    if not settings.cors_origins:
+        return guarded
+    return CORSMiddleware(  # outside the guard, since browsers ask without a token whether they may send one
+        guarded, settings.cors_origins, CORS_METHODS, allow_headers=["*"], expose_headers=CORS_EXPOSED
+    )
 
 
 def _add_probes(app: FastAPI, service: Service) -> None:

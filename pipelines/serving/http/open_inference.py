@@ -30,7 +30,7 @@ Number = Annotated[int, Path(ge=0, description="a version")]
 
 def router(service: Service, version: str) -> APIRouter:
     """Return the routes of the protocol."""
-    errors = answers(service.settings.token is not None)
+    errors = answers(bool(service.settings.all_tokens))
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], responses=errors)
 
     @routes.get("", summary="Name and version of the server")

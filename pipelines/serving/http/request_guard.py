@@ -4,7 +4,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import hmac
 import random
 import re
 import time
@@ -19,7 +18,7 @@ from pipelines.serving.budget import Share
 from pipelines.serving.http.bodies import NAMED, error_response, is_openai
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import Service
+from pipelines.serving.service import ASKED, Asked, Service
 
 OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # probes need no token
 CLIENT_GONE = 499  # the status in the log, as in that of nginx
@@ -43,7 +42,8 @@ class RequestGuard:
             return
         scope = _plain(scope)
         began, headers, status = time.monotonic(), dict(scope["headers"]), 0
-        request_id, reading = _request_id(headers), Reading(headers)
+        request_id, reading, client = _request_id(headers), Reading(headers), ""
+        ASKED.set(Asked())
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -58,6 +58,8 @@ class RequestGuard:
         self.service.gauges.under_way.inc()
         try:
             with self._counted(scope):
+                client = self._authenticate(scope, headers)
+                self._count(scope, client)
                 await self._answer(scope, headers, reading.watched(receive), send_on)
         except RequestError as refused:
             await error_response(refused, scope)(scope, receive, send_on)
@@ -72,10 +74,9 @@ class RequestGuard:
                 await error_response(failure, scope)(scope, receive, send_on)
         finally:
             self.service.gauges.under_way.dec()
-            self._tell(scope, status or 500, time.monotonic() - began, request_id)
+            self._tell(scope, status or 500, time.monotonic() - began, request_id, client)
 
     async def _answer(self, scope: Scope, headers: RawHeaders, receive: Receive, send: Send) -> None:
-        self._authenticate(scope, headers)
         with self.service.bodies.holding() as held:
             body = await self._read(headers, receive, held)
             await self.app(scope, _replayed(body, receive), send)
@@ -96,17 +97,24 @@ class RequestGuard:
         finally:
             self.active -= counts
 
-    def _authenticate(self, scope: Scope, headers: RawHeaders) -> None:
-        token = self.settings.token
-        if token is None or scope["path"] in OPEN:
-            return
+    def _authenticate(self, scope: Scope, headers: RawHeaders) -> str:
+        """Return the name of the client whose token a request has; probes need none."""
+        if scope["path"] in OPEN:
+            return ""
         kind, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if kind.lower() == "basic" and not scope["path"].startswith(("/v1/", "/v2")):
+        if kind.lower() == "basic" and not _is_api(scope):
             given = _password(given)  # browsers prompt for Basic credentials
         elif kind.lower() != "bearer":
             given = ""
-        if not hmac.compare_digest(given.encode(), token.encode()):
-            raise Unauthenticated(scope["path"])
+        client = self.service.access.client(given)
+        if client is None:
+            raise Unauthenticated(scope)
+        return client
+
+    def _count(self, scope: Scope, client: str) -> None:
+        """Count a request of a client; the pictures and scripts of pages, and metrics, are not limited."""
+        if scope["path"] not in OPEN and (_is_api(scope) or scope["method"] == "POST"):
+            self.service.access.count(client)
 
     async def _read(self, headers: RawHeaders, receive: Receive, held: Share) -> bytes:
         encoding = headers.get(b"content-encoding", b"identity").decode("latin-1").lower()
@@ -137,21 +145,24 @@ class RequestGuard:
         held.take(len(body))
         return body
 
-    def _tell(self, scope: Scope, status: int, seconds: float, request_id: str) -> None:
+    def _tell(self, scope: Scope, status: int, seconds: float, request_id: str, client: str) -> None:
         found = _MODEL.match(scope["path"])
         named = found.group(1) if found else scope.get(NAMED, "")
         model = named if named in self.service.catalogue.models else ""
         protocol = "openai" if is_openai(scope) else {"/v1": "rest", "/v2": "v2"}.get(scope["path"][:3], "http")
-        self.service.gauges.answered(protocol, model, str(status), seconds)
+        version = ASKED.get().version if model else ""
+        self.service.gauges.answered(protocol, model, version, str(status), seconds)
         log(
             "request",
             request_id=request_id,
             protocol=protocol,
             method=scope["method"],
             path=scope["path"],
+            version=version,
             status=status,
             milliseconds=round(1000 * seconds, 2),
             client=(scope.get("client") or [""])[0],
+            **({"token_name": client} if client else {}),
         )
 
 
@@ -175,16 +186,20 @@ class Reading:
 class Unauthenticated(RequestError):
     """The error for a missing or wrong token; on pages, the browser prompts for the token."""
 
-    def __init__(self, path: str):
+    def __init__(self, scope: Scope):
         super().__init__(
             Kind.UNAUTHENTICATED, "the token is missing or wrong; send the header 'Authorization: Bearer TOKEN'"
         )
-        self._challenge = "Bearer" if path.startswith(("/v1/", "/v2")) else 'Basic realm="models", charset="UTF-8"'
+        self._challenge = "Bearer" if _is_api(scope) else 'Basic realm="models", charset="UTF-8"'
 
     @property
     def headers(self) -> dict[str, str]:
         """Return the WWW-Authenticate header."""
         return {"WWW-Authenticate": self._challenge}
+
+
+def _is_api(scope: Scope) -> bool:
+    return scope["path"].startswith(("/v1/", "/v2"))
 
 
 def _plain(scope: Scope) -> Scope:

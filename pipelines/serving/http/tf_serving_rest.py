@@ -32,7 +32,7 @@ ROOT = "/v1/models/{name}"
 
 def router(service: Service) -> APIRouter:
     """Return the routes of the API."""
-    routes = APIRouter(tags=["TensorFlow Serving REST API"], responses=answers(service.settings.token is not None))
+    routes = APIRouter(tags=["TensorFlow Serving REST API"], responses=answers(bool(service.settings.all_tokens)))
     for verb, handle in {"predict": predict, "classify": classify, "regress": regress, "stream": stream}.items():
         _add(routes, "POST", f":{verb}", partial(handle, service), f"{verb} with a model", BODIES[verb])
     _add(routes, "GET", "", partial(status, service), "Status of the versions of a model", None)

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pipelines.serving.request_errors import Kind, RequestError, invalid, unknow
 
 LABELS = "labels.json"  # file in a model's folder, such as {"stable": 1, "canary": 2}
 STABLE = "stable"  # if this label is set, requests without version and label go to it
+NAME = re.compile(r"[^/:]+")  # of a model, which stands in the paths of requests
 
 Fingerprint = tuple[int, int, int]
 
@@ -36,8 +38,8 @@ class ServedModel:
     its files change; the versions served before stay up.
     """
 
-    def __init__(self, folder: Path, labels: Mapping[str, int], changed: Callable[[], None]):
-        self.name, self.folder, self.changed = folder.name, folder, changed
+    def __init__(self, name: str, folder: Path, labels: Mapping[str, int], changed: Callable[[], None]):
+        self.name, self.folder, self.changed = name, folder, changed
         self.versions: dict[int, Version] = {}
         self.states: dict[int, State] = {}
         self.unloaded = False  # True if a client asked for it
@@ -168,8 +170,12 @@ class ServedModel:
 class Catalogue:
     """All served models, by name."""
 
-    def __init__(self, folders: tuple[Path, ...], labels: Mapping[str, Mapping[str, int]], changed: Callable[[], None]):
-        self.models = {folder.name: ServedModel(folder, labels.get(folder.name, {}), changed) for folder in folders}
+    def __init__(
+        self, folders: Mapping[str, Path], labels: Mapping[str, Mapping[str, int]], changed: Callable[[], None]
+    ):
+        self.models = {
+            name: ServedModel(name, folder, labels.get(name, {}), changed) for name, folder in folders.items()
+        }
 
     @property
     def ready(self) -> bool:
@@ -199,28 +205,33 @@ class Catalogue:
             await asyncio.sleep(seconds)
 
 
-def checked_folders(folders: tuple[str, ...]) -> tuple[Path, ...]:
-    """Return the resolved folders after checking that each holds versions and that their names are unique.
+def checked_folders(exports: Sequence[str]) -> dict[str, Path]:
+    """Return the resolved folder of each model, from folders such as `exports/houses` or `houses=exports/houses`.
 
     Raises:
-        UserError: If a folder is not usable; it names the folder and a fix.
+        UserError: If a folder or name is not usable, or two models have one name; it names the folder and a fix.
     """
-    paths = tuple(Path(folder).resolve() for folder in folders)
-    for given, path in zip(folders, paths, strict=True):
-        if not path.is_dir():
-            raise UserError(given, "no such folder; name a folder that `export` wrote, such as exports/my_model")
-        if ExportVersion(path).is_complete:
-            raise UserError(given, f"is a single version; name the folder of versions instead: {Path(given).parent}")
-        if not any(ExportVersion(version).is_complete for version in path.iterdir()):
-            raise UserError(given, "contains no version (a subfolder with a numeric name); create one with `export`")
-    names = [path.name for path in paths]
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(
-                name,
-                "two exports have this folder name, which is the model name and must be unique; rename one",
-            )
-    return paths
+    folders: dict[str, Path] = {}
+    for given in exports:
+        name, equals, folder = ("", "", given) if Path(given).is_dir() else given.partition("=")
+        path = _checked_folder(given, Path(folder).resolve())
+        name = name if equals else path.name
+        if not NAME.fullmatch(name):
+            raise UserError(given, "a model's name cannot be empty or contain '/' or ':'; name it with NAME=FOLDER")
+        if name in folders:
+            raise UserError(given, f"two models are named {name}; name one of them with NAME=FOLDER")
+        folders[name] = path
+    return folders
+
+
+def _checked_folder(given: str, path: Path) -> Path:
+    if not path.is_dir():
+        raise UserError(given, "no such folder; name a folder that `export` wrote, such as exports/my_model")
+    if ExportVersion(path).is_complete:
+        raise UserError(given, f"is a single version; name the folder of versions instead: {path.parent}")
+    if not any(ExportVersion(version).is_complete for version in path.iterdir()):
+        raise UserError(given, "contains no version (a subfolder with a numeric name); create one with `export`")
+    return path
 
 
 def checked_labels(labels: Any) -> dict[str, int]:
