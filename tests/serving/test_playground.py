@@ -1,15 +1,23 @@
 """The page to try models on, as a browser shows it."""
 
 import json
+import shlex
 import shutil
+import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from pipelines.serving.http import playground
+from pipelines.serving.http.playground_answers import answer, marked
+from pipelines.serving.http.playground_snippets import as_curl, as_python, body_of
+from pipelines.serving.models.signatures import Signature
+from pipelines.serving.models.tensors import Spec
 
 
 def test_without_gradio_the_page_says_how_to_get_it(monkeypatch):
@@ -19,14 +27,95 @@ def test_without_gradio_the_page_says_how_to_get_it(monkeypatch):
     assert "pip install 'keras-task-pipelines[playground]'" in TestClient(app).get("/").text
 
 
-def test_bars_of_white_space_have_names_to_see():
-    pytest.importorskip("gradio")
-    from pipelines.serving.http.forms import bars
+def test_without_gradio_there_is_an_icon():
+    app = FastAPI()
+    playground.add_playground(app, None, workers=2)
+    icon = TestClient(app).get("/favicon.ico")
+    assert icon.headers["content-type"] == "image/svg+xml" and icon.text.startswith("<svg")
 
-    tokens = np.array([[b" ", b"\n", b"a b", b""]], dtype=object)
-    answer = {"token": tokens, "probability": np.array([[0.5, 0.25, 0.125, 0.0]])}
-    named = bars("token", "probability", answer, {})
-    assert named == {"(space)": 0.5, "(new line)": 0.25, "a b": 0.125, "(empty)": 0.0}
+
+def test_white_space_has_a_name_to_see():
+    pytest.importorskip("gradio")
+    from pipelines.serving.http.playground_fields import visible
+
+    assert [visible(text) for text in (" ", "\n", "a b", "")] == ["(space)", "(new line)", "a b", "(empty)"]
+
+
+def signature(inputs: dict, outputs: dict, defaults: dict | None = None) -> Signature:
+    """A signature of tensors, each told by its type and its number of dimensions after the first."""
+    made = [
+        {name: Spec(name, tf.as_dtype(kind), (None,) * (1 + more)) for name, (kind, more) in sorted(tensors.items())}
+        for tensors in (inputs, outputs)
+    ]
+    return Signature("serving_default", "", *made, None, defaults or {})
+
+
+TEXT, NUMBER = ("string", 0), ("float32", 0)
+
+
+def test_the_text_of_an_answer_comes_before_its_numbers_and_is_no_html():
+    translated = {"score": np.array([-0.5]), "translation": np.array([b"<b>ja</b>"], object)}
+    shown = answer(signature({"source": TEXT}, {"score": NUMBER, "translation": TEXT}), translated, {"source": "yes"})
+    assert shown.index("translation") < shown.index("score") and "&lt;b&gt;ja" in shown and "<b>ja" not in shown
+
+
+def test_entities_have_their_probabilities():
+    found = {
+        "start": np.array([[0, 9, 0]]),
+        "stop": np.array([[3, 13, 0]]),
+        "type": np.array([[b"PER", b"LOC", b""]], object),
+        "probability": np.array([[0.97, 0.5, 0.0]]),
+    }
+    shown = marked("Bob & in Oslo", found)
+    assert ">Bob <small>PER 97%</small></mark> &amp; in <mark" in shown and ">Oslo <small>LOC 50%</small>" in shown
+
+
+def test_contributions_are_a_table_with_the_largest_first():
+    outputs = {"column": np.array([[b"a", b"b"]], object), "contribution": np.array([[1.0, -2.0]])}
+    shown = answer(signature({"x": NUMBER}, {"column": ("string", 1), "contribution": ("float32", 1)}), outputs, {})
+    assert shown.index("<td>b</td>") < shown.index("<td>a</td>")
+
+
+def test_inputs_are_in_the_order_of_the_table_and_those_with_defaults_last():
+    pytest.importorskip("gradio")
+    from pipelines.serving.http.playground_fields import ordered
+
+    table = signature({"area": NUMBER, "town": TEXT, "baths": NUMBER}, {})
+    assert ordered(table, ["town", "baths", "area"]) == ["town", "baths", "area"]
+    writing = signature({"max_tokens": NUMBER, "prompt": TEXT, "stop": TEXT}, {}, {"max_tokens": 5, "stop": ""})
+    assert ordered(writing, [])[0] == "prompt"
+
+
+def test_frequent_categories_of_the_training_data_can_be_chosen(finished_export):
+    pytest.importorskip("gradio")
+    from pipelines.serving.http.playground_fields import Hints
+
+    version = SimpleNamespace(folder=max(finished_export.glob("[0-9]*")), about={})
+    sketch = json.loads((version.folder / "assets.extra" / "sketch.json").read_text())
+    hints = Hints.read(version)
+    assert hints.order == sketch["inputs"] and any(hints.categories.values())
+
+
+@pytest.mark.parametrize("signature_name", ["serving_default", "explain"])
+def test_what_is_copied_for_curl_is_the_request(signature_name):
+    instance = {"text": 'it\'s "$HOME" `x`\n', "number": None}
+    body = body_of(signature_name, instance)
+    command = shlex.split(as_curl("http://localhost:1/v1/models/m:predict", body, with_token=False))
+    assert command[:2] == ["curl", "http://localhost:1/v1/models/m:predict"] and json.loads(command[-1]) == body
+    assert body["instances"] == [instance] and body.get("signature_name", "serving_default") == signature_name
+
+
+def test_what_is_copied_for_python_sends_the_request(monkeypatch, tmp_path):
+    sent = []
+    answered = SimpleNamespace(raise_for_status=lambda: None, json=lambda: {"predictions": [1]})
+    asked = SimpleNamespace(post=lambda url, **options: sent.append((url, options)) or answered)
+    monkeypatch.setitem(sys.modules, "requests", asked)
+    monkeypatch.setenv("PIPELINES_TOKEN", "secret")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image.jpg").write_bytes(b"abc")
+    exec(as_python("http://h/v1/models/m:predict", body_of("serving_default", {"image": {"b64": ""}}), True), {})
+    wanted = {"json": {"instances": [{"image": {"b64": "YWJj"}}]}, "headers": {"Authorization": "Bearer secret"}}
+    assert sent == [("http://h/v1/models/m:predict", wanted)]
 
 
 @pytest.fixture(scope="module")
@@ -106,14 +195,13 @@ def test_each_model_has_a_form_that_suits_it(browser, server, tmp_path):
     browser.driver.get(server.url)
     browser.open("houses")
     browser.write("100")
-    browser.write("old town", field=2)
     browser.press("Predict")
     browser.reads("price:")
 
     browser.open("tagger")
     browser.write("Mr Bob Lee lives in Oslo 7.")
     browser.press("Predict")
-    browser.reads("PER")
+    browser.reads("PER ")
 
     Image.new("RGB", (8, 8), (7, 7, 7)).save(tmp_path / "grey.png")
     browser.open("pictures")
@@ -123,6 +211,7 @@ def test_each_model_has_a_form_that_suits_it(browser, server, tmp_path):
     browser.reads("mean: 7")
 
     browser.open("speller")
+    browser.press("stream", "button[role=tab]")
     browser.write("abcdef")
     browser.press("Stream text")
     deadline = time.monotonic() + 30

@@ -9,6 +9,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 from pipelines.serving.service import Service
 
 PLACE = "/playground"
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
+<rect width="16" height="16" rx="4" fill="#e8590c"/>
+<path d="M4 4h3v3H4zM9 9h3v3H9zM7 5.5h3.5V9M5.5 7v3.5H9" fill="none" stroke="#fff" stroke-width="1.4"/></svg>
+"""
 MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model server</title>
 <body style="font-family: sans-serif; max-width: 40em; margin: 4em auto">
 <h1>Model server</h1>
@@ -33,8 +37,12 @@ def add_playground(app: FastAPI, service: Service, workers: int = 1) -> None:
     async def page() -> Response:
         return RedirectResponse(f"{PLACE}/") if there else HTMLResponse(instead)
 
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        return Response(ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+
     if there:
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio sends analytics on import
-        from pipelines.serving.http.forms import mount
+        from pipelines.serving.http.playground_page import mount
 
         mount(app, service, PLACE)
