@@ -103,6 +103,7 @@ class Calls:
         known = call.model if call.model in self.service.catalogue.models else ""
         version = ASKED.get().version if known else ""
         self.service.gauges.answered("grpc", known, version, code, seconds)
+        named: dict[str, Any] = {"token_name": call.client} if call.client else {}
         log(
             "request",
             request_id=call.request_id,
@@ -113,7 +114,7 @@ class Calls:
             status=code,
             milliseconds=round(1000 * seconds, 2),
             client=call.context.peer(),
-            **({"token_name": call.client} if call.client else {}),
+            **named,
         )
 
 

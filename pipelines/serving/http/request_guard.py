@@ -152,6 +152,7 @@ class RequestGuard:
         protocol = "openai" if is_openai(scope) else {"/v1": "rest", "/v2": "v2"}.get(scope["path"][:3], "http")
         version = ASKED.get().version if model else ""
         self.service.gauges.answered(protocol, model, version, str(status), seconds)
+        token: dict[str, Any] = {"token_name": client} if client else {}
         log(
             "request",
             request_id=request_id,
@@ -162,7 +163,7 @@ class RequestGuard:
             status=status,
             milliseconds=round(1000 * seconds, 2),
             client=(scope.get("client") or [""])[0],
-            **({"token_name": client} if client else {}),
+            **token,
         )
 
 
