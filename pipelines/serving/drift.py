@@ -21,6 +21,7 @@ from pipelines.serving.models.versions import Version
 
 ROWS = 1_000  # latest rows that are compared, of those that were kept
 LEAST_ROWS = 100
+CHANCE = 1e-4  # of a difference that is logged: smaller than in an audit, because it is looked at again and again
 PER_REQUEST = 16  # rows of a request that are kept, drawn at random
 MOST_BYTES = 32 << 20  # of the kept rows of a model
 
@@ -74,7 +75,7 @@ class Drift:
             if not each.word:
                 self._gauges.drift.labels(model, each.name).set(each.size)
         self._gauges.drift_rows.labels(model).set(len(rows))
-        told = {each.name: each.about for each in worth_telling(found)}
+        told = {each.name: each.about for each in worth_telling(found) if each.chance <= CHANCE}
         for name in told.keys() - self._told.get(model, set()):  # once, until it is gone
             log("inputs have drifted", model=model, version=version.number, input=name, difference=told[name])
         self._told[model] = set(told)

@@ -34,11 +34,11 @@ def test_each_input_has_a_gauge_and_what_drifts_is_logged_once(server):
     table = table[table["age"] != ""].astype({"age": float})  # JSON has no rows with different columns
     send(server, table)
     until(lambda: gauges(server).keys() == {AREA, "age", "district"})
-    assert max(gauges(server).values()) < 0.2 and "inputs have drifted" not in server.log.read_text()
+    assert max(gauges(server).values()) < 0.3 and "inputs have drifted" not in server.log.read_text()
     for _ in range(4):
         send(server, table.assign(**{"Area (m2)": table["Area (m2)"] + 120}))
     until(lambda: gauges(server)[AREA] > 0.5)
     until(lambda: "inputs have drifted" in server.log.read_text())
     assert server.log.read_text().count(f'"input":"{AREA}"') == 1
-    assert gauges(server)["district"] < 0.2
+    assert gauges(server)["district"] < 0.3
     assert 'pipelines_input_drift_rows{model="houses"} 1000' in server.get("/metrics").text
