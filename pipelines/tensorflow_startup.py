@@ -13,7 +13,7 @@ def import_tensorflow(verbose: bool = False, keras: bool = True) -> None:
     """Import TensorFlow as the Keras backend, or without Keras; hide its startup messages unless `verbose`."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     # TensorFlow turns oneDNN on by itself only on processors with AVX512-VNNI, AVX512-BF16 or AMX (release notes of
-    # 2.9). With AVX2 alone, ResNet-20 trains 1.4 times as fast with it, and no model measured was slower.
+    # 2.9), although its convolutions and matrix products are written for AVX2 too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     share_gpus()
     if keras:

@@ -70,14 +70,12 @@ def compare(
         write_about(folder.folder, About(base.task, base.model, ladder.objective, ladder.direction))
         pool = pool_of(partial(get_ready, folder.config, None, code=loaded_code()))
         try:
-            try:
-                ladder.run(pool, workers)
-                if test:
-                    ladder.score_test()
-            finally:
-                results = results_of(ladder)
-                write_comparison(results)
-                track_trials(server, ladder)
-            return results
+            ladder.run(pool, workers)
+            if test:
+                ladder.score_test()
         finally:
             pool.terminate()
+            results = results_of(ladder)
+            write_comparison(results)
+            track_trials(server, ladder)
+        return results

@@ -14,7 +14,7 @@ from pipelines.errors import counted
 from pipelines.pages.comparison_page import write_comparison_page
 from pipelines.report import glyphs_missed, write_pictures
 from pipelines.statistics.intervals import LEVEL, Interval
-from pipelines.statistics.seeds import mean_interval
+from pipelines.statistics.seeds import mean_interval, what_would_tell
 from pipelines.storage import write_text
 from pipelines.terminal import short_value
 from pipelines.tuning.journal import Trial
@@ -152,12 +152,8 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cannot_tell(best: Standing, standing: Standing) -> str:
-    said = f"cannot be told apart from {best.model}: {standing.model} (p {standing.p:.2g}"
-    if standing.seeds < 2:
-        return f"{said}; compare more than one seed)"
-    if standing.seeds_needed is None:
-        return f"{said}; by this estimate, no number of seeds would tell, only more examples)"
-    return f"{said}; about {standing.seeds_needed:,} seeds would tell)"
+    more = what_would_tell(standing.seeds, standing.seeds_needed)
+    return f"cannot be told apart from {best.model}: {standing.model} (p {standing.p:.2g}; {more})"
 
 
 def _with_reach(mean: Interval) -> str:

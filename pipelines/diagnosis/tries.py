@@ -11,7 +11,7 @@ from pipelines.diagnosis.recipe import Step
 from pipelines.diagnosis.trainings import OWN
 from pipelines.errors import UserError
 from pipelines.statistics.intervals import LEVEL, Interval
-from pipelines.statistics.seeds import Comparison, compare_seeds, holm, mean_interval, seeds_to_tell
+from pipelines.statistics.seeds import Comparison, compare_seeds, holm, mean_interval, seeds_to_tell, what_would_tell
 
 Outcome: TypeAlias = Literal["helped", "made it worse", "cannot tell", "failed"]
 
@@ -41,12 +41,7 @@ class Tried:
         name = self.name.replace("-", " ")
         if self.outcome != "cannot tell":
             return f"{name}: {self.outcome}"
-        unknown = f"{name}: cannot be told from luck"
-        if self.seeds < 2:
-            return f"{unknown}; try it with more than one seed"
-        if self.seeds_needed is None:
-            return f"{unknown}; by this estimate, no number of seeds would tell, only more examples"
-        return f"{unknown}; about {self.seeds_needed:,} seeds would tell"
+        return f"{name}: cannot be told from luck; {what_would_tell(self.seeds, self.seeds_needed)}"
 
     def record(self) -> dict[str, Any]:
         """Return it for `diagnosis.json`."""

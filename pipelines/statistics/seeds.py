@@ -109,3 +109,12 @@ def _p(mean: Interval, seeds: int) -> float:
     if not mean.error:
         return 0.0  # the same difference with every seed
     return float(2 * special.stdtr(seeds - 1, -abs(mean.value) / mean.error))
+
+
+def what_would_tell(seeds: int, needed: int | None) -> str:
+    """Say what would tell two candidates apart that `seeds` seeds did not; `needed` is from `seeds_to_tell`."""
+    if seeds < 2:
+        return "try it with more than one seed"
+    if needed is None:
+        return "by this estimate, no number of seeds would tell, only more examples"
+    return f"about {needed:,} seeds would tell"
