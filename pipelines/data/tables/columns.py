@@ -14,7 +14,7 @@ import pandas as pd
 from pipelines.data.rows import Places, hash_rows
 from pipelines.data.tables.cells import CellTable
 from pipelines.data.tables.dates import ISO, date_format, read_dates
-from pipelines.data.tables.numbers import Mark, NumberForm, Reading, decimal_marks, leading_zeros, read_numbers
+from pipelines.data.tables.numbers import Mark, NumberFormat, Reading, decimal_marks, leading_zeros, read_numbers
 from pipelines.errors import UserError, counted, did_you_mean
 
 MOSTLY = 0.9  # if this share of a column's values are numbers, it is numeric, and the others are mistakes
@@ -22,7 +22,7 @@ HALF = 0.5  # share of numbers from which a column of categories gets a warning
 MANY = 10  # rows; with fewer, it means nothing that a column is constant, or unique in each row
 NAMED = 8  # columns that a warning names
 
-Form = Mapping[str, str]  # how a column is written: its `kind` and the settings of that kind, as JSON
+ColumnFormat = Mapping[str, str]  # how a column is written: its `kind` and the settings of that kind, as JSON
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TableRules:
     missing: Sequence[str] = ("",)
     decimal: Literal["auto"] | Mark = "auto"
     bad_rows: Literal["error", "skip"] = "error"
-    forms: Mapping[str, Form] = field(default_factory=dict)  # column -> form that is known from another table
+    formats: Mapping[str, ColumnFormat] = field(default_factory=dict)  # known from another table
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TypedTable:
 
     frame: pd.DataFrame
     skipped: list[dict[str, str]]
-    forms: dict[str, Form]
+    formats: dict[str, ColumnFormat]
     warnings: list[str]
     places: Sequence[str]  # file and line of each row
     written: np.ndarray  # (n,) uint64, hashes of the rows with all of their columns, as text
@@ -57,7 +57,7 @@ class Column:
     """The values of a column, how they are written, the rows that cannot be used, and warnings."""
 
     values: pd.Series
-    form: Form
+    column_format: ColumnFormat
     faults: Mapping[int, str] = field(default_factory=dict)
     warnings: Sequence[str] = ()
 
@@ -86,12 +86,12 @@ def input_names(columns: Iterable[str], where: str) -> dict[str, str]:
     return names
 
 
-def in_words(form: Form) -> str:
+def in_words(column_format: ColumnFormat) -> str:
     """Return in a few words what a column was read as."""
-    if form["kind"] == "number":
-        details = str(_number_form(form))
+    if column_format["kind"] == "number":
+        details = str(_number_format(column_format))
         return f"number, {details}" if details else "number"
-    return f"date ({form['format']})" if form["kind"] == "date" else "category"
+    return f"date ({column_format['format']})" if column_format["kind"] == "date" else "category"
 
 
 def type_table(table: CellTable, rules: TableRules) -> TypedTable:
@@ -135,11 +135,13 @@ def type_part(
     kept = np.array([row not in faults for row in range(len(cells))])
     skipped = _skipped(faults, table, rules)
     frame = pd.DataFrame({name: column.values for name, column in columns.items()})[kept].reset_index(drop=True)
-    warnings = [] if rules.forms else [warning for column in columns.values() for warning in column.warnings]
+    warnings = [] if rules.formats else [warning for column in columns.values() for warning in column.warnings]
     whole = table.cells.assign(**{name: column.values for name, column in plain.items()})
     written = hash_rows(whole[sorted(whole)][kept])
     places = Places(table.files, table.file[kept], table.line[kept])
-    return TypedTable(frame, skipped, {name: each.form for name, each in columns.items()}, warnings, places, written)
+    return TypedTable(
+        frame, skipped, {name: each.column_format for name, each in columns.items()}, warnings, places, written
+    )
 
 
 def check_usable(rows: int, skipped: Sequence[Mapping[str, str]], rules: TableRules) -> None:
@@ -154,7 +156,7 @@ def check_usable(rows: int, skipped: Sequence[Mapping[str, str]], rules: TableRu
 
 
 def rules_of(
-    forms: Mapping[str, Form], rules: TableRules, columns: Iterable[str], where: str
+    formats: Mapping[str, ColumnFormat], rules: TableRules, columns: Iterable[str], where: str
 ) -> tuple[TableRules, list[str]]:
     """Return the rules to read a later table like the first one, and warnings about columns that the first one lacks.
 
@@ -162,13 +164,13 @@ def rules_of(
         UserError: If the table lacks a column. The error is about `where`.
     """
     given = [input_name(name) for name in columns]
-    lacking = [name for name in forms if name not in given]
+    lacking = [name for name in formats if name not in given]
     if lacking:
         raise UserError(where, f"no column '{lacking[0]}', which the first file has")
-    surplus = [name for name in given if name not in forms]
+    surplus = [name for name in given if name not in formats]
     unknown = [name for name in surplus if name not in rules.ignore]
     warning = f"{where}: columns that are not in the first file are ignored: {', '.join(unknown)}"
-    later = replace(rules, ignore=surplus, numeric=(), categorical=(), dates={}, forms=forms)
+    later = replace(rules, ignore=surplus, numeric=(), categorical=(), dates={}, formats=formats)
     return later, [warning] if unknown else []
 
 
@@ -189,7 +191,7 @@ def _of_kind(
     kind: str | None, name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, rules: TableRules
 ) -> Column:
     """Read a column as the kind that its file states, if it states one and the rules keep it."""
-    if kind is None or name in rules.forms or not keeps_kind(name, kind, rules):
+    if kind is None or name in rules.formats or not keeps_kind(name, kind, rules):
         return read_column(name, values, sound, decimal, rules)
     if kind == "date":
         return read_column(name, values, sound, ".", replace(rules, dates={name: ISO}))
@@ -207,12 +209,12 @@ def keeps_kind(name: str, kind: str, rules: TableRules) -> bool:
 
 def read_column(name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, rules: TableRules) -> Column:
     """Read a column, and detect its type if the rules do not give it."""
-    known = rules.forms.get(name)
+    known = rules.formats.get(name)
     if known is not None and known["kind"] == "date":
         return _dates(name, values, known["format"])
     if known is not None and known["kind"] == "number":
-        form = _number_form(known)
-        return _numbers(name, values, read_numbers(values, form.decimal, form), name == rules.target)
+        written = _number_format(known)
+        return _numbers(name, values, read_numbers(values, written.decimal, written), name == rules.target)
     if known is not None or name in rules.categorical:
         return Column(values, {"kind": "category"})
     if name in rules.dates:
@@ -229,8 +231,10 @@ def read_column(name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, 
     return Column(values, {"kind": "category"}, warnings=_almost(name, values[sound], reading, count, stray))
 
 
-def _number_form(form: Form) -> NumberForm:
-    return NumberForm("," if form["decimal"] == "," else ".", form["prefix"], form["suffix"])
+def _number_format(column_format: ColumnFormat) -> NumberFormat:
+    return NumberFormat(
+        "," if column_format["decimal"] == "," else ".", column_format["prefix"], column_format["suffix"]
+    )
 
 
 def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> Column:
@@ -241,8 +245,8 @@ def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> Co
         faults[int(row)] = (
             f"column '{name}' contains {value!r}, not a number" if value else f"no target in column '{name}'"
         )
-    form = {"kind": "number", "decimal": reading.form.decimal}
-    form |= {"prefix": reading.form.prefix, "suffix": reading.form.suffix}
+    column_format = {"kind": "number", "decimal": reading.number_format.decimal}
+    column_format |= {"prefix": reading.number_format.prefix, "suffix": reading.number_format.suffix}
     warnings = []
     if reading.words and not target:
         count = int(values.isin(reading.words).sum())
@@ -251,26 +255,26 @@ def _numbers(name: str, values: pd.Series, reading: Reading, target: bool) -> Co
     if reading.ambiguous:
         first = next(text for text in values if re.search("[.,]", text))
         number = reading.numbers[values == first].iloc[0]
-        other = "." if reading.form.decimal == "," else ","
+        other = "." if reading.number_format.decimal == "," else ","
         mend = f"if that is wrong, set data.decimal: '{other}'"
         warnings.append(f"'{name}': {first} is read as {number:,.10g}; {mend}")
     if leading_zeros(values):
         mend = "if they are codes, add the column to data.categorical"
         warnings.append(f"'{name}': some numbers have leading zeros; {mend}")
-    return Column(reading.numbers, form, faults, warnings)
+    return Column(reading.numbers, column_format, faults, warnings)
 
 
-def _dates(name: str, values: pd.Series, form: str, twin: str | None = None) -> Column:
-    dates = read_dates(values, form)
+def _dates(name: str, values: pd.Series, date_format: str, twin: str | None = None) -> Column:
+    dates = read_dates(values, date_format)
     faults = {
-        int(row): f"column '{name}' contains {values.iloc[row]!r}, not a date ({form})"
+        int(row): f"column '{name}' contains {values.iloc[row]!r}, not a date ({date_format})"
         for row in np.flatnonzero((values != "") & dates.isna())
     }
     warnings = []
     if twin is not None:
         mend = f"if they are {twin}, set data.dates: {{{name}: '{twin}'}}"
-        warnings.append(f"'{name}': dates are read as {form}; {mend}")
-    return Column(dates, {"kind": "date", "format": form}, faults, warnings)
+        warnings.append(f"'{name}': dates are read as {date_format}; {mend}")
+    return Column(dates, {"kind": "date", "format": date_format}, faults, warnings)
 
 
 def _almost(name: str, values: pd.Series, reading: Reading, count: int, stray: int) -> list[str]:
@@ -296,12 +300,12 @@ def _decimals(cells: pd.DataFrame, rules: TableRules) -> dict[str, Mark]:
     return {name: own.get(name, common) for name in cells}
 
 
-def table_warnings(frame: pd.DataFrame, forms: Mapping[str, Form], target: str | None) -> list[str]:
+def table_warnings(frame: pd.DataFrame, formats: Mapping[str, ColumnFormat], target: str | None) -> list[str]:
     """Warn about columns that are empty, or that only name or number the rows."""
     features = [name for name in frame if name != target]
     if len(frame) < MANY:
         return []
-    texts = [name for name in features if forms[name]["kind"] == "category"]
+    texts = [name for name in features if formats[name]["kind"] == "category"]
     empty = [name for name in features if lacks(frame[name]).all()]
     unique = [name for name in texts if frame[name].nunique() == len(frame)]
     counting = [name for name in features if name not in texts and _counts(frame[name])]

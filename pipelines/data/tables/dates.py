@@ -64,23 +64,25 @@ def date_format(values: pd.Series) -> DateFormat | None:
     first = texts.head(LOOKED_AT)
     if not len(first) or first.str.fullmatch(WRITTEN).mean() < MOSTLY:
         return None
-    fitting = [form for form in FORMATS if _share(first, form) >= MOSTLY]
-    shares = {form: _share(texts, form) for form in fitting}
-    form = max(shares, key=shares.__getitem__, default=None)  # the first of the best
-    if form is None or shares[form] < MOSTLY:
+    fitting = [date_format for date_format in FORMATS if _share(first, date_format) >= MOSTLY]
+    shares = {date_format: _share(texts, date_format) for date_format in fitting}
+    date_format = max(shares, key=shares.__getitem__, default=None)  # the first of the best
+    if date_format is None or shares[date_format] < MOSTLY:
         return None
-    twin = TWINS.get(form)
-    return DateFormat(form, twin if twin is not None and _share(texts, twin) == shares[form] else None)
+    twin = TWINS.get(date_format)
+    return DateFormat(date_format, twin if twin is not None and _share(texts, twin) == shares[date_format] else None)
 
 
-def read_dates(values: pd.Series, form: str) -> pd.Series:
+def read_dates(values: pd.Series, date_format: str) -> pd.Series:
     """Read a column of text as dates without time of day.
 
     A text that is not a date, or is before 1800 or after 2199, becomes NaT.
     """
-    dates = pd.to_datetime(values.where(values != ""), format=form, errors="coerce", utc=True).dt.tz_localize(None)
+    dates = pd.to_datetime(values.where(values != ""), format=date_format, errors="coerce", utc=True).dt.tz_localize(
+        None
+    )
     return dates.dt.normalize().where((dates >= EARLIEST) & (dates < LATEST)).astype("datetime64[s]")
 
 
-def _share(texts: pd.Series, form: str) -> float:
-    return float(read_dates(texts, form).notna().mean())
+def _share(texts: pd.Series, date_format: str) -> float:
+    return float(read_dates(texts, date_format).notna().mean())

@@ -20,7 +20,7 @@ from pipelines.data.tables.cells import CellTable, read_cells, read_parts, writt
 from pipelines.data.tables.columns import (
     MANY,
     Column,
-    Form,
+    ColumnFormat,
     TableRules,
     TypedTable,
     check_usable,
@@ -31,7 +31,7 @@ from pipelines.data.tables.columns import (
     type_part,
 )
 from pipelines.data.tables.dates import EARLIEST, ISO, LATEST
-from pipelines.data.tables.numbers import LARGEST, NumberForm
+from pipelines.data.tables.numbers import LARGEST, NumberFormat
 from pipelines.data.tables.parquet import Parquet, open_parquet
 from pipelines.errors import UserError
 from pipelines.storage import GrowingArray, cache_folder, write_json, writing
@@ -62,7 +62,7 @@ class Large:
     """Tables in files by split, and what was found about them."""
 
     tables: dict[str, StoredTable] = field(default_factory=dict)
-    forms: dict[str, Form] = field(default_factory=dict)
+    formats: dict[str, ColumnFormat] = field(default_factory=dict)
     skipped: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     gaps: list[str] = field(default_factory=list)  # columns with missing values in the first table
@@ -131,7 +131,7 @@ def _open(folder: Path, found: Mapping[str, Sequence[Path]]) -> Large:
 def _convert(folder: Path, found: Mapping[str, Sequence[Path]], how: Reading, fields: Fields) -> None:
     read = Large()
     for split, files in found.items():
-        first = not read.forms
+        first = not read.formats
         stored = _Stored(folder / split)
         skipped: list[dict[str, str]] = []
         for number, part in _typed_parts(files, how, read):
@@ -143,7 +143,9 @@ def _convert(folder: Path, found: Mapping[str, Sequence[Path]], how: Reading, fi
         if first:
             read.gaps = [name for name, count in stored.missing.items() if count]
             read.warnings += stored.warnings(StoredTable(folder / split), fields.target)
-    write_json(folder / "about.json", {name: getattr(read, name) for name in ("forms", "skipped", "warnings", "gaps")})
+    write_json(
+        folder / "about.json", {name: getattr(read, name) for name in ("formats", "skipped", "warnings", "gaps")}
+    )
 
 
 def _typed_parts(files: Sequence[Path], how: Reading, read: Large) -> Iterator[tuple[int, TypedTable]]:
@@ -153,8 +155,8 @@ def _typed_parts(files: Sequence[Path], how: Reading, read: Large) -> Iterator[t
         for part in _parts(path, how):
             if names is None:
                 names = part.order
-                if read.forms:  # those of another split
-                    rules, warnings = rules_of(read.forms, rules, names, str(path))
+                if read.formats:  # those of another split
+                    rules, warnings = rules_of(read.formats, rules, names, str(path))
                     read.warnings += warnings
             elif differing := set(part.order).symmetric_difference(names):
                 problem = f"its columns differ from those of {files[0]}: {', '.join(sorted(differing))}"
@@ -162,10 +164,10 @@ def _typed_parts(files: Sequence[Path], how: Reading, read: Large) -> Iterator[t
             plain = part.plain(rules)
             typed = type_part(part.cells(plain), rules, plain, names)
             read.warnings += part.warnings
-            if not read.forms:
-                read.forms = typed.forms
+            if not read.formats:
+                read.formats = typed.formats
                 read.warnings += typed.warnings
-                rules = replace(rules, numeric=(), categorical=(), dates={}, forms=typed.forms)
+                rules = replace(rules, numeric=(), categorical=(), dates={}, formats=typed.formats)
             yield number, typed
 
 
@@ -232,16 +234,16 @@ class _ParquetPart:
         return CellTable(cells, [str(self.parquet.path)], np.zeros(self.count, int), lines, kinds=kinds)
 
 
-PLAIN: dict[str, Form] = {
-    "number": {"kind": "number", "decimal": NumberForm().decimal, "prefix": "", "suffix": ""},
+PLAIN: dict[str, ColumnFormat] = {
+    "number": {"kind": "number", "decimal": NumberFormat().decimal, "prefix": "", "suffix": ""},
     "date": {"kind": "date", "format": ISO},
     "category": {"kind": "category"},
 }
 
 
 def _as_it_is(name: str, kind: str, rules: TableRules) -> bool:
-    if name in rules.forms:
-        return rules.forms[name] == PLAIN[kind]
+    if name in rules.formats:
+        return rules.formats[name] == PLAIN[kind]
     return name in rules.ignore or keeps_kind(name, kind, rules)
 
 

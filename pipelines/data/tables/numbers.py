@@ -49,7 +49,7 @@ CURRENCIES = frozenset(
 
 
 @dataclass(frozen=True)
-class NumberForm:
+class NumberFormat:
     """How a column writes its numbers."""
 
     decimal: Mark = "."
@@ -70,7 +70,7 @@ class Reading:
     numbers: pd.Series  # float64, NaN if missing or not a number
     stray: pd.Series  # bool: neither a number nor missing
     words: tuple[str, ...]  # texts that were read as missing
-    form: NumberForm
+    number_format: NumberFormat
     ambiguous: bool  # its mark may be a thousands mark or a decimal mark
 
 
@@ -87,28 +87,28 @@ def decimal_marks(values: pd.Series) -> set[Mark]:
     return {mark for mark, groups in _GROUPS.items() if all(groups.fullmatch(core) for core in marked)}
 
 
-def read_numbers(values: pd.Series, decimal: Mark, form: NumberForm | None = None) -> Reading:
+def read_numbers(values: pd.Series, decimal: Mark, number_format: NumberFormat | None = None) -> Reading:
     """Read a column of text as numbers. The texts must be stripped, and '' if missing.
 
-    `decimal` is the decimal mark of the column. `form` is the form of the column if it is known from another
+    `decimal` is the decimal mark of the column. `number_format` is that of the column if it is known from another
     table.
     """
     known = values != ""
-    if form is None and decimal == "." and values[known].str.fullmatch(PLAIN).all():  # nearly every column
+    if number_format is None and decimal == "." and values[known].str.fullmatch(PLAIN).all():  # nearly every column
         numbers = pd.to_numeric(values.where(known), errors="coerce").astype("float64")
-        return _reading(numbers, known, (), NumberForm(), _in_doubt(values[known]))
+        return _reading(numbers, known, (), NumberFormat(), _in_doubt(values[known]))
     texts = pd.unique(values[known])
     first = [text for text in texts[:LOOKED_AT] if text.lower() not in MISSING_WORDS]
     # Without numbers among the first texts, do not parse the others: they may be a million.
-    if form is None and sum(_parse(text) is not None for text in first) < FEW * len(first):
-        return _reading(pd.Series(np.nan, values.index), known, (), NumberForm(), False)
+    if number_format is None and sum(_parse(text) is not None for text in first) < FEW * len(first):
+        return _reading(pd.Series(np.nan, values.index), known, (), NumberFormat(), False)
     words = tuple(text for text in texts if text.lower() in MISSING_WORDS)
     parts = {text: _parse(text) for text in texts if text not in words}
-    form = form or _form(parts.values(), decimal)
-    found = {text: _number(part, form) for text, part in parts.items()}
+    number_format = number_format or _format(parts.values(), decimal)
+    found = {text: _number(part, number_format) for text, part in parts.items()}
     numbers = values.map(found).astype("float64")
     doubt = _in_doubt(pd.Series([part["core"] for part in parts.values() if part is not None], dtype=str))
-    return _reading(numbers, known & ~values.isin(words), words, form, doubt)
+    return _reading(numbers, known & ~values.isin(words), words, number_format, doubt)
 
 
 def leading_zeros(values: pd.Series) -> bool:
@@ -116,9 +116,11 @@ def leading_zeros(values: pd.Series) -> bool:
     return bool(values.str.fullmatch(CODE).any())
 
 
-def _reading(numbers: pd.Series, known: pd.Series, words: tuple[str, ...], form: NumberForm, doubt: bool) -> Reading:
+def _reading(
+    numbers: pd.Series, known: pd.Series, words: tuple[str, ...], number_format: NumberFormat, doubt: bool
+) -> Reading:
     numbers = numbers.where(numbers.abs() <= LARGEST)
-    return Reading(numbers, known & numbers.isna(), words, form, doubt)
+    return Reading(numbers, known & numbers.isna(), words, number_format, doubt)
 
 
 def _in_doubt(cores: pd.Series) -> bool:
@@ -137,23 +139,27 @@ def _parse(text: str) -> Mapping[str, str] | None:
     return part if not prefix or prefix[-1] in _SIGN or prefix.upper() in CURRENCIES else None
 
 
-def _form(parts: Iterable[Mapping[str, str] | None], decimal: Mark) -> NumberForm:
-    """Return the form with the prefix and the suffix that all numbers share."""
+def _format(parts: Iterable[Mapping[str, str] | None], decimal: Mark) -> NumberFormat:
+    """Return the format with the prefix and the suffix that all numbers share."""
     shared = {(part["prefix"], part["suffix"].strip()) for part in parts if part is not None}
     prefix, suffix = next(iter(shared)) if len(shared) == 1 else ("", "")
-    return NumberForm(decimal, prefix, suffix)
+    return NumberFormat(decimal, prefix, suffix)
 
 
-def _number(part: Mapping[str, str] | None, form: NumberForm) -> float:
+def _number(part: Mapping[str, str] | None, number_format: NumberFormat) -> float:
     """Return the number in a cell, or NaN if its marks or its unit differ from those of the column.
 
     The unit may be missing.
     """
-    if part is None or part["prefix"] not in ("", form.prefix) or part["suffix"].strip() not in ("", form.suffix):
+    if (
+        part is None
+        or part["prefix"] not in ("", number_format.prefix)
+        or part["suffix"].strip() not in ("", number_format.suffix)
+    ):
         return float("nan")
     core = part["core"].strip()
-    if not _GROUPS[form.decimal].fullmatch(core):
+    if not _GROUPS[number_format.decimal].fullmatch(core):
         return float("nan")
-    digits = re.sub(rf"[^\d{form.decimal}]", "", core).replace(form.decimal, ".")
+    digits = re.sub(rf"[^\d{number_format.decimal}]", "", core).replace(number_format.decimal, ".")
     sign = -1 if "-" in (part["before"], part["after"]) or part["bracket"] else 1
     return sign * float(digits + part["exponent"])

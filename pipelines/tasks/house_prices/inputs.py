@@ -52,7 +52,7 @@ def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, A
     for given, value in house.items():
         if value is not None:
             row[names[given]] = _value(
-                f"{where}: {given}", value, columns[names[given]], _form(names[given], columns, reading)
+                f"{where}: {given}", value, columns[names[given]], _format(names[given], columns, reading)
             )
     _check_complete(where, names.values(), columns, reading)
     return pd.DataFrame([row], index=[text])
@@ -62,7 +62,7 @@ def _not_an_object(columns: Mapping[str, type]) -> str:
     return f"is not a JSON object; write a row as '{{\"{next(iter(columns))}\": ...}}'"
 
 
-def _value(where: str, value: Any, kind: type, form: Mapping[str, str]) -> Any:
+def _value(where: str, value: Any, kind: type, column_format: Mapping[str, str]) -> Any:
     if kind is float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise UserError(where, f"must be a number, not {value!r}")
@@ -71,13 +71,13 @@ def _value(where: str, value: Any, kind: type, form: Mapping[str, str]) -> Any:
         return float(value)
     if isinstance(value, list | dict):
         raise UserError(where, f"must be a single value, not {value!r}")
-    if form["kind"] == "date" and value != "":
-        return _date(where, str(value), form["format"])
+    if column_format["kind"] == "date" and value != "":
+        return _date(where, str(value), column_format["format"])
     return str(value)
 
 
-def _date(where: str, text: str, form: str) -> str:
-    for each in (ISO, form):
+def _date(where: str, text: str, date_format: str) -> str:
+    for each in (ISO, date_format):
         date = read_dates(pd.Series([text]), each)[0]
         if date is not pd.NaT:
             return date.strftime("%Y-%m-%d")
@@ -96,9 +96,9 @@ def _read_table(file: str, columns: Mapping[str, type], reading: Mapping[str, An
     given = {name: input_name(name) for name in cells.cells}
     _check_known(cells.name, given, columns, aside)
     _check_complete(cells.name, given.values(), columns, reading)
-    forms = {name: _form(name, columns, reading) for name in columns}
+    formats = {name: _format(name, columns, reading) for name in columns}
     surplus = [name for name in given.values() if name not in columns]
-    rules = TableRules(ignore=surplus, missing=reading.get("missing", ("", "NA")), forms=forms)
+    rules = TableRules(ignore=surplus, missing=reading.get("missing", ("", "NA")), formats=formats)
     houses = type_table(cells, rules).frame
     houses = houses.set_axis([cells.place(row) for row in range(len(houses))])
     for name in houses.select_dtypes("datetime"):
@@ -144,7 +144,7 @@ def _check_complete(
         raise UserError(where, f"{problem}; add {it}, or treat {it} as missing values with --allow-missing")
 
 
-def _form(name: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> Mapping[str, str]:
+def _format(name: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> Mapping[str, str]:
     known = reading.get("columns", {})
     return known.get(name) or (PLAIN if columns[name] is float else {"kind": "category"})
 

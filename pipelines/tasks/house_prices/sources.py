@@ -16,7 +16,7 @@ from pipelines.data.fields import Fields
 from pipelines.data.files import Root, Split, files_by_split
 from pipelines.data.tables.cells import ENDINGS, join_cells, read_cells
 from pipelines.data.tables.columns import (
-    Form,
+    ColumnFormat,
     TableRules,
     in_words,
     input_name,
@@ -112,7 +112,7 @@ def files(
         ignore=list(map(input_name, ignore)),
         numeric=list(map(input_name, numeric)),
         categorical=list(map(input_name, categorical)),
-        dates={input_name(name): form for name, form in (dates or {}).items()},
+        dates={input_name(name): date_format for name, date_format in (dates or {}).items()},
         missing=missing,
         decimal=decimal,
         bad_rows=bad_rows,
@@ -127,35 +127,35 @@ def files(
     tables: dict[str, pd.DataFrame] = {}
     skipped: list[dict[str, str]] = []
     warnings: list[str] = []
-    forms: dict[str, Form] = {}
+    formats: dict[str, ColumnFormat] = {}
     places: dict[str, Sequence[str]] = {}
     hashes: dict[str, Mapping[str, np.ndarray]] = {}
     for split, paths in found.items():
         cells = join_cells([read_cells(each, delimiter, encoding, partial(_names, name)) for each in paths])
         warnings += cells.warnings
         # Later files use the types detected in the first file, so that a column has the same type in all files.
-        if forms:
-            rules, odd = rules_of(forms, rules, cells.cells, cells.name)
+        if formats:
+            rules, odd = rules_of(formats, rules, cells.cells, cells.name)
             warnings += odd
         typed = type_table(cells, rules)
-        if not forms:
-            forms = typed.forms
-            warnings += [*typed.warnings, *table_warnings(typed.frame, forms, name)]
+        if not formats:
+            formats = typed.formats
+            warnings += [*typed.warnings, *table_warnings(typed.frame, formats, name)]
         tables[split] = _with_target(typed.frame, name)
         places[split], hashes[split] = typed.places, {"written": typed.written}
         skipped += typed.skipped
-    return replace(_typed_source(tables, origin, forms, skipped, warnings, reading), places=places, hashes=hashes)
+    return replace(_typed_source(tables, origin, formats, skipped, warnings, reading), places=places, hashes=hashes)
 
 
 def _large_source(read: Large, origin: dict[str, Any], reading: Mapping[str, Any]) -> Source:
     """Return tables in files as a source."""
-    forms = {name: form for name, form in read.forms.items() if name != reading["target"]}
-    rest = {"columns": forms, "may_lack": [name for name in read.gaps if name in forms]}
+    formats = {name: column_format for name, column_format in read.formats.items() if name != reading["target"]}
+    rest = {"columns": formats, "may_lack": [name for name in read.gaps if name in formats]}
     return Source(
         dict(read.tables),
         origin,
         read.skipped,
-        {name: in_words(form) for name, form in forms.items()},
+        {name: in_words(column_format) for name, column_format in formats.items()},
         read.warnings,
         {**reading, **rest},
         {"memory": "the table is large, so its rows are read from files in the cache folder"},
@@ -203,7 +203,7 @@ def _names(target: str, header: Sequence[str]) -> bool:
 def _typed_source(
     tables: dict[str, pd.DataFrame],
     origin: dict[str, Any],
-    forms: Mapping[str, Form] | None = None,
+    formats: Mapping[str, ColumnFormat] | None = None,
     skipped: Sequence[dict[str, str]] = (),
     warnings: Sequence[str] = (),
     reading: Mapping[str, Any] = MappingProxyType({}),
@@ -211,12 +211,12 @@ def _typed_source(
     """Add the detected column types, and how `predict` must read files."""
     table = next(iter(tables.values()))
     target = reading.get("target", TARGET)
-    if forms is None:
+    if formats is None:
         numeric = table.select_dtypes("number").columns
         plain = {"kind": "number", "decimal": ".", "prefix": "", "suffix": ""}
-        forms = {name: plain if name in numeric else {"kind": "category"} for name in table}
-    forms = {name: form for name, form in forms.items() if name not in (target, TARGET)}
-    gaps = [name for name in forms if lacks(table[name]).any()]
-    kinds = {name: in_words(form) for name, form in forms.items()}
-    reading = {"missing": ["", "NA"], **reading, "columns": forms, "may_lack": gaps}
+        formats = {name: plain if name in numeric else {"kind": "category"} for name in table}
+    formats = {name: column_format for name, column_format in formats.items() if name not in (target, TARGET)}
+    gaps = [name for name in formats if lacks(table[name]).any()]
+    kinds = {name: in_words(column_format) for name, column_format in formats.items()}
+    reading = {"missing": ["", "NA"], **reading, "columns": formats, "may_lack": gaps}
     return Source(tables, origin, list(skipped), kinds, list(warnings), reading)
