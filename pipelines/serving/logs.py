@@ -1,5 +1,6 @@
 """The server log: one JSON object per line, on stderr."""
 
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -21,7 +22,10 @@ class _AsJson(logging.Formatter):
 def _line(level: str, event: str, fields: dict[str, Any]) -> str:
     time = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = {"time": time, "level": level.lower(), "event": event, **fields}
-    return pydantic_core.to_json(line, fallback=str).decode()
+    text = pydantic_core.to_json(line, fallback=str).decode()
+    if text.isascii():
+        return text
+    return json.dumps(json.loads(text))  # escapes U+0085, U+2028 and others that some readers take for line ends
 
 
 def configure_logs() -> None:

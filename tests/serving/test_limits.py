@@ -245,12 +245,18 @@ def test_requests_are_logged_with_their_ids(server):
     assert (line["event"], line["method"], line["path"], line["status"]) == ("request", "POST", PREDICT, 200)
 
 
-def test_the_server_holds_neither_keras_nor_the_code_of_tasks(tmp_path, toy_exports):
+def test_a_path_of_line_ends_is_one_line_of_the_log(server):
+    server.get("/v1/models/%0a%0d%c2%85%e2%80%a8%e2%80%a9%1c", headers={"X-Request-ID": "mine-2"})
+    (line,) = [line for line in server.log.read_text().splitlines() if "mine-2" in line]
+    assert json.loads(line)["path"] == "/v1/models/\n\r\x85\u2028\u2029\x1c"
+
+
+def test_the_server_starts_without_keras_gradio_and_the_code_of_tasks(tmp_path, toy_exports):
     code = """
 import atexit, sys
 from pipelines import cli
 def tell():
-    found = [name for name in sys.modules if name.split(".")[0] == "keras" or name.startswith("pipelines.tasks")]
+    found = sorted({"keras", "gradio", "pipelines.tasks"} & sys.modules.keys())
     print("found", found, file=sys.stderr)
 atexit.register(tell)
 cli.main()

@@ -5,6 +5,8 @@ import shlex
 import shutil
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,15 +25,22 @@ from pipelines.serving.models.tensors import Spec
 def test_without_gradio_the_page_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(playground, "find_spec", lambda name: None)
     app = FastAPI()
-    playground.add_playground(app, None)
+    playground.add_playground(app, None, AsyncExitStack())
     assert "pip install 'keras-task-pipelines[playground]'" in TestClient(app).get("/").text
 
 
 def test_without_gradio_there_is_an_icon():
     app = FastAPI()
-    playground.add_playground(app, None, workers=2)
+    playground.add_playground(app, None, AsyncExitStack(), workers=2)
     icon = TestClient(app).get("/favicon.ico")
     assert icon.headers["content-type"] == "image/svg+xml" and icon.text.startswith("<svg")
+
+
+def test_the_first_visits_open_the_playground(toys_server):
+    pytest.importorskip("gradio")
+    with ThreadPoolExecutor() as pool:
+        visits = [pool.submit(toys_server.get, "/playground/config", follow_redirects=True) for _ in range(3)]
+    assert {visit.result().json()["title"] for visit in visits} == {"Models"}
 
 
 def test_white_space_has_a_name_to_see():

@@ -38,11 +38,13 @@ ABOUT = (
 def create_app(settings: Settings, with_grpc: bool = True, starts_ready: bool = False) -> ASGIApp:
     """Return the application; it loads the models after it starts, or before if it `starts_ready`."""
     service = Service(settings)
+    playground = contextlib.AsyncExitStack()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Service]]:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(service.running())
+            await stack.enter_async_context(playground)
             if with_grpc:
                 await stack.enter_async_context(serve_grpc(service))
             while starts_ready and not service.ready:
@@ -58,7 +60,7 @@ def create_app(settings: Settings, with_grpc: bool = True, starts_ready: bool = 
     _add_probes(app, service)
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
-    add_playground(app, service, settings.workers)
+    add_playground(app, service, playground, settings.workers)
     fast = Shortcuts(app, service)  # outside FastAPI, so most requests skip its middleware
     compressed = GZipMiddleware(fast, COMPRESSED_BYTES, COMPRESSION, exclude_content_types=NOT_COMPRESSED)
     guarded = RequestGuard(compressed, service)

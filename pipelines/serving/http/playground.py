@@ -1,10 +1,13 @@
 """The playground: a page to try the models, with a form for each signature."""
 
+import asyncio
 import os
+from contextlib import AsyncExitStack
 from importlib.util import find_spec
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.routing import BaseRoute
 
 from pipelines.serving.service import Service
 
@@ -28,8 +31,11 @@ ONE_WORKER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Mode
 """
 
 
-def add_playground(app: FastAPI, service: Service, workers: int = 1) -> None:
-    """Add the playground, or a page that says what it needs: Gradio, and a single worker."""
+def add_playground(app: FastAPI, service: Service, stack: AsyncExitStack, workers: int = 1) -> None:
+    """Add the playground, or a page that says what it needs: Gradio, and a single worker.
+
+    The first visit imports Gradio: its import would be half of the server's start. `stack` closes the playground.
+    """
     there = find_spec("gradio") is not None and workers == 1
     instead = MISSING if workers == 1 else ONE_WORKER
 
@@ -42,7 +48,29 @@ def add_playground(app: FastAPI, service: Service, workers: int = 1) -> None:
         return Response(ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
 
     if there:
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio sends analytics on import
-        from pipelines.serving.http.playground_page import mount
+        opening = asyncio.Lock()
 
-        mount(app, service, PLACE)
+        @app.get(PLACE + "{rest:path}", include_in_schema=False)
+        async def first_visit(request: Request) -> Response:
+            async with opening:
+                if this in app.router.routes:
+                    app.router.routes.append(await _open(service, stack))
+                    app.router.routes.remove(this)
+            return RedirectResponse(request.url.path)  # this route is gone: the path is Gradio's now
+
+        this = app.router.routes[-1]
+
+
+async def _open(service: Service, stack: AsyncExitStack) -> BaseRoute:
+    site = await asyncio.to_thread(_site, service)
+    await stack.enter_async_context(site.router.lifespan_context(site))
+    return site.router.routes[-1]
+
+
+def _site(service: Service) -> FastAPI:
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # Gradio sends analytics on import
+    from pipelines.serving.http.playground_page import mount
+
+    site = FastAPI(openapi_url=None)
+    mount(site, service, PLACE)
+    return site
