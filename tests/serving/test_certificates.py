@@ -45,7 +45,7 @@ def trusted_by_grpc(server: Server, certificate: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_new_connections_get_a_renewed_certificate(workers, started, toy_exports, tmp_path):
     for pair in ("old", "new"):
         write_pair(tmp_path / pair)

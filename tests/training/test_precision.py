@@ -51,7 +51,7 @@ def test_every_task_trains_in_16_bits_nearly_as_in_32(task, tmp_path, monkeypatc
         assert (losses[precision] != losses["float32"]).any()  # it did compute in 16 bits
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.slow), "mixed_float16"])
 def test_averages_of_accumulated_mini_batches_are_the_same_in_16_bits(precision, csv, tmp_path):
     averaged = ["optimizer.average_decay=0.5", "training.accumulate_batches=2", "training.epochs=2"]
     for name in ("float32", precision):

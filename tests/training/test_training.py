@@ -51,7 +51,7 @@ def uninterrupted(csv, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("epoch", [1, 4, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("epoch", [1, *(pytest.param(epoch, marks=pytest.mark.slow) for epoch in (3, 4))])
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, uninterrupted, tmp_path, monkeypatch, capsys):
     settings = overrides(csv, *AVERAGED)
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
@@ -66,7 +66,7 @@ def test_an_interrupted_run_ends_as_the_uninterrupted_one(epoch, csv, uninterrup
     assert pd.read_csv(tmp_path / "parts/history.csv")["seconds"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize(("epoch", "step"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize(("epoch", "step"), [pytest.param(1, 1, marks=pytest.mark.slow), (3, 2)])
 def test_a_run_interrupted_within_an_epoch_ends_as_the_uninterrupted_one(
     epoch, step, csv, uninterrupted, tmp_path, monkeypatch
 ):

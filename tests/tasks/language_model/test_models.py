@@ -113,7 +113,14 @@ def uncached(model, prompt, count):
     return tokens
 
 
-@pytest.mark.parametrize("rung", [rung for rung in RUNGS if rung != "rotary and counts"])  # each kind of state once
+@pytest.mark.parametrize(  # each kind of state once
+    "rung",
+    [
+        pytest.param(rung, marks=[pytest.mark.slow] if rung in ("learned", "sinusoidal", "none") else [])
+        for rung in RUNGS
+        if rung != "rotary and counts"
+    ],
+)
 def test_a_state_changes_nothing_beside_whom_a_prompt_stands_neither(rung):
     model = make(rung)
     prompts, lengths = np.array([[5, 6, 0, 0], [4, 4, 7, 9]], "int32"), np.array([2, 4], "int32")

@@ -210,9 +210,10 @@ def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_pat
 @pytest.mark.parametrize(
     ("level", "rung", "stop"),
     [
-        ("byte", "transformer", "on the"),
+        ("byte", "gru", "on the"),
         ("token", "gru", ""),
         ("word", "neural", "on the"),
+        pytest.param("byte", "transformer", "on the", marks=pytest.mark.slow),
         pytest.param("subword", "transformer", "", marks=pytest.mark.slow),
         pytest.param("subword", "transformer", "on the", marks=pytest.mark.slow),
     ],
