@@ -220,7 +220,7 @@ def test_a_server_streams_what_it_would_answer_at_once(finished, export, tmp_pat
 )
 def test_pieces_join_to_the_text_whatever_a_token_is(level, rung, stop, text):
     settings = [f"preprocessing.level={level}", "preprocessing.vocabulary=40", "preprocessing.context=8"]
-    settings += [f"model={rung}", f"decoding.stop='{stop}'", "decoding.temperature=1.5"]
+    settings += [f"model={rung}", "models.gru.counts=0", f"decoding.stop='{stop}'", "decoding.temperature=1.5"]
     sizes = [f"models.transformer.{size}" for size in ("width=8", "layers=1", "heads=2", "feed_forward_units=8")]
     config = load_config(CONFIG, overrides(text, *settings, *sizes))
     preprocessor = TASK.preprocessor(**config.preprocessing)
@@ -249,7 +249,7 @@ def streamed(starting, following, raw) -> tuple[bytes, dict]:
 
 
 def test_a_stream_takes_what_generate_takes_and_more_stops(text):
-    config = load_config(CONFIG, overrides(text))
+    config = load_config(CONFIG, overrides(text, "models.gru.counts=0"))
     preprocessor = TASK.preprocessor(**config.preprocessing)
     preprocessor.adapt(load_run_dataset(config).train)
     model = build_model(config, TASK, preprocessor)
