@@ -90,7 +90,7 @@ def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
     if fewer or not set(differing) <= set(MAY_CHANGE):
         names = ", ".join(differing)
         hint = f"start a new run, or continue with its own config: {run.going_on}"
-        allowed = "only training.patience and checkpoint_minutes may change, and training.epochs may increase"
+        allowed = "only training.patience, checkpoint_minutes and devices may change, and training.epochs may increase"
         raise UserError(str(run.folder), f"this run was started with different values of: {names}; {hint}; {allowed}")
     if differing and run.finished and run.load_checkpoint() is None:
         raise UserError(str(run.folder), "its checkpoints are missing, so it cannot continue; start a new run")

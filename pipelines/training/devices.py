@@ -12,6 +12,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 from pydantic import ConfigDict, Field, with_config
+from tensorflow.python.distribute.cluster_resolver.slurm_cluster_resolver import (
+    expand_hostlist,
+    expand_tasks_per_node,
+)
 from typing_extensions import TypedDict  # pydantic needs Python 3.12 for the standard one
 
 from pipelines.errors import UserError, counted
@@ -220,10 +224,22 @@ def _cluster() -> Any:
         if not 0 <= task[1] < len(jobs.get(task[0], ())):
             raise UserError("TF_CONFIG", f"has no {task[0]} with the index {task[1]} in its cluster")
         return resolvers.TFConfigClusterResolver()
-    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
-        first = FIRST_PORT + int(os.environ.get("SLURM_JOB_ID", "0")) % PORTS
-        return resolvers.SlurmClusterResolver(port_base=first, gpus_per_node=0, gpus_per_task=0, auto_set_gpu=False)
-    return None
+    return _slurm(os.environ) if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 else None
+
+
+def _slurm(variables: Mapping[str, str]) -> Any:
+    """Return the cluster of the tasks of a job step.
+
+    `SlurmClusterResolver` sorts the hosts by name. So its addresses are not those of the tasks if there is a node10
+    besides a node2.
+    """
+    hosts = expand_hostlist(variables["SLURM_STEP_NODELIST"])
+    counts = expand_tasks_per_node(variables["SLURM_STEP_TASKS_PER_NODE"])
+    first = FIRST_PORT + int(variables["SLURM_JOB_ID"]) % PORTS
+    addresses = [f"{host}:{first + at}" for host, count in zip(hosts, counts, strict=True) for at in range(count)]
+    spec = tf.train.ClusterSpec({"worker": addresses})
+    task = {"task_type": "worker", "task_id": int(variables["SLURM_PROCID"])}
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(spec, rpc_layer="grpc", **task)
 
 
 @cache  # a second strategy would confuse its messages between the devices with those of the first
