@@ -96,7 +96,9 @@ class Devices:
             if some and self.workers > 1:
                 values = [np.asarray(variable.numpy(), kind) for variable in some]
                 shared = self._sums(np.concatenate([each.ravel() for each in values]))
-                for variable, value in zip(some, np.split(shared, np.cumsum([each.size for each in values])[:-1]), strict=True):
+                for variable, value in zip(
+                    some, np.split(shared, np.cumsum([each.size for each in values])[:-1]), strict=True
+                ):
                     variable.assign(value.reshape(variable.shape).astype(variable.dtype))
 
     def check_same(self, fingerprints: Mapping[str, str]) -> None:

@@ -72,11 +72,10 @@ def _update(devices: Devices, model: keras.Model, precision: str) -> Callable[[A
         with tf.device("CPU:0"):  # where the mini-batch is
             x, y, sample_weight = tf.nest.map_structure(part, batch)
             share = batch_weight(model.loss, y, sample_weight)
-        own = [_shift(variable, value, at) for variable, value in zip(others, state, strict=True)]
-        results, changed = gradients(x, y, sample_weight, weights, own, scale)
-        changed = [_shift(variable, value, -at) for variable, value in zip(others, changed, strict=True)]
         share = tf.math.divide_no_nan(share, context.all_reduce(tf.distribute.ReduceOp.SUM, share))
-        results = [tf.math.multiply_no_nan(each, tf.cast(share, each.dtype)) for each in results]  # a part may be empty
+        own = [_shift(variable, value, at) for variable, value in zip(others, state, strict=True)]
+        results, changed = gradients(x, y, sample_weight, weights, own, share, scale)
+        changed = [_shift(variable, value, -at) for variable, value in zip(others, changed, strict=True)]
         return context.all_reduce(tf.distribute.ReduceOp.SUM, results), changed
 
     def update(batch: Any) -> None:
@@ -93,14 +92,21 @@ def _update(devices: Devices, model: keras.Model, precision: str) -> Callable[[A
 
 
 def _gradients(model: keras.Model) -> Callable[..., tuple[Tensors, Tensors]]:
-    """Return a function of a mini-batch and the values of all variables, which gives loss and gradients, and state.
+    """Return a function of a part of a mini-batch, which gives its share of the loss and of the gradients, and the state.
 
-    Variables of one device cannot be used in a computation that XLA compiles for another, so it reads none.
+    Variables of one device cannot be used in a computation that XLA compiles for another, so it is given all values.
+    The loss is weighed before the gradient is computed, because devices exchange values within the backward pass too.
     """
     trainable, others = model.trainable_variables, model.non_trainable_variables
 
     def gradients(
-        x: Any, y: tf.Tensor, sample_weight: tf.Tensor, weights: Tensors, state: Tensors, scale: tf.Tensor
+        x: Any,
+        y: tf.Tensor,
+        sample_weight: tf.Tensor,
+        weights: Tensors,
+        state: Tensors,
+        share: tf.Tensor,
+        scale: tf.Tensor,
     ) -> tuple[Tensors, Tensors]:
         mapping = [*zip(trainable, weights, strict=True), *zip(others, state, strict=True)]
         with tf.GradientTape() as tape:
@@ -108,6 +114,7 @@ def _gradients(model: keras.Model) -> Callable[..., tuple[Tensors, Tensors]]:
             with keras.StatelessScope(state_mapping=mapping) as scope:
                 y_pred = model(x, training=True)
                 loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+            loss = tf.math.multiply_no_nan(loss, tf.cast(share, loss.dtype))  # the part may be empty
             scaled = loss * tf.cast(scale, loss.dtype)
         found = tape.gradient(scaled, weights, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         changed = [scope.get_current_value(variable) for variable in others]

@@ -151,7 +151,9 @@ def _work(number: int, addresses: list[str], training: Training, output: Path, p
     end_with_parent()
     if number:
         print_to(output)
-    os.environ["TF_CONFIG"] = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}})
+    os.environ["TF_CONFIG"] = json.dumps(
+        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}}
+    )
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads_each(len(addresses)))
     from pipelines.commands.train import train
     from pipelines.extensions import load_code

@@ -54,7 +54,10 @@ def workers_of(process: subprocess.Popen) -> list[int]:
 def outcome(folder: Path) -> dict[str, float]:
     run = Run(folder)
     last = run.history().iloc[-1].drop("seconds")
-    return {**last, **{f"{split}.{name}": value for split, each in run.metrics().items() for name, value in each.items()}}
+    return {
+        **last,
+        **{f"{split}.{name}": value for split, each in run.metrics().items() for name, value in each.items()},
+    }
 
 
 def assert_alike(folder: Path, other: Path) -> None:
