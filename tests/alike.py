@@ -1,10 +1,12 @@
-"""Train a config on one device and on two of one process, and say by how much they differ: a process for tests to start.
+"""Train a config on one device and on two of one process, for tests that start this in a process of its own.
 
-The arguments are a folder, a config and its overrides.
+The arguments are a folder, the number of examples of each split to use, a config and its overrides. What is printed is
+JSON: the largest difference of weights, that of the figures of the last epoch relative to their size, and the devices.
 """
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from pipelines.tensorflow_startup import import_tensorflow
@@ -13,24 +15,31 @@ import_tensorflow()
 
 import numpy as np  # noqa: E402 - after TensorFlow, which prints when it is imported
 
-from pipelines.commands.train import train  # noqa: E402
+from pipelines.config.load import load_config  # noqa: E402
+from pipelines.fit import adapt_preprocessor, train_model  # noqa: E402
+from pipelines.runs.run import Run  # noqa: E402
+from pipelines.trained_model import load_run_dataset  # noqa: E402
 from pipelines.training.devices import connect  # noqa: E402
 
 
-def differences(folder: Path, config: str, overrides: list[str]) -> dict[str, object]:
-    """Return the largest difference of weights, and of metrics relative to their size, and the computing on two."""
-    connect("mirrored", 2)
-    weights, metrics = [], []
-    for name, strategy in (("one", "{strategy: one}"), ("two", "{strategy: mirrored, count: 2}")):
-        trained, run = train(config, [*overrides, f"training.devices={strategy}"], folder / name)
+def differences(folder: Path, examples: int, path: str, overrides: list[str]) -> dict[str, object]:
+    """Return what is printed."""
+    two = connect("mirrored", 2)
+    config = load_config(path, overrides)
+    dataset = load_run_dataset(config)
+    dataset = replace(dataset, **{split: dataset[split].head(examples) for split in ("train", "validation", "test")})
+    preprocessor = adapt_preprocessor(config, dataset)
+    weights, figures = [], []
+    for name, on in (("one", connect("one")), ("two", two)):
+        run = Run(folder / name)
+        trained = train_model(config, run, dataset, preprocessor, on=on)
         weights.append(trained.model.get_weights())
-        metrics.append(np.array([value for split in run.metrics().values() for value in split.values()]))
+        figures.append(run.history().drop(columns="seconds").iloc[-1].to_numpy("float64"))
     apart = [np.abs(one - two).max() for one, two in zip(*weights, strict=True) if one.dtype.kind == "f"]
-    one, two = metrics
-    relative = np.abs(one - two) / np.maximum(np.abs(one), 1e-3)
-    return {"weights": float(max(apart)), "metrics": float(relative.max()), **run.environment()["training"][-1]}
+    relative = np.abs(figures[0] - figures[1]) / np.maximum(np.abs(figures[0]), 1e-3)
+    return {"weights": float(max(apart)), "figures": float(relative.max()), **run.environment()["training"][-1]}
 
 
 if __name__ == "__main__":
-    folder, config, *overrides = sys.argv[1:]
-    print(json.dumps(differences(Path(folder), config, overrides)))
+    folder, examples, path, *overrides = sys.argv[1:]
+    print(json.dumps(differences(Path(folder), int(examples), path, overrides)))

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -32,8 +33,8 @@ class DeviceSettings(TypedDict, total=False):
         Literal["auto", "one", "mirrored", "multi_worker"],
         Field(
             description="one: a single device; mirrored: several devices of this machine; multi_worker: those of all"
-            " processes in TF_CONFIG or of a Slurm job; auto: multi_worker if there are several processes, else mirrored"
-            " if there are several GPUs, else one"
+            " processes in TF_CONFIG or of a Slurm job; auto: multi_worker if there are several processes, else"
+            " mirrored if there are several GPUs, else one"
         ),
     ]
     count: Annotated[
@@ -122,15 +123,18 @@ class Devices:
 ONE_DEVICE = Devices()
 
 
-class worker_loss:  # noqa: N801 - a context manager
-    """Raise `Lost` in place of the errors of TensorFlow that say that another worker has ended."""
+@contextmanager
+def worker_loss() -> Iterator[None]:
+    """Raise `Lost` in place of the errors of TensorFlow that say that another worker has ended.
 
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError | tf.errors.CancelledError):
-            reason = "another worker has ended or cannot be reached"
-            raise Lost("training.devices", f"{reason}; start all workers again, with --resume") from error
+    Raises:
+        Lost: If another worker has ended, or cannot be reached.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        reason = "another worker has ended or cannot be reached"
+        raise Lost("training.devices", f"{reason}; start all workers again, with --resume") from error
 
 
 @tf.function(autograph=False)

@@ -92,7 +92,7 @@ def _update(devices: Devices, model: keras.Model, precision: str) -> Callable[[A
 
 
 def _gradients(model: keras.Model) -> Callable[..., tuple[Tensors, Tensors]]:
-    """Return a function of a part of a mini-batch, which gives its share of the loss and of the gradients, and the state.
+    """Return a function of a part of a mini-batch: its share of the loss and of the gradients, and the new state.
 
     Variables of one device cannot be used in a computation that XLA compiles for another, so it is given all values.
     The loss is weighed before the gradient is computed, because devices exchange values within the backward pass too.

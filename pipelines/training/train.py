@@ -129,9 +129,7 @@ def train(
     last_epoch = min(epochs, until_epoch or epochs)
     for note in keeper.notes(last_epoch):
         say(note)
-    if (
-        on.chief and not model.trainable_variables and not keeper.history
-    ):  # no gradient steps: record one epoch without training
+    if on.chief and not model.trainable_variables and not keeper.history:  # record one epoch without gradient steps
         keeper.on_train_begin()
         keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
     while model.trainable_variables and not keeper.finished and len(keeper.history) < last_epoch:
