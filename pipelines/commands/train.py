@@ -44,7 +44,8 @@ def train(
         source = load_source(checked)
         trained = load_trained_model(run) if finished else fit(checked, run, split_source(checked, source), show, on)
         cross_validate(run, source, say)
-        on.from_chief(0)
+        if not finished:
+            on.from_chief(0)
         return trained, run
 
 

@@ -39,13 +39,13 @@ def resolve_execution(
     model: keras.Model,
     steps_per_epoch: int,
     varying: bool,
-    synchronises: bool = False,
+    without_xla: bool = False,
 ) -> Execution:
     """Resolve `auto` to concrete settings; `benchmarks/results/*_speed.md` has the measurements behind the rule.
 
     `auto` turns XLA on, with two exceptions: a model with dropout or convolutions on a CPU, and inputs of varying
-    length (`varying`), for which XLA would compile the step again for each length. XLA cannot compile a forward pass in
-    which several devices exchange values (`synchronises`).
+    length (`varying`), for which XLA would compile the step again for each length. `without_xla` says that
+    XLA cannot be used because of several devices.
     Steps per execution is reduced to a divisor of `steps_per_epoch`, so that an epoch keeps its number of steps.
 
     Raises:
@@ -54,10 +54,10 @@ def resolve_execution(
     if isinstance(execution, str):  # auto
         hindered = any(map(_hinders, model._flatten_layers()))
         on_cpu = not tf.config.list_physical_devices("GPU")
-        jit_compile = not (varying or synchronises or (hindered and on_cpu))
+        jit_compile = not (varying or without_xla or (hindered and on_cpu))
         execution = {"jit_compile": jit_compile, "steps_per_execution": MOST_STEPS}
-    if execution["jit_compile"] and synchronises:
-        problem = "is true, but batch normalization on several devices cannot be compiled with XLA"
+    if execution["jit_compile"] and without_xla:
+        problem = "is true, but on several devices, XLA cannot compile batch normalization or the loss of a teacher"
         raise UserError("training.execution.jit_compile", f"{problem}; set it to false, or training.execution to auto")
     return {**execution, "steps_per_execution": _largest_divisor(steps_per_epoch, execution["steps_per_execution"])}
 

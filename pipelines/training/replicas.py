@@ -28,9 +28,16 @@ def train_on(devices: Devices, model: keras.Model, precision: str) -> None:
     model.make_train_function = make_train_function
 
 
-def synchronises(model: keras.Model) -> bool:
-    """Return whether devices exchange values within the forward pass, for the statistics of a whole mini-batch."""
-    return any(isinstance(layer, keras.layers.BatchNormalization) for layer in model._flatten_layers())
+def without_xla(model: keras.Model) -> bool:
+    """Return whether XLA cannot compile the forward pass of a model for several devices.
+
+    In batch normalization they exchange values, and a teacher in the loss has its variables on one of them.
+    """
+    return "compute_loss" in vars(model) or bool(_normalizations(model))
+
+
+def _normalizations(model: keras.Model) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _train_function(devices: Devices, model: keras.Model, precision: str) -> Callable[[Iterator], dict]:
@@ -53,6 +60,7 @@ def _train_function(devices: Devices, model: keras.Model, precision: str) -> Cal
 def _update(devices: Devices, model: keras.Model, precision: str) -> Callable[[Any], None]:
     """Return a function that updates the weights with a mini-batch, of which each replica takes its part."""
     strategy, replicas, optimizer = devices.strategy, devices.replicas, model.optimizer
+    assert strategy is not None  # because there are several replicas
     trainable, others = model.trainable_variables, model.non_trainable_variables
     gradients = _gradients(model)
     if model.jit_compile:
@@ -133,7 +141,7 @@ def _shift(variable: keras.Variable, value: tf.Tensor, by: Any) -> tf.Tensor:
 @contextmanager
 def _synchronised(model: keras.Model) -> Iterator[None]:
     """Let batch normalization use the statistics of all devices, in what is traced meanwhile."""
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    layers = _normalizations(model)
     for layer in layers:
         layer.synchronized = True
     try:

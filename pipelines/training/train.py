@@ -19,7 +19,7 @@ from pipelines.training.optimizers import LastUpdate
 from pipelines.training.precision import Precision, computing_in, scale_loss
 from pipelines.training.pretrained import HasPretrained, Unfreeze
 from pipelines.training.progress import Progress, say
-from pipelines.training.replicas import synchronises, train_on
+from pipelines.training.replicas import train_on, without_xla
 
 Epochs = Annotated[int, Field(ge=1, description="maximum number of passes over the training examples")]
 Patience = Annotated[
@@ -109,7 +109,7 @@ def train(
     steps, checkpoint = batches.steps_per_epoch, run.load_checkpoint() if on.chief else None
     (first_step,) = on.from_chief(checkpoint.step if checkpoint else 0)
     in_one_go = math.gcd(steps, int(first_step))
-    execution = resolve_execution(execution, model, in_one_go, batches.varying, on.replicas > 1 and synchronises(model))
+    execution = resolve_execution(execution, model, in_one_go, batches.varying, on.replicas > 1 and without_xla(model))
     if on.replicas > 1:
         train_on(on, model, precision)
     else:
@@ -129,7 +129,7 @@ def train(
     last_epoch = min(epochs, until_epoch or epochs)
     for note in keeper.notes(last_epoch):
         say(note)
-    if on.chief and not model.trainable_variables and not keeper.history:  # record one epoch without gradient steps
+    if not model.trainable_variables and not keeper.history:  # no gradient steps: record one epoch without training
         keeper.on_train_begin()
         keeper.on_epoch_end(0, {"loss": float(model.test_on_batch(*next(iter(batches.stream(0)))))})
     while model.trainable_variables and not keeper.finished and len(keeper.history) < last_epoch:
