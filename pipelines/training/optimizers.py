@@ -5,6 +5,7 @@ from functools import cache, partial
 from typing import Annotated, Any, TypeAlias, TypedDict, Unpack
 
 import keras
+import tensorflow as tf
 from pydantic import Field
 
 from pipelines.training.precision import unscaled
@@ -87,9 +88,7 @@ def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
     """
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
-        dense = [
-            gradient if gradient is None else keras.ops.convert_to_tensor(gradient, sparse=False) for gradient in grads
-        ]
+        dense = [tf.convert_to_tensor(each) if isinstance(each, tf.IndexedSlices) else each for each in grads]
         kind.apply(self, dense, trainable_variables)
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
