@@ -53,6 +53,17 @@ def _check_configs(arguments: dict[str, Any]) -> bool:
     return False
 
 
+def _start_training(arguments: dict[str, Any]) -> bool:
+    """Check a config; with several processes, only these need TensorFlow."""
+    from pipelines.config.read import read_config
+    from pipelines.preflight import check_against_schema
+
+    if arguments["processes"] == 1:
+        return _check_configs(arguments)
+    check_against_schema(read_config(arguments["config"], arguments["overrides"]))
+    return True
+
+
 def _start_audit(arguments: dict[str, Any]) -> bool:
     """Check the config, or what goes with an export in its place."""
     if not Path(arguments["config"]).is_dir():
@@ -239,15 +250,28 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
 @overrides
 @click.option("--run-dir", metavar="DIR", help="Folder of the run. Default: runs/TASK/TIME.")
 @click.option("--resume", is_flag=True, help="Resume the run in --run-dir, or the newest unfinished run.")
-@functools.partial(verb, before_tensorflow=_check_configs)
-def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool) -> None:
+@click.option(
+    "--processes",
+    type=POSITIVE,
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Divide each mini-batch among N processes of this machine, which share its GPUs or cores.",
+)
+@functools.partial(verb, before_tensorflow=_start_training)
+def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool, processes: int) -> None:
     """Train the model of CONFIG and evaluate it on every split.
 
     Example: {program} train house_prices --set model=tabm --set optimizer.learning_rate=3.0e-4
     """
-    from pipelines.commands.train import train as train_config
+    if processes > 1:
+        from pipelines.training.workers import train_in_processes
 
-    _, finished = train_config(config, overrides, run_dir, resume, print_summary, _say)
+        finished = train_in_processes(processes, config, overrides, run_dir, resume, print_summary, _say)
+    else:
+        from pipelines.commands.train import train as train_config
+
+        _, finished = train_config(config, overrides, run_dir, resume, print_summary, _say)
     print_metrics(finished.metrics())
     print_folds(finished)
     print_warnings(finished.warnings())

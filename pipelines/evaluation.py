@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from pipelines.data.batches import Cache, Encoder, evaluation_batches, raw_batches
 from pipelines.errors import UserError, counted
+from pipelines.losses import batch_weight
 from pipelines.statistics.bootstrap import Statistic, of_sums, of_units
 from pipelines.task import Endpoint, Preprocessor, Task, Tensors
 
@@ -222,11 +223,10 @@ class Evaluator:
             NotFinite: If predictions are NaN or infinite.
         """
         losses, shares, answers = [], [], []
-        weighted = model.loss.reduction == "mean_with_sample_weight"
         for inputs, labels, weights in self.batches:
             loss, answer = self._step(model, inputs=inputs, labels=labels, weights=weights)
             losses.append(float(loss))
-            shares.append(float(tf.reduce_sum(weights)) if weighted else len(labels))
+            shares.append(float(batch_weight(model.loss, labels, weights)))
             answers.append(answer)
         joined = concatenate(answers)
         _check_finite(joined)

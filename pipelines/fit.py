@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,7 +30,8 @@ from pipelines.task import Preprocessor
 from pipelines.tasks import load_task
 from pipelines.teachers import check_teacher, teach
 from pipelines.tracking import TrackedRun, tracking
-from pipelines.trained_model import TrainedModel, build_model, make_preprocessor, measure_split
+from pipelines.trained_model import TrainedModel, build_model, load_run_dataset, make_preprocessor, measure_split
+from pipelines.training.devices import ONE_DEVICE, Devices
 from pipelines.training.features import head_and_encoder
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES, accumulate_gradients
 from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
@@ -37,12 +39,17 @@ from pipelines.training.train import train
 
 
 def fit(
-    config: Config, run: Run, dataset: Dataset, show: Callable[[Summary], None] = lambda summary: None
+    config: Config,
+    run: Run,
+    dataset: Dataset,
+    show: Callable[[Summary], None] = lambda summary: None,
+    on: Devices = ONE_DEVICE,
 ) -> TrainedModel:
     """Train the model of `config`, evaluate it on every split and write the results to `run`.
 
     An interrupted run resumes from its last checkpoint. So does a finished run if `config` has more epochs.
-    `show` is called with the summary of the data before training. The caller holds the lock of `run`.
+    `show` is called with the summary of the data before training. Training runs `on` these devices. The caller holds
+    the lock of `run`.
 
     Raises:
         UserError: If the data or the tracking server cannot be used, or training diverges.
@@ -50,7 +57,7 @@ def fit(
     with tracking(config, run) as tracked:
         preprocessor = adapt_preprocessor(config, dataset)
         show(_summary(config, dataset, preprocessor))
-        trained = train_model(config, run, dataset, preprocessor, tracked=tracked)
+        trained = train_model(config, run, dataset, preprocessor, tracked=tracked, on=on)
         trained, notes = calibrate_model(trained, dataset)
         metrics = {}
         for split in ("train", "validation", "test"):
@@ -68,6 +75,18 @@ def fit(
         write_run_page(run)
         tracked.finish()
         return trained
+
+
+def follow(config: Config, on: Devices) -> None:
+    """Train with the chief, as one of the other workers, which write nothing; return when the chief is done.
+
+    Raises:
+        UserError: If the data cannot be used, or is not that of the chief.
+    """
+    check_other_runs(config)
+    dataset = load_run_dataset(config)
+    train_model(config, Run(os.devnull), dataset, adapt_preprocessor(config, dataset), on=on)
+    on.from_chief(0)
 
 
 def check_other_runs(config: Config) -> None:
@@ -97,11 +116,12 @@ def train_model(
     preprocessor: Preprocessor,
     until_epoch: int | None = None,
     tracked: TrackedRun | None = None,
+    on: Devices = ONE_DEVICE,
 ) -> TrainedModel:
     """Train the model of `config` and keep the best epoch by the validation split; the test split is not used.
 
     `until_epoch` ends training early. Its checkpoint allows training to resume later. Each epoch is reported to
-    `tracked`.
+    `tracked`. If `on` has several workers, only the chief writes to `run`.
 
     Raises:
         UserError: If the data cannot be used or training diverges.
@@ -124,12 +144,15 @@ def train_model(
     evaluator = Evaluator(task, preprocessor, encoder, dataset.train, dataset.validation, cache, serve)
     evaluator.check(config.training["monitor"])
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
-    monitor, computing = config.training["monitor"], {"precision": config.whole["training"]["precision"]}
-    run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial, computing)
-    write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
+    monitor = config.training["monitor"]
+    if on.chief:
+        computing = {"precision": config.whole["training"]["precision"], **on.describe()}
+        run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial, computing)
+        write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
+    on.check_same(record["fingerprint"])
     report = (lambda history: None) if tracked is None else tracked.epochs
     make_optimizer = partial(_optimizer, config, model)
-    train(learner, loss, make_optimizer, batches, evaluator, run, until_epoch, report, **config.training)
+    train(learner, loss, make_optimizer, batches, evaluator, run, until_epoch, report, on, **config.training)
     return trained
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 import keras
+from keras import ops
 from pydantic import Field
 
 Smoothing = Annotated[
@@ -13,6 +14,13 @@ Smoothing = Annotated[
         description="label smoothing: share of each label spread evenly over the classes (Szegedy et al. 2016)",
     ),
 ]
+
+
+def batch_weight(loss: keras.Loss, labels: keras.KerasTensor, weights: keras.KerasTensor) -> keras.KerasTensor:
+    """Return by how much the loss of a mini-batch, a mean, counts in the mean over several."""
+    if loss.reduction == "mean_with_sample_weight":
+        return ops.cast(ops.sum(weights), "float32")
+    return ops.cast(ops.shape(labels)[0], "float32")
 
 
 class CrossEntropy(keras.Loss):

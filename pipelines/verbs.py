@@ -1,10 +1,11 @@
 """What all commands of the command line share: errors on one line, help with the program's name, `--verbose`."""
 
+import contextlib
 import errno
 import functools
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -40,9 +41,7 @@ def verb(
         from pipelines.tensorflow_startup import import_tensorflow, output_refused
 
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("always", DataWarning)
-                warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+            with warnings_shown():
                 if not before_tensorflow({**arguments, "verbose": verbose}) or code:
                     import_tensorflow(verbose, keras)
                     load_code(code)
@@ -69,6 +68,15 @@ def verb(
             sys.exit(130)
 
     return wrapped
+
+
+@contextlib.contextmanager
+def warnings_shown() -> Iterator[None]:
+    """Print each `DataWarning` on one line of stderr."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DataWarning)
+        warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
+        yield
 
 
 def _show_warning(show: Callable, message: Warning, category: type[Warning], *place: object) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.commands.train import find_run
+from pipelines.commands.train import find_run, lead_or_follow
 from pipelines.comparison.folds import cross_validate
 from pipelines.config.load import Config
 from pipelines.data.summary import Summary
@@ -43,13 +43,16 @@ def run(
     Raises:
         UserError: For the same reasons as `train` and `export`.
     """
-    new_run, _ = find_run(config)
+    on = lead_or_follow(config)
+    new_run, finished = find_run(config)
+    on.from_chief(finished)
     with new_run.locked():
         check_other_runs(config)
         source = load_source(config)
         dataset = split_source(config, source)
-        trained = fit(config, new_run, dataset, show)
+        trained = fit(config, new_run, dataset, show, on)
         cross_validate(new_run, source, say)
+        on.from_chief(0)
     version = write_export(trained, new_run, Path("exports") / config.task, dataset)
     examples = dataset.test.head(SHOWN)
     raw = trained.task.client_inputs(examples)

@@ -8,12 +8,13 @@ from pipelines.config.load import Config, load_config
 from pipelines.config.validation import differences
 from pipelines.data.summary import Summary
 from pipelines.errors import UserError
-from pipelines.fit import check_other_runs, fit
+from pipelines.fit import check_other_runs, fit, follow
 from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel, load_source, load_trained_model, split_source
+from pipelines.training.devices import Devices, connect
 
 MAY_CHANGE = ("training.epochs", "training.patience")
-WITHOUT_EFFECT = ("training.checkpoint_minutes",)  # on the result
+WITHOUT_EFFECT = ("training.checkpoint_minutes", "training.devices")  # on the result
 
 
 def train(
@@ -33,15 +34,34 @@ def train(
         UserError: If the config, the data or the run folder cannot be used.
     """
     checked = load_config(config, overrides)
+    on = lead_or_follow(checked)
     run, finished = find_run(checked, run_dir, resume)
+    on.from_chief(finished)
     if finished and run.cross_validated:
         return load_trained_model(run), run
     with run.locked():
         check_other_runs(checked)
         source = load_source(checked)
-        trained = load_trained_model(run) if finished else fit(checked, run, split_source(checked, source), show)
+        trained = load_trained_model(run) if finished else fit(checked, run, split_source(checked, source), show, on)
         cross_validate(run, source, say)
+        if not finished:
+            on.from_chief(0)
         return trained, run
+
+
+def lead_or_follow(checked: Config) -> Devices:
+    """Return the devices that a config trains on; in a worker that is not the chief, train with it and end the process.
+
+    The chief goes on with `Devices.from_chief`, which tells the others whether the run is finished, and at the end that
+    they may go.
+    """
+    on = connect(**checked.whole["training"]["devices"])
+    if on.chief:
+        return on
+    (finished,) = on.from_chief(0)
+    if not finished:
+        follow(checked, on)
+    raise SystemExit
 
 
 def find_run(checked: Config, run_dir: str | Path | None = None, resume: bool = False) -> tuple[Run, bool]:
@@ -71,7 +91,7 @@ def _goes_on(wanted: Config, begun: Config, run: Run) -> bool:
     if fewer or not set(differing) <= set(MAY_CHANGE):
         names = ", ".join(differing)
         hint = f"start a new run, or continue with its own config: {run.going_on}"
-        allowed = "only training.patience and checkpoint_minutes may change, and training.epochs may increase"
+        allowed = "only training.patience, checkpoint_minutes and devices may change, and training.epochs may increase"
         raise UserError(str(run.folder), f"this run was started with different values of: {names}; {hint}; {allowed}")
     if differing and run.finished and run.load_checkpoint() is None:
         raise UserError(str(run.folder), "its checkpoints are missing, so it cannot continue; start a new run")

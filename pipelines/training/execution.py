@@ -7,6 +7,8 @@ import tensorflow as tf
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # pydantic needs Python 3.12 for the standard one
 
+from pipelines.errors import UserError
+
 MOST_STEPS = 128  # per execution, because the progress display only updates in between
 WITHOUT_XLA = (  # layers that make XLA slower on a CPU: its random numbers and convolutions cost more than fusion saves
     keras.layers.Dropout,
@@ -33,19 +35,30 @@ class Execution(TypedDict):
 
 
 def resolve_execution(
-    execution: Execution | Literal["auto"], model: keras.Model, steps_per_epoch: int, varying: bool
+    execution: Execution | Literal["auto"],
+    model: keras.Model,
+    steps_per_epoch: int,
+    varying: bool,
+    without_xla: bool = False,
 ) -> Execution:
     """Resolve `auto` to concrete settings; `benchmarks/results/*_speed.md` has the measurements behind the rule.
 
     `auto` turns XLA on, with two exceptions: a model with dropout or convolutions on a CPU, and inputs of varying
-    length (`varying`), for which XLA would compile the step again for each length.
+    length (`varying`), for which XLA would compile the step again for each length. `without_xla` says that
+    XLA cannot be used because of several devices.
     Steps per execution is reduced to a divisor of `steps_per_epoch`, so that an epoch keeps its number of steps.
+
+    Raises:
+        UserError: If XLA is asked for where it cannot be used.
     """
     if isinstance(execution, str):  # auto
         hindered = any(map(_hinders, model._flatten_layers()))
         on_cpu = not tf.config.list_physical_devices("GPU")
-        jit_compile = not (varying or (hindered and on_cpu))
+        jit_compile = not (varying or without_xla or (hindered and on_cpu))
         execution = {"jit_compile": jit_compile, "steps_per_execution": MOST_STEPS}
+    if execution["jit_compile"] and without_xla:
+        problem = "is true, but on several devices, XLA cannot compile batch normalization or the loss of a teacher"
+        raise UserError("training.execution.jit_compile", f"{problem}; set it to false, or training.execution to auto")
     return {**execution, "steps_per_execution": _largest_divisor(steps_per_epoch, execution["steps_per_execution"])}
 
 

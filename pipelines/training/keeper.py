@@ -11,6 +11,7 @@ from pipelines.errors import UserError, counted
 from pipelines.evaluation import Evaluator, NotFinite
 from pipelines.runs.checkpoints import Checkpoint, Weights
 from pipelines.runs.run import Run
+from pipelines.training.devices import ONE_DEVICE, Devices
 from pipelines.training.precision import unscaled
 
 
@@ -31,10 +32,11 @@ class Keeper(keras.callbacks.Callback):
         average_epochs: int,
         max_seconds: float | None = None,
         checkpoint_minutes: float | None = None,
+        devices: Devices = ONE_DEVICE,
     ):
         super().__init__()
         self.run, self.evaluator, self.monitor, self.patience = run, evaluator, monitor, patience
-        self.average_epochs, self.max_seconds = average_epochs, max_seconds
+        self.average_epochs, self.max_seconds, self.devices = average_epochs, max_seconds, devices
         self.checkpoint_seconds = np.inf if checkpoint_minutes is None else 60 * checkpoint_minutes
         self.sign = 1 if evaluator.direction(monitor) == "min" else -1
         self.history: list[dict[str, float]] = []
@@ -111,9 +113,10 @@ class Keeper(keras.callbacks.Callback):
             self.best_weights = self._weights()
             self.run.save_best(self.best_weights)
         self._assign(last)
-        self.model.stop_training = self.finished
         self.first_step, self.totals = 0, []
         self._write_checkpoint(last)
+        self.model.stop_training = self.finished
+        self.devices.from_chief(self.finished)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Undo the averaging of weights that Keras does at the end of its `fit`, which may be called again."""
@@ -133,6 +136,11 @@ class Keeper(keras.callbacks.Callback):
         self.first_step, self.totals = checkpoint.step, checkpoint.totals
         if self.history:
             self.best_weights = self.run.load_best()
+
+    def agree(self) -> None:
+        """Let all workers start where the chief does."""
+        self.devices.from_chief(len(self.history), self.first_step, self.finished)
+        self.devices.share([*self.model.variables, *self.model.optimizer.variables])
 
     def notes(self, last_epoch: int) -> list[str]:
         """Return notes for a run resumed with more epochs: patience or time is used up, or the learning rate jumps."""
@@ -208,6 +216,38 @@ class Keeper(keras.callbacks.Callback):
     def _assign(self, values: Weights) -> None:
         for variable, value in zip(self.model.variables, values, strict=True):
             variable.assign(value)
+
+
+class Follower(Keeper):
+    """The `Keeper` of a worker that is not the chief: it validates and writes nothing, and stops when the chief says.
+
+    Its `history` has an empty entry for each epoch.
+    """
+
+    finished = False
+
+    def agree(self) -> None:
+        """Start where the chief does."""
+        epochs, step, finished = self.devices.from_chief(0, 0, 0)
+        self.history, self.first_step, self.finished = [{} for _ in range(int(epochs))], int(step), bool(finished)
+        self.devices.share([*self.model.variables, *self.model.optimizer.variables])
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Leave checkpoints to the chief."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
+        """Wait for the chief to validate."""
+        self.last_weights, self.first_step = self._weights(), 0
+        self.history.append({})
+        (finished,) = self.devices.from_chief(0)
+        self.finished = self.model.stop_training = bool(finished)
+
+    def notes(self, last_epoch: int) -> list[str]:
+        """Return no notes."""
+        return []
+
+    def restore_best(self) -> None:
+        """Leave the best weights to the chief."""
 
 
 def _mean(values: Sequence[np.ndarray]) -> np.ndarray:

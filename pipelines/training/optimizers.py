@@ -5,6 +5,7 @@ from functools import cache, partial
 from typing import Annotated, Any, TypeAlias, TypedDict, Unpack
 
 import keras
+import tensorflow as tf
 from pydantic import Field
 
 from pipelines.training.precision import unscaled
@@ -82,8 +83,13 @@ OPTIMIZERS: dict[str, Callable[..., keras.Optimizer]] = {
 def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
     """Return an optimizer class whose attribute `factors` scales the learning rate of variables, by their path.
 
-    Its averages of the weights change with each update; those of Keras also change with mini-batches in between.
+    Its averages of the weights change with each update; those of Keras also change with mini-batches in between. The
+    gradients of a row of an embedding are summed first. Keras would square them one by one, for the norm and for Adam.
     """
+
+    def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
+        dense = [tf.convert_to_tensor(each) if isinstance(each, tf.IndexedSlices) else each for each in grads]
+        kind.apply(self, dense, trainable_variables)
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
         path = self._trainable_variables[self._get_variable_index(variable)].path  # TensorFlow's variables have none
@@ -97,7 +103,7 @@ def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
         else:
             change()
 
-    own = {"factors": {}, "update_step": update_step, "_update_model_variables_moving_average": average}
+    own = {"factors": {}, "apply": apply, "update_step": update_step, "_update_model_variables_moving_average": average}
     return type(kind.__name__, (kind,), own)
 
 

@@ -12,12 +12,14 @@ from pipelines.data.batches import Batches
 from pipelines.evaluation import Evaluator
 from pipelines.runs.run import Run
 from pipelines.storage import writing
+from pipelines.training.devices import ANY_DEVICES, ONE_DEVICE, Devices, DeviceSettings
 from pipelines.training.execution import Deterministic, Execution, be_deterministic, resolve_execution
-from pipelines.training.keeper import Keeper
+from pipelines.training.keeper import Follower, Keeper
 from pipelines.training.optimizers import LastUpdate
 from pipelines.training.precision import Precision, computing_in, scale_loss
 from pipelines.training.pretrained import HasPretrained, Unfreeze
 from pipelines.training.progress import Progress, say
+from pipelines.training.replicas import train_on, without_xla
 
 Epochs = Annotated[int, Field(ge=1, description="maximum number of passes over the training examples")]
 Patience = Annotated[
@@ -76,6 +78,7 @@ def train(
     run: Run,
     until_epoch: int | None = None,
     report: Callable[[list[dict[str, float]]], None] = lambda history: None,
+    on: Devices = ONE_DEVICE,
     *,
     epochs: Epochs,
     monitor: str,
@@ -84,6 +87,7 @@ def train(
     average_epochs: AverageEpochs = 1,
     accumulate_batches: AccumulateBatches = 1,
     precision: Precision = "float32",
+    devices: DeviceSettings = ANY_DEVICES,
     deterministic: Deterministic = False,
     checkpoint_minutes: CheckpointMinutes = 10.0,
     max_seconds: MaxSeconds = None,
@@ -92,18 +96,24 @@ def train(
 
     `optimizer` is called with (epochs, steps_per_epoch, accumulate_batches). Training resumes from the run's last
     checkpoint, if any. `until_epoch` ends it after that epoch, while the learning-rate schedule still spans `epochs`.
-    `report` is called with the history after each epoch.
+    `report` is called with the history after each epoch. Training runs `on` the devices that the settings `devices`
+    have led to. If they are those of several workers, all call this, and only the chief validates, writes and reports.
 
     Raises:
         UserError: If the loss, the predictions or `monitor` are NaN or infinite, or a file cannot be written.
     """
     if deterministic:
         be_deterministic()
-    keeper = Keeper(run, evaluator, monitor, patience, average_epochs, max_seconds, checkpoint_minutes)
-    steps, checkpoint = batches.steps_per_epoch, run.load_checkpoint()
-    in_one_go = math.gcd(steps, checkpoint.step) if checkpoint else steps
-    execution = resolve_execution(execution, model, in_one_go, batches.varying)
-    model.train_step = partial(_train_step, model, precision)
+    kind = Keeper if on.chief else Follower
+    keeper = kind(run, evaluator, monitor, patience, average_epochs, max_seconds, checkpoint_minutes, on)
+    steps, checkpoint = batches.steps_per_epoch, run.load_checkpoint() if on.chief else None
+    (first_step,) = on.from_chief(checkpoint.step if checkpoint else 0)
+    in_one_go = math.gcd(steps, int(first_step))
+    execution = resolve_execution(execution, model, in_one_go, batches.varying, on.replicas > 1 and without_xla(model))
+    if on.replicas > 1:
+        train_on(on, model, precision)
+    else:
+        model.train_step = partial(_train_step, model, precision)
     model.compile(
         scale_loss(optimizer(epochs, steps, accumulate_batches), precision),
         loss,
@@ -115,6 +125,7 @@ def train(
     keeper.set_model(model)
     if checkpoint is not None:
         keeper.restore(checkpoint)
+    keeper.agree()
     last_epoch = min(epochs, until_epoch or epochs)
     for note in keeper.notes(last_epoch):
         say(note)
@@ -124,9 +135,12 @@ def train(
     while model.trainable_variables and not keeper.finished and len(keeper.history) < last_epoch:
         # An epoch that was interrupted is a fit of its own, which has fewer steps.
         until = len(keeper.history) + 1 if keeper.first_step else last_epoch
-        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: report(keeper.history))
-        board = keras.callbacks.TensorBoard(run.logs, write_graph=False)
         thaw = [Unfreeze()] if isinstance(model, HasPretrained) else []
+        shown = [
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: report(keeper.history)),
+            keras.callbacks.TensorBoard(run.logs, write_graph=False),
+            Progress(epochs, monitor, keeper.history),
+        ]
         last_update = [LastUpdate()] if accumulate_batches > 1 else []  # before the epoch is validated
         with writing(run.logs):  # the other callbacks report their own write errors
             model.fit(
@@ -136,7 +150,7 @@ def train(
                 steps_per_epoch=steps - keeper.first_step,
                 shuffle=False,  # the stream already shuffles
                 verbose=0,
-                callbacks=[*last_update, keeper, told, board, Progress(epochs, monitor, keeper.history), *thaw],
+                callbacks=[*last_update, keeper, *(shown if on.chief else ()), *thaw],
             )
     keeper.restore_best()
 

@@ -97,7 +97,7 @@ class LocalJob:
             return self.connection.recv()
         except (EOFError, OSError):
             self.process.join()
-            raise Killed(f"its process ended with {_ending(self.process.exitcode)}") from None
+            raise Killed(f"its process ended with {ending(self.process.exitcode)}") from None
         finally:
             self.process.join()
             self.process.close()
@@ -112,9 +112,13 @@ def make_pool(workers: int, ray: str | None, get_ready: Callable[[int | None], N
     """
     if ray is not None:
         return RayPool(ray, workers)
+    return LocalPool(partial(get_ready, threads_each(workers)))
+
+
+def threads_each(processes: int) -> int | None:
+    """Return the number of threads of each of several processes that divide the cores; None: a single one has all."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // workers) if workers > 1 else None
-    return LocalPool(partial(get_ready, threads))
+    return max(1, cores // processes) if processes > 1 else None
 
 
 def start_server() -> Any:
@@ -193,34 +197,41 @@ def gpu_share(gpus: float, workers: int) -> float:
     return math.floor(1e4 / trials_of_one) / 1e4  # Ray counts in ten thousandths
 
 
-def _call(connection: Any, get_ready: Callable[[], None] | None) -> None:
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it ends: a killed search or training is soon resumed."""
     parent = multiprocessing.parent_process()
     assert parent is not None  # because this runs in a child process
 
-    def end_with_parent() -> None:  # otherwise a trial of a killed search would run beside the one that resumes it
+    def wait() -> None:
         parent.join()
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    _print_to(Path(os.devnull))
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _call(connection: Any, get_ready: Callable[[], None] | None) -> None:
+    end_with_parent()
+    print_to(Path(os.devnull))
     if get_ready is not None:
         with contextlib.suppress(Exception):  # the trial will fail in the same way, and its outcome will say so
             get_ready()
     function, arguments = connection.recv()
     folder: Path = arguments[1]
     folder.mkdir(parents=True, exist_ok=True)
-    _print_to(folder / "log.txt")
+    print_to(folder / "log.txt")
     connection.send(function(*arguments))
 
 
-def _print_to(path: Path) -> None:
+def print_to(path: Path) -> None:
+    """Append all that this process prints to a file."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(file, stream.fileno())
 
 
-def _ending(code: int | None) -> str:
+def ending(code: int | None) -> str:
+    """Return how a process ended, by its exit code."""
     if code is None or code >= 0:
         return f"exit code {code}"
     return f"signal {-code}{' (it was killed, or out of memory)' if code == -9 else ''}"

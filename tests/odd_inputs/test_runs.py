@@ -504,7 +504,7 @@ def test_a_finished_run_stays_until_the_longer_one_has_ended(csv, tmp_path, monk
 )
 def test_a_finished_run_goes_on_with_nothing_else(settings, expected, finished_run):
     result = invoke("train", finished_run / "config.yaml", "--run-dir", finished_run, "--resume", *sets(settings))
-    one_line(result, expected, "only training.patience and checkpoint_minutes may change")
+    one_line(result, expected, "only training.patience, checkpoint_minutes and devices may change")
 
 
 def test_a_run_without_checkpoints_does_not_begin_anew_in_silence(finished_run, tmp_path):

@@ -1,6 +1,7 @@
 """What `deploy/` holds is what the servers that it is for can read."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -14,6 +15,8 @@ from packaging.requirements import Requirement
 from ruamel.yaml import YAML
 from serving.servers import ROOT, free_port, until
 from tensorflow_serving.config import model_server_config_pb2
+
+from pipelines.cli import main
 
 DEPLOY = ROOT / "deploy"
 
@@ -72,6 +75,52 @@ def test_systemd_takes_the_unit(tmp_path):
     )
     checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def understood(arguments: list[str]) -> dict:
+    """The parsed arguments of a command of the command line."""
+    verb, *rest = arguments
+    return main.commands[verb].make_context(verb, rest).params
+
+
+def test_the_pods_of_the_training_job_find_each_other():
+    service, job = YAML(typ="safe").load_all((DEPLOY / "train-job.yaml").read_text())
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    program, *arguments = container["command"]
+    wanted = understood(arguments)
+    (mount,) = container["volumeMounts"]
+    assert program == "pipelines" and wanted["resume"]
+    assert all(wanted[name].startswith(mount["mountPath"]) for name in ("config", "run_dir"))
+    name, count = job["metadata"]["name"], job["spec"]["completions"]
+    assert service["spec"]["selector"] == {"job-name": name} and job["spec"]["parallelism"] == count
+    host = job["spec"]["template"]["spec"]["subdomain"]
+    assert (host, service["spec"]["clusterIP"]) == (service["metadata"]["name"], "None")
+    settings = {each["name"]: each.get("value") for each in container["env"]}
+    for index in range(count):
+        config = json.loads(settings["TF_CONFIG"].replace("$(INDEX)", str(index)))
+        port = container["ports"][0]["containerPort"]
+        assert config["cluster"] == {"worker": [f"{name}-{pod}.{host}:{port}" for pod in range(count)]}
+        assert config["task"] == {"type": "worker", "index": index}
+
+
+@pytest.mark.parametrize(("code", "restarts", "requeued"), [(0, 0, False), (1, 0, True), (1, 3, False)])
+def test_the_slurm_script_trains_and_is_queued_again_if_a_task_fails(code, restarts, requeued, tmp_path):
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "activate").touch()
+    for name, ends in (("srun", code), ("scontrol", 0)):
+        program = tmp_path / name
+        program.write_text(f'#!/bin/bash\necho "$@" > {name}.txt\nexit {ends}\n')
+        program.chmod(0o755)
+    slurm = {"SLURM_RESTART_COUNT": str(restarts), "SLURM_JOB_ID": "7", "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = ["bash", DEPLOY / "train.slurm", "my.yaml", "runs/big"]
+    done = subprocess.run(script, cwd=tmp_path, env=slurm, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    option, program, *arguments = (tmp_path / "srun.txt").read_text().split()
+    assert (option, program) == ("--kill-on-bad-exit=1", "pipelines")
+    wanted = understood(arguments)
+    assert (wanted["config"], wanted["run_dir"], wanted["resume"]) == ("my.yaml", "runs/big", True)
+    queue = tmp_path / "scontrol.txt"
+    assert (queue.exists() and queue.read_text() == "requeue 7\n") == requeued
 
 
 @pytest.mark.slow

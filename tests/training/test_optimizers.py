@@ -5,6 +5,7 @@ from itertools import pairwise
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES, LastUpdate, accumulate_gradients
 
@@ -122,6 +123,19 @@ def test_gradients_of_embeddings_are_accumulated():
 def rate(name, step, warmup_epochs=0.0, **settings):
     """Give the learning rate of a schedule of height 1 over 10 epochs of 5 steps."""
     return float(SCHEDULES[name](1.0, 5, 10, warmup_epochs=warmup_epochs, **settings)(step))
+
+
+@pytest.mark.parametrize("name", ["gradient_descent", "adam"])
+def test_gradients_of_a_row_of_an_embedding_are_summed_first(name):
+    tables: list[np.ndarray] = []
+    twice = tf.IndexedSlices(tf.constant([[3.0, 0.0], [3.0, 0.0]]), tf.constant([1, 1]), tf.constant([3, 2]))
+    for gradient in (twice, tf.convert_to_tensor(twice)):
+        table = keras.Variable(np.zeros((3, 2)), name="embeddings")
+        optimizer = OPTIMIZERS[name](**{**STEP, "clip_norm": 1.0})
+        optimizer.build([table])
+        optimizer.apply([gradient], [table])
+        tables.append(table.numpy())
+    np.testing.assert_allclose(*tables, rtol=1e-6)
 
 
 def test_schedules_follow_their_formulas():
