@@ -47,7 +47,7 @@ class DeviceSettings(TypedDict, total=False):
     ]
 
 
-ANY_DEVICES: DeviceSettings = {}
+ANY_DEVICES: DeviceSettings = {"strategy": "auto", "count": None}
 
 
 class _Mirrored(tf.distribute.MirroredStrategy):
