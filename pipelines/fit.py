@@ -86,7 +86,7 @@ def follow(config: Config, on: Devices) -> None:
     check_other_runs(config)
     dataset = load_run_dataset(config)
     train_model(config, Run(os.devnull), dataset, adapt_preprocessor(config, dataset), on=on)
-    on.from_chief(0)
+    on.part()
 
 
 def check_other_runs(config: Config) -> None:

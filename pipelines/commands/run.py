@@ -52,7 +52,7 @@ def run(
         dataset = split_source(config, source)
         trained = fit(config, new_run, dataset, show, on)
         cross_validate(new_run, source, say)
-        on.from_chief(0)
+        on.part()
     version = write_export(trained, new_run, Path("exports") / config.task, dataset)
     examples = dataset.test.head(SHOWN)
     raw = trained.task.client_inputs(examples)

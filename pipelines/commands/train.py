@@ -45,7 +45,7 @@ def train(
         trained = load_trained_model(run) if finished else fit(checked, run, split_source(checked, source), show, on)
         cross_validate(run, source, say)
         if not finished:
-            on.from_chief(0)
+            on.part()
         return trained, run
 
 

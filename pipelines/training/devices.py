@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
@@ -88,6 +88,11 @@ class Devices:
     def from_chief(self, *numbers: float) -> list[float]:
         """Return the numbers that the chief calls this with. All workers call it, and wait for each other."""
         return list(numbers) if self.workers == 1 else self._sums(np.array(numbers, "float64")).tolist()
+
+    def part(self) -> None:
+        """Let all workers end, once the chief calls this too. Those that have already ended do not matter."""
+        with suppress(Lost):
+            self.from_chief(0)
 
     def share(self, variables: Sequence[keras.Variable]) -> None:
         """Give the variables of all workers the values that those of the chief have."""
