@@ -73,15 +73,16 @@ class Service:
         self.settings = settings
         self.access = Access(settings.all_tokens, settings.requests_per_second)
         self.gauges = Gauges()
-        self.catalogue = Catalogue(settings.folders, settings.labels, self._count_versions)
+        self.catalogue = Catalogue(settings.models, self._count_versions)
         self.stopping = False  # True once shutdown begins: not ready any more
         self.closing = False  # True from the next stage on: each connection closes after its next response
         self.streams = 0
         # Streams have their own threads, so that they cannot block batches.
         # So has each model, so that none waits for another.
-        self._executors = {name: ThreadPoolExecutor(settings.runners, name) for name in self.catalogue.models}
+        self._settings = {name: settings.of(name) for name in settings.models}
+        self._executors = {name: ThreadPoolExecutor(own.runners, name) for name, own in self._settings.items()}
         self._stream_executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "streams")
-        self.runs = Runs(settings.inference_seconds)
+        self.runs = Runs()
         self.conversions = Conversions()
         self.bodies = BodyBudget(settings.max_bodies_bytes)
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
@@ -195,7 +196,7 @@ class Service:
         if any(len(array) != 1 for array in inputs.values() if array.ndim):
             raise invalid("streaming supports one row per request; send one request for each row")
         with version.in_use(), self._counted_stream():
-            call = partial(self.runs.call, self._stream_executor)
+            call = partial(self.runs.call, self._settings[address.model].inference_seconds, self._stream_executor)
             first = await call(partial(start.call, kept=step.inputs), inputs)
             following = partial(call, partial(step.call, kept=step.inputs))
             yield pieces(first, step, following, self.settings.max_stream_steps)
@@ -263,7 +264,7 @@ class Service:
                 queue.set(waiting)
 
             batcher = self._batchers[key] = Batcher(
-                signature, self._executors[model], self.settings, observe, self.runs, version.statistics
+                signature, self._executors[model], self._settings[model], observe, self.runs, version.statistics
             )
         return batcher
 

@@ -81,14 +81,16 @@ def test_two_replicas_answer_on_ray_serve(toy_exports, monkeypatch):
 
     monkeypatch.syspath_prepend(str(ROOT))
     from deploy.ray_serve import application
-    from pipelines.serving.settings import Settings
+    from pipelines.serving.settings import ModelSettings, Settings
 
     port = free_port()
     ray.init(num_cpus=4, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
     try:
         serve.start(http_options={"port": port})
         serve.run(
-            application(Settings({name: toy_exports / name for name in ("adder", "speller")}), replicas=2),
+            application(
+                Settings({name: ModelSettings(toy_exports / name) for name in ("adder", "speller")}), replicas=2
+            ),
             name="models",
         )
         url = f"http://127.0.0.1:{port}"

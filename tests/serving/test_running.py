@@ -89,8 +89,8 @@ def test_a_call_ends_when_nobody_waits_for_it(endless):
     signature = Version(endless / "1").signatures["serving_default"]
 
     async def scenario():
-        runs = Runs(ENDLESS)
-        call = asyncio.create_task(runs.call(ThreadPoolExecutor(1), signature.call, {"x": np.float32([1])}))
+        runs = Runs()
+        call = asyncio.create_task(runs.call(ENDLESS, ThreadPoolExecutor(1), signature.call, {"x": np.float32([1])}))
         while not runs.active:
             await asyncio.sleep(0.01)
         call.cancel()
@@ -99,9 +99,9 @@ def test_a_call_ends_when_nobody_waits_for_it(endless):
         while runs.active:  # forever, were it not cancelled
             await asyncio.sleep(0.01)
         with pytest.raises(RequestError) as error:
-            await Runs(0.2).call(ThreadPoolExecutor(1), signature.call, {"x": np.float32([1])})
+            await Runs().call(0.2, ThreadPoolExecutor(1), signature.call, {"x": np.float32([1])})
         assert error.value.kind is Kind.LATE
         with pytest.raises(RequestError):  # also one that TensorFlow cannot interrupt
-            await Runs(0.1).call(ThreadPoolExecutor(1), time.sleep, 0.5)
+            await Runs().call(0.1, ThreadPoolExecutor(1), time.sleep, 0.5)
 
     asyncio.run(scenario())

@@ -146,7 +146,7 @@ class Batcher:
         statistics: Statistics | None = None,
     ):
         self.signature, self.executor, self.settings = signature, executor, settings
-        self.runs = runs or Runs(settings.inference_seconds)
+        self.runs = runs or Runs()
         self.statistics = statistics or Statistics()
         self.observe = observe  # called with the rows of each batch that starts and the rows still queued
         self.queue: deque[Job] = deque()
@@ -247,7 +247,8 @@ class Batcher:
         began = clock()
         try:
             inputs, rows = [job.inputs for job in jobs], [job.rows for job in jobs]
-            answers = await self.runs.call(self.executor, run_together, self.signature, inputs, rows)
+            seconds = self.settings.inference_seconds
+            answers = await self.runs.call(seconds, self.executor, run_together, self.signature, inputs, rows)
             self.statistics.batch(sum(rows), len(jobs), sum(began - job.since for job in jobs), clock() - began)
         except RequestError as late:
             answers = [late] * len(jobs)

@@ -3,22 +3,20 @@
 import asyncio
 import json
 import logging
-import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import UserError
 from pipelines.export_folder import ExportVersion
 from pipelines.serving.logs import log
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError, invalid, unknown
+from pipelines.serving.settings import ModelSettings
 
 LABELS = "labels.json"  # file in a model's folder, such as {"stable": 1, "canary": 2}
 STABLE = "stable"  # if this label is set, requests without version and label go to it
-NAME = re.compile(r"[^/:]+")  # of a model, which stands in the paths of requests
 
 Fingerprint = tuple[int, int, int]
 
@@ -34,16 +32,17 @@ class State:
 class ServedModel:
     """A served model: one folder of numbered versions.
 
-    The newest version and all labeled versions are served. A version that fails to load or warm up is skipped until
-    its files change; the versions served before stay up.
+    The newest version, or those that the settings name, and all labeled versions are served. A version that fails to
+    load or warm up is skipped until its files change; the versions served before stay up.
     """
 
-    def __init__(self, name: str, folder: Path, labels: Mapping[str, int], changed: Callable[[], None]):
-        self.name, self.folder, self.changed = name, folder, changed
+    def __init__(self, name: str, settings: ModelSettings, changed: Callable[[], None]):
+        self.name, self.folder, self.changed = name, settings.folder, changed
+        self._pinned = settings.versions
         self.versions: dict[int, Version] = {}
         self.states: dict[int, State] = {}
         self.unloaded = False  # True if a client asked for it
-        self._given = dict(labels)
+        self._given = dict(settings.labels)
         self.labels: dict[str, int] = {}
         self._broken: dict[int, Fingerprint] = {}
         self._unreadable = ""
@@ -64,7 +63,7 @@ class ServedModel:
             if not self.versions:
                 state = "unloaded" if self.unloaded else "not loaded yet"
                 raise RequestError(Kind.UNAVAILABLE, f"Model {self.name} is {state}")
-            newest = max(self.versions)
+            newest = self._newest(self.versions)
             return self.versions.get(self.labels.get(STABLE, newest), self.versions[newest])
         if version not in self.versions:
             raise unknown(f"Servable not found for request: Specific({self.name}, {version})")
@@ -96,9 +95,12 @@ class ServedModel:
         there = {int(path.name): path for path in self.folder.iterdir() if ExportVersion(path).is_complete}
         wanted_labels = self._given | self._file_labels()
         labelled = [number for number in wanted_labels.values() if number in there]
-        for number in sorted({*sorted(there)[-1:], *labelled}):
+        wanted = [number for number in self._pinned if number in there] if self._pinned else sorted(there)[-1:]
+        for number in sorted({*wanted, *labelled}):
             await self._load(number, there[number])
-        if not self.versions:  # at startup with a broken newest version, an older version is better than none
+        if (
+            not self.versions and not self._pinned
+        ):  # at startup with a broken newest version, an older version is better than none
             for number in sorted(set(there) - set(self._broken), reverse=True):
                 await self._load(number, there[number])
                 if self.versions:
@@ -106,10 +108,14 @@ class ServedModel:
         self._warn_of_missing({label: number for label, number in wanted_labels.items() if number not in there})
         labels = {label: number for label, number in wanted_labels.items() if number in self.versions}
         self.labels = labels | {label: self.labels[label] for label in wanted_labels if self._keeps(label, labels)}
-        newest = max((number for number in self.versions if number in there), default=max(self.versions, default=0))
-        for number in set(self.versions) - {newest, *self.labels.values()}:
+        newest = self._newest([number for number in self.versions if number in there] or self.versions)
+        for number in set(self.versions) - {newest, *self._pinned, *self.labels.values()}:
             self._retire(number)
         self.changed()
+
+    def _newest(self, numbers: Collection[int]) -> int:
+        """Return the newest of these versions, if any of those that the settings name is there, the newest of them."""
+        return max((number for number in numbers if number in self._pinned), default=max(numbers, default=0))
 
     def _warn_of_missing(self, labels: dict[str, int]) -> None:
         if labels != self._missing:
@@ -170,12 +176,8 @@ class ServedModel:
 class Catalogue:
     """All served models, by name."""
 
-    def __init__(
-        self, folders: Mapping[str, Path], labels: Mapping[str, Mapping[str, int]], changed: Callable[[], None]
-    ):
-        self.models = {
-            name: ServedModel(name, folder, labels.get(name, {}), changed) for name, folder in folders.items()
-        }
+    def __init__(self, models: Mapping[str, ModelSettings], changed: Callable[[], None]):
+        self.models = {name: ServedModel(name, settings, changed) for name, settings in models.items()}
 
     @property
     def ready(self) -> bool:
@@ -203,35 +205,6 @@ class Catalogue:
                 except Exception:  # one model's folder must not stop the watching of all others
                     log("cannot refresh model", logging.ERROR, exc_info=True, model=model.name)
             await asyncio.sleep(seconds)
-
-
-def checked_folders(exports: Sequence[str]) -> dict[str, Path]:
-    """Return the resolved folder of each model, from folders such as `exports/houses` or `houses=exports/houses`.
-
-    Raises:
-        UserError: If a folder or name is not usable, or two models have one name; it names the folder and a fix.
-    """
-    folders: dict[str, Path] = {}
-    for given in exports:
-        name, equals, folder = ("", "", given) if Path(given).is_dir() else given.partition("=")
-        path = _checked_folder(given, Path(folder).resolve())
-        name = name if equals else path.name
-        if not NAME.fullmatch(name):
-            raise UserError(given, "a model's name cannot be empty or contain '/' or ':'; name it with NAME=FOLDER")
-        if name in folders:
-            raise UserError(given, f"two models are named {name}; name one of them with NAME=FOLDER")
-        folders[name] = path
-    return folders
-
-
-def _checked_folder(given: str, path: Path) -> Path:
-    if not path.is_dir():
-        raise UserError(given, "no such folder; name a folder that `export` wrote, such as exports/my_model")
-    if ExportVersion(path).is_complete:
-        raise UserError(given, f"is a single version; name the folder of versions instead: {path.parent}")
-    if not any(ExportVersion(version).is_complete for version in path.iterdir()):
-        raise UserError(given, "contains no version (a subfolder with a numeric name); create one with `export`")
-    return path
 
 
 def checked_labels(labels: Any) -> dict[str, int]:
