@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field
 from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, get_args, get_origin
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pydantic
 
@@ -15,6 +15,7 @@ from pipelines.config.faults import Places, faults_in_words
 from pipelines.config.read import read_yaml
 from pipelines.config.validation import plain
 from pipelines.errors import UserError
+from pipelines.export_folder import is_number
 from pipelines.serving.folders import NAME, check_folder, check_version
 from pipelines.serving.settings import OWN, TOKEN_VARIABLE, ModelSettings, Settings, described
 
@@ -62,7 +63,9 @@ def _leaves(settings: type) -> dict[str, Any]:
 def _kind(annotation: Any, limits: Mapping[str, float]) -> Any:
     """Return a type with limits; YAML has neither paths nor tuples, but texts and lists that are taken for them."""
     if isinstance(annotation, UnionType):
-        return _kind(get_args(annotation)[0], limits) | None
+        return Union[tuple(_kind(each, limits) for each in get_args(annotation))]  # noqa: UP007 - members are only known at run time
+    if annotation is NoneType:
+        return None
     if get_origin(annotation) is tuple:
         return Annotated[tuple[_kind(get_args(annotation)[0], limits), ...], pydantic.Strict(False)]
     if get_origin(annotation) is Mapping:
@@ -112,6 +115,8 @@ def _model(name: str, given: Mapping[str, Any], places: Places) -> ModelSettings
     folder = Path(given["folder"]).resolve()
     path = ["models", name]
     check_folder(places.of([*path, "folder"]), folder)
+    if given.get("traffic") and not any(given["traffic"].values()):
+        raise UserError(places.of([*path, "traffic"]), "all weights are 0; give one a share, such as stable: 95")
     for keys, number in _versions(given):
         check_version(places.of([*path, *keys]), folder, number)
     own = {key: value for key, value in given.items() if key in OWN and value is not None}
@@ -125,3 +130,7 @@ def _versions(given: Mapping[str, Any]) -> Iterator[tuple[list, int]]:
         yield ["versions", place], number
     for label, number in given.get("labels", {}).items():
         yield ["labels", label], number
+    named = {("traffic", name): name for name in given.get("traffic", {})} | {("shadow",): str(given.get("shadow"))}
+    for keys, name in named.items():
+        if is_number(name):
+            yield [*keys], int(name)

@@ -49,7 +49,20 @@ class ModelSettings:
     labels: Annotated[Mapping[str, int], Setting("Labels of versions, such as stable: 3.", ge=0)] = field(
         default_factory=dict
     )
+    traffic: Annotated[
+        Mapping[str, float],
+        Setting("Weights by label or version for requests that name neither, such as stable: 95, canary: 5.", ge=0),
+    ] = field(default_factory=dict)
+    shadow: Annotated[
+        str | int | None,
+        Setting("Label or version that gets copies of requests that name neither; its answers are only compared."),
+    ] = None
     own: Mapping[str, Any] = field(default_factory=dict)  # settings that are not the server's, by name
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Return the labels and versions that `traffic` and `shadow` name, as texts."""
+        return (*self.traffic, *([] if self.shadow is None else [str(self.shadow)]))
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,13 @@ models:
             ":5: models.a.labels.stable: there is no",
         ),
         ("models:\n  a: {folder: {}/adder, versions: [1, 4]}", ":2: models.a.versions.1: there is no version 4"),
+        ("models:\n  a: {folder: {}/adder, shadow: 4}", ":2: models.a.shadow: there is no version 4"),
+        (
+            "models:\n  a:\n    folder: {}/adder\n    traffic: {1: 9, 4: 1}",
+            ":4: models.a.traffic.4: there is no version",
+        ),
+        ("models:\n  a: {folder: {}/adder, traffic: {stable: 0}}", ":2: models.a.traffic: all weights are 0"),
+        ("models:\n  a: {folder: {}/adder, traffic: {stable: -1}}", "models.a.traffic.stable: should be greater"),
         ("models:\n  a/b: {folder: {}/adder}", ":2: models.a/b: String should match pattern"),
         ("port: '8501'", ":1: port: should be a valid integer, not '8501'"),
         ("host: 3", ":1: host: should be a valid string"),

@@ -24,20 +24,7 @@ ENDLESS = 3600.0  # seconds
 @pytest.fixture(scope="module")
 def endless(tmp_path_factory) -> Path:
     """A model whose answer nobody can wait for; a warm-up request that fails would leave it out, so it has none."""
-    folder = tmp_path_factory.mktemp("endless") / "endless"
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
-    def serve(x):
-        def go_on(left, matrix):
-            return left > 0
-
-        def turn(left, matrix):
-            return left - 1, matrix @ tf.ones([100, 100]) / 100
-
-        _, worn = tf.while_loop(go_on, turn, (tf.reduce_sum(x) * 1e9, tf.ones([100, 100])))
-        return {"y": x + 0 * worn[0, 0]}
-
-    return toys.write_version(folder, 1, serve=serve).parent
+    return toys.write_endless(tmp_path_factory.mktemp("endless") / "endless").parent
 
 
 def test_a_late_answer_is_refused_and_hinders_no_other_model(endless, toy_exports, started):

@@ -16,7 +16,7 @@ from tensorflow_serving.apis import model_pb2
 from pipelines.serving.conversion import parse_message
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import ASKED, Address, Asked, Service
+from pipelines.serving.service import ASKED, ROUTING_KEY, Address, Asked, Service
 
 
 class Calls:
@@ -125,7 +125,7 @@ class Call:
         self.calls, self.method, self.context = calls, method, context
         self.began, self.model, self.request_id = time.monotonic(), "", f"{random.getrandbits(128):032x}"
         self.client = ""  # the name of its token
-        ASKED.set(Asked())
+        ASKED.set(Asked(self.request_id, str(dict(context.invocation_metadata() or ()).get(ROUTING_KEY, ""))))
 
     async def __aenter__(self) -> None:
         """Begin the call.

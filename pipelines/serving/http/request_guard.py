@@ -18,7 +18,7 @@ from pipelines.serving.budget import Share
 from pipelines.serving.http.bodies import NAMED, error_response, is_openai
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import ASKED, Asked, Service
+from pipelines.serving.service import ASKED, ROUTING_KEY, Asked, Service
 
 OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # probes need no token
 CLIENT_GONE = 499  # the status in the log, as in that of nginx
@@ -43,7 +43,7 @@ class RequestGuard:
         scope = _plain(scope)
         began, headers, status = time.monotonic(), dict(scope["headers"]), 0
         request_id, reading, client = _request_id(headers), Reading(headers), ""
-        ASKED.set(Asked())
+        ASKED.set(Asked(request_id, headers.get(ROUTING_KEY.encode(), b"").decode("latin-1")))
 
         async def send_on(message: Message) -> None:
             nonlocal status

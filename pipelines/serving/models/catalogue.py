@@ -1,15 +1,19 @@
 """The served models: their versions and labels, kept in sync with the model folders."""
 
 import asyncio
+import hashlib
 import json
 import logging
+import random
 import time
+from bisect import bisect
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pipelines.export_folder import ExportVersion
+from pipelines.export_folder import ExportVersion, is_number
 from pipelines.serving.logs import log
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError, invalid, unknown
@@ -38,7 +42,9 @@ class ServedModel:
 
     def __init__(self, name: str, settings: ModelSettings, changed: Callable[[], None]):
         self.name, self.folder, self.changed = name, settings.folder, changed
-        self._pinned = settings.versions
+        self._pinned, self._traffic, self._shadow = settings.versions, settings.traffic, settings.shadow
+        self._named = settings.named
+        self._numbered = {int(name) for name in self._named if is_number(name)}
         self.versions: dict[int, Version] = {}
         self.states: dict[int, State] = {}
         self.unloaded = False  # True if a client asked for it
@@ -47,6 +53,7 @@ class ServedModel:
         self._broken: dict[int, Fingerprint] = {}
         self._unreadable = ""
         self._missing: dict[str, int] = {}  # labels of versions that are not there
+        self._unused: dict[str, str] = {}  # what `traffic` and `shadow` name without effect, and why
         self._refreshing = asyncio.Lock()
 
     def find(self, version: int | None = None, label: str | None = None) -> Version:
@@ -68,6 +75,36 @@ class ServedModel:
         if version not in self.versions:
             raise unknown(f"Servable not found for request: Specific({self.name}, {version})")
         return self.versions[version]
+
+    def routed(self, key: str) -> Version:
+        """Return the version for a request that names none: by the weights of `traffic`, the same for the same key.
+
+        The share of a version that is not served goes to the others. Without a key, the version is drawn.
+
+        Raises:
+            RequestError: If no version is served.
+        """
+        shares = [
+            (number, weight)
+            for name, weight in self._traffic.items()
+            if weight and (number := self._number(name)) is not None
+        ]
+        if not shares:
+            return self.find()
+        numbers, weights = zip(*shares, strict=True)
+        place = sum(weights) * (_fraction(f"{self.name} {key}") if key else random.random())
+        return self.versions[numbers[min(bisect(list(accumulate(weights)), place), len(numbers) - 1)]]
+
+    @property
+    def shadow(self) -> Version | None:
+        """Return the version that gets copies of requests, if it is served."""
+        number = None if self._shadow is None else self._number(str(self._shadow))
+        return None if number is None else self.versions[number]
+
+    def _number(self, name: str) -> int | None:
+        """Return the number of the version with a label or number, if it is served."""
+        number = int(name) if is_number(name) else self.labels.get(name)
+        return number if number in self.versions else None
 
     def set_labels(self, labels: Mapping[str, int]) -> None:
         """Set the labels; those in the `labels.json` of the folder take precedence.
@@ -96,7 +133,7 @@ class ServedModel:
         wanted_labels = self._given | self._file_labels()
         labelled = [number for number in wanted_labels.values() if number in there]
         wanted = [number for number in self._pinned if number in there] if self._pinned else sorted(there)[-1:]
-        for number in sorted({*wanted, *labelled}):
+        for number in sorted({*wanted, *labelled, *self._numbered.intersection(there)}):
             await self._load(number, there[number])
         if (
             not self.versions and not self._pinned
@@ -109,8 +146,9 @@ class ServedModel:
         labels = {label: number for label, number in wanted_labels.items() if number in self.versions}
         self.labels = labels | {label: self.labels[label] for label in wanted_labels if self._keeps(label, labels)}
         newest = self._newest([number for number in self.versions if number in there] or self.versions)
-        for number in set(self.versions) - {newest, *self._pinned, *self.labels.values()}:
+        for number in set(self.versions) - {newest, *self._pinned, *self._numbered, *self.labels.values()}:
             self._retire(number)
+        self._warn_of_named()
         self.changed()
 
     def _newest(self, numbers: Collection[int]) -> int:
@@ -122,6 +160,14 @@ class ServedModel:
             for label, number in labels.items():
                 log("label of a missing version", logging.WARNING, model=self.name, label=label, version=number)
         self._missing = labels
+
+    def _warn_of_named(self) -> None:
+        reasons = {name: "no such version is served" for name in self._named if self._number(name) is None}
+        if self.versions and not self._traffic and self.shadow is self.find():
+            reasons[str(self._shadow)] = "it answers the clients itself; give another version the label stable"
+        for name in reasons.keys() - self._unused.keys():
+            log("traffic or shadow not used", logging.WARNING, model=self.name, version=name, reason=reasons[name])
+        self._unused = reasons
 
     def _keeps(self, label: str, labels: Mapping[str, int]) -> bool:
         return label not in labels and self.labels.get(label) in self.versions
@@ -205,6 +251,11 @@ class Catalogue:
                 except Exception:  # one model's folder must not stop the watching of all others
                     log("cannot refresh model", logging.ERROR, exc_info=True, model=model.name)
             await asyncio.sleep(seconds)
+
+
+def _fraction(key: str) -> float:
+    """Return a number from 0 to 1 that follows from a text, in every process."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / (1 << 64)
 
 
 def checked_labels(labels: Any) -> dict[str, int]:
