@@ -9,7 +9,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
-TITLES = {"model": "Settings of a model, in `models`"}  # of the sections of a server's config
+TITLES = {
+    "model": "Settings of a model, in `models`",
+    "LogSettings": "Settings of `request_log`",
+}  # of the sections of a server's config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import Field
+from dataclasses import Field, is_dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,13 +16,14 @@ from pipelines.verbs import Command, verb
 def _options(command: Callable) -> Callable:
     """Add an option for each setting."""
     for each, kind, about in reversed(described(Settings)):
-        command = _option(each, kind, about)(command)
+        kind = next(iter(get_args(kind)), kind)  # of an optional value
+        if not is_dataclass(kind):  # sections are for the config
+            command = _option(each, kind, about)(command)
     return command
 
 
 def _option(each: Field, kind: Any, about: Setting) -> Callable[[Callable], Callable]:
     names = (about.option or f"--{each.name.replace('_', '-')}", each.name)
-    kind = next(iter(get_args(kind)), kind)  # of an optional value
     if kind is bool:
         return click.option(f"{names[0]}/--no-{names[0][2:]}", default=each.default, help=about.about)
     if isinstance(each.default, tuple):

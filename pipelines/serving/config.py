@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -70,9 +70,16 @@ def _kind(annotation: Any, limits: Mapping[str, float]) -> Any:
         return Annotated[tuple[_kind(get_args(annotation)[0], limits), ...], pydantic.Strict(False)]
     if get_origin(annotation) is Mapping:
         return dict[str, _kind(get_args(annotation)[1], limits)]  # type: ignore[misc]  # only known at run time
+    if is_dataclass(annotation):
+        return Annotated[_section(annotation), pydantic.AfterValidator(lambda given: annotation(**dict(given)))]
     if annotation is Path:
         return Annotated[Path, pydantic.Strict(False)]
     return Annotated[annotation, pydantic.Field(**limits)] if limits else annotation
+
+
+@cache
+def _section(settings: type) -> type[pydantic.BaseModel]:
+    return pydantic.create_model(settings.__name__, __config__=FORBID_UNKNOWN, **_leaves(settings))
 
 
 def _default(each: Field) -> Any:
@@ -103,12 +110,16 @@ def read_serve_config(path: str | Path) -> ServeConfig:
         checked = config_type().model_validate(plain(document))
     except pydantic.ValidationError as error:
         raise UserError("", *faults_in_words(error, config_type(), places)) from None
-    options = checked.model_dump(exclude_unset=True)
-    models = {name: _model(name, given, places) for name, given in options.pop("models", {}).items()}
+    options = _given(checked)
+    models = {name: _model(name, _given(given), places) for name, given in options.pop("models", {}).items()}
     tokens = {name: options.pop(name) for name in ("tokens", "token_variable") if name in options}
     if tokens.get("token_variable", TOKEN_VARIABLE) not in (TOKEN_VARIABLE, *os.environ):
         raise UserError(places.of(["token_variable"]), f"the environment has no variable {tokens['token_variable']}")
     return ServeConfig(models, **tokens, options=options)
+
+
+def _given(section: pydantic.BaseModel) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in type(section).model_fields if name in section.model_fields_set}
 
 
 def _model(name: str, given: Mapping[str, Any], places: Places) -> ModelSettings:

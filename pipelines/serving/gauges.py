@@ -62,6 +62,12 @@ class Gauges:
             multiprocess_mode="livemax",
             registry=registry,
         )
+        self.logged_requests = Counter(
+            "pipelines_logged_requests",
+            "Number of requests in the sample of the log: written, dropped or failed.",
+            ["model", "result"],
+            registry=registry,
+        )
         self.shadow_requests = Counter(
             "pipelines_shadow_requests",
             "Number of copies of requests to a shadow: same, different, error or dropped.",

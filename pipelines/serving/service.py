@@ -7,12 +7,12 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pipelines.serving.access import Access
+from pipelines.serving.asked import ASKED, Asked
 from pipelines.serving.budget import BodyBudget
 from pipelines.serving.conversion import Conversions
 from pipelines.serving.exchange import Exchange, Watcher
@@ -26,8 +26,10 @@ from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.streaming import START, STEP, Piece, check_streams, pieces
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError, invalid
+from pipelines.serving.request_log import RequestLog
 from pipelines.serving.settings import Settings
 from pipelines.serving.shadow import Shadows
+from pipelines.serving.tracing import Tracing
 
 if TYPE_CHECKING:
     from pipelines.serving.drift import Drift
@@ -61,19 +63,6 @@ class Answer:
         return sum(8 * array.size for array in self.outputs.values())
 
 
-@dataclass
-class Asked:
-    """What is known of a request beside its content."""
-
-    request_id: str = ""
-    routing_key: str = ""  # requests with the same key go to the same version
-    version: str = ""  # the one that it found, for its log line and metrics
-
-
-ROUTING_KEY = "x-routing-key"  # header, or metadata of gRPC, whose value keeps a client at one version
-ASKED: ContextVar[Asked] = ContextVar("asked")  # of the request that the current task answers
-
-
 class Service:
     """The served models with batching and limits; all protocols call this."""
 
@@ -91,6 +80,7 @@ class Service:
         self._executors = {name: ThreadPoolExecutor(own.runners, name) for name, own in self._settings.items()}
         self._stream_executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "streams")
         self.runs = Runs()
+        self.tracing = Tracing() if settings.tracing else None
         self.conversions = Conversions()
         self.bodies = BodyBudget(settings.max_bodies_bytes)
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
@@ -98,6 +88,8 @@ class Service:
         self._watchers: list[Watcher] = [] if self.drift is None else [self.drift]
         if any(model.shadow is not None for model in settings.models.values()):
             self._watchers.append(Shadows(self.catalogue, self._settings, self.gauges, self.runs))
+        if any(own.request_log is not None for own in self._settings.values()):
+            self._watchers.append(RequestLog(self._settings, self.gauges))
 
     def _make_drift(self) -> "Drift | None":
         if not self.settings.drift:
@@ -131,6 +123,8 @@ class Service:
             for executor in (*self._executors.values(), self._stream_executor):
                 executor.shutdown(wait=False, cancel_futures=True)
             self.conversions.close()
+            if self.tracing is not None:
+                await asyncio.to_thread(self.tracing.close)
 
     async def load(self, model: str) -> None:
         """Load a model that was unloaded, or its new versions.

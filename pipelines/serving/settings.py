@@ -16,7 +16,14 @@ from pipelines.errors import UserError
 TOKEN_VARIABLE = "PIPELINES_TOKEN"
 LOOPBACK = ("127.", "localhost", "::1")
 ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@\sA-Z]+")
-OWN = ("max_batch_size", "batch_timeout_ms", "parallel_batches", "max_queue", "inference_seconds")  # of a model
+OWN = (
+    "max_batch_size",
+    "batch_timeout_ms",
+    "parallel_batches",
+    "max_queue",
+    "inference_seconds",
+    "request_log",
+)  # of a model
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,16 @@ class Setting:
 def described(settings: type) -> list[tuple[Field, Any, Setting]]:
     """Return the fields of a dataclass that have a `Setting`, with their types and it."""
     return [(each, *get_args(each.type)) for each in fields(settings) if get_origin(each.type) is Annotated]
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """The settings of the log of requests."""
+
+    folder: Annotated[Path, Setting("Folder in which each model has a folder of files.")]
+    share: Annotated[float, Setting("Share of the requests that are logged, such as 0.01.", gt=0, le=1)]
+    max_mb: Annotated[float, Setting("Size of the files of a model, in megabytes. The oldest are deleted.", gt=0)]
+    signatures: Annotated[tuple[str, ...], Setting("Signatures whose requests are logged.")] = ("serving_default",)
 
 
 @dataclass(frozen=True)
@@ -140,8 +157,13 @@ class Settings:
     stop_seconds: Annotated[
         float, Setting("How long requests in progress may go on after SIGTERM, before they are cancelled.", gt=0)
     ] = 60.0
+    tracing: Annotated[
+        bool, Setting("Send traces of requests by OTLP to the address in OTEL_EXPORTER_OTLP_ENDPOINT.")
+    ] = False
     drift: Annotated[bool, Setting("Compare inputs with the training data: a gauge for each in /metrics.")] = False
     drift_seconds: Annotated[float, Setting("How often to compare inputs with the training data.", gt=0)] = 30.0
+
+    request_log: Annotated[LogSettings | None, Setting("Log of requests and answers, for later training.")] = None
 
     def __post_init__(self):
         """Check the token and the workers.

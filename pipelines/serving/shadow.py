@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from pipelines.serving.asked import ASKED, Asked
 from pipelines.serving.exchange import Exchange
 from pipelines.serving.gauges import Gauges
 from pipelines.serving.logs import log
@@ -42,6 +43,8 @@ class Shadows:
     def seen(self, exchange: Exchange) -> None:
         """Copy a request, if its model has a shadow."""
         version = self._catalogue.models[exchange.model].shadow
+        if version is None:  # what was one may be unloaded
+            self._batchers = {key: batcher for key, batcher in self._batchers.items() if key[0] != exchange.model}
         if version is None or version is exchange.version or exchange.is_addressed:
             return
         self._observe(exchange.model, exchange.version, exchange.seconds)
@@ -61,6 +64,7 @@ class Shadows:
 
     async def _copy(self, version: Version, exchange: Exchange) -> None:
         key = (exchange.model, version.number)
+        ASKED.set(Asked())  # what the copy takes is no part of the client's request
         try:
             with version.in_use():
                 result = await self._compared(version, exchange)

@@ -13,7 +13,7 @@ from serving.servers import ROOT
 from pipelines.cli import main
 from pipelines.commands.serve import read_settings
 from pipelines.serving.config import config_schema
-from pipelines.serving.settings import Settings
+from pipelines.serving.settings import LogSettings, Settings
 
 EXAMPLE = ROOT / "deploy" / "serve.yaml"
 SCHEMA = ROOT / "configs" / "schemas" / "serve.json"
@@ -67,14 +67,16 @@ token_variable: MODELS_TOKEN
 def test_a_model_has_settings_of_its_own_and_the_servers_otherwise(tmp_path):
     for name in ("one", "two"):
         toys.write_adder(tmp_path / name, 1)
+    log = f"{{folder: {tmp_path}/log, share: 0.5, max_mb: 1}}"
     text = f"""
 max_queue: 7
 models:
-  one: {{folder: {tmp_path}/one, max_batch_size: 3, parallel_batches: 5, inference_seconds: 2}}
+  one: {{folder: {tmp_path}/one, max_batch_size: 3, parallel_batches: 5, inference_seconds: 2, request_log: {log}}}
   two: {{folder: {tmp_path}/two, max_queue: 8}}
 """
     settings = read_settings([], str(write(tmp_path, text)), max_batch_size=4)
     one, two = settings.of("one"), settings.of("two")
+    assert one.request_log == LogSettings(tmp_path / "log", 0.5, 1.0) and two.request_log is None
     assert (one.max_batch_size, one.max_queue, one.runners, one.inference_seconds) == (3, 7, 5, 2)
     assert two == replace(settings, max_queue=8) and two.max_batch_size == 4
 
@@ -100,6 +102,12 @@ models:
         ),
         ("models:\n  a: {folder: {}/adder, traffic: {stable: 0}}", ":2: models.a.traffic: all weights are 0"),
         ("models:\n  a: {folder: {}/adder, traffic: {stable: -1}}", "models.a.traffic.stable: should be greater"),
+        (
+            "request_log: {folder: x, shar: 1, max_mb: 9}",
+            ":1: request_log.shar: unknown setting; did you mean 'share'?",
+        ),
+        ("request_log:\n  folder: x\n  share: 1.5\n  max_mb: 9", ":3: request_log.share: should be less than or equal"),
+        ("models:\n  a:\n    folder: {}/adder\n    request_log: {foldr: x}", "did you mean 'folder'?"),
         ("models:\n  a/b: {folder: {}/adder}", ":2: models.a/b: String should match pattern"),
         ("port: '8501'", ":1: port: should be a valid integer, not '8501'"),
         ("host: 3", ":1: host: should be a valid string"),
@@ -122,7 +130,7 @@ def test_each_option_is_a_key_of_the_config_and_each_key_in_the_example():
     options = {option.name for option in serve.params} - {"exports", "config", "verbose", "token", "labels"}
     schema = json.loads(SCHEMA.read_text())
     assert schema == json.loads(json.dumps(config_schema())), "run `make schemas`"
-    assert set(schema["properties"]) == options | {"models", "token_variable"}
+    assert set(schema["properties"]) == options | {"models", "token_variable", "request_log"}
     example = EXAMPLE.read_text()
     Draft202012Validator(schema).validate(YAML(typ="safe").load(example))
     assert all(f"{key}: " in example for key in (schema["properties"].keys() - {"models"}))
