@@ -32,7 +32,7 @@ def _option(each: Field, kind: Any, about: Setting) -> Callable[[Callable], Call
     if kind is Path:
         return click.option(*names, metavar="FILE", type=click.Path(path_type=Path), **shown)
     if kind is int:
-        return click.option(*names, type=click.IntRange(about.ge, about.le), **shown)
+        return click.option(*names, type=click.IntRange(about.limits.get("ge"), about.limits.get("le")), **shown)
     if kind is float:
         least, is_open = (about.ge, False) if about.gt is None else (about.gt, True)
         return click.option(*names, type=click.FloatRange(least, min_open=is_open), **shown)

@@ -36,7 +36,7 @@ class ServeConfig:
 def config_type() -> type[pydantic.BaseModel]:
     """Return the pydantic model of a server's config."""
     leaves = _leaves(Settings)
-    own = {name: (leaves[name][0] | None, _about(leaves[name][1].description, None)) for name in OWN}
+    own: dict[str, Any] = {name: (leaves[name][0] | None, _about(leaves[name][1].description, None)) for name in OWN}
     model = pydantic.create_model("model", __config__=FORBID_UNKNOWN, **_leaves(ModelSettings), **own)
     name = Annotated[str, pydantic.Field(pattern=f"^{NAME}$")]
     models: Any = dict[name, model]  # type: ignore[valid-type]  # only known at run time
@@ -60,18 +60,20 @@ def _leaves(settings: type) -> dict[str, Any]:
     }
 
 
-def _kind(annotation: Any, limits: Mapping[str, float]) -> Any:
+def _kind(annotation: Any, limits: Mapping[str, Any]) -> Any:
     """Return a type with limits; YAML has neither paths nor tuples, but texts and lists that are taken for them."""
     if isinstance(annotation, UnionType):
         return Union[tuple(_kind(each, limits) for each in get_args(annotation))]  # noqa: UP007 - members are only known at run time
     if annotation is NoneType:
         return None
     if get_origin(annotation) is tuple:
-        return Annotated[tuple[_kind(get_args(annotation)[0], limits), ...], pydantic.Strict(False)]
+        item: Any = _kind(get_args(annotation)[0], limits)
+        return Annotated[tuple[item, ...], pydantic.Strict(False)]
     if get_origin(annotation) is Mapping:
         return dict[str, _kind(get_args(annotation)[1], limits)]  # type: ignore[misc]  # only known at run time
     if is_dataclass(annotation):
-        return Annotated[_section(annotation), pydantic.AfterValidator(lambda given: annotation(**dict(given)))]
+        made: Any = annotation
+        return Annotated[_section(made), pydantic.AfterValidator(lambda given: made(**dict(given)))]
     if annotation is Path:
         return Annotated[Path, pydantic.Strict(False)]
     return Annotated[annotation, pydantic.Field(**limits)] if limits else annotation

@@ -37,7 +37,7 @@ class Setting:
     le: float | None = None
 
     @property
-    def limits(self) -> dict[str, float]:
+    def limits(self) -> dict[str, Any]:
         """Return the limits that there are."""
         return {name: limit for name in ("ge", "gt", "le") if (limit := getattr(self, name)) is not None}
 
