@@ -85,15 +85,16 @@ def config_page(task: str) -> str:
 
 def serve_page() -> str:
     """Write the configuration of a server as Markdown, from its JSON Schema."""
-    from pipelines.config.read import schema_path
+    from pipelines.config.read import schema_path, shipped_config
 
     schema = json.loads(schema_path("serve").read_text(encoding="utf-8"))
-    example = (ROOT / "deploy" / "serve.yaml").read_text(encoding="utf-8").rstrip()
+    example = shipped_config("server/serve").read_text(encoding="utf-8").rstrip()
     about = "`pipelines serve --config FILE` reads these settings: see [Operate a server](../../how-to/operate.md)."
     lines = ["# Configuration of a server", "", about, "", "## Settings", "", *_table(schema, schema["$defs"])]
     for name, kind in schema["$defs"].items():
         lines += [f"## {TITLES[name]}", "", *_table(kind, schema["$defs"])]
-    return "\n".join([*lines, "## Example", "", "```yaml", example, "```"]) + "\n"
+    lines += ["## Example", "", "`pipelines config serve` prints it.", "", "```yaml", example, "```"]
+    return "\n".join(lines) + "\n"
 
 
 def _variants(section: dict[str, Any], definitions: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

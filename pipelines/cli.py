@@ -549,13 +549,15 @@ def tasks(task: str | None) -> None:
 
 
 @main.command()
-@click.argument("task_or_config", metavar="TASK|CONFIG", required=False)
+@click.argument("task_or_config", metavar="TASK|CONFIG|serve", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the config instead, for editors.")
 @click.option("--minimal", is_flag=True, help="Print a short config; all other settings keep their defaults.")
 @click.option("--from", "data", metavar="DATA", help="Print a config for the data in this file or folder.")
 @functools.partial(verb, before_tensorflow=lambda arguments: True)
 def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | None) -> None:
     """Print a TASK's commented config, or check CONFIG and print it with its `tune` nodes resolved.
+
+    `config serve` prints the config of a server.
 
     Example: {program} config house_prices > my.yaml
 

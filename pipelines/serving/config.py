@@ -19,7 +19,7 @@ from pipelines.export_folder import is_number
 from pipelines.serving.folders import NAME, check_folder, check_version
 from pipelines.serving.settings import OWN, TOKEN_VARIABLE, ModelSettings, Settings, described
 
-HINT = "deploy/serve.yaml has an example"
+HINT = "`pipelines config serve` prints an example"
 
 
 @dataclass(frozen=True)

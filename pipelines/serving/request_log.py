@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import errno
 import logging
 import os
 import random
@@ -105,7 +106,9 @@ class Files:
         if self._file is None or self._size + len(content) > self.part or not os.fstat(self._file.fileno()).st_nlink:
             self._open_next()
         assert self._file is not None
-        self._file.write(content)
+        if self._file.write(content) < len(content):
+            self.close()  # readers leave out a last line without its end
+            raise OSError(errno.ENOSPC, "only a part was written")
         self._size += len(content)
         return True
 
@@ -117,6 +120,7 @@ class Files:
 
     def _open_next(self) -> None:
         self.close()
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._delete_oldest()
         name = f"requests-{datetime.now(UTC):%Y%m%dT%H%M%S.%f}-{os.getpid()}.jsonl"
         opened = os.open(self.folder / name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)

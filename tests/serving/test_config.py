@@ -15,7 +15,7 @@ from pipelines.commands.serve import read_settings
 from pipelines.serving.config import config_schema
 from pipelines.serving.settings import LogSettings, Settings
 
-EXAMPLE = ROOT / "deploy" / "serve.yaml"
+EXAMPLE = ROOT / "configs" / "server" / "serve.yaml"
 SCHEMA = ROOT / "configs" / "schemas" / "serve.json"
 
 
@@ -87,7 +87,7 @@ models:
         ("modls: {}", ":1: modls: unknown setting; did you mean 'models'?"),
         ("port: 1\nworker: 2", ":2: worker: unknown setting; did you mean 'workers'?"),
         ("models:\n  a:\n    foldr: x", ":3: models.a.foldr: unknown setting; did you mean 'folder'?"),
-        ("models:\n  a: {}", ":2: models.a.folder: required setting is missing; deploy/serve.yaml has an example"),
+        ("models:\n  a: {}", ":2: models.a.folder: required setting is missing; `pipelines config serve`"),
         ("models:\n  a: {folder: {}/adder, max_queue: 0}", ":2: models.a.max_queue: should be greater than or equal"),
         ("models:\n  a: {folder: nowhere}", ":2: models.a.folder: no such folder"),
         (
@@ -114,7 +114,7 @@ models:
         ("token: 6f1c0b2a9d", ":1: token: unknown setting; did you mean 'tokens'?"),
         ("token_variable: NO_SUCH_VARIABLE", ":1: token_variable: the environment has no variable NO_SUCH_VARIABLE"),
         ("port: [", ": not valid YAML"),
-        ("- port", ": a config must be a YAML mapping; deploy/serve.yaml has an example"),
+        ("- port", ": a config must be a YAML mapping; `pipelines config serve`"),
         ("port: 1", "has no model; name folders that `export` wrote, or give a config with `models`"),
     ],
 )
@@ -135,6 +135,13 @@ def test_each_option_is_a_key_of_the_config_and_each_key_in_the_example():
     Draft202012Validator(schema).validate(YAML(typ="safe").load(example))
     assert all(f"{key}: " in example for key in (schema["properties"].keys() - {"models"}))
     assert all(f"    {key}: " in example for key in schema["$defs"]["model"]["properties"])
+
+
+def test_the_example_and_its_schema_are_printed():
+    printed = invoke("config", "serve").output
+    head, _, example = printed.partition("\n")
+    assert head == f"# yaml-language-server: $schema={SCHEMA}" and example == EXAMPLE.read_text()
+    assert json.loads(invoke("config", "serve", "--schema").output) == json.loads(SCHEMA.read_text())
 
 
 def test_the_example_has_the_defaults_of_the_server(tmp_path, monkeypatch):

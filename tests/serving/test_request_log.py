@@ -173,6 +173,7 @@ def test_the_files_of_a_model_keep_to_their_size(tmp_path):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) > most / 2, "no more is deleted than must be"
     assert len([*tmp_path.iterdir()]) <= 2 * PARTS
     assert not workers[0].write(b"x" * 5000), "longer than a file"
+    assert workers[0].write(line)
     for path in tmp_path.iterdir():  # another worker has deleted a file that is in use
         path.unlink()
     assert workers[0].write(line) and [path.read_bytes() for path in tmp_path.iterdir()] == [line]
