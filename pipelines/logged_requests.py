@@ -1,6 +1,7 @@
-"""Read the log of requests that `serve` writes: a JSON line for each row of a request, with its inputs and answers."""
+"""The log of requests that `serve` writes, and how it is read: a JSON line for each row, with inputs and answers."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,20 @@ from pipelines.errors import UserError
 FILES = "requests-*.jsonl"
 DEFAULT = "serving_default"
 KEYS = {"time", "model", "version", "signature", "inputs", "answers"}
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a model's log, which only the user of the server can read.
+
+    Raises:
+        UserError: If it cannot be made, or not be written to.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(str(folder), f"cannot create this folder for requests ({error.strerror})") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(str(folder), "cannot write requests to this folder; change its owner or its mode")
 
 
 def is_request_log(path: Path) -> bool:

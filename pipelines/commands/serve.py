@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.serving.folders import checked_folders, read_labels
-from pipelines.serving.settings import ModelSettings, Settings
+from pipelines.serving.settings import ModelSettings, ServeConfig, Settings
 
 PATHS = ("tls_cert", "tls_key", "grpc_socket")
 
@@ -54,9 +54,8 @@ def read_settings(
         UserError: If they cannot be used.
     """
     from pipelines.serving.access import read_tokens
-    from pipelines.serving.config import ServeConfig, read_serve_config
 
-    read = read_serve_config(config) if config else ServeConfig()
+    read = _read_config(config)
     given = {name: Path(value) if name in PATHS and value else value for name, value in options.items()}
     file = tokens or read.tokens
     return Settings(
@@ -65,6 +64,14 @@ def read_settings(
         tokens=read_tokens(Path(file)) if file else {},
         **{**read.options, **given},
     )
+
+
+def _read_config(path: str | None) -> ServeConfig:
+    if path is None:
+        return ServeConfig()
+    from pipelines.serving.config import read_serve_config  # with what reads configs, which a server does not need
+
+    return read_serve_config(path)
 
 
 def _models(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, is_dataclass
+from dataclasses import MISSING, Field, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -17,19 +17,9 @@ from pipelines.config.validation import plain
 from pipelines.errors import UserError
 from pipelines.export_folder import is_number
 from pipelines.serving.folders import NAME, check_folder, check_version
-from pipelines.serving.settings import OWN, TOKEN_VARIABLE, ModelSettings, Settings, described
+from pipelines.serving.settings import OWN, TOKEN_VARIABLE, ModelSettings, ServeConfig, Settings, described
 
 HINT = "`pipelines config serve` prints an example"
-
-
-@dataclass(frozen=True)
-class ServeConfig:
-    """A valid config."""
-
-    models: Mapping[str, ModelSettings] = field(default_factory=dict)
-    tokens: Path | None = None  # file
-    token_variable: str = TOKEN_VARIABLE
-    options: Mapping[str, Any] = field(default_factory=dict)  # the other settings, by name
 
 
 @cache

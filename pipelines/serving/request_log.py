@@ -21,13 +21,12 @@ from typing import IO, Any
 import numpy as np
 import pydantic_core
 
-from pipelines.errors import UserError
 from pipelines.logged_requests import FILES
 from pipelines.serving.exchange import Exchange
 from pipelines.serving.gauges import Gauges
 from pipelines.serving.logs import log
 from pipelines.serving.models.tensors import to_json
-from pipelines.serving.settings import LogSettings, Settings
+from pipelines.serving.settings import Settings
 
 MOST = 1000  # requests that wait to be written
 MOST_BYTES = 64 << 20  # of them together
@@ -168,21 +167,3 @@ def _by_row(array: np.ndarray, name: str, rows: int) -> list[Any]:
         array = array.astype(str).astype(np.float64)  # 53.7 as the client sent it, not 53.70000076293945
     values = to_json(array, name)
     return values if array.ndim else [values] * rows
-
-
-def make_folders(settings: Settings) -> None:
-    """Make the folders of the log, which only the user of the server can read.
-
-    Raises:
-        UserError: If one cannot be made, or not be written to.
-    """
-    for name in settings.models:
-        how: LogSettings | None = settings.of(name).request_log
-        if how is not None:
-            folder = how.folder / name
-            try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(str(folder), f"cannot create this folder for requests ({error.strerror})") from None
-            if not os.access(folder, os.W_OK | os.X_OK):
-                raise UserError(str(folder), "cannot write requests to this folder; change its owner or its mode")

@@ -18,9 +18,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from pipelines.errors import UserError
+from pipelines.logged_requests import make_folder
 from pipelines.serving.certificate import Certificate, tls_context
 from pipelines.serving.logs import configure_logs, log
-from pipelines.serving.request_log import make_folders
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.serving.tracing import check_tracing
 from pipelines.tensorflow_startup import import_tensorflow
@@ -40,7 +40,9 @@ def serve(settings: Settings) -> None:
         UserError: If a port is in use, the certificate and key do not work, or requests cannot be logged or traced.
     """
     _check_tls(settings)
-    make_folders(settings)
+    for name in settings.models:
+        if (how := settings.of(name).request_log) is not None:
+            make_folder(how.folder / name)
     if settings.tracing:
         check_tracing()
     listening = _listen(settings.host, settings.port)

@@ -212,3 +212,13 @@ class Settings:
     def runners(self) -> int:
         """Return the maximum number of parallel batches per signature and worker."""
         return self.parallel_batches or max(1, (os.cpu_count() or 1) // (self.threads * self.workers))
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """The settings in the config of a server."""
+
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    tokens: Path | None = None  # file
+    token_variable: str = TOKEN_VARIABLE
+    options: Mapping[str, Any] = field(default_factory=dict)  # the other settings, by name

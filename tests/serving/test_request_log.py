@@ -15,12 +15,12 @@ from serving import toys
 from serving.servers import Server, until
 
 import pipelines
-from pipelines.logged_requests import FILES, is_request_log
+from pipelines.logged_requests import FILES, is_request_log, make_folder
 from pipelines.serving.exchange import Exchange
 from pipelines.serving.gauges import Gauges
 from pipelines.serving.models.batching import Sizes
 from pipelines.serving.models.versions import Version
-from pipelines.serving.request_log import PARTS, Files, RequestLog, make_folders
+from pipelines.serving.request_log import PARTS, Files, RequestLog
 from pipelines.serving.settings import LogSettings, ModelSettings, Settings
 
 TOKEN = "6f1c0b2a9d"
@@ -193,7 +193,7 @@ def exchange(version: Version) -> Exchange:
 def made_log(folder: Path, **more) -> tuple[RequestLog, Gauges]:
     how = LogSettings(folder, **{"share": 1.0, "max_mb": 1.0, **more})
     settings = Settings({"adder": ModelSettings(folder)}, request_log=how)
-    make_folders(settings)
+    make_folder(folder / "adder")
     gauges = Gauges()
     return RequestLog({"adder": settings}, gauges), gauges
 
