@@ -183,10 +183,12 @@ def test_a_replica_starts_only_when_its_models_are_loaded(toy_exports, monkeypat
         running = asyncio.create_task(app(scope, asked.get, told.put))
         await asked.put({"type": "lifespan.startup"})
         await asyncio.to_thread(loads.wait)
-        for _ in range(50):  # as long as the model loads
-            await asyncio.sleep(0.01)
-            assert told.empty()
-        goes_on.set()
+        try:
+            for _ in range(50):  # as long as the model loads
+                await asyncio.sleep(0.01)
+                assert told.empty()
+        finally:
+            goes_on.set()
         assert (await told.get())["type"] == "lifespan.startup.complete"
         assert scope["state"]["service"].ready
         await asked.put({"type": "lifespan.shutdown"})
