@@ -37,6 +37,7 @@ def test_a_server_has_the_settings_of_its_file_and_of_its_arguments(started, tmp
 models:
   sums: {{folder: {tmp_path}/adder, labels: {{stable: 1, canary: 2}}}}
   kept: {{folder: {tmp_path}/adder, versions: [1, 2]}}
+  pinned: {{folder: {tmp_path}/adder, versions: [1, 2], labels: {{canary: 3}}}}
   moved: {{folder: {tmp_path}/adder, labels: {{stable: 1}}}}
 max_body_bytes: 200
 max_text_bytes: 10
@@ -48,7 +49,7 @@ token_variable: MODELS_TOKEN
     assert server.get("/v1/models/sums", headers={"Authorization": "Bearer another"}).status_code == 401
     asked = {"headers": {"Authorization": "Bearer 6f1c0b2a9d"}}
     found = {}
-    for place in ("sums", "sums/labels/canary", "kept", "kept/versions/1", "kept/versions/3", "moved", "new"):
+    for place in ("sums", "sums/labels/canary", "kept", "kept/versions/1", "kept/versions/3", "pinned", "moved", "new"):
         answer = server.post(f"/v1/models/{place}:predict", {"instances": [0]}, **asked).json()
         found[place] = answer["predictions"][0]["y"] if "predictions" in answer else None
     assert found == {
@@ -57,6 +58,7 @@ token_variable: MODELS_TOKEN
         "kept": 2,
         "kept/versions/1": 1,
         "kept/versions/3": None,
+        "pinned": 2,
         "moved": 10,
         "new": 30,
     }
