@@ -8,7 +8,7 @@ import os
 from ray import serve
 from starlette.types import ASGIApp
 
-from pipelines.serving.settings import TOKEN_VARIABLE, Settings
+from pipelines.serving.settings import Settings
 from pipelines.tensorflow_startup import import_tensorflow
 
 WAIT_SECONDS = 1.0  # interval of the checks for open requests when a replica stops
@@ -37,11 +37,9 @@ def application(settings: Settings, replicas: int) -> serve.Application:
 
 
 def _from_environment() -> serve.Application:
-    from pipelines.serving.models.catalogue import checked_folders
+    from pipelines.commands.serve import read_settings
 
-    folders = checked_folders(os.environ["EXPORTS"].split(","))
-    settings = Settings(folders, token=os.environ.get(TOKEN_VARIABLE))
-    return application(settings, int(os.environ.get("REPLICAS", "1")))
+    return application(read_settings(os.environ["EXPORTS"].split(",")), int(os.environ.get("REPLICAS", "1")))
 
 
 def __getattr__(name: str) -> serve.Application:

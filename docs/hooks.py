@@ -9,6 +9,10 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
+TITLES = {
+    "model": "Settings of a model, in `models`",
+    "LogSettings": "Settings of `request_log`",
+}  # of the sections of a server's config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -16,6 +20,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     from pipelines.tasks import TASKS
 
     pages = {f"reference/config/{task}.md": config_page(task) for task in TASKS}
+    pages["reference/config/serve.md"] = serve_page()
     pages["reference/cli.md"] = cli_page()
     for name in ("contributing", "changelog"):
         pages[f"{name}.md"] = (ROOT / f"{name.upper()}.md").read_text(encoding="utf-8")
@@ -78,6 +83,20 @@ def config_page(task: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def serve_page() -> str:
+    """Write the configuration of a server as Markdown, from its JSON Schema."""
+    from pipelines.config.read import schema_path, shipped_config
+
+    schema = json.loads(schema_path("serve").read_text(encoding="utf-8"))
+    example = shipped_config("server/serve").read_text(encoding="utf-8").rstrip()
+    about = "`pipelines serve --config FILE` reads these settings: see [Operate a server](../../how-to/operate.md)."
+    lines = ["# Configuration of a server", "", about, "", "## Settings", "", *_table(schema, schema["$defs"])]
+    for name, kind in schema["$defs"].items():
+        lines += [f"## {TITLES[name]}", "", *_table(kind, schema["$defs"])]
+    lines += ["## Example", "", "`pipelines config serve` prints it.", "", "```yaml", example, "```"]
+    return "\n".join(lines) + "\n"
+
+
 def _variants(section: dict[str, Any], definitions: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """List the objects that a section may be."""
     found = []
@@ -133,8 +152,6 @@ def _cell(text: str) -> str:
 
 
 def _yaml(value: Any) -> str:
-    return (
-        {None: "null", True: "true", False: "false"}[value]
-        if value is None or value is True or value is False
-        else value
-    )
+    if isinstance(value, list | dict | bool | None):
+        return json.dumps(value)
+    return value

@@ -11,12 +11,11 @@ TensorFlow is imported by the first function that is called, not by `import pipe
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import UserError
 from pipelines.tensorflow_startup import import_tensorflow
 
 if TYPE_CHECKING:
@@ -29,12 +28,10 @@ if TYPE_CHECKING:
     from pipelines.comparison.runs import ComparedRuns
     from pipelines.data import Dataset
     from pipelines.diagnosis.results import Diagnosis
-    from pipelines.predictor import Predictor
+    from pipelines.predictor import Inputs, Predictor
     from pipelines.runs.run import Run
     from pipelines.trained_model import TrainedModel
     from pipelines.tuning.search import Search
-
-    Inputs: TypeAlias = pd.DataFrame | Mapping[str, Any] | str | Path | Iterable[Mapping[str, Any] | str | Path]
 
 
 class Answering:
@@ -59,7 +56,7 @@ class Answering:
             UserError: If an input cannot be used. The message names it.
         """
         predictor = self._predictor
-        return predictor.records(predictor.read(_as_texts(inputs, predictor.signature), allow_missing=allow_missing))
+        return predictor.records(predictor.read(predictor.as_texts(inputs), allow_missing=allow_missing))
 
 
 class TrainedRun(Answering):
@@ -122,7 +119,7 @@ class TrainedRun(Answering):
         """
         from pipelines.commands.predict import predict
 
-        return predict(self.folder, _as_texts(inputs, self._predictor.signature), attention=True).records
+        return predict(self.folder, self._predictor.as_texts(inputs), attention=True).records
 
     def export(
         self, to: str | Path | None = None, formats: Sequence[str] = ("saved_model",), threshold: str | None = None
@@ -456,29 +453,3 @@ def _shown(show: Callable[[str], None] | None) -> Callable[[Any], None]:
                 show(line)
 
     return show_lines
-
-
-def _as_texts(inputs: "Inputs", signature: Mapping[str, Any]) -> list[str]:
-    """Return inputs as command-line arguments: texts, paths, or JSON objects of columns."""
-    import pandas as pd
-
-    from pipelines.storage import as_json
-
-    if isinstance(inputs, pd.DataFrame):
-        dates = inputs.select_dtypes(["datetime", "datetimetz"]).columns
-        inputs = inputs.assign(**{name: inputs[name].dt.strftime("%Y-%m-%d") for name in dates})
-        inputs = inputs.astype(object).where(inputs.notna(), None).to_dict("records")
-    if isinstance(inputs, Mapping | str | Path):
-        inputs = [inputs]
-    texts = []
-    for number, given in enumerate(inputs, 1):
-        if not isinstance(given, Mapping):
-            texts.append(str(given))
-        elif len(signature) > 1:
-            texts.append(as_json(given, ensure_ascii=False))
-        elif next(iter(signature)) in given:
-            texts.append(str(given[next(iter(signature))]))
-        else:
-            keys = ", ".join(map(str, given)) or "none"
-            raise UserError(f"input {number}", f"lacks '{next(iter(signature))}'; its keys are {keys}")
-    return texts

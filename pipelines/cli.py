@@ -11,9 +11,9 @@ from rich.console import Console
 
 from pipelines import __version__
 from pipelines.cli_runs import runs_group
+from pipelines.cli_serve import serve
 from pipelines.errors import UserError
 from pipelines.export.formats import FORMATS
-from pipelines.serving.settings import TOKEN_VARIABLE, Settings
 from pipelines.terminal import (
     answer_line,
     as_arguments,
@@ -551,146 +551,6 @@ def export(run: str, to: str | None, formats: tuple[str, ...], unchecked: bool, 
 
 
 @main.command()
-@click.argument("exports", nargs=-1, required=True, metavar="[NAME=]EXPORT_DIR...")
-@click.option(
-    "--host", default=Settings.host, show_default=True, help="Address to listen on. Use 0.0.0.0 for all interfaces."
-)
-@click.option("--port", type=PORT, default=Settings.port, show_default=True, help="HTTP port.")
-@click.option("--grpc-port", type=PORT, default=Settings.grpc_port, show_default=True, help="gRPC port.")
-@click.option("--grpc-socket", metavar="FILE", help="Unix socket for gRPC, beside the port.")
-@click.option("--repository-control", is_flag=True, help="Let clients load and unload the models.")
-@click.option("--token", envvar=TOKEN_VARIABLE, help=f"Token that clients must send. Prefer to set {TOKEN_VARIABLE}.")
-@click.option("--tokens", metavar="FILE", help="Tokens of several clients, in lines of the form NAME: TOKEN.")
-@click.option(
-    "--requests-per-second",
-    type=SECONDS,
-    help="Maximum number of requests per second of each token and worker. Further ones get HTTP 429.",
-)
-@click.option(
-    "--cors-origin",
-    "cors_origins",
-    multiple=True,
-    metavar="ORIGIN",
-    help="Origin of web pages that may call the server, such as https://example.org. '*' stands for all. Repeatable.",
-)
-@click.option("--tls-cert", metavar="FILE", help="PEM certificate for HTTP and gRPC. Needs --tls-key.")
-@click.option("--tls-key", metavar="FILE", help="Private key of the certificate, in PEM format.")
-@click.option(
-    "--workers", type=POSITIVE, default=Settings.workers, show_default=True, help="Number of worker processes."
-)
-@click.option(
-    "--max-batch-size",
-    type=POSITIVE,
-    default=Settings.max_batch_size,
-    show_default=True,
-    help="Maximum number of rows in a batch of several requests.",
-)
-@click.option(
-    "--batch-timeout-ms",
-    type=click.FloatRange(0),
-    default=Settings.batch_timeout_ms,
-    show_default=True,
-    help="How long an idle server waits for more requests to fill a batch. Under load, batches fill without waiting.",
-)
-@click.option(
-    "--max-queue",
-    type=POSITIVE,
-    default=Settings.max_queue,
-    show_default=True,
-    help="Maximum number of rows in the queue. Further requests get HTTP 429.",
-)
-@click.option(
-    "--max-body-bytes",
-    type=POSITIVE,
-    default=Settings.max_body_bytes,
-    show_default=True,
-    help="Maximum size of a request body.",
-)
-@click.option(
-    "--max-values",
-    type=POSITIVE,
-    default=Settings.max_values,
-    show_default=True,
-    help="Maximum number of values (numbers, texts, lists) in a request. A binary tensor counts as one.",
-)
-@click.option(
-    "--max-image-pixels",
-    type=POSITIVE,
-    default=Settings.max_image_pixels,
-    show_default=True,
-    help="Maximum pixels in a request.",
-)
-@click.option(
-    "--max-text-bytes",
-    type=POSITIVE,
-    default=Settings.max_text_bytes,
-    show_default=True,
-    help="Maximum size of one text.",
-)
-@click.option(
-    "--read-seconds",
-    type=SECONDS,
-    default=Settings.read_seconds,
-    show_default=True,
-    help="Timeout for receiving a request's headers, and again for its body.",
-)
-@click.option(
-    "--inference-seconds",
-    type=SECONDS,
-    default=Settings.inference_seconds,
-    show_default=True,
-    help="Time limit of a model for a batch, or for a step of a stream. Later, its requests get HTTP 503.",
-)
-@click.option(
-    "--stop-seconds",
-    type=SECONDS,
-    default=Settings.stop_seconds,
-    show_default=True,
-    help="How long requests in progress may go on after SIGTERM, before they are cancelled.",
-)
-@click.option(
-    "--drain-seconds",
-    type=SECONDS,
-    default=Settings.drain_seconds,
-    show_default=True,
-    help="How long /ready returns 503 after SIGTERM before the server refuses new connections.",
-)
-@click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    metavar="MODEL:LABEL=VERSION",
-    help="Label of a version, such as houses:stable=3. Repeatable.",
-)
-@click.option(
-    "--poll-seconds",
-    type=SECONDS,
-    default=Settings.poll_seconds,
-    show_default=True,
-    help="How often to check for new versions.",
-)
-@click.option("--drift", is_flag=True, help="Compare inputs with the training data: a gauge for each in /metrics.")
-@click.option(
-    "--drift-seconds",
-    type=SECONDS,
-    default=Settings.drift_seconds,
-    show_default=True,
-    help="How often to compare inputs with the training data.",
-)
-@functools.partial(verb, keras=False)
-def serve(exports: tuple[str, ...], **options: Any) -> None:
-    """Serve exported models over REST, the Open Inference Protocol and gRPC, with a web page to try them.
-
-    A model has the name of its folder, unless it is given one: houses=exports/house_prices.
-
-    Example: {program} serve exports/house_prices exports/entity_tagger --port 8501
-    """
-    from pipelines.commands.serve import serve as serve_exports
-
-    serve_exports(exports, **options)
-
-
-@main.command()
 @click.argument("task", required=False)
 @functools.partial(verb, before_tensorflow=lambda arguments: True)
 def tasks(task: str | None) -> None:
@@ -713,13 +573,15 @@ def tasks(task: str | None) -> None:
 
 
 @main.command()
-@click.argument("task_or_config", metavar="TASK|CONFIG", required=False)
+@click.argument("task_or_config", metavar="TASK|CONFIG|serve", required=False)
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of the config instead, for editors.")
 @click.option("--minimal", is_flag=True, help="Print a short config; all other settings keep their defaults.")
 @click.option("--from", "data", metavar="DATA", help="Print a config for the data in this file or folder.")
 @functools.partial(verb, before_tensorflow=lambda arguments: True)
 def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | None) -> None:
     """Print a TASK's commented config, or check CONFIG and print it with its `tune` nodes resolved.
+
+    `config serve` prints the config of a server.
 
     Example: {program} config house_prices > my.yaml
 
@@ -730,4 +592,5 @@ def config(task_or_config: str | None, schema: bool, minimal: bool, data: str | 
     click.echo(print_config(task_or_config, schema, minimal, data), nl=False)
 
 
+main.add_command(serve)
 main.add_command(runs_group)

@@ -12,6 +12,7 @@ from pipelines.audit.sketch import Sketch
 from pipelines.commands.audit import Audited, audit_folder
 from pipelines.errors import UserError
 from pipelines.export.load import newest_version
+from pipelines.logged_requests import is_request_log
 from pipelines.pages.audit_page import write_audit_page
 from pipelines.predictor import load_predictor
 from pipelines.storage import write_json, write_whole
@@ -22,9 +23,9 @@ NEW = "the new data"
 def audit_export(
     export: str | Path, against: str | Path, fail_on: Iterable[str] = (), audit_dir: str | Path | None = None
 ) -> Audited:
-    """Compare the inputs in the file or folder `against` with the training data of an export, and write the findings.
+    """Compare the inputs in a file, folder or log of requests with the training data of an export.
 
-    The export's sketch stands for its training data, which is not needed.
+    The findings are written to a folder. The export's sketch stands for its training data, which is not needed.
 
     Raises:
         UserError: If the export has no sketch, the new inputs cannot be read, or a kind is unknown.
@@ -37,7 +38,8 @@ def audit_export(
     if not Path(against).exists():
         raise UserError(str(against), "no such file or folder")
     predictor = load_predictor(version.folder)
-    given: tuple[list[str], str | None] = ([str(against)], None) if Path(against).is_dir() else ([], str(against))
+    is_images = Path(against).is_dir() and not is_request_log(Path(against))
+    given: tuple[list[str], str | None] = ([str(against)], None) if is_images else ([], str(against))
     new = predictor.read(*given, allow_missing=True).reset_index(drop=True)
     found = Audit(sketch.findings(new, NEW), [], {})
     task = json.loads(version.about.read_text())["task"]

@@ -9,13 +9,14 @@ from pipelines.preflight import check_against_schema
 from pipelines.tasks import TASKS
 from pipelines.tensorflow_startup import import_tensorflow
 
+SERVE = "serve"  # in place of a task: the config of a server
 SCHEMA_LINE = "# yaml-language-server: $schema="
 
 
 def config(
     task_or_config: str | None, schema: bool = False, minimal: bool = False, data: str | Path | None = None
 ) -> str:
-    """Return the config of a task, the checked config of a file, or a config that fits `data`.
+    """Return the config of a task or of a server, the checked config of a file, or a config that fits `data`.
 
     With `schema` return the JSON Schema instead, with `minimal` a config of a dozen lines.
 
@@ -34,6 +35,9 @@ def config(
         if task_or_config not in TASKS:
             raise UserError("--minimal", f"needs a task{did_you_mean(task_or_config, list(TASKS))}")
         return _with_schema(minimal_config(task_or_config))
+    if task_or_config == SERVE:
+        path = schema_path(SERVE) if schema else shipped_config(f"server/{SERVE}")
+        return ("" if schema else f"{SCHEMA_LINE}{schema_path(SERVE)}\n") + path.read_text(encoding="utf-8")
     if task_or_config in TASKS and not schema:
         return _with_schema(shipped_config(task_or_config).read_text(encoding="utf-8"))
     unresolved = read_config(task_or_config)

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import pydantic
 from pydantic_core import ErrorDetails
@@ -19,6 +19,7 @@ class Places:
     document: CommentedMap
     file: str
     overridden: Collection[str]  # dotted paths
+    hint: str = "`pipelines config TASK` prints a config with all settings"  # for a setting that is missing
 
     def of(self, path: list) -> str:
         """Return '<file>:<line>: <dotted path>', or '--set <dotted path>' if an override set the value."""
@@ -33,7 +34,7 @@ def faults_in_words(error: pydantic.ValidationError, kind: type[pydantic.BaseMod
     """Yield one line per validation error: its location and what is wrong. `kind` is the model that raised it."""
     for fault in error.errors():
         path = document_path(places.document, list(fault["loc"]), fault["type"])
-        yield f"{places.of(path)}: {_in_words(fault, kind, path)}"
+        yield f"{places.of(path)}: {_in_words(fault, kind, path, places.hint)}"
 
 
 def document_path(document: CommentedMap, loc: list, kind: str) -> list:
@@ -52,13 +53,13 @@ def document_path(document: CommentedMap, loc: list, kind: str) -> list:
     return path
 
 
-def _in_words(fault: ErrorDetails, config: type[pydantic.BaseModel], path: list) -> str:
+def _in_words(fault: ErrorDetails, config: type[pydantic.BaseModel], path: list, hint: str) -> str:
     kind, value = fault["type"], fault.get("input")
     if kind == "extra_forbidden":
         known = _siblings(fault["loc"], config)
         return f"unknown setting{did_you_mean(str(path[-1]), known)}"
     if kind == "missing":
-        return "required setting is missing; `pipelines config TASK` prints a config with all settings"
+        return f"required setting is missing; {hint}"
     if kind == "union_tag_not_found":
         return f"requires the setting `{fault['ctx']['discriminator'].strip(chr(39))}`"
     if kind == "union_tag_invalid":
@@ -75,9 +76,12 @@ def _in_words(fault: ErrorDetails, config: type[pydantic.BaseModel], path: list)
 
 def _siblings(loc: tuple, config: type[pydantic.BaseModel]) -> list[str]:
     """Return the names of the settings that the section at `loc` allows."""
-    section, options = _settings(config), []
+    section, options, is_named = _settings(config), [], False
     for key in loc[:-1]:
-        if key in section:
+        if is_named:  # the key is a name that the user chose
+            is_named = False
+        elif key in section:
+            is_named = get_origin(section[key]) is dict
             options = list(_sections(section[key]))
             section = options[0] if len(options) == 1 else {}
         else:  # in a union, the key is the tag of a member

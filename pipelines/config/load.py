@@ -18,6 +18,7 @@ from pipelines.config.validation import Config, own_models, plain, resolve_tune_
 from pipelines.data.rows import Exclude
 from pipelines.data.splits import split
 from pipelines.extensions import find_builder
+from pipelines.serving.config import config_schema as serve_schema
 from pipelines.task import Task
 from pipelines.tasks import TASKS, load_task
 from pipelines.tracking import TRACKERS
@@ -128,7 +129,8 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
 
 
 def write_schemas() -> None:
-    """Write the JSON Schema of each task's config to where it is shipped."""
+    """Write the JSON Schemas of each task's config and of a server's to where they are shipped."""
+    schema_path("serve").write_text(schema_text(serve_schema()), encoding="utf-8")
     for task in TASKS:
         schema_path(task).write_text(schema_text(config_schema(task)), encoding="utf-8")
 

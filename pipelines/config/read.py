@@ -117,8 +117,10 @@ def written(document: CommentedMap) -> str:
     return stream.getvalue()
 
 
-def read_yaml(path: str | Path) -> CommentedMap:
+def read_yaml(path: str | Path, hint: str = "run `pipelines config TASK` for an example") -> CommentedMap:
     """Read a YAML file that holds a mapping, with its comments and line numbers.
+
+    `hint` says where there is an example of one.
 
     Raises:
         UserError: If the file cannot be read or is not valid YAML.
@@ -135,7 +137,7 @@ def read_yaml(path: str | Path) -> CommentedMap:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise UserError(where, f"not valid YAML: {problem}") from None
     if not isinstance(document, CommentedMap):
-        raise UserError(str(path), "a config must be a YAML mapping; run `pipelines config TASK` for an example")
+        raise UserError(str(path), f"a config must be a YAML mapping; {hint}")
     return document
 
 

@@ -13,10 +13,11 @@ import pandas as pd
 from pipelines.audit.shift import worth_telling
 from pipelines.audit.sketch import Sketch
 from pipelines.export_folder import ExportVersion
+from pipelines.serving.exchange import Exchange
 from pipelines.serving.gauges import Gauges
 from pipelines.serving.logs import log
 from pipelines.serving.models.catalogue import Catalogue
-from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
+from pipelines.serving.models.signatures import DEFAULT
 from pipelines.serving.models.versions import Version
 
 ROWS = 1_000  # latest rows that are compared, of those that were kept
@@ -38,10 +39,13 @@ class Drift:
         self._random = random.Random(0)
         self._executor = ThreadPoolExecutor(1, "drift")
 
-    def seen(self, model: str, version: Version, signature: Signature, inputs: Arrays) -> None:
+    def seen(self, exchange: Exchange) -> None:
         """Keep a few rows of a request to the newest version."""
+        model, inputs = exchange.model, exchange.inputs
         newest = max(self._catalogue.models[model].versions, default=None)
-        if signature.name != DEFAULT or version.number != newest or any(not a.ndim for a in inputs.values()):
+        if exchange.signature.name != DEFAULT or exchange.version.number != newest:
+            return
+        if any(not array.ndim for array in inputs.values()):
             return
         rows = min(len(array) for array in inputs.values())
         kept = self._kept.setdefault(model, deque())

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+DIFFERENCES = (0.0, 1e-6, 1e-4, 1e-3, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -59,6 +60,32 @@ class Gauges:
             "Number of rows that drift was measured on.",
             ["model"],
             multiprocess_mode="livemax",
+            registry=registry,
+        )
+        self.logged_requests = Counter(
+            "pipelines_logged_requests",
+            "Number of requests in the sample of the log: written, dropped or failed.",
+            ["model", "result"],
+            registry=registry,
+        )
+        self.shadow_requests = Counter(
+            "pipelines_shadow_requests",
+            "Number of copies of requests to a shadow: same, different, error or dropped.",
+            ["model", "version", "result"],
+            registry=registry,
+        )
+        self.shadow_difference = Histogram(
+            "pipelines_shadow_difference",
+            "Difference of an answer of a shadow from that of the client, from 0 to 1.",
+            ["model", "version", "output"],
+            buckets=DIFFERENCES,
+            registry=registry,
+        )
+        self.shadow_seconds = Histogram(
+            "pipelines_shadow_seconds",
+            "Duration of an inference with its wait, of a shadow and of the versions that it is compared with.",
+            ["model", "version"],
+            buckets=SECONDS,
             registry=registry,
         )
         self._labelled: dict[tuple[str, str, str, str], tuple[Counter, Histogram]] = {}

@@ -34,7 +34,7 @@ def configure_logs() -> None:
     handler.setFormatter(_AsJson())
     LOGGER.handlers, LOGGER.propagate = [handler], False
     LOGGER.setLevel(logging.INFO)
-    for name in ("uvicorn", "uvicorn.error", "grpc", "asyncio"):
+    for name in ("uvicorn", "uvicorn.error", "grpc", "asyncio", "opentelemetry"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)

@@ -18,9 +18,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from pipelines.errors import UserError
+from pipelines.logged_requests import make_folder
 from pipelines.serving.certificate import Certificate, tls_context
 from pipelines.serving.logs import configure_logs, log
 from pipelines.serving.settings import TOKEN_VARIABLE, Settings
+from pipelines.serving.tracing import check_tracing
 from pipelines.tensorflow_startup import import_tensorflow
 
 BACKLOG = 2048
@@ -35,9 +37,14 @@ def serve(settings: Settings) -> None:
     """Serve until a signal stops the server; requests in progress are finished first.
 
     Raises:
-        UserError: If a port is in use, or the certificate and key do not work.
+        UserError: If a port is in use, the certificate and key do not work, or requests cannot be logged or traced.
     """
     _check_tls(settings)
+    for name in settings.models:
+        if (how := settings.of(name).request_log) is not None:
+            make_folder(how.folder / name)
+    if settings.tracing:
+        check_tracing()
     listening = _listen(settings.host, settings.port)
     _listen(settings.host, settings.grpc_port, "--grpc-port").close()  # only a check: each worker binds the port itself
     config = _config(settings)

@@ -4,30 +4,32 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pipelines.serving.access import Access
+from pipelines.serving.asked import ASKED, Asked
 from pipelines.serving.budget import BodyBudget
 from pipelines.serving.conversion import Conversions
+from pipelines.serving.exchange import Exchange, Watcher
 from pipelines.serving.gauges import Gauges
 from pipelines.serving.logs import log
 from pipelines.serving.models.batching import Batcher, Sizes
 from pipelines.serving.models.catalogue import Catalogue
-from pipelines.serving.models.images import looks_encoded, pixels
-from pipelines.serving.models.open_tensors import described
+from pipelines.serving.models.limits import checked_sizes
 from pipelines.serving.models.runs import Runs
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
 from pipelines.serving.models.streaming import START, STEP, Piece, check_streams, pieces
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError, invalid
+from pipelines.serving.request_log import RequestLog
 from pipelines.serving.settings import Settings
+from pipelines.serving.shadow import Shadows
+from pipelines.serving.tracing import Tracing
 
 if TYPE_CHECKING:
     from pipelines.serving.drift import Drift
@@ -40,6 +42,11 @@ class Address:
     model: str
     version: int | None = None
     label: str | None = None
+
+    @property
+    def is_explicit(self) -> bool:
+        """Return whether it names a version or label."""
+        return self.version is not None or self.label is not None
 
 
 @dataclass(frozen=True)
@@ -56,16 +63,6 @@ class Answer:
         return sum(8 * array.size for array in self.outputs.values())
 
 
-@dataclass
-class Asked:
-    """The version that a request found, for its log line and metrics; empty if it found none."""
-
-    version: str = ""
-
-
-ASKED: ContextVar[Asked] = ContextVar("asked")  # of the request that the current task answers
-
-
 class Service:
     """The served models with batching and limits; all protocols call this."""
 
@@ -73,19 +70,26 @@ class Service:
         self.settings = settings
         self.access = Access(settings.all_tokens, settings.requests_per_second)
         self.gauges = Gauges()
-        self.catalogue = Catalogue(settings.folders, settings.labels, self._count_versions)
+        self.catalogue = Catalogue(settings.models, self._count_versions)
         self.stopping = False  # True once shutdown begins: not ready any more
         self.closing = False  # True from the next stage on: each connection closes after its next response
         self.streams = 0
         # Streams have their own threads, so that they cannot block batches.
         # So has each model, so that none waits for another.
-        self._executors = {name: ThreadPoolExecutor(settings.runners, name) for name in self.catalogue.models}
+        self._settings = {name: settings.of(name) for name in settings.models}
+        self._executors = {name: ThreadPoolExecutor(own.runners, name) for name, own in self._settings.items()}
         self._stream_executor = ThreadPoolExecutor(max(2, os.cpu_count() or 1), "streams")
-        self.runs = Runs(settings.inference_seconds)
+        self.runs = Runs()
+        self.tracing = Tracing() if settings.tracing else None
         self.conversions = Conversions()
         self.bodies = BodyBudget(settings.max_bodies_bytes)
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
         self.drift = self._make_drift()
+        self._watchers: list[Watcher] = [] if self.drift is None else [self.drift]
+        if any(model.shadow is not None for model in settings.models.values()):
+            self._watchers.append(Shadows(self.catalogue, self._settings, self.gauges, self.runs))
+        if any(own.request_log is not None for own in self._settings.values()):
+            self._watchers.append(RequestLog(self._settings, self.gauges))
 
     def _make_drift(self) -> "Drift | None":
         if not self.settings.drift:
@@ -111,13 +115,16 @@ class Service:
             yield
         finally:
             watching.cancel()
-            if self.drift is not None and comparing is not None:
+            if comparing is not None:
                 comparing.cancel()
-                self.drift.close()
+            for watcher in self._watchers:
+                watcher.close()
             self.runs.stop()
             for executor in (*self._executors.values(), self._stream_executor):
                 executor.shutdown(wait=False, cancel_futures=True)
             self.conversions.close()
+            if self.tracing is not None:
+                await asyncio.to_thread(self.tracing.close)
 
     async def load(self, model: str) -> None:
         """Load a model that was unloaded, or its new versions.
@@ -152,6 +159,19 @@ class Service:
         ASKED.get(Asked()).version = str(version.number)
         return version
 
+    def choose(self, address: Address) -> Version:
+        """Return the version that answers a request: if it names none, by the weights of the model's traffic.
+
+        Raises:
+            RequestError: If it is not served.
+        """
+        if address.is_explicit:
+            return self.find(address)
+        asked = ASKED.get(Asked())
+        version = self.catalogue.model(address.model).routed(asked.routing_key or asked.request_id)
+        asked.version = str(version.number)
+        return version
+
     async def answer(
         self,
         address: Address,
@@ -165,16 +185,21 @@ class Service:
         Raises:
             RequestError: If the request is invalid or fails.
         """
-        version = self.find(address)
+        version = self.choose(address)
         signature = find_signature(version, signature_name)
         missing = set(wanted) - set(signature.outputs)
         if missing:
             raise invalid(f"no output '{min(missing)}'; choose from: {', '.join(signature.outputs)}")
         with version.in_use(), version.statistics.request():
             inputs, sizes = await self.conversions.run(size, self._checked, read, signature)
-            if self.drift is not None:
-                self.drift.seen(address.model, version, signature, inputs)
+            began = time.monotonic()
             outputs = await self._batcher(address.model, version, signature).answer(inputs, sizes)
+            seconds = time.monotonic() - began
+        if self._watchers:
+            about = (seconds, size, ASKED.get(Asked()).request_id, address.is_explicit)
+            exchange = Exchange(address.model, version, signature, inputs, sizes, outputs, *about)
+            for watcher in self._watchers:
+                watcher.seen(exchange)
         outputs = {name: outputs[name] for name in wanted or signature.outputs}
         return Answer(version.number, signature, outputs)
 
@@ -187,7 +212,7 @@ class Service:
         Raises:
             RequestError: If the request is invalid or fails.
         """
-        version = self.find(address)
+        version = self.choose(address)
         start = find_signature(version, START)
         step = find_signature(version, STEP)
         check_streams(start, step)
@@ -195,7 +220,7 @@ class Service:
         if any(len(array) != 1 for array in inputs.values() if array.ndim):
             raise invalid("streaming supports one row per request; send one request for each row")
         with version.in_use(), self._counted_stream():
-            call = partial(self.runs.call, self._stream_executor)
+            call = partial(self.runs.call, self._settings[address.model].inference_seconds, self._stream_executor)
             first = await call(partial(start.call, kept=step.inputs), inputs)
             following = partial(call, partial(step.call, kept=step.inputs))
             yield pieces(first, step, following, self.settings.max_stream_steps)
@@ -212,45 +237,7 @@ class Service:
 
     def _checked(self, read: Callable[[Signature], Arrays], signature: Signature) -> tuple[Arrays, Sizes]:
         inputs = signature.filled(read(signature))
-        return inputs, self._check(inputs)
-
-    def _check(self, inputs: Arrays) -> Sizes:
-        """Check the size of a request, and return those of its rows."""
-        settings = self.settings
-        for name, array in inputs.items():
-            rows = len(array) if array.ndim else 1
-            if not rows:
-                raise invalid(f"input '{name}' is empty")
-            if rows > settings.max_rows:
-                raise invalid(f"input '{name}' has {rows:,} rows; at most {settings.max_rows:,} are allowed")
-        if len({len(array) for array in inputs.values() if array.ndim}) > 1:
-            raise invalid(
-                "inputs have different numbers of rows: "
-                + ", ".join(f"{k} {len(v)}" for k, v in inputs.items() if v.ndim)
-            )
-        rows = min((len(array) for array in inputs.values() if array.ndim), default=1)
-        sizes = Sizes([0] * rows, [0] * rows)
-        for name, array in inputs.items():
-            if array.dtype == object:
-                self._add_strings(name, array.reshape(rows if array.ndim else 1, -1), sizes)
-        counted = sum(sizes.pixels)
-        if counted > settings.max_image_pixels:
-            raise invalid(
-                f"the images have {counted:,} pixels in total; at most {settings.max_image_pixels:,} are allowed"
-            )
-        return sizes
-
-    def _add_strings(self, name: str, strings: np.ndarray, sizes: Sizes) -> None:
-        most = self.settings.max_text_bytes
-        for row, contents in enumerate(strings):
-            for content in contents:
-                if looks_encoded(content):
-                    sizes.pixels[row] += pixels(content)
-                    continue
-                sizes.lengths[row] = max(sizes.lengths[row], len(content))
-                if len(content) > most:
-                    raise invalid(f"input '{name}' has a text of {len(content):,} bytes; at most {most:,} are allowed")
-            sizes.lengths[row] = max(sizes.lengths[row], len(contents))  # of tokens, which are padded too
+        return inputs, checked_sizes(inputs, self.settings)
 
     def _batcher(self, model: str, version: Version, signature: Signature) -> Batcher:
         key = (model, version.number, signature.name)
@@ -263,7 +250,7 @@ class Service:
                 queue.set(waiting)
 
             batcher = self._batchers[key] = Batcher(
-                signature, self._executors[model], self.settings, observe, self.runs, version.statistics
+                signature, self._executors[model], self._settings[model], observe, self.runs, version.statistics
             )
         return batcher
 
@@ -272,51 +259,6 @@ class Service:
         self._batchers = {key: batcher for key, batcher in self._batchers.items() if key[:2] in loaded}
         for name, model in self.catalogue.models.items():
             self.gauges.loaded.labels(name).set(len(model.versions))
-
-
-def index_of(service: Service) -> list[dict[str, str]]:
-    """List the versions of all models with their states, as the Open Inference Protocol has them."""
-    return [
-        {
-            "name": model.name,
-            "version": str(number),
-            "state": {"AVAILABLE": "READY", "END": "UNAVAILABLE"}.get(state.name, state.name),
-            "reason": state.error,
-        }
-        for model in service.catalogue.models.values()
-        for number, state in sorted(model.states.items())
-    ]
-
-
-def statistics_of(service: Service, address: Address) -> list[dict[str, Any]]:
-    """Return the statistics of a version, of all loaded versions of a model, or if it has no name of all models.
-
-    Raises:
-        RequestError: If the version is not served.
-    """
-    if address.model and address.version is not None:
-        return [service.find(address).statistics.record(address.model, address.version)]
-    models = [service.catalogue.model(address.model)] if address.model else service.catalogue.models.values()
-    loaded = ((model.name, number, version) for model in models for number, version in sorted(model.versions.items()))
-    return [version.statistics.record(name, number) for name, number, version in loaded]
-
-
-def metadata_of(service: Service, address: Address) -> dict[str, Any]:
-    """Return the inputs and outputs of the default signature, as the Open Inference Protocol has them.
-
-    Raises:
-        RequestError: If the version is not served, or has no default signature.
-    """
-    version = service.find(address)
-    signature = find_signature(version, "")
-    versions = sorted(service.catalogue.model(address.model).versions)
-    return {
-        "name": address.model,
-        "versions": [str(number) for number in versions],
-        "platform": "tensorflow_savedmodel",
-        "inputs": [described(spec) for spec in signature.inputs.values()],
-        "outputs": [described(spec) for spec in signature.outputs.values()],
-    }
 
 
 def find_signature(version: Version, name: str) -> Signature:

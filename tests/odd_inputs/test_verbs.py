@@ -256,8 +256,8 @@ importlib.metadata.version, importlib.metadata.distribution = blocked(version), 
         (
             "from pipelines.tensorflow_startup import import_tensorflow; import_tensorflow(False, keras=False)\n"
             "from pathlib import Path; from pipelines.serving.http.app import create_app;"
-            "from pipelines.serving.settings import Settings;"
-            "create_app(Settings(folders={'houses': Path(sys.argv[1])}, labels={})); print('made')",
+            "from pipelines.serving.settings import ModelSettings, Settings;"
+            "create_app(Settings({'houses': ModelSettings(Path(sys.argv[1]))})); print('made')",
             "made",
         ),
     ],

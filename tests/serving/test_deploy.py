@@ -1,5 +1,6 @@
 """What `deploy/` holds is what the servers that it is for can read."""
 
+import asyncio
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import threading
 
 import httpx
 import pytest
@@ -33,6 +35,92 @@ def test_the_probes_of_kserve_are_places_of_the_server(server):
     (container,) = services[1]["spec"]["predictor"]["containers"]
     for probe in ("readinessProbe", "livenessProbe"):
         assert server.get(container[probe]["httpGet"]["path"]).status_code == 200
+
+
+def test_the_runtime_of_kserve_serves_the_mounted_model_under_the_name_of_the_service(toy_exports, started):
+    runtime, service = YAML(typ="safe").load_all((DEPLOY / "kserve_runtime.yaml").read_text())
+    (container,) = runtime["spec"]["containers"]
+    (served,) = runtime["spec"]["supportedModelFormats"]
+    model = service["spec"]["predictor"]["model"]
+    assert (model["runtime"], model["modelFormat"]["name"]) == (runtime["metadata"]["name"], served["name"])
+    assert model["protocolVersion"] in runtime["spec"]["protocolVersions"]
+    places = {"{{.Name}}": service["metadata"]["name"], "/mnt/models": str(toy_exports / "adder")}
+    arguments = container["args"]
+    for place, content in places.items():
+        arguments = [each.replace(place, content) for each in arguments]
+    server = started(command=("cli.py", "serve", *arguments))
+    answer = server.post("/v1/models/house-prices:predict", {"instances": [1]})
+    assert answer.status_code == 200
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert server.get(container[probe]["httpGet"]["path"]).status_code == 200
+
+
+CHART = DEPLOY / "helm" / "model-server"
+needs_helm = pytest.mark.skipif(shutil.which("helm") is None, reason="helm is not installed")
+
+
+def rendered(*options: str) -> dict[str, dict]:
+    """Render the chart; return its resources by kind."""
+    command = ["helm", "template", "models", CHART, *(part for option in options for part in ("--set", option))]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    text = re.sub("defaultMode: 0", "defaultMode: 0o", text)  # Kubernetes reads octal numbers as YAML 1.1 has them
+    return {resource["kind"]: resource for resource in YAML(typ="safe").load_all(text) if resource}
+
+
+@needs_helm
+def test_the_chart_is_sound():
+    done = subprocess.run(["helm", "lint", "--strict", CHART], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    assert set(rendered()) == {"ConfigMap", "Deployment", "Service"}
+    options = ("ingress.enabled=true", "autoscaling.enabled=true")
+    found = rendered(*options)
+    assert set(found) == {"ConfigMap", "Deployment", "Service", "Ingress", "HorizontalPodAutoscaler"}
+    assert "replicas" not in found["Deployment"]["spec"], "the autoscaler sets them"
+
+
+@needs_helm
+def test_the_chart_starts_a_server_that_can_read_its_tokens(toy_exports, started, tmp_path):
+    found = rendered("tokens.secret=tokens")
+    pod = found["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    folders = {mount["name"]: tmp_path / mount["name"] for mount in container["volumeMounts"]}
+    for folder in folders.values():
+        folder.mkdir()
+    (secret,) = (volume["secret"] for volume in pod["volumes"] if volume["name"] == "tokens")
+    tokens = folders["tokens"] / "tokens"
+    tokens.write_text("billing: 6f1c0b2a9d")
+    tokens.chmod(secret["defaultMode"])
+    text = found["ConfigMap"]["data"]["serve.yaml"].replace("/exports/house_prices", str(toy_exports / "adder"))
+    (folders["config"] / "serve.yaml").write_text(text)
+    places = {mount["mountPath"]: str(folders[mount["name"]]) for mount in container["volumeMounts"]}
+    arguments = [re.sub("=(/.*)(/.*)", lambda path: f"={places[path[1]]}{path[2]}", each) for each in container["args"]]
+    server = started(command=("cli.py", "serve", *arguments))
+    place = "/v1/models/house_prices"
+    assert secret["defaultMode"] == 0o440 and server.get(place).status_code == 401
+    assert server.get(place, headers={"Authorization": "Bearer 6f1c0b2a9d"}).status_code == 200
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server.get(container[probe]["httpGet"]["path"]).status_code == 200
+
+
+@needs_helm
+def test_the_chart_serves_tls_and_asks_over_it():
+    (container,) = rendered("tls.secret=tls")["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert {container[probe]["httpGet"]["scheme"] for probe in container if probe.endswith("Probe")} == {"HTTPS"}
+    assert "--tls-key=/etc/model-server-tls/tls.key" in container["args"]
+
+
+def test_the_values_of_the_chart_are_those_that_it_uses():
+    templates = "".join(path.read_text() for path in (CHART / "templates").iterdir())
+    used = set(re.findall(r"\.Values\.([\w.]+)", templates))
+    values = YAML(typ="safe").load((CHART / "values.yaml").read_text())
+    whole = {"config", "exports", "resources", "podAnnotations", "nodeSelector", "affinity"}  # passed on as they are
+    given = set()
+    for name, value in values.items():
+        nested = isinstance(value, dict) and name not in whole
+        given |= {f"{name}.{key}" for key in value} if nested else {name}
+    assert used == given
+    assert templates.count("secretName: {{ . }}, defaultMode: 0440") == 2
+    assert YAML(typ="safe").load((CHART / "Chart.yaml").read_text())["apiVersion"] == "v2"
 
 
 def test_docker_asks_the_server_for_its_health(toys_server):
@@ -123,6 +211,41 @@ def test_the_slurm_script_trains_and_is_queued_again_if_a_task_fails(code, resta
     assert (queue.exists() and queue.read_text() == "requeue 7\n") == requeued
 
 
+def test_a_replica_starts_only_when_its_models_are_loaded(toy_exports, monkeypatch):
+    from pipelines.serving.http.app import create_app
+    from pipelines.serving.models import catalogue
+    from pipelines.serving.settings import ModelSettings, Settings
+
+    loads, goes_on, load = threading.Event(), threading.Event(), catalogue._loaded
+
+    def load_slowly(folder):
+        loads.set()
+        goes_on.wait()
+        return load(folder)
+
+    monkeypatch.setattr(catalogue, "_loaded", load_slowly)
+
+    async def scenario():
+        app = create_app(Settings({"adder": ModelSettings(toy_exports / "adder")}), with_grpc=False, starts_ready=True)
+        asked, told = asyncio.Queue(), asyncio.Queue()
+        scope = {"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}
+        running = asyncio.create_task(app(scope, asked.get, told.put))
+        await asked.put({"type": "lifespan.startup"})
+        await asyncio.to_thread(loads.wait)
+        try:
+            for _ in range(50):  # as long as the model loads
+                await asyncio.sleep(0.01)
+                assert told.empty()
+        finally:
+            goes_on.set()
+        assert (await told.get())["type"] == "lifespan.startup.complete"
+        assert scope["state"]["service"].ready
+        await asked.put({"type": "lifespan.shutdown"})
+        await running
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.slow
 def test_two_replicas_answer_on_ray_serve(toy_exports, monkeypatch):
     ray = pytest.importorskip("ray")
@@ -130,14 +253,16 @@ def test_two_replicas_answer_on_ray_serve(toy_exports, monkeypatch):
 
     monkeypatch.syspath_prepend(str(ROOT))
     from deploy.ray_serve import application
-    from pipelines.serving.settings import Settings
+    from pipelines.serving.settings import ModelSettings, Settings
 
     port = free_port()
     ray.init(num_cpus=4, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}})
     try:
         serve.start(http_options={"port": port})
         serve.run(
-            application(Settings({name: toy_exports / name for name in ("adder", "speller")}), replicas=2),
+            application(
+                Settings({name: ModelSettings(toy_exports / name) for name in ("adder", "speller")}), replicas=2
+            ),
             name="models",
         )
         url = f"http://127.0.0.1:{port}"

@@ -24,20 +24,7 @@ ENDLESS = 3600.0  # seconds
 @pytest.fixture(scope="module")
 def endless(tmp_path_factory) -> Path:
     """A model whose answer nobody can wait for; a warm-up request that fails would leave it out, so it has none."""
-    folder = tmp_path_factory.mktemp("endless") / "endless"
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
-    def serve(x):
-        def go_on(left, matrix):
-            return left > 0
-
-        def turn(left, matrix):
-            return left - 1, matrix @ tf.ones([100, 100]) / 100
-
-        _, worn = tf.while_loop(go_on, turn, (tf.reduce_sum(x) * 1e9, tf.ones([100, 100])))
-        return {"y": x + 0 * worn[0, 0]}
-
-    return toys.write_version(folder, 1, serve=serve).parent
+    return toys.write_endless(tmp_path_factory.mktemp("endless") / "endless").parent
 
 
 def test_a_late_answer_is_refused_and_hinders_no_other_model(endless, toy_exports, started):
@@ -89,8 +76,8 @@ def test_a_call_ends_when_nobody_waits_for_it(endless):
     signature = Version(endless / "1").signatures["serving_default"]
 
     async def scenario():
-        runs = Runs(ENDLESS)
-        call = asyncio.create_task(runs.call(ThreadPoolExecutor(1), signature.call, {"x": np.float32([1])}))
+        runs = Runs()
+        call = asyncio.create_task(runs.call(ENDLESS, ThreadPoolExecutor(1), signature.call, {"x": np.float32([1])}))
         while not runs.active:
             await asyncio.sleep(0.01)
         call.cancel()
@@ -99,9 +86,9 @@ def test_a_call_ends_when_nobody_waits_for_it(endless):
         while runs.active:  # forever, were it not cancelled
             await asyncio.sleep(0.01)
         with pytest.raises(RequestError) as error:
-            await Runs(0.2).call(ThreadPoolExecutor(1), signature.call, {"x": np.float32([1])})
+            await Runs().call(0.2, ThreadPoolExecutor(1), signature.call, {"x": np.float32([1])})
         assert error.value.kind is Kind.LATE
         with pytest.raises(RequestError):  # also one that TensorFlow cannot interrupt
-            await Runs(0.1).call(ThreadPoolExecutor(1), time.sleep, 0.5)
+            await Runs().call(0.1, ThreadPoolExecutor(1), time.sleep, 0.5)
 
     asyncio.run(scenario())

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.serving.request_errors import RequestError
 from pipelines.serving.service import Address, Service
-from pipelines.serving.settings import Settings
+from pipelines.serving.settings import ModelSettings, Settings
 
 
 def pieces(server, prompt: str) -> list[dict]:
@@ -45,7 +45,7 @@ def test_who_leaves_early_leaves_nothing_behind(server):
 
 def test_no_more_streams_run_at_a_time_than_allowed(toy_exports):
     async def scenario():
-        settings = Settings(folders={"speller": toy_exports / "speller"}, max_streams=2)
+        settings = Settings({"speller": ModelSettings(toy_exports / "speller")}, max_streams=2)
         service = Service(settings)
         async with service.running():
             while not service.ready:

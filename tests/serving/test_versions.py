@@ -12,7 +12,8 @@ from serving import toys
 from serving.servers import until
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from pipelines.serving.models.catalogue import checked_folders
+from pipelines.serving.folders import checked_folders
+from pipelines.serving.settings import ModelSettings
 
 
 def version(server, place: str = "adder") -> int | str:
@@ -54,7 +55,7 @@ def test_a_fault_without_a_word_leaves_its_version_out_too(tmp_path, monkeypatch
     toys.write_adder(tmp_path / "adder", 1)
 
     async def refreshed():
-        model = catalogue.ServedModel("adder", tmp_path / "adder", {}, lambda: None)
+        model = catalogue.ServedModel("adder", ModelSettings(tmp_path / "adder"), lambda: None)
         await model.refresh()
         return model.states
 

@@ -44,6 +44,23 @@ def write_slow(folder: Path, seconds: float = 0.3) -> Path:
     return write_version(folder, 1, serve=serve)
 
 
+def write_endless(folder: Path, number: int = 1) -> Path:
+    """A model that answers only what is not above 0 of `x` (B,) in time."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def serve(x):
+        def go_on(left, matrix):
+            return left > 0
+
+        def turn(left, matrix):
+            return left - 1, matrix @ tf.ones([100, 100]) / 100
+
+        _, worn = tf.while_loop(go_on, turn, (tf.reduce_sum(x) * 1e9, tf.ones([100, 100])))
+        return {"y": x + 0 * worn[0, 0]}
+
+    return write_version(folder, number, serve=serve)
+
+
 def write_words(folder: Path) -> Path:
     """A model that answers each text's words, how long they are (B, W), and the text's length (B,)."""
 

@@ -13,10 +13,13 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from tensorflow_serving.apis import model_pb2
 
+from pipelines.serving.asked import ASKED, ROUTING_KEY, Asked
 from pipelines.serving.conversion import parse_message
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import ASKED, Address, Asked, Service
+from pipelines.serving.service import Address, Service
+
+FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}  # of the server
 
 
 class Calls:
@@ -101,9 +104,23 @@ class Calls:
         """Count and log a call that ended."""
         seconds = time.monotonic() - call.began
         known = call.model if call.model in self.service.catalogue.models else ""
-        version = ASKED.get().version if known else ""
+        asked = ASKED.get()
+        version = asked.version if known else ""
         self.service.gauges.answered("grpc", known, version, code, seconds)
         named: dict[str, Any] = {"token_name": call.client} if call.client else {}
+        if asked.trace is not None:
+            named["trace_id"] = asked.trace.id
+            asked.trace.end(
+                f"grpc {call.method}",
+                code in FAULTS,
+                {
+                    "rpc.system": "grpc",
+                    "rpc.method": call.method,
+                    "rpc.grpc.status_code": grpc.StatusCode[code].value[0],
+                    "pipelines.model": known,
+                    "pipelines.version": version,
+                },
+            )
         log(
             "request",
             request_id=call.request_id,
@@ -125,7 +142,9 @@ class Call:
         self.calls, self.method, self.context = calls, method, context
         self.began, self.model, self.request_id = time.monotonic(), "", f"{random.getrandbits(128):032x}"
         self.client = ""  # the name of its token
-        ASKED.set(Asked())
+        sent = {name: str(value) for name, value in context.invocation_metadata() or ()}
+        trace = None if calls.service.tracing is None else calls.service.tracing.begin(sent)
+        ASKED.set(Asked(self.request_id, sent.get(ROUTING_KEY, ""), trace))
 
     async def __aenter__(self) -> None:
         """Begin the call.

@@ -14,8 +14,9 @@ from pipelines.serving.models.open_tensors import DATATYPES, EXTENSIONS, counted
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.streaming import START
 from pipelines.serving.models.tensors import Spec, check_rows, check_shape
+from pipelines.serving.overview import index_of, metadata_of, statistics_of
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import Address, Answer, Service, index_of, metadata_of, statistics_of
+from pipelines.serving.service import Address, Answer, Service
 
 CONTENTS = {
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
@@ -103,7 +104,7 @@ class InferenceService:
                 return
             address = _address(request.model_name, request.model_version)
             read = partial(read_tensors, request, 1, self.service.settings.max_values)
-            version = self.service.find(address)
+            version = self.service.choose(address)
             async with self.service.stream(address, read, size) as pieces:
                 async for piece in pieces:
                     outputs = {"text": _texts(piece.text), "finished": np.array([piece.finished])}

@@ -17,8 +17,9 @@ from pipelines.serving.http.descriptions import BODIES, answers
 from pipelines.serving.models.open_tensors import DATATYPES, EXTENSIONS, counted, described, from_bytes, raw_bytes
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.tensors import Spec, check_rows, check_shape, from_json, to_json
+from pipelines.serving.overview import index_of, metadata_of, statistics_of
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import Address, Answer, Service, index_of, metadata_of, statistics_of
+from pipelines.serving.service import Address, Answer, Service
 from pipelines.serving.settings import Settings
 
 HEADER_LENGTH = "Inference-Header-Content-Length"

@@ -59,7 +59,7 @@ async def _write(service: Service, read: Callable[[dict[str, Any]], Asked], requ
     asked = read(await read_object(service, content))
     request.scope[NAMED] = asked.model
     try:
-        version = service.find(Address(asked.model))
+        version = service.choose(Address(asked.model))
     except RequestError as error:
         raise RequestError(error.kind, error.reason, "model") from None
     writes = START in version.signatures and PROMPT in version.signatures[START].inputs
@@ -136,7 +136,7 @@ async def _streamed(
     most = service.settings.max_streams
     if len(prompts) * asked.count > most:
         raise invalid(f"at most {most} texts are written for a request, which are the prompts times n", "n")
-    defaults = service.find(Address(asked.model)).signatures[START].defaults
+    defaults = service.choose(Address(asked.model)).signatures[START].defaults
     seed = settings.get("seed", defaults.get("seed", 0))
     async with contextlib.AsyncExitStack() as stack:
         streams = []

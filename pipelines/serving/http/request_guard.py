@@ -14,16 +14,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from pipelines.serving.asked import ASKED, ROUTING_KEY, Asked
 from pipelines.serving.budget import Share
 from pipelines.serving.http.bodies import NAMED, error_response, is_openai
 from pipelines.serving.logs import log
 from pipelines.serving.request_errors import Kind, RequestError, invalid
-from pipelines.serving.service import ASKED, Asked, Service
+from pipelines.serving.service import Service
+from pipelines.serving.tracing import Trace
 
 OPEN = {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}  # probes need no token
 CLIENT_GONE = 499  # the status in the log, as in that of nginx
 _MODEL = re.compile(r"/v[12]/models/([^/:]+)")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_ROUTING_KEY = ROUTING_KEY.encode()
 RawHeaders = dict[bytes, bytes]  # keys are lowercase header names
 _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
@@ -43,7 +46,7 @@ class RequestGuard:
         scope = _plain(scope)
         began, headers, status = time.monotonic(), dict(scope["headers"]), 0
         request_id, reading, client = _request_id(headers), Reading(headers), ""
-        ASKED.set(Asked())
+        ASKED.set(Asked(request_id, headers.get(_ROUTING_KEY, b"").decode("latin-1"), self._trace(scope, headers)))
 
         async def send_on(message: Message) -> None:
             nonlocal status
@@ -75,6 +78,12 @@ class RequestGuard:
         finally:
             self.service.gauges.under_way.dec()
             self._tell(scope, status or 500, time.monotonic() - began, request_id, client)
+
+    def _trace(self, scope: Scope, headers: RawHeaders) -> Trace | None:
+        """Begin the trace of a request of an API, if they are on."""
+        if self.service.tracing is None or not _is_api(scope) or scope["path"] in OPEN:
+            return None
+        return self.service.tracing.begin({name.decode("latin-1"): headers[name].decode("latin-1") for name in headers})
 
     async def _answer(self, scope: Scope, headers: RawHeaders, receive: Receive, send: Send) -> None:
         with self.service.bodies.holding() as held:
@@ -150,9 +159,25 @@ class RequestGuard:
         named = found.group(1) if found else scope.get(NAMED, "")
         model = named if named in self.service.catalogue.models else ""
         protocol = "openai" if is_openai(scope) else {"/v1": "rest", "/v2": "v2"}.get(scope["path"][:3], "http")
-        version = ASKED.get().version if model else ""
+        asked = ASKED.get()
+        version = asked.version if model else ""
         self.service.gauges.answered(protocol, model, version, str(status), seconds)
-        token: dict[str, Any] = {"token_name": client} if client else {}
+        known: dict[str, Any] = {"token_name": client} if client else {}
+        if asked.trace is not None:
+            known["trace_id"] = asked.trace.id
+            # The path of a model that is not there could be anything.
+            name = f"{scope['method']} {scope['path'] if model else protocol}"
+            asked.trace.end(
+                name,
+                status >= 500,
+                {
+                    "http.request.method": scope["method"],
+                    "http.response.status_code": status,
+                    "url.path": scope["path"],
+                    "pipelines.model": model,
+                    "pipelines.version": version,
+                },
+            )
         log(
             "request",
             request_id=request_id,
@@ -163,7 +188,7 @@ class RequestGuard:
             status=status,
             milliseconds=round(1000 * seconds, 2),
             client=(scope.get("client") or [""])[0],
-            **token,
+            **known,
         )
 
 

@@ -7,16 +7,20 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipelines.serving.asked import ASKED, Asked
 from pipelines.serving.models.runs import Runs
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.statistics import Statistics
 from pipelines.serving.models.tensors import MOST_ELEMENTS, merge
 from pipelines.serving.request_errors import Kind, RequestError
 from pipelines.serving.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.serving.tracing import Trace
 
 PADDED_FREELY = 64 << 10  # bytes of text in a batch after padding; up to this, padding is cheap
 MOST_PADDED = 256 << 10  # bytes of text in a batch after padding
@@ -51,6 +55,7 @@ class Job:
     group: Any
     answer: "asyncio.Future[Arrays]"
     since: float
+    trace: "Trace | None"
     row_elements: int = field(init=False)
 
     def __post_init__(self):
@@ -146,7 +151,7 @@ class Batcher:
         statistics: Statistics | None = None,
     ):
         self.signature, self.executor, self.settings = signature, executor, settings
-        self.runs = runs or Runs(settings.inference_seconds)
+        self.runs = runs or Runs()
         self.statistics = statistics or Statistics()
         self.observe = observe  # called with the rows of each batch that starts and the rows still queued
         self.queue: deque[Job] = deque()
@@ -170,7 +175,8 @@ class Batcher:
 
     def _queue(self, inputs: Arrays, sizes: Sizes) -> "asyncio.Future[Arrays]":
         loop = asyncio.get_running_loop()
-        job = Job(inputs, sizes, self.signature.group(inputs), loop.create_future(), loop.time())
+        trace = ASKED.get(Asked()).trace
+        job = Job(inputs, sizes, self.signature.group(inputs), loop.create_future(), loop.time(), trace)
         self.queue.append(job)
         self.waiting += job.rows
         self._start()
@@ -247,8 +253,13 @@ class Batcher:
         began = clock()
         try:
             inputs, rows = [job.inputs for job in jobs], [job.rows for job in jobs]
-            answers = await self.runs.call(self.executor, run_together, self.signature, inputs, rows)
-            self.statistics.batch(sum(rows), len(jobs), sum(began - job.since for job in jobs), clock() - began)
+            seconds = self.settings.inference_seconds
+            answers = await self.runs.call(seconds, self.executor, run_together, self.signature, inputs, rows)
+            ended = clock()
+            self.statistics.batch(sum(rows), len(jobs), sum(began - job.since for job in jobs), ended - began)
+            for job in jobs:
+                if job.trace is not None:
+                    job.trace.inferred(job.since, began, ended, job.rows, sum(rows))
         except RequestError as late:
             answers = [late] * len(jobs)
         finally:

@@ -1,24 +1,26 @@
 """The served models: their versions and labels, kept in sync with the model folders."""
 
 import asyncio
+import hashlib
 import json
 import logging
-import re
+import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import UserError
-from pipelines.export_folder import ExportVersion
+from pipelines.export_folder import ExportVersion, is_number
 from pipelines.serving.logs import log
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError, invalid, unknown
+from pipelines.serving.settings import ModelSettings
 
 LABELS = "labels.json"  # file in a model's folder, such as {"stable": 1, "canary": 2}
 STABLE = "stable"  # if this label is set, requests without version and label go to it
-NAME = re.compile(r"[^/:]+")  # of a model, which stands in the paths of requests
 
 Fingerprint = tuple[int, int, int]
 
@@ -34,20 +36,24 @@ class State:
 class ServedModel:
     """A served model: one folder of numbered versions.
 
-    The newest version and all labeled versions are served. A version that fails to load or warm up is skipped until
-    its files change; the versions served before stay up.
+    The newest version, or those that the settings name, and all labeled versions are served. A version that fails to
+    load or warm up is skipped until its files change; the versions served before stay up.
     """
 
-    def __init__(self, name: str, folder: Path, labels: Mapping[str, int], changed: Callable[[], None]):
-        self.name, self.folder, self.changed = name, folder, changed
+    def __init__(self, name: str, settings: ModelSettings, changed: Callable[[], None]):
+        self.name, self.folder, self.changed = name, settings.folder, changed
+        self._pinned, self._traffic, self._shadow = settings.versions, settings.traffic, settings.shadow
+        self._named = settings.named
+        self._numbered = {int(name) for name in self._named if is_number(name)}
         self.versions: dict[int, Version] = {}
         self.states: dict[int, State] = {}
         self.unloaded = False  # True if a client asked for it
-        self._given = dict(labels)
+        self._given = dict(settings.labels)
         self.labels: dict[str, int] = {}
         self._broken: dict[int, Fingerprint] = {}
         self._unreadable = ""
         self._missing: dict[str, int] = {}  # labels of versions that are not there
+        self._unused: dict[str, str] = {}  # what `traffic` and `shadow` name without effect, and why
         self._refreshing = asyncio.Lock()
 
     def find(self, version: int | None = None, label: str | None = None) -> Version:
@@ -64,11 +70,41 @@ class ServedModel:
             if not self.versions:
                 state = "unloaded" if self.unloaded else "not loaded yet"
                 raise RequestError(Kind.UNAVAILABLE, f"Model {self.name} is {state}")
-            newest = max(self.versions)
+            newest = self._newest(self.versions)
             return self.versions.get(self.labels.get(STABLE, newest), self.versions[newest])
         if version not in self.versions:
             raise unknown(f"Servable not found for request: Specific({self.name}, {version})")
         return self.versions[version]
+
+    def routed(self, key: str) -> Version:
+        """Return the version for a request that names none: by the weights of `traffic`, the same for the same key.
+
+        The share of a version that is not served goes to the others. Without a key, the version is drawn.
+
+        Raises:
+            RequestError: If no version is served.
+        """
+        shares = [
+            (number, weight)
+            for name, weight in self._traffic.items()
+            if weight and (number := self._number(name)) is not None
+        ]
+        if not shares:
+            return self.find()
+        numbers, weights = zip(*shares, strict=True)
+        place = sum(weights) * (_fraction(f"{self.name} {key}") if key else random.random())
+        return self.versions[numbers[min(bisect(list(accumulate(weights)), place), len(numbers) - 1)]]
+
+    @property
+    def shadow(self) -> Version | None:
+        """Return the version that gets copies of requests, if it is served."""
+        number = None if self._shadow is None else self._number(str(self._shadow))
+        return None if number is None else self.versions[number]
+
+    def _number(self, name: str) -> int | None:
+        """Return the number of the version with a label or number, if it is served."""
+        number = int(name) if is_number(name) else self.labels.get(name)
+        return number if number in self.versions else None
 
     def set_labels(self, labels: Mapping[str, int]) -> None:
         """Set the labels; those in the `labels.json` of the folder take precedence.
@@ -96,9 +132,12 @@ class ServedModel:
         there = {int(path.name): path for path in self.folder.iterdir() if ExportVersion(path).is_complete}
         wanted_labels = self._given | self._file_labels()
         labelled = [number for number in wanted_labels.values() if number in there]
-        for number in sorted({*sorted(there)[-1:], *labelled}):
+        wanted = [number for number in self._pinned if number in there] if self._pinned else sorted(there)[-1:]
+        for number in sorted({*wanted, *labelled, *self._numbered.intersection(there)}):
             await self._load(number, there[number])
-        if not self.versions:  # at startup with a broken newest version, an older version is better than none
+        if (
+            not self.versions and not self._pinned
+        ):  # at startup with a broken newest version, an older version is better than none
             for number in sorted(set(there) - set(self._broken), reverse=True):
                 await self._load(number, there[number])
                 if self.versions:
@@ -106,16 +145,29 @@ class ServedModel:
         self._warn_of_missing({label: number for label, number in wanted_labels.items() if number not in there})
         labels = {label: number for label, number in wanted_labels.items() if number in self.versions}
         self.labels = labels | {label: self.labels[label] for label in wanted_labels if self._keeps(label, labels)}
-        newest = max((number for number in self.versions if number in there), default=max(self.versions, default=0))
-        for number in set(self.versions) - {newest, *self.labels.values()}:
+        newest = self._newest([number for number in self.versions if number in there] or self.versions)
+        for number in set(self.versions) - {newest, *self._pinned, *self._numbered, *self.labels.values()}:
             self._retire(number)
+        self._warn_of_named()
         self.changed()
+
+    def _newest(self, numbers: Collection[int]) -> int:
+        """Return the newest of these versions, if any of those that the settings name is there, the newest of them."""
+        return max((number for number in numbers if number in self._pinned), default=max(numbers, default=0))
 
     def _warn_of_missing(self, labels: dict[str, int]) -> None:
         if labels != self._missing:
             for label, number in labels.items():
                 log("label of a missing version", logging.WARNING, model=self.name, label=label, version=number)
         self._missing = labels
+
+    def _warn_of_named(self) -> None:
+        reasons = {name: "no such version is served" for name in self._named if self._number(name) is None}
+        if self.versions and not self._traffic and self.shadow is self.find():
+            reasons[str(self._shadow)] = "it answers the clients itself; give another version the label stable"
+        for name in reasons.keys() - self._unused.keys():
+            log("traffic or shadow not used", logging.WARNING, model=self.name, version=name, reason=reasons[name])
+        self._unused = reasons
 
     def _keeps(self, label: str, labels: Mapping[str, int]) -> bool:
         return label not in labels and self.labels.get(label) in self.versions
@@ -170,12 +222,8 @@ class ServedModel:
 class Catalogue:
     """All served models, by name."""
 
-    def __init__(
-        self, folders: Mapping[str, Path], labels: Mapping[str, Mapping[str, int]], changed: Callable[[], None]
-    ):
-        self.models = {
-            name: ServedModel(name, folder, labels.get(name, {}), changed) for name, folder in folders.items()
-        }
+    def __init__(self, models: Mapping[str, ModelSettings], changed: Callable[[], None]):
+        self.models = {name: ServedModel(name, settings, changed) for name, settings in models.items()}
 
     @property
     def ready(self) -> bool:
@@ -205,33 +253,9 @@ class Catalogue:
             await asyncio.sleep(seconds)
 
 
-def checked_folders(exports: Sequence[str]) -> dict[str, Path]:
-    """Return the resolved folder of each model, from folders such as `exports/houses` or `houses=exports/houses`.
-
-    Raises:
-        UserError: If a folder or name is not usable, or two models have one name; it names the folder and a fix.
-    """
-    folders: dict[str, Path] = {}
-    for given in exports:
-        name, equals, folder = ("", "", given) if Path(given).is_dir() else given.partition("=")
-        path = _checked_folder(given, Path(folder).resolve())
-        name = name if equals else path.name
-        if not NAME.fullmatch(name):
-            raise UserError(given, "a model's name cannot be empty or contain '/' or ':'; name it with NAME=FOLDER")
-        if name in folders:
-            raise UserError(given, f"two models are named {name}; name one of them with NAME=FOLDER")
-        folders[name] = path
-    return folders
-
-
-def _checked_folder(given: str, path: Path) -> Path:
-    if not path.is_dir():
-        raise UserError(given, "no such folder; name a folder that `export` wrote, such as exports/my_model")
-    if ExportVersion(path).is_complete:
-        raise UserError(given, f"is a single version; name the folder of versions instead: {path.parent}")
-    if not any(ExportVersion(version).is_complete for version in path.iterdir()):
-        raise UserError(given, "contains no version (a subfolder with a numeric name); create one with `export`")
-    return path
+def _fraction(key: str) -> float:
+    """Return a number from 0 to 1 that follows from a text, in every process."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8]) / (1 << 64)
 
 
 def checked_labels(labels: Any) -> dict[str, int]:

@@ -15,8 +15,7 @@ Result = TypeVar("Result")
 class Runs:
     """The running calls; TensorFlow ends a cancelled one at its next operation or turn of a loop."""
 
-    def __init__(self, seconds: float):
-        self.seconds = seconds
+    def __init__(self):
         self._running: set[CancellationManager] = set()
 
     @property
@@ -24,7 +23,9 @@ class Runs:
         """Return whether any call runs, cancelled or not."""
         return bool(self._running)
 
-    async def call(self, executor: Executor, function: Callable[..., Result], *arguments: Any) -> Result:
+    async def call(
+        self, seconds: float, executor: Executor, function: Callable[..., Result], *arguments: Any
+    ) -> Result:
         """Call a function in a thread; cancel it if it takes too long or the caller is cancelled.
 
         Raises:
@@ -35,10 +36,10 @@ class Runs:
         future = asyncio.get_running_loop().run_in_executor(executor, _cancellable, stop, function, *arguments)
         future.add_done_callback(lambda ended: self._end(stop, ended))
         try:
-            async with asyncio.timeout(self.seconds):
+            async with asyncio.timeout(seconds):
                 return await asyncio.shield(future)
         except TimeoutError:
-            raise RequestError(Kind.LATE, f"the model did not answer within {self.seconds:g} s") from None
+            raise RequestError(Kind.LATE, f"the model did not answer within {seconds:g} s") from None
         finally:
             if not future.done():
                 stop.start_cancel()

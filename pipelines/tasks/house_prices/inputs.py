@@ -29,13 +29,14 @@ def read_houses(
     Raises:
         UserError: If a house is not valid. The error names the input, or the file and its line, and the column.
     """
-    tables = [_read_object(text, columns, reading) for text in inputs]
+    rows = [_read_object(text, columns, reading) for text in inputs]
+    tables = [pd.DataFrame(rows, index=pd.Index(inputs, dtype=object))] if rows else []
     if file is not None:
         tables.append(_read_table(file, columns, reading))
     return pd.concat(tables)
 
 
-def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> pd.DataFrame:
+def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, Any]) -> dict[str, Any]:
     where = f"input {text[:60]!r}"
     try:
         house = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
@@ -48,14 +49,14 @@ def _read_object(text: str, columns: Mapping[str, type], reading: Mapping[str, A
     if twice := [given for given, name in names.items() if counts[name] > 1]:
         raise UserError(where, f"contains a column twice: {', '.join(map(repr, twice))}")
     _check_known(where, names, columns, ())
-    row = {column: float("nan") if kind is float else "" for column, kind in columns.items()}
+    row: dict[str, Any] = {column: float("nan") if kind is float else "" for column, kind in columns.items()}
     for given, value in house.items():
         if value is not None:
             row[names[given]] = _value(
                 f"{where}: {given}", value, columns[names[given]], _format(names[given], columns, reading)
             )
     _check_complete(where, names.values(), columns, reading)
-    return pd.DataFrame([row], index=[text])
+    return row
 
 
 def _not_an_object(columns: Mapping[str, type]) -> str:
