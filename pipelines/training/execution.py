@@ -44,8 +44,8 @@ def resolve_execution(
     """Resolve `auto` to concrete settings; `benchmarks/results/*_speed.md` has the measurements behind the rule.
 
     `auto` turns XLA on, with two exceptions: a model with dropout or convolutions on a CPU, and inputs of varying
-    length (`varying`), for which XLA would compile the step again for each length. `without_xla` says that
-    XLA cannot be used because of several devices.
+    length (`varying`), for which XLA would compile the step again for each length. `without_xla` says that XLA cannot
+    be used because of several devices.
     Steps per execution is reduced to a divisor of `steps_per_epoch`, so that an epoch keeps its number of steps.
 
     Raises:

@@ -80,7 +80,7 @@ def _train(count: int, training: Training) -> Run:
         if attempt < RESTARTS:
             training.say(f"{problem}; starting all workers again from the last checkpoint")
             training = training._replace(resume=training.resume or run.started)
-    raise UserError("--processes", f"{problem}, after {RESTARTS} restarts; to continue: {run.going_on}")
+    raise UserError("--processes", f"{problem}, after {RESTARTS} restarts; continue with: {run.going_on}")
 
 
 class _Workers:
@@ -117,11 +117,10 @@ class _Workers:
         errors = [error for error in told if error and not error[0]]
         lost = [number for number, error in enumerate(told) if error and error[0]]
         killed = [number for number, code in enumerate(codes) if code is not None and code < 0]
-        for number in (*killed, *lost):
-            if not errors:
-                return number, codes[number] or 0
         if errors:
             raise UserError(*errors[0][1:])
+        for number in (*killed, *lost):
+            return number, codes[number] or 0
         failed = next((number for number, code in enumerate(codes) if code), 0)
         if failed:
             lines = self._output(failed).read_text(errors="replace").splitlines()[-LAST_LINES:]
