@@ -35,7 +35,8 @@ def check_against_schema(unresolved: Unresolved) -> "Config | None":
     """
     task = check_task(unresolved)
     from pipelines.config.schemas import shipped_type  # with pydantic, which an error in the YAML need not wait for
-    from pipelines.config.validation import own_models, resolve_tune_nodes, validate
+    from pipelines.config.tune_nodes import resolve_tune_nodes
+    from pipelines.config.validation import own_models, validate
 
     document = copy.deepcopy(unresolved.document)
     if task not in TASKS or not schema_path(task).is_file() or own_models(document):

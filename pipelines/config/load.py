@@ -11,10 +11,10 @@ from ruamel.yaml.comments import CommentedMap
 
 from pipelines.build import FORBID_UNKNOWN, choice, settings
 from pipelines.calibration import calibrate
-from pipelines.config.read import Unresolved, check_task, read_config, schema_path, schema_text
+from pipelines.config.read import Unresolved, check_task, plain, read_config, schema_path, schema_text
 from pipelines.config.searches import SEARCHES
-from pipelines.config.tune_nodes import allow_tune_nodes
-from pipelines.config.validation import Config, own_models, plain, resolve_tune_nodes, validate
+from pipelines.config.tune_nodes import allow_tune_nodes, resolve_tune_nodes
+from pipelines.config.validation import Config, own_models, validate
 from pipelines.data.rows import Exclude
 from pipelines.data.splits import split
 from pipelines.extensions import find_builder

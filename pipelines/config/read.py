@@ -160,3 +160,15 @@ def _override(document: CommentedMap, override: str) -> None:
         if not isinstance(node, CommentedMap):
             raise UserError(where, f"'{parent}' is a value, not a section")
     node[parts[0]] = value
+
+
+def plain(node: Any) -> Any:
+    """Convert ruamel.yaml nodes to plain Python values, as pydantic's strict mode requires."""
+    if isinstance(node, dict):
+        return {str(key): plain(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node

@@ -1,10 +1,15 @@
 """The `tune` node: a config value that a search varies and that otherwise has a default."""
 
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import pydantic
+from ruamel.yaml.comments import CommentedMap
 
 from pipelines.build import FORBID_UNKNOWN
+from pipelines.config.faults import Places
+from pipelines.config.read import Unresolved, plain
+from pipelines.errors import UserError
 
 
 class Range(pydantic.BaseModel):
@@ -60,6 +65,28 @@ def is_tune_node(node: Any) -> bool:
     return isinstance(node, dict) and "tune" in node
 
 
+def tune_nodes(unresolved: Unresolved) -> dict[str, TuneNode]:
+    """Return the `tune` nodes by dotted path.
+
+    Raises:
+        UserError: If a `tune` node is invalid.
+    """
+    return {".".join(path): node for path, node in _tune_nodes(unresolved.document, unresolved.places)}
+
+
+def resolve_tune_nodes(document: CommentedMap, places: Places) -> None:
+    """Replace each `tune` node of a document by its default.
+
+    Raises:
+        UserError: If a `tune` node is invalid.
+    """
+    for path, node in list(_tune_nodes(document, places)):
+        section = document
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = node.default
+
+
 def allow_tune_nodes(schema: dict[str, Any]) -> dict[str, Any]:
     """Allow a `tune` node in place of every leaf of a JSON Schema."""
     tune = TuneNode.model_json_schema(ref_template="#/$defs/{model}")
@@ -79,3 +106,18 @@ def _is_leaf(node: dict[str, Any], definitions: dict[str, Any]) -> bool:
     if "$ref" in node:
         return "properties" not in definitions[node["$ref"].rsplit("/", 1)[1]]
     return all(_is_leaf(part, definitions) for part in (*node.get("oneOf", ()), *node.get("anyOf", ())))
+
+
+def _tune_nodes(
+    node: CommentedMap, places: Places, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], TuneNode]]:
+    for key, value in node.items():
+        here = (*path, str(key))
+        if is_tune_node(value):
+            try:
+                yield here, TuneNode.model_validate(plain(value))
+            except pydantic.ValidationError as error:
+                reason = error.errors()[-1]["msg"].removeprefix("Value error, ")
+                raise UserError(places.of(list(here)), f"tune node: {reason}") from None
+        elif isinstance(value, CommentedMap):
+            yield from _tune_nodes(value, places, here)

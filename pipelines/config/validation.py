@@ -1,15 +1,11 @@
 """A validated config, and how a document is validated. Needs no TensorFlow."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import pydantic
 from ruamel.yaml.comments import CommentedMap
 
 from pipelines.config.defaults import fill_missing
 from pipelines.config.faults import Places, faults_in_words
-from pipelines.config.read import Unresolved, shipped_defaults, written
-from pipelines.config.tune_nodes import TuneNode, is_tune_node
+from pipelines.config.read import plain, shipped_defaults, written
 from pipelines.errors import UserError
 
 
@@ -42,28 +38,6 @@ class Config:
     def to_yaml(self) -> str:
         """Return the resolved config as YAML, with its comments."""
         return written(self.document)
-
-
-def tune_nodes(unresolved: Unresolved) -> dict[str, TuneNode]:
-    """Return the `tune` nodes by dotted path.
-
-    Raises:
-        UserError: If a `tune` node is invalid.
-    """
-    return {".".join(path): node for path, node in _tune_nodes(unresolved.document, unresolved.places)}
-
-
-def resolve_tune_nodes(document: CommentedMap, places: Places) -> None:
-    """Replace each `tune` node of a document by its default.
-
-    Raises:
-        UserError: If a `tune` node is invalid.
-    """
-    for path, node in list(_tune_nodes(document, places)):
-        section = document
-        for key in path[:-1]:
-            section = section[key]
-        section[path[-1]] = node.default
 
 
 def validate(document: CommentedMap, kind: type[pydantic.BaseModel], places: Places, task: str) -> Config:
@@ -101,30 +75,3 @@ def own_models(document: CommentedMap) -> tuple[str, ...]:
     """Return the names of custom models in a config: those with a dot."""
     named = [document.get("model"), *(document.get("models") or {})]
     return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and "." in name))
-
-
-def plain(node: Any) -> Any:
-    """Convert ruamel.yaml nodes to plain Python values, as pydantic's strict mode requires."""
-    if isinstance(node, dict):
-        return {str(key): plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def _tune_nodes(
-    node: CommentedMap, places: Places, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], TuneNode]]:
-    for key, value in node.items():
-        here = (*path, str(key))
-        if is_tune_node(value):
-            try:
-                yield here, TuneNode.model_validate(plain(value))
-            except pydantic.ValidationError as error:
-                reason = error.errors()[-1]["msg"].removeprefix("Value error, ")
-                raise UserError(places.of(list(here)), f"tune node: {reason}") from None
-        elif isinstance(value, CommentedMap):
-            yield from _tune_nodes(value, places, here)

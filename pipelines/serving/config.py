@@ -12,8 +12,7 @@ import pydantic
 
 from pipelines.build import FORBID_UNKNOWN
 from pipelines.config.faults import Places, faults_in_words
-from pipelines.config.read import read_yaml
-from pipelines.config.validation import plain
+from pipelines.config.read import plain, read_yaml
 from pipelines.errors import UserError
 from pipelines.export_folder import is_number
 from pipelines.serving.folders import NAME, check_folder, check_version

@@ -11,8 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from pipelines.config.load import Config, check
 from pipelines.config.read import Unresolved
-from pipelines.config.tune_nodes import Range, TuneNode
-from pipelines.config.validation import tune_nodes
+from pipelines.config.tune_nodes import Range, TuneNode, tune_nodes
 from pipelines.errors import UserError
 
 FIXED = ("task", "tuning")

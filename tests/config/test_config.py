@@ -16,7 +16,10 @@ def faults(path, *overrides) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted((CONFIG.parent).rglob("*.yaml")), ids=lambda path: path.stem)
+SHIPPED = [path for path in sorted(CONFIG.parent.rglob("*.yaml")) if path.parent.name != "server"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_every_config_that_is_shipped_is_right(path):
     overrides = ["data.root=."] if path.parent.name == "benchmarks" else []
     config = load_config(path, overrides)

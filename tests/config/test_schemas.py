@@ -11,7 +11,8 @@ from pipelines.commands import tasks
 from pipelines.config.load import config_schema, config_type
 from pipelines.config.read import read_config, schema_path
 from pipelines.config.schemas import shipped_type
-from pipelines.config.validation import resolve_tune_nodes, validate
+from pipelines.config.tune_nodes import resolve_tune_nodes
+from pipelines.config.validation import validate
 from pipelines.errors import UserError
 from pipelines.tasks import TASKS, load_task
 

@@ -7,7 +7,7 @@ from taggers import write_conll
 
 from pipelines.config.load import load_config
 from pipelines.config.read import read_config
-from pipelines.config.validation import tune_nodes
+from pipelines.config.tune_nodes import tune_nodes
 from pipelines.errors import UserError
 from pipelines.tasks import TASKS
 
