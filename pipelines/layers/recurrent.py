@@ -101,7 +101,8 @@ def gates_of_layers(model: keras.Model, text: Any) -> dict[str, Gates]:
         return {}
     values = {"x": [layer.input for layer in layers], "outputs": [layer.output for layer in layers]}
     seen = keras.Model(model.input, values)(text)
-    forwards, backwards = {}, {}
+    forwards: dict[str, Gates] = {}
+    backwards: dict[str, Gates] = {}
     for layer, x, outputs in zip(layers, seen["x"], seen["outputs"], strict=True):
         own = {**read_gates(layer, x, outputs), "state": outputs}
         if isinstance(layer.input._keras_history.operation, Reverse):

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from matplotlib.axis import Axis
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 
 PANEL_INCHES = 3.4
@@ -29,7 +29,7 @@ def draw_attention(weights: Sequence[np.ndarray], queries: Sequence[str], keys: 
     return figure
 
 
-def name_ticks(axis: Axis, names: Sequence[str]) -> None:
+def name_ticks(axis: XAxis | YAxis, names: Sequence[str]) -> None:
     """Label an axis with tokens, if there is room for them."""
     shown = names if len(names) <= LABELLED else ()
     size = min(8, 200 / max(len(shown), 1))
