@@ -1,4 +1,4 @@
-"""Pages of the documentation that are made from the code: configuration, notebooks, results, contributing, changelog."""
+"""Pages of the documentation that are made from other files: configuration, notebooks, results, changelog ..."""
 
 import json
 from pathlib import Path
