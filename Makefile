@@ -30,7 +30,7 @@ lint: $(VENV)/installed
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --quiet
 
-notebooks: $(VENV)/installed  # after a change of what they teach or print: executes the numbered ones, and stores their outputs
+notebooks: $(VENV)/installed  # after a change of what they teach or print: executes them, and stores their outputs
 	$(BIN)/python notebooks/execute.py
 
 schemas: $(VENV)/installed  # after a change of settings

@@ -1,4 +1,4 @@
-"""Pages of the documentation that are made from the code: configuration, results, contributing, changelog."""
+"""Pages of the documentation that are made from other files: configuration, notebooks, results, changelog ..."""
 
 import json
 from pathlib import Path
@@ -27,6 +27,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     results = sorted((ROOT / "benchmarks" / "results").glob("*.md"))
     for path in results:
         pages[f"results/{path.name}"] = path.read_text(encoding="utf-8")
+    pages["notebooks/index.md"] = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        files.append(File.generated(config, f"notebooks/{notebook.name}", abs_src_path=str(notebook)))
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files

@@ -1,4 +1,4 @@
-"""Execute the numbered notebooks, or those given, from top to bottom, and store their outputs."""
+"""Execute all notebooks, or those given, from top to bottom, and store their outputs."""
 
 import base64
 import io
@@ -33,6 +33,6 @@ def _smaller(png: str) -> str:
 
 
 if __name__ == "__main__":
-    for each in map(Path, sys.argv[1:] or sorted(FOLDER.glob("0*.ipynb"))):
+    for each in map(Path, sys.argv[1:] or sorted(FOLDER.glob("*.ipynb"))):
         print(each)
         nbformat.write(execute(each), each)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.config.load import Config, load_config
 from pipelines.data import Dataset
-from pipelines.data.batches import padded, tensors
+from pipelines.data.batches import padded, raw_batches
 from pipelines.errors import UserError
 from pipelines.fit import adapt_preprocessor
 from pipelines.inspection.costs import Costs, count_costs
@@ -67,7 +67,8 @@ def inspect(config_or_run: str | Path, overrides: Sequence[str] = (), row: int =
     if not 1 <= row <= len(dataset.test):
         raise UserError("--row", f"must be from 1 to {len(dataset.test):,}, the number of test examples; not {row}")
     example = dataset.test.iloc[[row - 1]].reset_index(drop=True)
-    given = padded(trained.preprocessor.example(tensors(example), training=False))
+    (raw,) = raw_batches(example)  # which reads files
+    given = padded(trained.preprocessor.example(raw, training=False))
     inputs, label, weight = given
     return Inspection(
         trained.config.task,

@@ -73,6 +73,15 @@ def encoder_block(
     return keras.layers.Add()([x, keras.layers.Dropout(dropout)(y)])
 
 
+def encoder_attention(model: keras.Model, text: Any) -> list[keras.KerasTensor]:
+    """Return the attention weights (B, H, T, T) of each `encoder_block` of a model, for a text without padding."""
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.MultiHeadAttention)]
+    if not layers:
+        return []
+    seen = keras.Model(model.input, {"x": [layer.input[0] for layer in layers]})(text)
+    return [layer(x, x, return_attention_scores=True)[1] for layer, x in zip(layers, seen["x"], strict=True)]
+
+
 class LearnedPositions(Positions):
     """Add learned embeddings of `count` positions (Gehring et al. 2017, section 3.1): (B, T, D) -> (B, T, D)."""
 

@@ -54,6 +54,11 @@ class SelfAttention(Attention):
         """Attend within the whole sequence at once."""
         return self._attend(*self._split(x, 0), mask[:, None, None, :])
 
+    def weigh(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the attention weights (B, H, S, S); each row sums to 1."""
+        queries, keys, _ = self._split(x, 0)
+        return attention_weights(queries, keys, mask[:, None, None, :])
+
 
 class CrossAttention(Attention):
     """Attention from target to source: target (B, T, D), source (B, S, D), source mask (B, S) -> (B, T, D).
@@ -159,6 +164,10 @@ class SourceBlock(Residual):
         """Process the whole source at once."""
         x = self.after(0, x, self.attention(self.before(0, x), mask))
         return self.feed_forward(x)
+
+    def attention_weights(self, x: keras.KerasTensor, mask: keras.KerasTensor) -> keras.KerasTensor:
+        """Return the attention weights (B, H, S, S)."""
+        return self.attention.weigh(self.before(0, x), mask)
 
 
 class TargetBlock(Residual):

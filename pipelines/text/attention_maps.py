@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.figure import Figure
 
 PANEL_INCHES = 3.4
@@ -22,13 +23,14 @@ def draw_attention(weights: Sequence[np.ndarray], queries: Sequence[str], keys: 
         for head, (each, axes) in enumerate(zip(maps, row, strict=True), 1):
             axes.imshow(each, cmap="Blues", vmin=0, vmax=1, aspect="auto")
             axes.set_title(f"layer {layer}, head {head}", fontsize=9)
-            _name(axes.xaxis, keys if layer == len(weights) else ())
-            _name(axes.yaxis, queries if head == 1 else ())
+            name_ticks(axes.xaxis, keys if layer == len(weights) else ())
+            name_ticks(axes.yaxis, queries if head == 1 else ())
     figure.suptitle("Attention: each row is a token, each column a token that it attends to")
     return figure
 
 
-def _name(axis, names: Sequence[str]) -> None:
+def name_ticks(axis: XAxis | YAxis, names: Sequence[str]) -> None:
+    """Label an axis with tokens, if there is room for them."""
     shown = names if len(names) <= LABELLED else ()
     size = min(8, 200 / max(len(shown), 1))
     axis.set_ticks(range(len(shown)), [_visible(name).replace("$", r"\$") for name in shown], fontsize=size)

@@ -4,6 +4,8 @@ import json
 
 import pandas as pd
 import pytest
+from cats import CONFIG as IMAGES
+from cats import write_images
 from conftest import CONFIG, invoke, overrides, sets
 
 import pipelines
@@ -74,3 +76,13 @@ def test_an_image_is_shown_decoded_resized_and_scaled():
     table = prepared("cat_classifier", rows, image_size=8, pixel_scaling="unit")["image"]
     assert table["shape"].tolist() == [[10, 20, 3], [8, 8, 3], [8, 8, 3]]
     assert table["mean"].tolist() == pytest.approx([51, 51, 0.2])
+
+
+def test_an_image_file_of_a_folder_is_read(tmp_path):
+    data = f"data={{source: files, path: {write_images(tmp_path / 'images', 40)}, positive: [], bad_files: error}}"
+    result = invoke(
+        "inspect", str(IMAGES), *sets([data, "preprocessing.image_size=8", "model=logistic_regression"]), "--json"
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["steps"]["image"][1]["shape"] == found["tensors"]["image"]["shape"] == [8, 8, 3]

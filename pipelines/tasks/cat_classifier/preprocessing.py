@@ -12,7 +12,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.data.batches import raw_batches, tensors
+from pipelines.data.batches import raw_batches
 from pipelines.data.images.read import decode_image
 from pipelines.errors import UserError, did_you_mean
 from pipelines.presets import Preset, preset_of
@@ -136,10 +136,10 @@ class ImagePreprocessor(Preprocessor):
 
     def steps(self, example: pd.DataFrame) -> dict[str, pd.DataFrame]:
         """Return the size of the image and the range of its numbers, when decoded, resized and scaled."""
-        raw = tensors(example)
+        (raw,) = raw_batches(example)
         pixels = self.inputs(raw)["image"][0].numpy().astype("float32")
         scaled = (pixels - self.state["mean"]) / self.state["deviation"]
-        decoded = decode_image(next(iter(raw_batches(example)))["image"][0]).numpy()
+        decoded = decode_image(raw["image"][0]).numpy()
         rows = [
             {"step": step, "shape": list(each.shape), "least": each.min(), "mean": each.mean(), "most": each.max()}
             for step, each in (("decoded", decoded), ("resized", pixels), ("scaled, in the model", scaled))

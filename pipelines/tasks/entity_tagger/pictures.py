@@ -4,15 +4,24 @@ from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 from matplotlib.figure import Figure
 
+from pipelines.data.batches import padded
+from pipelines.layers.recurrent import gates_of_layers
+from pipelines.layers.transformer import encoder_attention
 from pipelines.metrics.entity_f1 import Entity, entities, entity_scores
+from pipelines.tasks.entity_tagger.preprocessing import SentencePreprocessor
 from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
+from pipelines.text.attention_maps import draw_attention
+from pipelines.text.gate_maps import draw_gates
 
 KINDS_OF_MISTAKE = 12
 SENTENCES_EACH = 4
+DRAWN_TOKENS = 16  # largest number of tokens in the plots of attention and gates
 COLOURS = ("#cfe8ff", "#ffe3b8", "#d5f2cf", "#f6d0e4", "#e3d8fa", "#fff3a8", "#c8efec", "#f7d2c6")
 MISSED = "no entity"
 OTHER_BOUNDARIES = "the same type with other boundaries"
@@ -29,6 +38,21 @@ def draw_pictures(
         "tag_confusion": _confusion(["O", *learnt["types"]], true, answers),
         "mistakes": mistakes_page(tokens, true, answers),
     }
+
+
+def draw_inside(
+    model: keras.Model, preprocessor: SentencePreprocessor, sentences: pd.Series
+) -> dict[str, Figure | str]:
+    """Draw the attention of a Transformer, or the gates of a recurrent model, in the longest sentence that fits."""
+    lengths = sentences.map(len).to_numpy()
+    tokens = sentences.iloc[int(np.argmax(np.where(lengths <= DRAWN_TOKENS, lengths, -lengths)))]
+    inputs = padded(preprocessor.inputs({TOKENS: tf.ragged.constant([tokens])}))
+    inside: dict[str, Figure | str] = {}
+    if maps := encoder_attention(model, inputs):
+        inside["attention"] = draw_attention([each[0].numpy() for each in maps], tokens, tokens)
+    if layers := gates_of_layers(model, inputs):
+        inside["gates"] = draw_gates(layers, tokens)
+    return inside
 
 
 def mistakes_page(tokens: list[list[str]], true: list[list[str]], answers: list[list[str]]) -> str:

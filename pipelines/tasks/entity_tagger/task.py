@@ -32,7 +32,7 @@ from pipelines.tasks.entity_tagger.calibration import fitted_temperature, token_
 from pipelines.tasks.entity_tagger.decoding import Decoded, decode_scores, found_entities
 from pipelines.tasks.entity_tagger.explanations import contributions
 from pipelines.tasks.entity_tagger.models import MODELS
-from pipelines.tasks.entity_tagger.pictures import draw_pictures
+from pipelines.tasks.entity_tagger.pictures import draw_inside, draw_pictures
 from pipelines.tasks.entity_tagger.preprocessing import SentencePreprocessor
 from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
 from pipelines.training.distillation import divergence
@@ -301,8 +301,9 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
-        """Draw F1 by type, F1 of seen and unseen entities, confused tags, and the most frequent mistakes."""
-        return draw_pictures(preprocessor.learnt, examples, answered_tags(examples, answers))
+        """Draw F1 by type and by novelty, confused tags, frequent mistakes, and attention or gates."""
+        drawn = draw_pictures(preprocessor.learnt, examples, answered_tags(examples, answers))
+        return drawn | draw_inside(model, preprocessor, examples[TOKENS])
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:
         """Join the tokens of each example with spaces to form a text."""

@@ -3,6 +3,7 @@
 Shapes: B texts, T tokens, n next tokens, V token ids, D features.
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import keras
@@ -10,7 +11,7 @@ from keras import ops
 
 from pipelines.hyperparameters import ActivationName, Initializer
 from pipelines.layers.basic import kernel_initializer
-from pipelines.layers.recurrent import recurrent_layer
+from pipelines.layers.recurrent import Gates, read_gates, recurrent_layer
 from pipelines.tasks.language_model.ngram import Counts
 from pipelines.text.sampling import GenerativeModel, State
 
@@ -146,12 +147,22 @@ class LanguageModel(GenerativeModel):
 
     def attention(self, tokens: keras.KerasTensor) -> list[keras.KerasTensor]:
         """Return the attention weights (B, H, T, T) of each attention layer for tokens (B, T)."""
-        x, weights = self.embedding(tokens), []
+        return [part.attention_weights(x) for part, x, _ in self._pass(tokens) if isinstance(part, Attending)]
+
+    def gates(self, tokens: keras.KerasTensor) -> dict[str, Gates]:
+        """Return the gates and the output (B, T, units) of each GRU or LSTM for tokens (B, T)."""
+        layers = [
+            (read_gates(part.layer, x, y), y) for part, x, y in self._pass(tokens) if isinstance(part, Recurrence)
+        ]
+        return {f"layer {at}": {**gates, "state": y} for at, (gates, y) in enumerate(layers, 1) if gates}
+
+    def _pass(self, tokens: keras.KerasTensor) -> Iterator[tuple[Any, keras.KerasTensor, keras.KerasTensor]]:
+        """Read tokens (B, T); give each part with its input and its output."""
+        x = self.embedding(tokens)
         for part in self.parts:
-            if isinstance(part, Attending):
-                weights.append(part.attention_weights(x))
-            x = part(x)
-        return weights
+            y = part(x)
+            yield part, x, y
+            x = y
 
     def start(self, batch: int, length: int) -> State:
         """Return the state before the first token, with room for `length` tokens."""

@@ -1,4 +1,4 @@
-"""Plots and pages about a language model, for the report: loss against n-grams, embeddings and attention."""
+"""Plots and pages about a language model, for the report: loss against n-grams, embeddings, attention and gates."""
 
 from collections.abc import Callable, Mapping
 from html import escape
@@ -13,6 +13,7 @@ from pipelines.tasks.language_model.networks import LanguageModel
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tasks.language_model.sources import TEXT
 from pipelines.text.attention_maps import draw_attention
+from pipelines.text.gate_maps import draw_gates
 from pipelines.text.sampling import GenerativeModel
 
 ORDERS = {"byte": 6, "character": 6, "word": 3, "subword": 3, "token": 3}  # higher orders improve little
@@ -48,9 +49,12 @@ def draw_pictures(
         str(examples[TEXT].iloc[0]).splitlines(), key=len
     ).strip()  # the longest line, so that it contains words and not only indentation
     ids = preprocessor.tokenizer.encode(tf.constant([line]))[:, :ATTENDED].to_tensor()
-    if maps := model.attention(ids[:, : preprocessor.context]):
-        names = [preprocessor.tokenizer.pieces[at] for at in ids[0, : preprocessor.context].numpy()]
+    ids = ids[:, : preprocessor.context]
+    names = [preprocessor.tokenizer.pieces[at] for at in ids[0].numpy()]
+    if maps := model.attention(ids):
         pictures["attention"] = draw_attention([each[0].numpy() for each in maps], names, names)
+    if layers := model.gates(ids):
+        pictures["gates"] = draw_gates(layers, names)
     return pictures
 
 

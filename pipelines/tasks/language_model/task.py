@@ -246,7 +246,7 @@ class LanguageModelTask(Task[TextPreprocessor, GenerativeModel]):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
-        """Draw the loss next to that of n-gram models, the embeddings, and the attention."""
+        """Draw the loss next to that of n-gram models, the embeddings, the attention, and the gates."""
         return draw_pictures(model, preprocessor, examples, answers)
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Plots and pages about a translator, for the report: BLEU by length, translations and attention."""
+"""Plots and pages about a translator, for the report: BLEU by length, translations, attention and gates."""
 
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -12,11 +12,15 @@ from sacrebleu.metrics import BLEU, CHRF
 from pipelines.data.batches import padded
 from pipelines.data.pairs.languages import parts_words
 from pipelines.data.pairs.read import SOURCE, TARGET
+from pipelines.layers.recurrent import gates_of_layers
 from pipelines.tasks.translator.preprocessing import PairPreprocessor
+from pipelines.tasks.translator.recurrent import RecurrentTranslator
 from pipelines.tasks.translator.scores import choose_tokens, signatures
 from pipelines.tasks.translator.searching import look
+from pipelines.tasks.translator.transformers import TransformerTranslator
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.attention_maps import draw_attention
+from pipelines.text.gate_maps import draw_gates
 
 BINS = (
     0,
@@ -46,8 +50,14 @@ def draw_pictures(
         "translations": _page("Translations and references", table.head(SHOWN)),
         "worst_translations": _page("Translations with the lowest chrF", worst),
     }
-    if attention := _attention(model, preprocessor, table):
+    ids = _shown_source(preprocessor, table)
+    keys = [preprocessor.tokenizers[SOURCE].pieces[at] for at in ids[0].numpy()]
+    if attention := _attention(model, preprocessor, ids):
         pictures["attention"] = attention
+    if isinstance(model, TransformerTranslator) and (maps := model.encoder_attention(ids)):
+        pictures["encoder_attention"] = draw_attention([each[0].numpy() for each in maps], keys, keys)
+    if isinstance(model, RecurrentTranslator) and (layers := gates_of_layers(model.encoder, ids)):
+        pictures["encoder_gates"] = draw_gates(layers, keys)
     return pictures
 
 
@@ -98,12 +108,17 @@ def _row(cells: Iterable) -> str:
     return f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in texts)}<td>{score:.1f}</td></tr>"
 
 
-def _attention(model: Translator, preprocessor: PairPreprocessor, table: pd.DataFrame) -> Figure | None:
-    """Draw the attention of each layer and head, for the longest sentence that fits."""
+def _shown_source(preprocessor: PairPreprocessor, table: pd.DataFrame) -> tf.Tensor:
+    """Return the tokens (1, S) of the longest sentence that fits into a plot."""
     ids = preprocessor.encode(SOURCE, tf.constant(table[SOURCE].tolist()))
     lengths = ids.row_lengths().numpy()
     at = int(np.argmax(np.where(lengths <= DRAWN_TOKENS, lengths, -lengths)))
-    found = {name: value.numpy()[0] for name, value in look(model, preprocessor, padded(ids[at : at + 1])).items()}
+    return padded(ids[at : at + 1])
+
+
+def _attention(model: Translator, preprocessor: PairPreprocessor, source: tf.Tensor) -> Figure | None:
+    """Draw the attention of each layer and head to a source."""
+    found = {name: value.numpy()[0] for name, value in look(model, preprocessor, source).items()}
     if not len(found["weights"]):
         return None
     queries, keys = ([name.decode() for name in found[side] if name] for side in ("queries", "keys"))

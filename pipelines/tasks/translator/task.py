@@ -162,7 +162,7 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
         examples: pd.DataFrame,
         answers: Mapping[str, np.ndarray],
     ) -> dict[str, Figure | str]:
-        """Draw BLEU by length, sample and worst translations, and attention."""
+        """Draw BLEU by length, sample and worst translations, attention, and the gates of the encoder."""
         return draw_pictures(model, preprocessor, examples, answers)
 
     def client_inputs(self, examples: pd.DataFrame) -> pd.DataFrame:

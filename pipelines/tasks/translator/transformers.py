@@ -68,6 +68,14 @@ class TransformerTranslator(Translator):
             x = block(x, encoded, mask)
         return weights
 
+    def encoder_attention(self, source: keras.KerasTensor) -> list[keras.KerasTensor]:
+        """Return the attention weights between source tokens (B, H, S, S), for each block of an encoder made here."""
+        blocks = [layer for layer in self.encoder.layers if isinstance(layer, SourceBlock)]
+        if not blocks:
+            return []
+        seen = keras.Model(self.encoder.input, {"given": [block.input for block in blocks]})(source)
+        return [block.attention_weights(*given) for block, given in zip(blocks, seen["given"], strict=True)]
+
 
 def transformer_translator(
     features: Features, *, layers: tuple[int, int], positions: str, tied: bool, width: int, **block: Any

@@ -11,8 +11,10 @@ from pipelines.config.load import load_config
 from pipelines.config.read import shipped_config
 from pipelines.data.batches import padded, tensors
 from pipelines.errors import UserError
+from pipelines.layers.transformer import encoder_attention
 from pipelines.tasks.entity_tagger.layers import WordDropout
 from pipelines.tasks.entity_tagger.models import MODELS
+from pipelines.tasks.entity_tagger.pictures import draw_inside
 from pipelines.tasks.entity_tagger.preprocessing import UNKNOWN, SentencePreprocessor
 from pipelines.tasks.entity_tagger.task import TASK
 from pipelines.training.pretrained import PretrainedModel, load_pretrained_weights
@@ -70,6 +72,27 @@ def test_a_padded_batch_gives_each_sentence_what_it_gets_alone(variant):
         assert tags[row, :length].tolist() == alone[row][1][0].tolist()
         assert set(tags[row, length:]) <= {b""}
         np.testing.assert_allclose(probabilities[row, :length], alone[row][2][0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("window", set()), ("rnn", set()), ("gru", {"gates"}), ("lstm", {"gates"}), ("transformer", {"attention"})],
+)
+def test_the_inside_of_a_model_is_drawn_if_it_has_gates_or_attention(name, shown):
+    preprocessor = prepared()
+    assert set(draw_inside(build(name, preprocessor), preprocessor, ROWS["tokens"])) == shown
+
+
+def test_each_token_attends_to_all_of_its_sentence():
+    preprocessor = prepared()
+    model = build("transformer", preprocessor, layers=2, heads=2)
+    maps = encoder_attention(
+        model, padded(preprocessor.inputs({"tokens": tf.constant(ROWS["tokens"].iloc[:1].tolist())}))
+    )
+    assert [each.shape for each in maps] == [(1, 2, 6, 6)] * 2
+    for each in maps:
+        np.testing.assert_allclose(np.sum(each, axis=-1), 1, rtol=1e-5)
+        assert np.min(each) > 0 and np.ptp(each) > 0.01
 
 
 def test_a_model_starts_from_the_vectors_of_a_file(tmp_path):

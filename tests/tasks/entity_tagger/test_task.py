@@ -28,7 +28,9 @@ def test_metrics_hold_each_type_and_the_run_its_pages(finished_tagger):
         "tag_confusion.png",
         "mistakes.html",
         "learning_curves.png",
+        "gates.png",
     } <= names
+    assert "<figcaption>Gates</figcaption>" in (finished_tagger / "report" / "index.html").read_text()
 
 
 def test_answers_name_entities_where_they_stand(finished_tagger, exported_tagger):

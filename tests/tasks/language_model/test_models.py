@@ -163,6 +163,26 @@ def test_others_have_no_attention():
     assert make("gru").attention(ops.ones((1, 4), "int32")) == []
 
 
+@pytest.mark.parametrize(
+    ("rung", "gates"),
+    [("gru", ["update", "reset"]), ("gru and counts", ["update", "reset"]), ("lstm", ["update", "forget", "output"])],
+)
+def test_gates_and_states_of_each_layer_are_shown(rung, gates):
+    model, tokens = make(rung), np.random.default_rng(1).integers(0, 11, (1, 8)).astype("int32")
+    found = model.gates(ops.convert_to_tensor(tokens))
+    assert list(found) == ["layer 1", "layer 2"]
+    for each in found.values():
+        assert list(each) == [*gates, "state"]
+        assert all(values.shape == (1, 8, 5) for values in each.values())
+    top = model.go_on(ops.convert_to_tensor(tokens), model.start(1, 8))[0]
+    np.testing.assert_allclose(found["layer 2"]["state"], top, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rung", ["rnn", "neural", "learned"])
+def test_others_have_no_gates(rung):
+    assert make(rung).gates(ops.ones((1, 4), "int32")) == {}
+
+
 def test_a_mixture_lies_between_network_and_counts_and_adds_up_to_one():
     model, tokens = make("rotary and counts"), np.random.default_rng(1).integers(0, 11, (3, 8)).astype("int32")
     mixed = np.exp(scores_of(model, tokens))

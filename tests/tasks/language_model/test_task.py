@@ -316,7 +316,7 @@ def test_every_level_trains_and_is_explained(level, text, tmp_path):
     result = invoke("train", CONFIG, *sets(overrides(text, *more)), "--run-dir", tmp_path / "run")
     assert result.exit_code == 0, result.output
     report = {path.name for path in (tmp_path / "run" / "report").iterdir()}
-    assert "attention.png" not in report
+    assert "attention.png" not in report and "gates.png" in report
     assert ("neighbours.html" in report) is (level != "byte")
 
 

@@ -48,6 +48,19 @@ def scores(model, sources, targets):
     return ops.convert_to_numpy(model.scores(model({"source": sources, "target": targets}, training=False)))
 
 
+@pytest.mark.parametrize("rung", ["transformer", "transformer_post"])
+def test_attention_of_the_encoder_adds_up_and_sees_no_padding(rung):
+    model = make(rung)
+    maps = [ops.convert_to_numpy(each) for each in model.encoder_attention(SOURCES)]
+    assert [each.shape for each in maps] == [(3, 2, 6, 6)] * 2
+    for each in maps:
+        np.testing.assert_allclose(each.sum(axis=-1), 1, rtol=1e-5)
+        assert not each[1, :, :, 3:].any() and np.std(each[0]) > 0.01
+    alone = [ops.convert_to_numpy(each) for each in model.encoder_attention(SOURCES[1:2, :3])]
+    for each, own in zip(maps, alone, strict=True):
+        np.testing.assert_allclose(each[1, :, :3, :3], own[0], rtol=1e-4, atol=1e-6)
+
+
 def test_steps_give_what_the_whole_gives(model):
     whole = scores(model, SOURCES, TARGETS)
     state, parts = model.start({"source": SOURCES}, 4), []

@@ -108,6 +108,7 @@ def test_a_run_is_measured_signed_and_drawn(finished):
     assert "nc:6" in signatures["chrf"]
     report = {path.name for path in (finished / "report").iterdir()}
     assert report >= {"bleu_by_length.png", "translations.html", "worst_translations.html", "attention.png"}
+    assert ("encoder_attention.png" in report) is not ("encoder_gates.png" in report)
 
 
 def test_the_baseline_of_perplexity_counts_tokens(finished):
