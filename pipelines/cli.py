@@ -345,6 +345,8 @@ def compare(configs_or_runs: tuple[str, ...], test: bool, **options: Any) -> Non
 def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None:
     """Evaluate a finished RUN on one split, with metrics per class if the task has classes.
 
+    Updates report/index.html.
+
     Example: {program} evaluate runs/house_prices/2026-01-31T12-00-00 --split validation
     """
     from pipelines.commands.evaluate import evaluate as evaluate_run
@@ -371,7 +373,7 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
     "--human",
     type=float,
     metavar="ERROR",
-    help="Error of people or of the best known model, such as 0.01. Default: 0 for shares of right answers.",
+    help="Error of people or of the best known model, such as 0.01. Default: 0 if the metric has a perfect value; otherwise bias is not measured.",
 )
 @click.option(
     "--try",
@@ -402,7 +404,7 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
 def diagnose(run: str, human: float | None, as_json: bool, **options: Any) -> None:
     """Say whether the model of a finished RUN has high bias, high variance or unlike data, and what to do next.
 
-    Trainings that were interrupted continue when the same command is typed again.
+    Updates report/index.html. Trainings that were interrupted continue when the same command is typed again.
 
     Example: {program} diagnose runs/cat_classifier/2026-01-31T12-00-00 --human 0.01
     """
@@ -425,7 +427,7 @@ def diagnose(run: str, human: float | None, as_json: bool, **options: Any) -> No
 @main.command()
 @click.argument("config_or_run", metavar="CONFIG|RUN")
 @overrides
-@click.option("--row", type=POSITIVE, default=1, show_default=True, help="Number of the test example to show.")
+@click.option("--row", type=POSITIVE, default=1, show_default=True, help="Row of the test split to show, counted from 1.")
 @as_json
 @functools.partial(verb, before_tensorflow=_check_inspected)
 def inspect(config_or_run: str, overrides: tuple[str, ...], row: int, as_json: bool) -> None:

@@ -38,7 +38,7 @@ PresetName = Annotated[
         " mobilenet_v2",
     ),
 ]
-INSTALL = "pip install 'keras-task-pipelines[pretrained]'"
+INSTALL = "pip install '.[pretrained]' in the clone"
 HOSTS = {"kaggle": "www.kaggle.com", "hf": "huggingface.co"}
 PROBE_SECONDS = 5  # without a network, the hubs' own libraries retry for minutes
 HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LICENSE*", "*.weights.h5", "assets/**"]
