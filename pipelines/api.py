@@ -354,7 +354,7 @@ def diagnose(
     seeds: int = 3,
     workers: int = 1,
 ) -> "Diagnosis":
-    """Say whether the model of a finished run has high bias, high variance or a data mismatch, and write what to do next.
+    """Say whether a finished run's model has high bias, high variance or a data mismatch, and write what to do next.
 
     `human` is the error of people, such as 0.01 if they are right for 99 % of the examples. The result has `verdict`, a
     sentence, `gaps`, `signs`, `steps` and `configs`, the configs to train next.

@@ -154,7 +154,9 @@ threshold = click.option(
 @click.argument("config", metavar="CONFIG|EXPORT")
 @overrides
 @click.option(
-    "--run", metavar="RUN", help="Finished run on the same data. Validation and test labels are checked with its predictions."
+    "--run",
+    metavar="RUN",
+    help="Finished run on the same data. Validation and test labels are checked with its predictions.",
 )
 @click.option("--against", metavar="FILE", help="New data of the same format, to compare with the training split.")
 @click.option(
@@ -373,7 +375,8 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
     "--human",
     type=float,
     metavar="ERROR",
-    help="Error of people or of the best known model, such as 0.01. Default: 0 if the metric has a perfect value; otherwise bias is not measured.",
+    help="Human-level or best known error, such as 0.01. Default: 0 if the metric has a perfect value; otherwise bias"
+    " is not measured.",
 )
 @click.option(
     "--try",
@@ -384,7 +387,9 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
     help="Train the first N steps and the run's own config with several seeds, and say which helped.",
 )
 @click.option(
-    "--curve", is_flag=True, help="Train with five sizes of the training data, and estimate the error with twice the data."
+    "--curve",
+    is_flag=True,
+    help="Train with five sizes of the training data, and estimate the error with twice the data.",
 )
 @click.option(
     "--batch-sizes",
@@ -427,7 +432,9 @@ def diagnose(run: str, human: float | None, as_json: bool, **options: Any) -> No
 @main.command()
 @click.argument("config_or_run", metavar="CONFIG|RUN")
 @overrides
-@click.option("--row", type=POSITIVE, default=1, show_default=True, help="Row of the test split to show, counted from 1.")
+@click.option(
+    "--row", type=POSITIVE, default=1, show_default=True, help="Row of the test split to show, counted from 1."
+)
 @as_json
 @functools.partial(verb, before_tensorflow=_check_inspected)
 def inspect(config_or_run: str, overrides: tuple[str, ...], row: int, as_json: bool) -> None:

@@ -33,7 +33,7 @@ PresetName = Annotated[
     str,
     Field(
         min_length=1,
-        description="published backbone: a KerasHub preset such as bert_tiny_en_uncased, kaggle://..., hf://..., or a"
+        description="pretrained backbone: a KerasHub preset such as bert_tiny_en_uncased, kaggle://..., hf://..., or a"
         " folder in the format of KerasHub or Hugging Face; for images, also a network of keras.applications such as"
         " mobilenet_v2",
     ),

@@ -67,6 +67,13 @@ def test_the_documentation_names_every_verb_task_and_metric():
     assert all(page in navigation for page in pages)
 
 
+def test_every_link_of_the_documentation_leads_to_a_file_of_the_clone():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        links = re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text())
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_documentation_names_every_setting_model_and_metric(task):
     spec = spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")

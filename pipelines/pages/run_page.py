@@ -60,7 +60,7 @@ def described(environment: Mapping[str, Any]) -> list[Part]:
 def _next(run: Run, diagnosis: Mapping[str, Any] | None) -> list[Part]:
     warnings: list[Part] = [Lines([f"Warning: {each}" for each in run.warnings()])] if run.warnings() else []
     if diagnosis is None:
-        says = "This run is not diagnosed yet. This command says whether it has high bias, high variance or data mismatch"
+        says = "This run is not diagnosed yet. This command reports high bias, high variance or data mismatch"
         return [*warnings, Text(f"{says}, proposes what to change, and updates this report:"), _diagnose(run)]
     gaps = [
         [

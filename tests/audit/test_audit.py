@@ -210,7 +210,9 @@ def test_rows_of_a_group_in_several_splits_are_found():
     table = CLEAN["house_prices"].assign(owner=[f"owner {n}" for n in owner])
     assert found(audited("house_prices", table), "group_across_splits") == []
     (only,) = found(audited("house_prices", table.assign(price=table["price"] + level)), "group_across_splits")
-    assert only.column == "owner" and "mean error of simple models" in only.about and "underestimates it by" in only.about
+    assert (
+        only.column == "owner" and "mean error of simple models" in only.about and "underestimates it by" in only.about
+    )
 
 
 def documents(groups: int = 40, each: int = 12) -> pd.DataFrame:

@@ -77,11 +77,11 @@ class TablePreprocessor(Preprocessor):
             Field(
                 description="standard: to mean 0 and standard deviation 1; log: the same, after log(1 + x) of skewed"
                 " columns without negative values; quantile: map the rank among the training values to a normal"
-                " distribution; none: the numbers as they are, without numeric_limit"
+                " distribution; none: no scaling, and no numeric_limit"
             ),
         ],
         numeric_limit: Annotated[
-            float, Field(gt=0, description="normalised numbers are clipped to this distance from 0, to limit outliers")
+            float, Field(gt=0, description="normalized numbers are clipped to this distance from 0, to limit outliers")
         ],
         target_scaling: Annotated[
             Literal["log", "standard", "none"],
@@ -94,8 +94,8 @@ class TablePreprocessor(Preprocessor):
             int,
             Field(
                 ge=1,
-                description="largest number of values per column in the vocabulary; the most frequent are kept, the"
-                " rest are unknown",
+                description="maximum number of values per column in the vocabulary; the most frequent are kept, the"
+                " others map to the unknown token",
             ),
         ],
         min_count: Annotated[
@@ -109,20 +109,20 @@ class TablePreprocessor(Preprocessor):
             list[Neighbourhood],
             Field(
                 description="prices of nearby training houses as features. The run time grows with the square of the"
-                " number of rows. Metrics on train are too optimistic, because there each house is its own"
-                " neighbour"
+                " number of rows. Metrics on the training split are too optimistic, because there each house is its own"
+                " neighbor"
             ),
         ],
         text_columns: Annotated[
             list[str],
             Field(
                 description="columns of free text, such as a description: the encoder of text_preset turns each into"
-                " numbers. A text that is too long for the encoder is cut"
+                " numbers. A text that is too long for the encoder is truncated"
             ),
         ],
         text_preset: Annotated[
             PresetName | None,
-            Field(description="published text encoder of text_columns, whose weights stay as published; null: none"),
+            Field(description="pretrained text encoder of text_columns, which is not trained; null: none"),
         ],
     ):
         self.numeric_scaling = numeric_scaling

@@ -29,7 +29,7 @@ Mixed = Annotated[
     Field(
         ge=0,
         le=10,
-        description="longest n-grams whose counts are mixed with the network, with a learned weight (Bengio et al."
+        description="order of the n-gram model interpolated with the network, with a learned weight (Bengio et al."
         " 2003, section 4); 0: only the network",
     ),
 ]

@@ -54,7 +54,9 @@ class PairPreprocessor(Preprocessor):
             bool, Field(description="use one vocabulary for both languages (Sennrich et al. 2016) instead of two")
         ],
         lower_case: Annotated[bool, Field(description="convert both sides to lower case")],
-        longest: Annotated[int, Field(ge=2, description="largest number of tokens in a text; the rest is cut off")],
+        longest: Annotated[
+            int, Field(ge=2, description="maximum number of tokens in a text; longer texts are truncated")
+        ],
         split_tokens: Annotated[
             float,
             Field(
