@@ -214,7 +214,7 @@ def _fold(
 def _check_filled(parts: Mapping[str, Part], count: int) -> None:
     for name, part in parts.items():
         if not len(part.rows):
-            problem = f"no examples are left for this split ({count:,} in total); increase its share or add examples"
+            problem = f"no examples are left for this split ({count:,} in total); increase its fraction or add examples"
             raise UserError(f"split.{name}", problem)
 
 

@@ -233,7 +233,7 @@ class SentencePreprocessor(Preprocessor):
         return find_tokens(text, self.token_pattern)
 
     def fold(self, words: Sequence[str]) -> list[str]:
-        """Normalise words for the lookup."""
+        """Normalize words for the lookup."""
         return [word.decode().replace(BREAK, "") for word in self._word(tf.constant(words)).numpy()]
 
     def _vector_rows(self, path: str) -> list[int]:

@@ -62,12 +62,12 @@ class Features:
 
     numeric: int
     categories: int
-    quantiles: np.ndarray  # (F, QUANTILES) of the normalised training values
+    quantiles: np.ndarray  # (F, QUANTILES) of the normalized training values
     text: int = 0  # width of the vectors of all text columns together
 
 
 class TablePreprocessor(Preprocessor):
-    """Normalise numbers, look up categories and scale the target. Missing and unknown values are supported."""
+    """Normalize numbers, look up categories and scale the target. Missing and unknown values are supported."""
 
     def __init__(
         self,
@@ -401,7 +401,7 @@ class TablePreprocessor(Preprocessor):
         return inputs
 
     def _texts(self, raw: Tensors, encode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        """Return the normalised vectors of all text columns (B, W), 0 for a text that is missing."""
+        """Return the normalized vectors of all text columns (B, W), 0 for a text that is missing."""
         vectors = tf.concat([encode(raw[name]) for name in self.text_columns], axis=1)
         scaled = (vectors - self.state["text_mean"]) / self.state["text_deviation"]
         scaled = tf.clip_by_value(scaled, -self.numeric_limit, self.numeric_limit)
