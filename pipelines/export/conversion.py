@@ -33,7 +33,7 @@ def numeric_endpoint(trained: "TrainedModel", format_name: str) -> "NumericEndpo
         return endpoint
     serve = trained.endpoints["serve"]
     graph = tf.function(serve.answer, input_signature=[serve.signature]).get_concrete_function().graph
-    texts = {node.type for node in the graph.get_operations() if _handles_texts(node)}
+    texts = {node.type for node in graph.get_operations() if _handles_texts(node)}
     raise UserError(
         f"--format {format_name}",
         f"supports numbers only, but {trained.config.task} processes texts with {listed_operations(texts)};"

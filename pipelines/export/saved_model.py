@@ -44,7 +44,7 @@ def read_graph(folder: Path) -> "meta_graph_pb2.MetaGraphDef":
 
 
 def _operations(graph: "meta_graph_pb2.MetaGraphDef") -> Iterator[str]:
-    functions = {function.signature.name: function for function in the graph.graph_def.library.function}
+    functions = {function.signature.name: function for function in graph.graph_def.library.function}
     nodes = [*graph.graph_def.node, *(node for function in functions.values() for node in function.node_def)]
     return (operation for operation in {node.op for node in nodes} if operation not in functions)
 
