@@ -9,11 +9,13 @@ PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(
 CALLS_ONLY := $(foreach code,arg-type assignment attr-defined call-overload dict-item index misc operator type-var union-attr \
 	var-annotated,--disable-error-code $(code))
 
-.PHONY: demo test coverage lint format docs notebooks schemas lock clean
+.PHONY: demo install test coverage lint format docs notebooks schemas lock clean
 
 demo: $(VENV)/installed
 	$(BIN)/python cli.py run configs/*.yaml
-	@echo "Every run's metrics, report and export lie in the folders named above; open report/index.html first."
+	@echo "Every run's metrics, report and export are in the folders named above; open report/index.html first."
+
+install: $(VENV)/installed
 
 test: lint docs
 	$(PYTEST)

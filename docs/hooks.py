@@ -1,18 +1,26 @@
 """Pages of the documentation that are made from other files: configuration, notebooks, results, changelog ..."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from click import Command, Group
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 TITLES = {
     "model": "Settings of a model, in `models`",
     "LogSettings": "Settings of `request_log`",
 }  # of the sections of a server's config
+LINKS = [  # what a link of the clone, which leads to a file outside docs, is on the site
+    (r"\]\(((?:\.\./)*)\.\./benchmarks/results/", r"](\1results/"),
+    (r"\]\(((?:\.\./)*)\.\./configs/schemas/(\w+)\.json", r"](\1reference/config/\2.md"),
+    (r"\]\(((?:\.\./)*)\.\./README\.md#commands", r"](\1reference/cli.md"),
+    (r"\]\(docs/", r"]("),
+]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,6 +41,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Rewrite links that work in the clone to those of the site."""
+    for pattern, replacement in LINKS:
+        markdown = re.sub(pattern, replacement, markdown)
+    return markdown
 
 
 def cli_page() -> str:

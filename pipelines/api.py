@@ -326,7 +326,7 @@ def audit_data(
     show: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> FinishedAudit:
-    """Look for duplicates, leaks, wrong labels and shifts in the data of a config.
+    """Check for duplicates, leakage, label errors and distribution shift in the data of a config.
 
     `run` is a finished run on the same data, whose model judges the labels of validation and test. `against` is a file
     of new data to compare train with. `fix` writes a config without the faulty examples and columns.
@@ -351,7 +351,7 @@ def diagnose(
     seeds: int = 3,
     workers: int = 1,
 ) -> "Diagnosis":
-    """Say whether the model of a finished run has high bias, high variance or unlike data, and write what to do next.
+    """Say whether a finished run's model has high bias, high variance or a data mismatch, and write what to do next.
 
     `human` is the error of people, such as 0.01 if they are right for 99 % of the examples. The result has `verdict`, a
     sentence, `gaps`, `signs`, `steps` and `configs`, the configs to train next.

@@ -14,7 +14,7 @@ Coverage = Annotated[
     Field(
         ge=0.5,
         le=0.999,
-        description="share of new examples whose truth is in the interval, or in the set of classes or tags",
+        description="fraction of new examples whose true value is in the interval, or in the set of classes or tags",
     ),
 ]
 

@@ -165,9 +165,11 @@ threshold = click.option(
 @click.argument("config", metavar="CONFIG|EXPORT")
 @overrides
 @click.option(
-    "--run", metavar="RUN", help="Finished run on the same data. Its model judges the labels of test and validation."
+    "--run",
+    metavar="RUN",
+    help="Finished run on the same data. Validation and test labels are checked with its predictions.",
 )
-@click.option("--against", metavar="FILE", help="New data of the same format, to compare train with.")
+@click.option("--against", metavar="FILE", help="New data of the same format, to compare with the training split.")
 @click.option(
     "--fail-on",
     multiple=True,
@@ -175,7 +177,7 @@ threshold = click.option(
     help="Exit with code 1 if there are findings of these kinds: names of kinds, duplicates, labels, columns, leakage,"
     " shift, or all, separated by commas. Repeatable.",
 )
-@click.option("--fix", is_flag=True, help="Write a config without the faulty examples and columns.")
+@click.option("--fix", is_flag=True, help="Write a config without the problematic examples and columns.")
 @click.option("--audit-dir", metavar="DIR", help="Folder of the audit. Default: audits/TASK/TIME.")
 @as_json
 @functools.partial(verb, before_tensorflow=_start_audit)
@@ -189,9 +191,9 @@ def audit(
     audit_dir: str | None,
     as_json: bool,
 ) -> None:
-    """Look for duplicates, leaks, wrong labels and shifts in the data of CONFIG.
+    """Check the data of CONFIG for duplicates, leakage, label errors and distribution shift.
 
-    Of an EXPORT, new data is compared with the training data, of which the export has a sketch.
+    Given an EXPORT, compare new data with its training data, of which it has summary statistics. Rows count from 0.
 
     Example: {program} audit my.yaml --fix --fail-on leakage,duplicate_across_splits
 
@@ -314,8 +316,8 @@ def tune(
 @click.option(
     "--models",
     metavar="NAMES",
-    help="Models to train, such as mlp,tabm. With + before each name: these beside the default, which is all models"
-    " that need no preset.",
+    help="Models to train, such as mlp,tabm. With + before each name: these in addition to the default, which is"
+    " all models except pretrained.",
 )
 @click.option("--seeds", type=click.IntRange(1), help="Number of trainings of each model. Default: 5.")
 @click.option("--budget", metavar="TIME|EPOCHS", help="Limit of each training, such as 90s, 5m, 1h or 20 (epochs).")
@@ -326,7 +328,7 @@ def tune(
     metavar="K",
     help="Search the hyperparameters of each model first, with K trials.",
 )
-@click.option("--test", is_flag=True, help="Measure the test split too, at the end and once per run.")
+@click.option("--test", is_flag=True, help="Evaluate the test split too, at the end and once per run.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel trainings.")
 @click.option("--ray", metavar="ADDRESS", help="Train on the Ray cluster at this address, or `auto`.")
 @click.option("--comparison-dir", metavar="DIR", help="Folder to write to. Default: comparisons/TASK/TIME.")
@@ -339,7 +341,7 @@ def tune(
 def compare(configs_or_runs: tuple[str, ...], test: bool, **options: Any) -> None:
     """Compare the models of CONFIG, each trained with several seeds, or finished RUNs on the same examples.
 
-    It says which models are worse than the best one by more than luck, and how many seeds would tell the others apart.
+    It reports which models are significantly worse than the best one, and how many seeds the others would need.
     Finished runs are compared on their validation split, or with --test on their test split.
 
     Example: {program} compare house_prices --seeds 3 --budget 2m
@@ -369,6 +371,8 @@ def compare(configs_or_runs: tuple[str, ...], test: bool, **options: Any) -> Non
 def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None:
     """Evaluate a finished RUN on one split, with metrics per class if the task has classes.
 
+    Updates report/index.html.
+
     Example: {program} evaluate runs/house_prices/2026-01-31T12-00-00 --split validation
     """
     from pipelines.commands.evaluate import evaluate as evaluate_run
@@ -395,7 +399,8 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
     "--human",
     type=float,
     metavar="ERROR",
-    help="Error of people or of the best known model, such as 0.01. Default: 0 for shares of right answers.",
+    help="Human-level or best known error, such as 0.01. Default: 0 if the metric has a perfect value; otherwise bias"
+    " is not measured.",
 )
 @click.option(
     "--try",
@@ -403,10 +408,12 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
     type=click.IntRange(0),
     default=0,
     metavar="N",
-    help="Train the first N proposals and the run's own config with several seeds, and say which helped.",
+    help="Train the first N steps and the run's own config with several seeds, and say which helped.",
 )
 @click.option(
-    "--curve", is_flag=True, help="Train with five sizes of the training data, and say what twice the data would give."
+    "--curve",
+    is_flag=True,
+    help="Train with five sizes of the training data, and estimate the error with twice the data.",
 )
 @click.option(
     "--batch-sizes",
@@ -418,15 +425,15 @@ def evaluate(run: str, split: str, threshold: str | None, as_json: bool) -> None
     type=click.IntRange(1),
     default=3,
     show_default=True,
-    help="Number of trainings of each proposal and of each size.",
+    help="Number of trainings of each step and of each size.",
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Number of parallel trainings.")
 @as_json
 @functools.partial(verb, before_tensorflow=_start_further_trainings)
 def diagnose(run: str, human: float | None, as_json: bool, **options: Any) -> None:
-    """Say whether the model of a finished RUN has high bias, high variance or unlike data, and what to do next.
+    """Say whether the model of a finished RUN has high bias, high variance or a data mismatch, and what to do next.
 
-    Trainings that were interrupted continue when the same command is typed again.
+    Updates report/index.html. Trainings that were interrupted continue when the same command is typed again.
 
     Example: {program} diagnose runs/cat_classifier/2026-01-31T12-00-00 --human 0.01
     """
@@ -449,13 +456,15 @@ def diagnose(run: str, human: float | None, as_json: bool, **options: Any) -> No
 @main.command()
 @click.argument("config_or_run", metavar="CONFIG|RUN")
 @overrides
-@click.option("--row", type=POSITIVE, default=1, show_default=True, help="Number of the test example to show.")
+@click.option(
+    "--row", type=POSITIVE, default=1, show_default=True, help="Row of the test split to show, counted from 1."
+)
 @as_json
 @functools.partial(verb, before_tensorflow=_check_inspected)
 def inspect(config_or_run: str, overrides: tuple[str, ...], row: int, as_json: bool) -> None:
-    """Show the layers, shapes, parameters and multiply-adds of a model, and an example on its way into it.
+    """Show the layers, shapes, parameters and multiply-adds of a model, and one example after preprocessing.
 
-    The model of a config is built, but not trained. Multiply-adds are those of one example, forwards.
+    The model of a config is built, but not trained. Multiply-adds are those of one example, in the forward pass.
 
     Example: {program} inspect cat_classifier --set model=cnn
     """

@@ -84,7 +84,7 @@ def diff_runs(run: str, other: str, as_json: bool) -> None:
         for name, pair in metrics.items()
     ]
     Console().print(table(["metric", *names, "B - A"], rows))
-    click.echo(f"by more than luck? {command_line('compare', run, other)}")
+    click.echo(f"significant? {command_line('compare', run, other)}")
 
 
 @runs_group.command("prune")
@@ -103,7 +103,7 @@ def diff_runs(run: str, other: str, as_json: bool) -> None:
 def prune_runs(keep: int, kind: str, task: str | None, root: str, yes: bool) -> None:
     """Show which runs would be deleted, ask, and delete them.
 
-    It keeps what still runs, and runs that an export in `exports` or another run was made from.
+    It keeps running jobs, and runs that an export in `exports` or another run was made from.
 
     Example: {program} runs prune --keep 5 --task house_prices
     """
@@ -127,10 +127,10 @@ def prune_runs(keep: int, kind: str, task: str | None, root: str, yes: bool) -> 
 
 @runs_group.command("open")
 @click.argument("folder")
-@click.option("--print", "only_print", is_flag=True, help="Print the path of the page instead.")
+@click.option("--print", "only_print", is_flag=True, help="Print the path of the report instead.")
 @without_tensorflow
 def open_run(folder: str, only_print: bool) -> None:
-    """Open the page of a run, a search, a comparison or an audit in the browser.
+    """Open the report of a run, a search, a comparison or an audit in the browser.
 
     Example: {program} runs open runs/house_prices/2026-01-31T12-00-00
     """

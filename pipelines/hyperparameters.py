@@ -21,7 +21,9 @@ CellActivation = Annotated[
 ]
 Dropout = Annotated[
     float,
-    Field(ge=0, lt=1, description="dropout rate: share of units zeroed at each training step (Srivastava et al. 2014)"),
+    Field(
+        ge=0, lt=1, description="dropout rate: fraction of units zeroed at each training step (Srivastava et al. 2014)"
+    ),
 ]
 L2 = Annotated[float, Field(ge=0, description="L2 regularization factor of the kernels in the loss")]
 BatchNormalization = Annotated[
@@ -55,7 +57,7 @@ Initializer = Annotated[
     ]
     | RandomNormal,
     Field(
-        description="initializer of the kernels, but not of embeddings: auto, as the authors of the model did;"
+        description="initializer of the kernels, but not of embeddings: auto, the paper's initialization;"
         " he_normal suits relu, glorot_uniform suits tanh and sigmoid; {name: random_normal, stddev: 0.05} is a normal"
         " distribution, small_random the same with 0.01; zeros keeps all units of a layer equal, so a network with"
         " hidden layers cannot learn"

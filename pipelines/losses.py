@@ -11,7 +11,7 @@ Smoothing = Annotated[
     Field(
         ge=0,
         lt=1,
-        description="label smoothing: share of each label spread evenly over the classes (Szegedy et al. 2016)",
+        description="label smoothing: fraction of each label spread evenly over the classes (Szegedy et al. 2016)",
     ),
 ]
 

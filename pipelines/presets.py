@@ -33,12 +33,12 @@ PresetName = Annotated[
     str,
     Field(
         min_length=1,
-        description="published backbone: a KerasHub preset such as bert_tiny_en_uncased, kaggle://..., hf://..., or a"
+        description="pretrained backbone: a KerasHub preset such as bert_tiny_en_uncased, kaggle://..., hf://..., or a"
         " folder in the format of KerasHub or Hugging Face; for images, also a network of keras.applications such as"
         " mobilenet_v2",
     ),
 ]
-INSTALL = "pip install 'keras-task-pipelines[pretrained]'"
+INSTALL = "pip install '.[pretrained]' in the clone"
 HOSTS = {"kaggle": "www.kaggle.com", "hf": "huggingface.co"}
 PROBE_SECONDS = 5  # without a network, the hubs' own libraries retry for minutes
 HF_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.md", "LICENSE*", "*.weights.h5", "assets/**"]

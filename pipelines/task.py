@@ -161,7 +161,7 @@ class Task(abc.ABC, Generic[PreprocessorT, ModelT]):
     models: Mapping[str, Callable[..., ModelT]]  # simplest first
     losses: Mapping[str, Callable[..., "keras.Loss"]]
     metrics: Mapping[str, Literal["min", "max"]]  # name -> which direction is better; `compute_metrics` may return more
-    perfect: Mapping[str, float] = {}  # the best value of metrics that are maximised, if it is not 1
+    perfect: Mapping[str, float] = {}  # the best value of metrics that are maximized, if it is not 1
     main_metric: Callable[[Mapping[str, Any]], str] | None = None  # `preprocessing` -> metric of `monitor: auto`
     batches: Callable[..., Batches] = staticmethod(make_batches)  # called with the `batches` section
     decoding: Callable[..., Any] | None = None  # called with the `decoding` section, for generated text

@@ -107,7 +107,7 @@ def print_findings(findings: Sequence["Finding"], notes: Sequence[str]) -> None:
 
 def print_answers(inputs: Sequence[dict], targets: Sequence[dict], answers: Sequence[dict]) -> None:
     """Print examples with their targets and predictions: a table, or on a narrow terminal one below the other."""
-    console, heads = Console(), ["a few test examples", "target", "answer"]
+    console, heads = Console(), ["a few test examples", "target", "prediction"]
     rows = [
         [_marked(raw, answer), Text(answer_line(target)), Text(answer_line(answer))]
         for raw, target, answer in zip(inputs, targets, answers, strict=True)
@@ -116,7 +116,7 @@ def print_answers(inputs: Sequence[dict], targets: Sequence[dict], answers: Sequ
         console.print(table(heads, rows))
         return
     for example, target, answer in rows:
-        console.print(example, Text(f"  target  {target}"), Text(f"  answer  {answer}"), sep="\n")
+        console.print(example, Text(f"  target  {target}"), Text(f"  prediction  {answer}"), sep="\n")
 
 
 def answer_line(record: Mapping[str, Any]) -> str:

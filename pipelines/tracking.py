@@ -162,7 +162,7 @@ def mlflow(task: str, *, uri: Uri, experiment: Experiment = None) -> Server:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     if importlib.util.find_spec("mlflow") is None:
-        missing = "mlflow is missing; install it with: pip install 'keras-task-pipelines[mlflow]'"
+        missing = "mlflow is missing; install it with: pip install '.[mlflow]' in the clone"
         raise UserError("tracking.name", missing)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException

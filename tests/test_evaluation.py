@@ -58,5 +58,5 @@ def test_the_validation_loss_is_that_of_all_examples_at_once_however_they_are_ba
     errors = np.mean((model(inputs) - labels) ** 2, axis=1)
     batches = [errors[:9], errors[9:18], errors[18:]]
     assert np.mean([batch.mean() for batch in batches]) != pytest.approx(errors.mean(), rel=1e-3)
-    regularisation = float(sum(model.losses))
-    assert evaluator.validate(model)["loss"] == pytest.approx(errors.mean() + regularisation, rel=1e-5)
+    regularization = float(sum(model.losses))
+    assert evaluator.validate(model)["loss"] == pytest.approx(errors.mean() + regularization, rel=1e-5)

@@ -67,6 +67,14 @@ def test_the_documentation_names_every_verb_task_and_metric():
     assert all(page in navigation for page in pages)
 
 
+def test_every_link_of_the_documentation_leads_to_a_file_of_the_clone():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    for page in pages:
+        prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        links = re.findall(r"\]\((?!https?:)([^)#\s]+)", prose)
+        assert [link for link in links if not (page.parent / link).exists()] == [], page
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_the_documentation_names_every_setting_model_and_metric(task):
     spec = spec_from_file_location("hooks", ROOT / "docs" / "hooks.py")

@@ -103,4 +103,4 @@ def test_on_a_narrow_terminal_target_and_answer_stand_below_the_example(monkeypa
     monkeypatch.setenv("COLUMNS", "60")
     print_answers([{"text": TEXT}], [{"price": 100.0}], [{"price": 123456.0}])
     lines = capsys.readouterr().out.splitlines()
-    assert [line.rstrip() for line in lines] == [f"text {TEXT}", "  target  price 100", "  answer  price 123,456"]
+    assert [line.rstrip() for line in lines] == [f"text {TEXT}", "  target  price 100", "  prediction  price 123,456"]

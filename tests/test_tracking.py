@@ -37,7 +37,7 @@ def test_a_password_in_the_address_is_refused_and_never_written(csv, tmp_path, v
 def test_without_the_package_one_line_says_what_to_install(csv, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = invoke("train", CONFIG, *tracked(csv, "http://127.0.0.1:1"), "--run-dir", tmp_path / "run")
-    assert result.exit_code == 1 and "keras-task-pipelines[mlflow]" in result.stderr
+    assert result.exit_code == 1 and "pip install '.[mlflow]'" in result.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -1,1 +1,1 @@
-"""Find faults of the data: duplicates, leaks, wrong labels and shifts between splits."""
+"""Check the data for problems: duplicates, leakage, label errors and shift between splits."""

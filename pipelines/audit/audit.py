@@ -30,7 +30,7 @@ class Audit:
 def audit_data(
     data: Dataset, fields: Fields | None, seed: int, beliefs: Beliefs | None = None, new: pd.DataFrame | None = None
 ) -> Audit:
-    """Look for duplicates, leaks, wrong labels and shifts.
+    """Check for duplicates, leakage, label errors and distribution shift.
 
     `beliefs` are the answers of a trained model; without them, simple models are trained. `new` holds examples that
     train is compared with, instead of validation and test.

@@ -39,13 +39,15 @@ KINDS = {
     "conflicting_labels": Kind(
         "labels", "the same input with different targets", "correct one of them, or leave it out", "exclude"
     ),
-    "label_error": Kind("labels", "a target that a model trained on other examples contradicts", "check it", "exclude"),
+    "label_error": Kind("labels", "a label that disagrees with out-of-fold predictions", "check it", "exclude"),
     "target_outlier": Kind("labels", "a target far from all others", "check it"),
     "one_class_split": Kind("labels", "a split with a single class", "set split.stratify to the column of the classes"),
-    "rare_class": Kind("labels", "a class with few examples in train", "collect more, or merge it with another class"),
+    "rare_class": Kind(
+        "labels", "a class with few examples in the training split", "collect more, or merge it with another class"
+    ),
     "class_not_in_train": Kind("labels", "a class that only other splits have", "set split.stratify, or collect more"),
     "constant_column": Kind("columns", "a column with a single value", "leave the column out", "ignore"),
-    "id_column": Kind("columns", "a column with another value in each row", "leave the column out", "ignore"),
+    "id_column": Kind("columns", "a column with a unique value in every row", "leave the column out", "ignore"),
     "leaking_column": Kind(
         "leakage",
         "a column that alone predicts the target",
@@ -56,13 +58,18 @@ KINDS = {
         "leakage", "rows of one group in several splits", "set split.group, if new data has other groups", "group"
     ),
     "time_order": Kind(
-        "leakage", "later rows in train than in test, and a target that changes with time", "set split.time", "time"
+        "leakage",
+        "the training split has later rows than the test split, and the target changes with time",
+        "set split.time",
+        "time",
     ),
     "shifted_column": Kind(
-        "shift", "a column or word that differs from train", "collect training data like the other data"
+        "shift", "a column or word that differs from the training split", "collect training data like the other data"
     ),
     "shifted_split": Kind(
-        "shift", "a split that a model can tell from train", "collect training data like the other data"
+        "shift",
+        "a split that a model can distinguish from the training split",
+        "collect training data like the other data",
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Measure by how much a random split flatters: simple models answer the same examples under both splits."""
+"""Measure by how much a random split overestimates performance: simple models predict the same examples under both."""
 
 from functools import partial
 
@@ -38,10 +38,10 @@ def _said(examined: Examined, some: np.ndarray, codes: np.ndarray, asked: np.nda
     if random is None or own is None:
         return ""
     if examined.fields.target_is == "number":
-        more = own / random - 1 if random else 0.0
-        verdict = f"the random one flatters by {more:.0%}" if more > 0 else "no worse"
-        return f"; simple models err by {random:,.4g} on a random split, but by {own:,.4g} {how}: {verdict}"
-    verdict = f"the random one flatters by {random - own:.2f}" if random > own else "no worse"
+        more = 1 - random / own if own else 0.0
+        verdict = f"the random split underestimates it by {more:.0%}" if more > 0 else "no worse"
+        return f"; mean error of simple models {random:,.4g} on a random split, {own:,.4g} {how}: {verdict}"
+    verdict = f"the random split overestimates it by {random - own:.2f}" if random > own else "no worse"
     return f"; accuracy of simple models {random:.2f} on a random split, {own:.2f} {how}: {verdict}"
 
 

@@ -116,7 +116,7 @@ def _similar_inputs(examined: Examined) -> Iterator[Finding]:
         if more >= ALIKE and norm.sf(more / max(spread, 1 / len(test))) < CHANCE:
             about = (
                 f"the most similar train example of {same.mean():.0%} of the test examples has the same '{name}'"
-                f" ({chance.mean():.0%} by chance)"
+                f" ({chance.mean():.0%} expected at random)"
             )
             yield Finding("group_across_splits", float(more), about + by_group(examined, codes, name), column=name)
 

@@ -15,5 +15,5 @@ def needed(name: str) -> ModuleType:
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
-        fix = "install it with: pip install 'keras-task-pipelines[audit]'"
+        fix = "install it with: pip install '.[audit]' in the clone"
         raise UserError("audit", f"the package {error.name} is missing; {fix}") from None

@@ -132,7 +132,7 @@ def _beliefs(run: str | Path, checked: Config, task: Task, data: Dataset) -> Bel
     answers = trained.answerer.answer_table(examples)
     judged = task.beliefs(examples, answers)
     if judged is None:
-        raise UserError("--run", f"the answers of {checked.task} say nothing about wrong targets; leave it out")
+        raise UserError("--run", f"the predictions of {checked.task} say nothing about wrong targets; leave it out")
     return Beliefs(np.arange(len(examples)), *judged)
 
 

@@ -151,7 +151,7 @@ def _trained(
 
 
 def _ignorant(metric: Metric, run: Run) -> float:
-    """Return the error of a model that ignores its inputs; for a metric that is maximised, that of a score of 0."""
+    """Return the error of a model that ignores its inputs; for a metric that is maximized, that of a score of 0."""
     known = run.trivial().get(metric.name, np.nan)
     return metric.error(known) if np.isfinite(known) or metric.perfect is None else metric.perfect
 

@@ -57,4 +57,4 @@ def _write_page(run: Run, split: str, details: Mapping[str, Any]) -> None:
         run.add_details(split, details)
         write_run_page(run)
     except UserError as error:
-        warnings.warn(DataWarning(f"the page of the run stays as it was: {error}"), stacklevel=2)
+        warnings.warn(DataWarning(f"the report of the run stays as it was: {error}"), stacklevel=2)

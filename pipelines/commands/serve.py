@@ -35,7 +35,7 @@ def serve(
         if (error.name or "").startswith("pipelines"):
             raise
         raise UserError(
-            "serve", f"'{error.name}' is missing; install it with: pip install 'keras-task-pipelines[serve]'"
+            "serve", f"'{error.name}' is missing; install it with: pip install '.[serve]' in the clone"
         ) from None
     serve_until_stopped(read_settings(exports, config, labels, token, tokens, **options))
 

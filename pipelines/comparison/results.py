@@ -67,7 +67,7 @@ class Results:
         apart = [standing.model for standing in others if standing.told_apart]
         lines = [f"best by {self.ladder.objective}: {best.model}"]
         if apart:
-            lines.append(f"worse than {best.model} by more than luck: {', '.join(apart)}")
+            lines.append(f"significantly worse than {best.model} (p < {1 - LEVEL:.2g}): {', '.join(apart)}")
         lines += [_cannot_tell(best, standing) for standing in others if not standing.told_apart]
         return [*lines, *self.ladder.failures(), f"with the seed vary {self.ladder.varying}"]
 
@@ -153,7 +153,7 @@ def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cannot_tell(best: Standing, standing: Standing) -> str:
     more = what_would_tell(standing.seeds, standing.seeds_needed)
-    return f"cannot be told apart from {best.model}: {standing.model} (p {standing.p:.2g}; {more})"
+    return f"not significantly different from {best.model}: {standing.model} (p {standing.p:.2g}; {more})"
 
 
 def _with_reach(mean: Interval) -> str:

@@ -32,7 +32,7 @@ def print_compared(compared: ComparedRuns) -> None:
         console.print(table(["setting", *names], rows))
     heads = [f"metric of {compared.split}", *names, *(f"{name} - {names[0]}" for name in names[1:])]
     console.print(table(heads, _metric_rows(compared)))
-    click.echo("* differs by more than luck on these examples, for these trained models")
+    click.echo("* differs significantly on these examples, for these trained models")
     if len(compared.examples):
         rows = [list(map(short_value, row)) for row in compared.examples.itertuples(index=False)]
         console.print(table([str(name) for name in compared.examples], rows, f"Most different by {compared.by}"))

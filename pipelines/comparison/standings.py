@@ -23,7 +23,7 @@ class Standing:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the best model is better by more than luck."""
+        """Whether the best model is significantly better."""
         return self.best_against_it is not None and self.p < 1 - LEVEL
 
 

@@ -92,7 +92,9 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
     tuning: Any = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - members are only known at run time
     about_decoding = Field(description="default settings for text generation, if a client sends none")
     decoding: dict[str, Any] = {"decoding": (settings(task.decoding), about_decoding)} if task.decoding else {}
-    about_confidence = Field(description="how answers say how sure they are, from the validation split; null: not")
+    about_confidence = Field(
+        description="intervals and calibration of predictions, fitted on the validation split; null: off"
+    )
     confidence: dict[str, Any] = (
         {"confidence": (settings(calibrate) | None, about_confidence)} if task.calibrates else {}
     )

@@ -27,9 +27,11 @@ class Part:
 def split(
     examples: Mapping[str, pd.DataFrame],
     *,
-    train: Annotated[Share, Field(description="share of the examples to train on")],
-    validation: Annotated[Share, Field(description="share of the examples used to choose the best epoch and settings")],
-    test: Annotated[Share, Field(description="share of the examples held out for the final metrics")],
+    train: Annotated[Share, Field(description="fraction of the examples to train on")],
+    validation: Annotated[
+        Share, Field(description="fraction of the examples used to choose the best epoch and settings")
+    ],
+    test: Annotated[Share, Field(description="fraction of the examples held out for the final metrics")],
     seed: Annotated[int, Field(ge=0, description="seed of the shuffle before the split")],
     shuffle: Annotated[
         bool, Field(description="shuffle before the split; false: split in the given order, as for time series")
@@ -37,14 +39,15 @@ def split(
     validation_seed: Annotated[
         int | None,
         Field(
-            ge=0, description="seed of another cut between train and validation, with the same test; null: as `seed`"
+            ge=0,
+            description="seed of the split into training and validation, with the same test split; null: as `seed`",
         ),
     ] = None,
     train_dev: Annotated[
         Share,
         Field(
-            description="share of train that is not trained on but measured by `diagnose`, to tell variance from a"
-            " mismatch between train and validation"
+            description="fraction of the training split that is not trained on but measured by `diagnose`, to"
+            " distinguish variance from a data mismatch"
         ),
     ] = 0.0,
     train_share: Annotated[
@@ -52,7 +55,7 @@ def split(
         Field(
             gt=0,
             le=1,
-            description="share of train to train on, drawn at random, to see what more data would give; the other"
+            description="fraction of the training split to train on, drawn at random, for a learning curve; the other"
             " splits stay as they are",
         ),
     ] = 1.0,
@@ -65,11 +68,12 @@ def split(
         ),
     ] = None,
     time: Annotated[
-        str | None, Field(description="column by which the rows are ordered, instead of shuffled: test has the latest")
+        str | None,
+        Field(description="column by which the rows are ordered, instead of shuffled: the test split has the latest"),
     ] = None,
     stratify: Annotated[
         str | None,
-        Field(description="column whose values, such as classes, have the same shares in all splits"),
+        Field(description="column whose values, such as classes, have the same proportions in all splits"),
     ] = None,
     folds: Annotated[
         int | None,
@@ -81,7 +85,7 @@ def split(
     ] = None,
     fold: Annotated[
         int | None,
-        Field(ge=0, description="split as for this fold, from 0: it is the test split; null: split by the shares"),
+        Field(ge=0, description="split as for this fold, from 0: it is the test split; null: split by the fractions"),
     ] = None,
 ) -> dict[str, Part]:
     """Split raw examples into train, validation and test, in the same way for the same seed; return the rows of each.
@@ -210,7 +214,7 @@ def _fold(
 def _check_filled(parts: Mapping[str, Part], count: int) -> None:
     for name, part in parts.items():
         if not len(part.rows):
-            problem = f"no examples are left for this split ({count:,} in total); increase its share or add examples"
+            problem = f"no examples are left for this split ({count:,} in total); increase its fraction or add examples"
             raise UserError(f"split.{name}", problem)
 
 

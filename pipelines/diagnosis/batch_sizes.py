@@ -82,7 +82,7 @@ def batch_sizes_to_try(config: Config, examples: int) -> dict[int, dict[str, Any
     most = float("inf") if "tokens" in config.batches or "steps" in config.batches else examples / 2
     sizes = [int(own * factor) for factor in FACTORS if 1 <= own * factor <= most]
     if not sizes:
-        raise UserError("--batch-sizes", f"train has {examples} examples, too few for several sizes of mini-batches")
+        raise UserError("--batch-sizes", f"the training split has {examples} examples, too few to compare batch sizes")
     power = 1.0 if config.optimizer["name"] in LINEAR else 0.5
     rate = config.optimizer["learning_rate"]
     least = {"batches.least_steps": 1} if "least_steps" in config.batches else {}

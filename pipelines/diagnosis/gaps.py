@@ -27,7 +27,7 @@ SLOW_RESAMPLES = 200  # of a metric without sums: enough for a standard error (E
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as an error: lower is better. `perfect` is the value of a metric that is maximised, else None."""
+    """A metric as an error: lower is better. `perfect` is the value of a metric that is maximized, else None."""
 
     name: str
     perfect: float | None = None

@@ -1,6 +1,6 @@
 """Propose what to change after a verdict: the basic recipe of the course, as overrides of the run's own config.
 
-High bias: a bigger network, longer training, another architecture. High variance: more data, regularisation, another
+High bias: a bigger network, longer training, another architecture. High variance: more data, regularization, another
 architecture. The proposals know settings by their names, such as `dropout`, and no task.
 """
 
@@ -60,8 +60,8 @@ def propose(run: Run, blamed: Collection[Kind], own_splits: bool, still_learning
     config = load_config(run.config)
     sizes = [_longer, _bigger] if still_learning else [_bigger, _longer]
     recipes: dict[Kind, list[Recipe]] = {
-        "bias": [*sizes, _next_architecture, *([] if "variance" in blamed else [_less_regularised])],
-        "variance": [_augmented, _more_data, _regularised, _pretrained, _smaller_architecture],
+        "bias": [*sizes, _next_architecture, *([] if "variance" in blamed else [_less_regularized])],
+        "variance": [_augmented, _more_data, _regularized, _pretrained, _smaller_architecture],
         "variance or mismatch": [_with_train_dev],
         "mismatch": [_like_validation],
         "validation overfitted": [_new_validation if own_splits else _more_validation],
@@ -104,8 +104,8 @@ def _next_architecture(config: Config) -> Iterator[Step]:
         yield Step("other-architecture", reason, {"model": name})
 
 
-def _less_regularised(config: Config) -> Iterator[Step]:
-    less = {path: value / 2 for path, value in _regularisers(config).items() if value}
+def _less_regularized(config: Config) -> Iterator[Step]:
+    less = {path: value / 2 for path, value in _regularizers(config).items() if value}
     if less:
         yield Step("less-regularisation", "regularisation holds a network back that underfits", less)
 
@@ -117,18 +117,16 @@ def _augmented(config: Config) -> Iterator[Step]:
     more = {path: AUGMENTATIONS.get(path.rpartition(".")[2]) for path, value in known.items() if value == 0}
     found = {path: value for path, value in more.items() if value}
     if found:
-        yield Step(
-            "augmentation", "more data out of the same data: varied examples are harder to learn by heart", found
-        )
+        yield Step("augmentation", "more data out of the same data: varied examples are harder to memorize", found)
 
 
 def _more_data(config: Config) -> Iterator[Step]:
     yield Step("more-data", "more training examples are the surest cure: collect some, then train the same config")
 
 
-def _regularised(config: Config) -> Iterator[Step]:
+def _regularized(config: Config) -> Iterator[Step]:
     more: dict[str, Any] = {}
-    for path, value in _regularisers(config).items():
+    for path, value in _regularizers(config).items():
         name = path.rpartition(".")[2]
         if name in DROPOUTS:
             raised = round(min(value + MORE_DROPOUT, _most(config, path)), 3)
@@ -150,24 +148,26 @@ def _pretrained(config: Config) -> Iterator[Step]:
 
 def _smaller_architecture(config: Config) -> Iterator[Step]:
     for name in _ladder(config)[: _ladder(config).index(config.model)][-1:]:
-        reason = "another architecture, further down the ladder, has less to learn by heart with"
+        reason = "a simpler architecture has less capacity to overfit"
         yield Step("simpler-architecture", reason, {"model": name})
 
 
 def _with_train_dev(config: Config) -> Iterator[Step]:
-    reason = "a share of train that is not trained on tells variance from data mismatch: train, then diagnose that run"
+    reason = "a train-dev split distinguishes variance from data mismatch: train, then diagnose that run"
     yield Step("train-dev", reason, {"split.train_dev": 0.1})
 
 
 def _like_validation(config: Config) -> Iterator[Step]:
-    reason = "look at validation examples that are wrong, say how they differ from train, and collect or make such"
+    reason = (
+        "look at wrong validation predictions, find how their examples differ from the training data, and collect such"
+    )
     yield Step("data-like-validation", f"{reason} training examples")
 
 
 def _more_validation(config: Config) -> Iterator[Step]:
     train, validation = config.split["train"], config.split["validation"]
     share = round(min(2 * validation, validation + train / 2), 6)
-    reason = "choosing among settings fits a small validation split; a larger one is harder to fit, with test unchanged"
+    reason = "choosing among settings overfits a small validation split, a larger one less; the test split is unchanged"
     yield Step(
         "more-validation",
         reason,
@@ -185,8 +185,8 @@ def _ladder(config: Config) -> list[str]:
     return [name for name in ladder(config) if name == config.model or not config.models[name].get("preset")]
 
 
-def _regularisers(config: Config) -> dict[str, float]:
-    """Return the settings that regularise, by path: those of the model, and the weight decay."""
+def _regularizers(config: Config) -> dict[str, float]:
+    """Return the settings that regularize, by path: those of the model, and the weight decay."""
     own = config.models[config.model]
     found = {f"models.{config.model}.{name}": own[name] for name in (*DROPOUTS, *PENALTIES) if name in own}
     return {**found, **{f"optimizer.{n}": config.optimizer[n] for n in PENALTIES if n in config.optimizer}}

@@ -29,7 +29,7 @@ class Tried:
 
     @property
     def outcome(self) -> Outcome:
-        """Whether it helped, by more than luck."""
+        """Whether it helped significantly."""
         if self.against_own is None:
             return "failed"
         if self.p >= 1 - LEVEL:
@@ -41,7 +41,7 @@ class Tried:
         name = self.name.replace("-", " ")
         if self.outcome != "cannot tell":
             return f"{name}: {self.outcome}"
-        return f"{name}: cannot be told from luck; {what_would_tell(self.seeds, self.seeds_needed)}"
+        return f"{name}: no significant difference; {what_would_tell(self.seeds, self.seeds_needed)}"
 
     def record(self) -> dict[str, Any]:
         """Return it for `diagnosis.json`."""
@@ -56,7 +56,7 @@ def first_steps(steps: Sequence[Step], count: int) -> Candidates:
     """
     found = [step for step in steps if step.config is not None and step.same_splits]
     if not found:
-        raise UserError("--try", "there is nothing to try: no proposal changes a setting of the training")
+        raise UserError("--try", "there is nothing to try: no step changes a setting of the training")
     return {step.name: step.changes for step in found[:count]}
 
 

@@ -1,4 +1,4 @@
-"""Say which gaps between the errors of the splits matter, and which cannot be told from luck.
+"""Say which gaps between the errors of the splits matter, and for which the data do not decide.
 
 For example, with 1 % error on train and 11 % on validation, and about 0 % possible, the model has high variance.
 """
@@ -44,7 +44,7 @@ class Gap:
 
     @property
     def status(self) -> Status:
-        """Whether it matters: `cannot tell` if luck might make a gap of this size, or hide one that matters."""
+        """Whether it matters: `cannot tell` if the data do not decide whether the gap is relevant."""
         if self.interval.tells:
             return "matters" if self.interval.value >= self.matters else "small"
         return "small" if self.interval.high < self.matters else "cannot tell"

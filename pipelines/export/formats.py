@@ -44,5 +44,5 @@ def check_installed(formats: Iterable[str]) -> None:
     for name in formats:
         for module in FORMATS[name].modules:
             if find_spec(module) is None:
-                fix = f"install it with: pip install 'keras-task-pipelines[{name}]'"
+                fix = f"install it with: pip install '.[{name}]' in the clone"
                 raise UserError(f"--format {name}", f"'{module}' is not installed; {fix}")

@@ -60,8 +60,8 @@ def described(environment: Mapping[str, Any]) -> list[Part]:
 def _next(run: Run, diagnosis: Mapping[str, Any] | None) -> list[Part]:
     warnings: list[Part] = [Lines([f"Warning: {each}" for each in run.warnings()])] if run.warnings() else []
     if diagnosis is None:
-        says = "This run is not diagnosed yet. This command says whether it has high bias, high variance or unlike data"
-        return [*warnings, Text(f"{says}, proposes what to change, and writes this page again:"), _diagnose(run)]
+        says = "This run is not diagnosed yet. This command reports high bias, high variance or data mismatch"
+        return [*warnings, Text(f"{says}, proposes what to change, and updates this report:"), _diagnose(run)]
     gaps = [
         [
             gap["kind"],

@@ -45,8 +45,8 @@ def _next(search: Search) -> list[Part]:
     said = f"Trial {best.number} is the best: {search.objective} {short_value(best.score)} with {values}."
     how = "it is evaluated on the test split and exported"
     train = Step("train the best config", how, [command("run", folder.best)])
-    why = "the best of many trials was also lucky: train this model and the others with several seeds each"
-    check = Step("see how much is luck", why, [command("compare", folder.best)])
+    why = "the score of the best of many trials is optimistic: train this model and the others with several seeds each"
+    check = Step("check that it is significant", why, [command("compare", folder.best)])
     return [Text(said, strong=True), Steps([train, check])]
 
 

@@ -1,4 +1,4 @@
-"""Tell a difference from luck: intervals of metrics, and comparisons over seeds.
+"""Decide which differences are significant: intervals of metrics, and comparisons over seeds.
 
 For example, `share_interval(83, 100)` says that an accuracy of 0.83 on 100 examples may be anything from 0.74 to 0.89.
 `intervals` has the intervals of shares, `bootstrap` those of any other metric of one model, and of the difference of

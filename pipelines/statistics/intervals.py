@@ -1,4 +1,4 @@
-"""Intervals of shares and of their differences, and the number of examples that tells a difference from luck."""
+"""Intervals of proportions and of their differences, and the number of examples that makes a difference significant."""
 
 import math
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Interval:
 
     @property
     def tells(self) -> bool:
-        """Whether the interval excludes 0: for a difference, whether it is more than luck."""
+        """Whether the interval excludes 0: for a difference, whether it is significant."""
         return self.low > 0 or self.high < 0
 
 

@@ -1,6 +1,6 @@
 """Answer by the five nearest neighbours (Cover and Hart 1967): a model that needs no training.
 
-Features are standardised, and missing ones are replaced by the median. Shapes: N known examples, M asked ones, D
+Features are standardized, and missing ones are replaced by the median. Shapes: N known examples, M asked ones, D
 features, C classes.
 """
 

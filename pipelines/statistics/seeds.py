@@ -116,5 +116,5 @@ def what_would_tell(seeds: int, needed: int | None) -> str:
     if seeds < 2:
         return "try it with more than one seed"
     if needed is None:
-        return "by this estimate, no number of seeds would tell, only more examples"
-    return f"about {needed:,} seeds would tell"
+        return "by this estimate, no number of seeds is enough, only more examples"
+    return f"about {needed:,} seeds needed"

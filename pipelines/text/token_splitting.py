@@ -16,7 +16,7 @@ class TokenSplitter:
     """Randomly split tokens into two tokens of the vocabulary (StochasTok, Sims et al. 2025).
 
     Unlike BPE-dropout (Provilkov et al. 2020), it needs only the vocabulary, whatever algorithm learned it. So it
-    works in graph on ids, and a seed makes it reproducible.
+    works in the graph on ids, and a seed makes it reproducible.
     """
 
     def __init__(self, pieces: Sequence[str], share: float):

@@ -210,7 +210,9 @@ def test_rows_of_a_group_in_several_splits_are_found():
     table = CLEAN["house_prices"].assign(owner=[f"owner {n}" for n in owner])
     assert found(audited("house_prices", table), "group_across_splits") == []
     (only,) = found(audited("house_prices", table.assign(price=table["price"] + level)), "group_across_splits")
-    assert only.column == "owner" and "simple models err by" in only.about and "flatters by" in only.about
+    assert (
+        only.column == "owner" and "mean error of simple models" in only.about and "underestimates it by" in only.about
+    )
 
 
 def documents(groups: int = 40, each: int = 12) -> pd.DataFrame:
@@ -227,7 +229,7 @@ def documents(groups: int = 40, each: int = 12) -> pd.DataFrame:
     return marked(pd.DataFrame(rows, columns=["tokens", "tags", "document"]))
 
 
-def test_documents_in_several_splits_are_found_with_what_a_random_split_flatters_by():
+def test_documents_in_several_splits_are_found_with_the_overestimate_of_a_random_split():
     table = documents()
     (only,) = found(audited("entity_tagger", table), "group_across_splits")
     random, own, more = (float(part) for part in re.findall(r"\d\.\d\d", only.about))
@@ -249,7 +251,7 @@ def test_pictures_of_a_patient_in_several_splits_are_found_and_folders_of_a_clas
             rows.append((png(image), ("ill", "well")[number % 2], f"patient {number}", f"folder {number % 2}"))
     table = marked(pd.DataFrame(rows, columns=["image", "label", "patient", "folder"]))
     (only,) = found(audited("cat_classifier", table), "group_across_splits")
-    assert only.column == "patient" and "the random one flatters by 0." in only.about
+    assert only.column == "patient" and "the random split overestimates it by 0." in only.about
 
 
 @pytest.mark.slow
@@ -259,5 +261,5 @@ def test_a_random_split_of_a_target_that_changes_with_time_is_found():
     assert found(audited("house_prices", table), "time_order") == []
     rising = table.assign(price=table["price"] + 300.0 * np.arange(1500))
     (only,) = found(audited("house_prices", rising), "time_order")
-    assert only.column == "sold" and "by 'sold': the random one flatters by" in only.about
+    assert only.column == "sold" and "by 'sold': the random split underestimates it by" in only.about
     assert found(audited("house_prices", rising, {**RULE, "shuffle": False}), "time_order") == []

@@ -139,7 +139,9 @@ def test_what_is_written_says_who_is_best_and_who_may_be_as_good(compare, tmp_pa
     page = (tmp_path / "c" / "table.md").read_text()
     assert "4 models, 5 seeds, budget of each training: 7." in page
     assert f"best by validation.rmsle: {best}" in page
-    assert f"worse than {best} by more than luck: " in page and "seeds would tell" in page
+    assert (
+        f"significantly worse than {best} (p < 0.05): " in page and f"not significantly different from {best}: " in page
+    )
     assert "cut between train and validation" in page
     config = load_config(tmp_path / "c" / "best.yaml")
     assert (config.model, config.training["epochs"], config.split.get("validation_seed")) == (best, 7, None)

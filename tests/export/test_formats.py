@@ -94,4 +94,4 @@ def test_a_missing_package_is_named_with_what_installs_it(finished_run, tmp_path
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
     result = invoke("export", finished_run, "--to", tmp_path / "houses", "--format", "litert")
     assert result.exit_code == 1
-    assert "pip install 'keras-task-pipelines[litert]'" in result.stderr
+    assert "pip install '.[litert]' in the clone" in result.stderr

@@ -27,7 +27,7 @@ LOOKED_AT = 100  # number of first rows that are used to detect the delimiter
 AT_ONCE = 50_000  # rows parsed before they are packed: Python strings take ten times the space
 HEAD_LINES = 1000  # first lines of a file that is read in parts, which decide on its delimiter
 ENDINGS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".jsonl", ".ndjson", ".json")
-TABLES = "'keras-task-pipelines[tables]'"
+TABLES = "'.[tables]' in the clone"
 Rows = Iterator[tuple[int, list[str]]]  # each row with the line on which it starts
 csv.field_size_limit(1 << 24)  # characters per cell: far more than any text that belongs in a table
 

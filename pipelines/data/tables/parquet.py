@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-TABLES = "'keras-task-pipelines[tables]'"
+TABLES = "'.[tables]' in the clone"
 PART = 1 << 16  # rows of a part
 
 

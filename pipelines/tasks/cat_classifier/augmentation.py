@@ -18,14 +18,16 @@ class Augmentation(TypedDict):
     """Strength of each random augmentation. The training images are changed differently in each epoch."""
 
     flip: Annotated[bool, Field(description="flip half of the images horizontally")]
-    crop: Annotated[Share, Field(description="largest shift, as a share of the image; the gap is filled by reflection")]
-    zoom: Annotated[Share, Field(description="largest change of size, as a share of the image")]
-    rotate: Annotated[float, Field(ge=0, le=180, description="largest rotation in degrees")]
-    colour: Annotated[Share, Field(description="largest relative change of brightness, contrast and saturation")]
+    crop: Annotated[
+        Share, Field(description="maximum translation, as a fraction of the image; the gap is filled by reflection")
+    ]
+    zoom: Annotated[Share, Field(description="maximum change of scale, as a fraction of the image")]
+    rotate: Annotated[float, Field(ge=0, le=180, description="maximum rotation in degrees")]
+    colour: Annotated[Share, Field(description="maximum relative change of brightness, contrast and saturation")]
     cutout: Annotated[
         Share,
         Field(
-            description="side of a grey square drawn over the image, as a share of the image (DeVries & Taylor 2017)"
+            description="side of a gray square drawn over the image, as a fraction of the image (DeVries & Taylor 2017)"
         ),
     ]
     mixup: Annotated[

@@ -66,7 +66,7 @@ def scaled(pixels: keras.KerasTensor, features: Features, preset: Preset) -> ker
 def image_features(pixels: keras.KerasTensor, backbone: keras.Model, preset: Preset, frozen: bool) -> keras.KerasTensor:
     """Return one vector per image (B, F): the mean feature map, the class token, or the mean token.
 
-    A frozen backbone always works as in prediction: without dropout, with its own moments in batch normalisation.
+    A frozen backbone always works as in prediction: without dropout, with its own moments in batch normalization.
     """
     given = dict.fromkeys(backbone.input, pixels) if isinstance(backbone.input, dict) else pixels
     outputs = backbone(given, training=False) if frozen else backbone(given)

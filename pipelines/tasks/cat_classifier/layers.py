@@ -22,13 +22,13 @@ def convolve(
     initializer: Initializer,
     **_: float,
 ) -> keras.KerasTensor:
-    """Apply a convolution, batch normalisation and an activation: (B, H, W, C) -> (B, H', W', filters)."""
+    """Apply a convolution, batch normalization and an activation: (B, H, W, C) -> (B, H', W', filters)."""
     convolution = keras.layers.Conv2D(
         filters,
         kernel_size,
         stride,
         padding,
-        use_bias=not batch_normalization,  # batch normalisation has a bias
+        use_bias=not batch_normalization,  # batch normalization has a bias
         kernel_initializer=kernel_initializer(initializer, "he_normal"),
         kernel_regularizer=regularizer(l2),
     )

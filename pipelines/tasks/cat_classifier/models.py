@@ -150,7 +150,7 @@ def inception(
         Field(
             gt=0,
             le=1,
-            description="filters of the 1x1 convolution before each 3x3 and 5x5 convolution, as a share of its filters",
+            description="filters of the 1x1 convolution before each 3x3 and 5x5 convolution, as a fraction of theirs",
         ),
     ],
     pooling: Pooling,

@@ -60,7 +60,7 @@ class Token(TypedDict):
     casing_width: CasingWidth
     affix_width: Annotated[int, Field(ge=0, description="width of the embedding of each prefix and suffix; 0: none")]
     word_dropout: Annotated[
-        float, Field(ge=0, lt=1, description="share of words replaced with the unknown word during training")
+        float, Field(ge=0, lt=1, description="fraction of words replaced with the unknown word during training")
     ]
     dropout: Dropout
     l2: L2
@@ -80,8 +80,8 @@ class Recurrent(Token):
     variational: Annotated[
         bool,
         Field(
-            description="use the same dropout mask at all tokens of a sentence, after each recurrent layer (as in Gal &"
-            " Ghahramani 2016), instead of a new mask at each token"
+            description="one dropout mask for all time steps of a sentence, after each recurrent layer (as in Gal &"
+            " Ghahramani 2016), instead of a new mask at each time step"
         ),
     ]
 
@@ -89,7 +89,7 @@ class Recurrent(Token):
 def window(
     features: Features,
     *,
-    reach: Annotated[int, Field(ge=0, description="number of neighbours on each side")],
+    reach: Annotated[int, Field(ge=0, description="number of neighboring tokens on each side")],
     encoding: Annotated[
         Literal["one_hot", "embedded"],
         Field(
@@ -148,7 +148,7 @@ def transformer(
     ],
     positions: Annotated[
         Literal["sinusoidal", "none"],
-        Field(description="positional encoding: sinusoids; none: the network takes a sentence as a bag of tokens"),
+        Field(description="positional encoding: sinusoids; none: no positional encoding"),
     ],
     activation: Activation,
     **token: Unpack[Token],

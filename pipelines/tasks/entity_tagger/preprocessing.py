@@ -71,7 +71,7 @@ class SentencePreprocessor(Preprocessor):
         lowercase: Annotated[bool, Field(description="look up words in lower case")],
         fold_digits: Annotated[bool, Field(description="look up words with every digit replaced by 0")],
         max_words: Annotated[
-            int, Field(ge=1, description="largest number of words in the vocabulary; the most frequent are kept")
+            int, Field(ge=1, description="maximum number of words in the vocabulary; the most frequent are kept")
         ],
         min_count: Annotated[
             int, Field(ge=1, description="a word must occur this often in train to be in the vocabulary")
@@ -84,7 +84,7 @@ class SentencePreprocessor(Preprocessor):
             ),
         ],
         max_characters: Annotated[
-            int, Field(ge=1, description="largest number of characters of a token that are used")
+            int, Field(ge=1, description="maximum number of characters of a token that are used")
         ],
         affixes: Annotated[
             list[Annotated[int, Field(ge=1, le=10)]],
@@ -233,7 +233,7 @@ class SentencePreprocessor(Preprocessor):
         return find_tokens(text, self.token_pattern)
 
     def fold(self, words: Sequence[str]) -> list[str]:
-        """Normalise words for the lookup."""
+        """Normalize words for the lookup."""
         return [word.decode().replace(BREAK, "") for word in self._word(tf.constant(words)).numpy()]
 
     def _vector_rows(self, path: str) -> list[int]:

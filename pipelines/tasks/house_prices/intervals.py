@@ -1,4 +1,4 @@
-"""Intervals of prices by conformalised quantile regression (Romano, Patterson and Candes 2019). Answers run in graph.
+"""Intervals of prices by conformalized quantile regression (Romano, Patterson and Candes 2019), in the graph.
 
 The quantiles are distances below and above the model's own price, so every model has them and none changes. A small
 network learns them from the training split after the model; the validation split then widens or narrows them.

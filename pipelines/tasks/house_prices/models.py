@@ -64,8 +64,8 @@ def tabm(
     adapters: Annotated[
         Literal["first", "all", "own"],
         Field(
-            description="where the members differ: first, scaling before the first layer (TabM-mini); all, scaling at"
-            " each layer (TabM); own, in all weights (TabM-packed: an ensemble of separate networks)"
+            description="weight sharing between members: first, all but a scaling before the first layer (TabM-mini);"
+            " all, all but a scaling at each layer (TabM); own, none (TabM-packed: an ensemble of separate networks)"
         ),
     ],
     bins: Bins,

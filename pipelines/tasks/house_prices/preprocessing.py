@@ -62,12 +62,12 @@ class Features:
 
     numeric: int
     categories: int
-    quantiles: np.ndarray  # (F, QUANTILES) of the normalised training values
+    quantiles: np.ndarray  # (F, QUANTILES) of the normalized training values
     text: int = 0  # width of the vectors of all text columns together
 
 
 class TablePreprocessor(Preprocessor):
-    """Normalise numbers, look up categories and scale the target. Missing and unknown values are supported."""
+    """Normalize numbers, look up categories and scale the target. Missing and unknown values are supported."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class TablePreprocessor(Preprocessor):
             Field(
                 description="standard: to mean 0 and standard deviation 1; log: the same, after log(1 + x) of skewed"
                 " columns without negative values; quantile: map the rank among the training values to a normal"
-                " distribution; none: the numbers as they are, without numeric_limit"
+                " distribution; none: no scaling, and no numeric_limit"
             ),
         ],
         numeric_limit: Annotated[
-            float, Field(gt=0, description="normalised numbers are clipped to this distance from 0, to limit outliers")
+            float, Field(gt=0, description="normalized numbers are clipped to this distance from 0, to limit outliers")
         ],
         target_scaling: Annotated[
             Literal["log", "standard", "none"],
@@ -94,8 +94,8 @@ class TablePreprocessor(Preprocessor):
             int,
             Field(
                 ge=1,
-                description="largest number of values per column in the vocabulary; the most frequent are kept, the"
-                " rest are unknown",
+                description="maximum number of values per column in the vocabulary; the most frequent are kept, the"
+                " others map to the unknown token",
             ),
         ],
         min_count: Annotated[
@@ -109,20 +109,20 @@ class TablePreprocessor(Preprocessor):
             list[Neighbourhood],
             Field(
                 description="prices of nearby training houses as features. The run time grows with the square of the"
-                " number of rows. Metrics on train are too optimistic, because there each house is its own"
-                " neighbour"
+                " number of rows. Metrics on the training split are too optimistic, because there each house is its own"
+                " neighbor"
             ),
         ],
         text_columns: Annotated[
             list[str],
             Field(
                 description="columns of free text, such as a description: the encoder of text_preset turns each into"
-                " numbers. A text that is too long for the encoder is cut"
+                " numbers. A text that is too long for the encoder is truncated"
             ),
         ],
         text_preset: Annotated[
             PresetName | None,
-            Field(description="published text encoder of text_columns, whose weights stay as published; null: none"),
+            Field(description="pretrained text encoder of text_columns, which is not trained; null: none"),
         ],
     ):
         self.numeric_scaling = numeric_scaling
@@ -401,7 +401,7 @@ class TablePreprocessor(Preprocessor):
         return inputs
 
     def _texts(self, raw: Tensors, encode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-        """Return the normalised vectors of all text columns (B, W), 0 for a text that is missing."""
+        """Return the normalized vectors of all text columns (B, W), 0 for a text that is missing."""
         vectors = tf.concat([encode(raw[name]) for name in self.text_columns], axis=1)
         scaled = (vectors - self.state["text_mean"]) / self.state["text_deviation"]
         scaled = tf.clip_by_value(scaled, -self.numeric_limit, self.numeric_limit)

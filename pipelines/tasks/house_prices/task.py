@@ -114,7 +114,7 @@ class HousePrices(Task[TablePreprocessor, keras.Model]):
         coverage: float,
         seed: int,
     ) -> Confidence:
-        """Fit an interval around the price by conformalised quantile regression."""
+        """Fit an interval around the price by conformalized quantile regression."""
         return fit_intervals(model, preprocessor, train, validation, coverage, seed)
 
     def confidence_metrics(

@@ -29,7 +29,7 @@ Mixed = Annotated[
     Field(
         ge=0,
         le=10,
-        description="longest n-grams whose counts are mixed with the network, with a learned weight (Bengio et al."
+        description="order of the n-gram model interpolated with the network, with a learned weight (Bengio et al."
         " 2003, section 4); 0: only the network",
     ),
 ]
@@ -115,7 +115,7 @@ def transformer(
     dropout: Dropout,
     counts: Mixed,
 ) -> GenerativeModel:
-    """Causal Transformer with normalisation before each sublayer (Radford et al. 2018)."""
+    """Causal Transformer with normalization before each sublayer (Radford et al. 2018)."""
     if width % (2 * heads):
         raise UserError("models.transformer.heads", f"the width {width} must be a multiple of 2 * heads = {2 * heads}")
     added = {"learned": [LearnedPositions(features.context, _initial())], "sinusoidal": [SinusoidalPositions()]}

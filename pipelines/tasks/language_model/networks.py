@@ -191,7 +191,7 @@ class Mixture(LanguageModel):
     """Mixture of a network and n-gram counts.
 
     The weight of the counts depends on the text so far (Bengio et al. 2003, section 4). In training, each token is left
-    out of the counts that predict it. Otherwise the counts would have memorised it. The network also learns from its
+    out of the counts that predict it. Otherwise the counts would have memorized it. The network also learns from its
     own loss. Otherwise it would hardly start to learn, because the counts predict well from the beginning. The outputs
     are the hidden states from which the scores are computed.
     """

@@ -137,7 +137,7 @@ def _map(vectors: np.ndarray, preprocessor: TextPreprocessor) -> Figure:
     words = sorted((at, word) for word, at in _words(preprocessor).items())[:DRAWN]
     perplexity = min(30, max(2, len(words) // 4))
     sought = TSNE(perplexity=perplexity, metric="cosine", init="random", random_state=0)
-    with threadpool_limits(1):  # threads synchronise at every step, which takes minutes on busy cores
+    with threadpool_limits(1):  # threads synchronize at every step, which takes minutes on busy cores
         places = sought.fit_transform(vectors[[at for at, _ in words]])
     figure = Figure(figsize=(10, 10), layout="constrained")
     axes = figure.subplots()

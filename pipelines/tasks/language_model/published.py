@@ -75,7 +75,7 @@ def published_model(features: Features, settings: FineTuning) -> PublishedModel:
 
 def _check(preset: Preset, tokenizer: PublishedTokenizer, features: Features, settings: FineTuning) -> None:
     if settings["unfreeze_after_epochs"]:
-        problem = "must be 0 for a language model: it has no layer but the published ones to train meanwhile"
+        problem = "must be 0 for a language model: all its layers are pretrained, none can be trained first"
         raise UserError(f"{WHERE}.unfreeze_after_epochs", problem)
     if preset.config.get("vision_encoder") is not None:
         raise UserError(f"{WHERE}.preset", f"'{preset.name}' also reads images; choose a preset for text only")

@@ -21,7 +21,7 @@ def cross_entropy(
         Field(
             ge=0,
             lt=1,
-            description="share of each label that is spread evenly over all tokens in training (Szegedy et al. 2016,"
+            description="fraction of each label that is spread evenly over all tokens in training (Szegedy et al. 2016,"
             " section 7)",
         ),
     ],

@@ -87,7 +87,7 @@ def transformer(
     norm: Annotated[
         Norm,
         Field(
-            description="where layer normalisation is applied: pre, before each sublayer (Xiong et al. 2020), or post,"
+            description="where layer normalization is applied: pre, before each sublayer (Xiong et al. 2020), or post,"
             " after it (Vaswani et al. 2017)"
         ),
     ],

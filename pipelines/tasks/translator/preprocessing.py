@@ -54,7 +54,9 @@ class PairPreprocessor(Preprocessor):
             bool, Field(description="use one vocabulary for both languages (Sennrich et al. 2016) instead of two")
         ],
         lower_case: Annotated[bool, Field(description="convert both sides to lower case")],
-        longest: Annotated[int, Field(ge=2, description="largest number of tokens in a text; the rest is cut off")],
+        longest: Annotated[
+            int, Field(ge=2, description="maximum number of tokens in a text; longer texts are truncated")
+        ],
         split_tokens: Annotated[
             float,
             Field(
@@ -100,7 +102,7 @@ class PairPreprocessor(Preprocessor):
         self._take(self._restored(state))
 
     def _texts(self, train: pd.DataFrame) -> dict[str, list[str]]:
-        """Return the normalised texts from which each vocabulary is learned."""
+        """Return the normalized texts from which each vocabulary is learned."""
         plain = {side: self._plain(side, tf.constant(train[side].tolist())).numpy() for side in (SOURCE, TARGET)}
         texts = {side: [text.decode() for text in each] for side, each in plain.items()}
         return {"both": [*texts[SOURCE], *texts[TARGET]]} if self.shared else texts
@@ -186,7 +188,7 @@ class PairPreprocessor(Preprocessor):
         return tf.strings.strip(self.tokenizers[TARGET].decode(ids))
 
     def _plain(self, side: str, texts: tf.Tensor) -> tf.Tensor:
-        """Normalise ASCII white space, and put the prefix before a source text.
+        """Normalize ASCII white space, and put the prefix before a source text.
 
         For a tokenizer that is not a preset's, each text begins with a space, so that its first word is encoded like
         any other word.

@@ -127,7 +127,7 @@ def encoder_decoder(features: Features, settings: FineTuning) -> EncoderDecoder:
     assert isinstance(tokenizer, PublishedTokenizer)
     preset = tokenizer.preset
     if settings["unfreeze_after_epochs"]:
-        problem = f"must be 0 for {preset.family}, which has no layer but the published ones to train meanwhile"
+        problem = f"must be 0 for {preset.family}, whose layers are all pretrained: none can be trained first"
         raise UserError(f"{WHERE}.unfreeze_after_epochs", problem)
     _check_longest(preset, features.longest, tokens_before(preset.family))
     network = preset.with_config({"vocabulary_size": tokenizer.size}).make_seq_2_seq_lm()

@@ -1,4 +1,4 @@
-"""The table preprocessor: normalising, looking up, gaps, targets, ratios and neighbours."""
+"""The table preprocessor: normalizing, looking up, gaps, targets, ratios and neighbours."""
 
 import numpy as np
 import pandas as pd
