@@ -62,7 +62,7 @@ def _check_config(arguments: dict[str, Any]) -> bool:
 )
 @functools.partial(verb, keras=False, before_tensorflow=_check_config)
 def serve(exports: tuple[str, ...], **options: Any) -> None:
-    """Serve exported models over REST, the Open Inference Protocol and gRPC, with a web page to try them.
+    """Serve exported models over REST, gRPC, the Open Inference Protocol and OpenAI's API, with a playground.
 
     A model has the name of its folder, unless it is given one: houses=exports/house_prices.
 

@@ -31,13 +31,13 @@ def distillation(
     ],
     temperature: Annotated[
         float,
-        Field(gt=0, le=100, description="divides the scores of both models; above 1: less certain answers count more"),
+        Field(gt=0, le=100, description="divides the logits of both models; above 1: softens the distributions"),
     ] = 2.0,
     weight: Annotated[
-        float, Field(ge=0, le=1, description="share of the teacher's answers in the loss; the labels have the rest")
+        float, Field(ge=0, le=1, description="weight of the teacher's loss; the labels have the rest")
     ] = 0.5,
 ) -> Distillation:
-    """Learn from the answers of a larger run next to the labels (Hinton et al. 2015)."""
+    """Train on a teacher's soft predictions in addition to the labels (Hinton et al. 2015)."""
     return Distillation(teacher, temperature, weight)
 
 

@@ -20,8 +20,8 @@ WITHOUT_XLA = (  # layers that make XLA slower on a CPU: its random numbers and 
 Deterministic = Annotated[
     bool,
     Field(
-        description="repeat exactly on a GPU too: its operations are deterministic, which turns XLA off; on a CPU, runs"
-        " repeat exactly without it"
+        description="deterministic operations on a GPU, which disables XLA; on a CPU, runs are always"
+        " bitwise reproducible"
     ),
 ]
 

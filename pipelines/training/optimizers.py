@@ -42,7 +42,7 @@ def gradient_descent(**step: Unpack[Step]) -> keras.Optimizer:
 
 def momentum(
     *,
-    momentum: Annotated[Decay, Field(description="share of the previous update added to the next")] = 0.9,
+    momentum: Annotated[Decay, Field(description="fraction of the previous update added to the next")] = 0.9,
     **step: Unpack[Step],
 ) -> keras.Optimizer:
     """Return an SGD optimizer with momentum (Polyak 1964)."""
@@ -184,7 +184,7 @@ def cosine(
     epochs: int,
     *,
     warmup_epochs: WarmupEpochs,
-    final_share: Annotated[float, Field(ge=0, le=1, description="final learning rate, as a share of the peak")],
+    final_share: Annotated[float, Field(ge=0, le=1, description="final learning rate as a fraction of the peak")],
 ) -> Rate:
     """Decay the learning rate along half a cosine until the last epoch (Loshchilov & Hutter 2017)."""
     steps = max(1.0, (epochs - warmup_epochs) * steps_per_epoch)

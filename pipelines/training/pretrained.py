@@ -13,10 +13,10 @@ from pipelines.presets import PresetName
 
 
 class FineTuning(TypedDict):
-    """Settings of every model that starts from a published backbone."""
+    """Settings of every model that starts from a pretrained backbone."""
 
     preset: PresetName
-    freeze: Annotated[bool, Field(description="keep the backbone as published and train only the rest of the model")]
+    freeze: Annotated[bool, Field(description="do not train the backbone, only the rest of the model")]
     unfreeze_after_epochs: Annotated[
         int,
         Field(ge=0, description="number of epochs before the backbone is fine-tuned as well; 0: from the start"),

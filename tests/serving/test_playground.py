@@ -26,7 +26,7 @@ def test_without_gradio_the_page_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(playground, "find_spec", lambda name: None)
     app = FastAPI()
     playground.add_playground(app, None, AsyncExitStack())
-    assert "pip install 'keras-task-pipelines[playground]'" in TestClient(app).get("/").text
+    assert "pip install '.[playground]'" in TestClient(app).get("/").text
 
 
 def test_without_gradio_there_is_an_icon():

@@ -213,8 +213,8 @@ def read_column(name: str, values: pd.Series, sound: np.ndarray, decimal: Mark, 
     if known is not None and known["kind"] == "date":
         return _dates(name, values, known["format"])
     if known is not None and known["kind"] == "number":
-        written = _number_format(known)
-        return _numbers(name, values, read_numbers(values, written.decimal, written), name == rules.target)
+        numbers = _number_format(known)
+        return _numbers(name, values, read_numbers(values, numbers.decimal, numbers), name == rules.target)
     if known is not None or name in rules.categorical:
         return Column(values, {"kind": "category"})
     if name in rules.dates:

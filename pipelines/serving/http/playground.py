@@ -19,8 +19,8 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">
 MISSING = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model server</title>
 <body style="font-family: sans-serif; max-width: 40em; margin: 4em auto">
 <h1>Model server</h1>
-<p>The page for trying the models needs Gradio. Install it and restart the server:</p>
-<pre>pip install 'keras-task-pipelines[playground]'</pre>
+<p>The page for trying the models needs Gradio. Install it in the clone and restart the server:</p>
+<pre>pip install '.[playground]'</pre>
 <p>Everything else works without it: see the <a href="/docs">API documentation</a>.</p></body></html>
 """
 ONE_WORKER = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Model server</title>
