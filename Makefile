@@ -2,8 +2,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-# As many processes test as there are cores: more threads in each would only wait for each other.
-PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+# One thread in each process: more would only wait for each other. One process more than there are cores, since tests of
+# the server often wait.
+WORKERS := $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
+PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Of the scripts of benchmarks, only whether their calls fit, so that none stops working when the code changes.
 CALLS_ONLY := $(foreach code,arg-type assignment attr-defined call-overload dict-item index misc operator type-var union-attr \
