@@ -90,5 +90,5 @@ def check_tracing() -> None:
         except ModuleNotFoundError:  # of a package that it is in
             found = None
         if found is None:
-            install = "pip install 'keras-task-pipelines[otel]'"
+            install = "pip install '.[otel]' in the clone"
             raise UserError("--tracing", f"'{package}' is missing; install it with: {install}")

@@ -150,4 +150,4 @@ def test_the_packages_that_are_missing_are_named(toy_exports, monkeypatch):
     monkeypatch.setattr("pipelines.serving.tracing.find_spec", lambda name: None if "exporter" in name else found(name))
     result = invoke("serve", toy_exports / "adder", "--tracing", "--port", free_port(), "--grpc-port", free_port())
     assert result.exit_code == 1 and "--tracing: 'opentelemetry.exporter.otlp.proto.http' is missing" in result.output
-    assert "keras-task-pipelines[otel]" in result.output
+    assert "pip install '.[otel]'" in result.output
