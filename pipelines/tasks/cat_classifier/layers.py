@@ -23,6 +23,11 @@ def convolve(
     **_: float,
 ) -> keras.KerasTensor:
     """Apply a convolution, batch normalization and an activation: (B, H, W, C) -> (B, H', W', filters)."""
+    if kernel_size == 1 and stride > 1:
+        # The same positions, selected before the convolution: oneDNN's kernel gradient of a strided 1x1 convolution
+        # writes past its memory for fewer than 16 input channels (seen in TensorFlow 2.21 with AVX-512).
+        x = keras.layers.MaxPooling2D(1, stride)(x)
+        stride = 1
     convolution = keras.layers.Conv2D(
         filters,
         kernel_size,

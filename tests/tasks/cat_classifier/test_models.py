@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from pipelines.tasks.cat_classifier import layers
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.preprocessing import Features
 
@@ -105,6 +106,18 @@ def test_cnn_pools_and_normalises_as_asked():
     kinds = [type(layer) for layer in model.layers]
     assert kinds.count(keras.layers.BatchNormalization) == 3 and kinds.count(keras.layers.Dropout) == 1
     assert len(model.losses) == 4
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_a_strided_convolution_of_one_pixel_takes_every_other_pixel_without_a_strided_kernel(size):
+    # The gradient of a strided 1x1 kernel with fewer than 16 input channels ends the process on some processors.
+    inputs = keras.Input((size, size, 3))
+    plain = {"activation": None, "l2": 0.0, "batch_normalization": False, "initializer": "auto"}
+    model = keras.Model(inputs, layers.convolve(inputs, 4, 1, 2, "same", **plain))
+    images = np.random.default_rng(0).normal(size=(2, size, size, 3)).astype("float32")
+    kernel, bias = model.get_weights()
+    np.testing.assert_allclose(model(images), images[:, ::2, ::2] @ kernel[0, 0] + bias, atol=1e-6)
+    assert [each.strides for each in model.layers if isinstance(each, keras.layers.Conv2D)] == [(1, 1)]
 
 
 def test_an_inception_module_has_four_branches_behind_bottlenecks():
