@@ -63,7 +63,7 @@ def compare(
         folder.write_plan(plan)
         for line in dataset.summary.lines():
             say(line)
-        pool_of = partial(make_pool, workers, ray)
+        pool_of = partial(make_pool, workers, ray, gpus_each=(base.tuning or {}).get("gpus_per_trial"))
         searches = Searches(folder, unresolved, plan, dataset, pool_of, workers, shown, say)
         tuned = searches.best_values() if plan.tune_trials else {}
         ladder = Ladder(folder, space, source, plan, tuned, shown)

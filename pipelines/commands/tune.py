@@ -53,7 +53,8 @@ def tune(
     dataset = load_dataset(base.data, base.split, load_task(base.task), load_source(base).absolute())
     varying = any(path.split(".")[0] in ("data", "split") for path in space.nodes)
     shared = None if varying else dataset
-    pool = make_pool(workers, ray, partial(get_ready, folder.config, shared, code=loaded_code()))
+    ready = partial(get_ready, folder.config, shared, code=loaded_code())
+    pool = make_pool(workers, ray, ready, (base.tuning or {}).get("gpus_per_trial"))
     try:
         with folder.locked():
             changes = folder.begin(space.unresolved, dataset.record["fingerprint"])

@@ -12,7 +12,7 @@ from ruamel.yaml.comments import CommentedMap
 from pipelines.build import FORBID_UNKNOWN, choice, settings
 from pipelines.calibration import calibrate
 from pipelines.config.read import Unresolved, check_task, plain, read_config, schema_path, schema_text
-from pipelines.config.searches import SEARCHES
+from pipelines.config.searches import SEARCHES, GpusPerTrial
 from pipelines.config.tune_nodes import allow_tune_nodes, resolve_tune_nodes
 from pipelines.config.validation import Config, own_models, validate
 from pipelines.data.rows import Exclude
@@ -86,7 +86,12 @@ def config_type(name: str, task: Task, own: tuple[str, ...] = ()) -> type[pydant
         metric, Field(description="metric that the search optimizes, at the best epoch of each trial")
     ]
     searches = tuple(
-        pydantic.create_model(oracle, __base__=settings(build, name=oracle), objective=(objective, ...))
+        pydantic.create_model(
+            oracle,
+            __base__=settings(build, name=oracle),
+            objective=(objective, ...),
+            gpus_per_trial=(GpusPerTrial, Field(default=None)),
+        )
         for oracle, build in SEARCHES.items()
     )
     tuning: Any = Annotated[Union[searches], Field(discriminator="name")] | None  # noqa: UP007 - members are only known at run time

@@ -6,6 +6,15 @@ from typing import Annotated, Any, TypedDict, Unpack
 from pydantic import Field
 
 MaxTrials = Annotated[int, Field(ge=1, description="maximum number of trials")]
+GpusPerTrial = Annotated[
+    float | None,
+    Field(
+        gt=0,
+        le=1,
+        description="share of a GPU that each trial requests on a Ray cluster, such as 0.5 for two trials on one GPU;"
+        " null: the GPUs of the cluster are divided among the workers",
+    ),
+]
 
 
 class SearchSettings(TypedDict):

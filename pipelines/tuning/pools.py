@@ -12,7 +12,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipelines.errors import UserError
+from pipelines.errors import UserError, counted
 
 PRELOADED = "pipelines.tuning.preloaded"  # module that the fork server imports before trials are forked
 
@@ -105,13 +105,19 @@ class LocalJob:
             self.closed = True
 
 
-def make_pool(workers: int, ray: str | None, get_ready: Callable[[int | None], None]) -> Pool:
+def make_pool(
+    workers: int, ray: str | None, get_ready: Callable[[int | None], None], gpus_each: float | None = None
+) -> Pool:
     """Return the pool of `workers`, on this machine or on the Ray cluster at the address `ray`.
 
     Local workers divide the cores: each calls `get_ready` with its number of threads, or with None if it has all.
+    On a cluster, each requests `gpus_each` GPUs; by default, all GPUs are divided among the workers.
+
+    Raises:
+        UserError: If the cluster cannot be used, or is too small.
     """
     if ray is not None:
-        return RayPool(ray, workers)
+        return RayPool(ray, workers, gpus_each)
     return LocalPool(partial(get_ready, threads_each(workers)))
 
 
@@ -138,11 +144,11 @@ def start_server() -> Any:
 class RayPool:
     """Processes of a Ray cluster, whose machines share the search's folder."""
 
-    def __init__(self, address: str, workers: int):
+    def __init__(self, address: str, workers: int, gpus_each: float | None = None):
         """Connect to the cluster.
 
         Raises:
-            UserError: If Ray is not installed, does not answer, or has fewer processors than workers.
+            UserError: If Ray is not installed, does not answer, or has fewer processors or GPUs than workers need.
         """
         try:
             import ray
@@ -152,7 +158,7 @@ class RayPool:
         self.ray = ray
         try:
             ray.init(address=address, num_cpus=workers if address == "local" else None)
-            share = gpu_share(ray.cluster_resources().get("GPU", 0), workers)
+            share = gpu_share(ray.cluster_resources().get("GPU", 0), workers, gpus_each)
             self.pool = Pool(processes=workers, maxtasksperchild=1, ray_remote_args={"num_gpus": share})
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"--ray {address}", str(error).strip().splitlines()[0]) from None
@@ -189,8 +195,18 @@ class RayJob:
             raise Killed(f"Ray lost its process: {str(error).strip().splitlines()[0]}") from None
 
 
-def gpu_share(gpus: float, workers: int) -> float:
-    """Return the share of a GPU that each of `workers` trials requests, so that all fit and none gets two GPUs."""
+def gpu_share(gpus: float, workers: int, wanted: float | None = None) -> float:
+    """Return the share of a GPU that each of `workers` trials requests, so that all fit and none gets two GPUs.
+
+    Raises:
+        UserError: If trials that request the share `wanted` do not fit.
+    """
+    if wanted is not None:
+        fit = int(gpus) * math.floor(1 / wanted + 1e-4)  # 0.3333 of a GPU is meant for three trials
+        if fit < workers:
+            problem = f"is {wanted:g}, so {counted(fit, 'trial')} can run on {counted(int(gpus), 'GPU')} of the cluster"
+            raise UserError("tuning.gpus_per_trial", f"{problem}, fewer than --workers {workers}")
+        return wanted
     if gpus < 1:
         return 0
     trials_of_one = math.ceil(workers / int(gpus))

@@ -596,6 +596,15 @@ def test_trials_share_the_gpus_of_a_cluster_so_that_all_fit(gpus, workers, share
     assert not gpus or per_gpu * gpus >= workers
 
 
+def test_a_share_that_leaves_workers_without_a_gpu_is_refused():
+    assert gpu_share(2, 6, 0.3333) == 0.3333
+    assert gpu_share(2, 1, 0.5) == 0.5
+    with pytest.raises(UserError, match=r"tuning.gpus_per_trial: is 0.5, so 4 trials can run on 2 GPUs .* fewer than"):
+        gpu_share(2, 5, 0.5)
+    with pytest.raises(UserError, match="0 trials"):
+        gpu_share(0, 1, 1.0)
+
+
 def test_memory_of_a_gpu_is_taken_as_it_is_needed(monkeypatch):
     monkeypatch.delenv("TF_FORCE_GPU_ALLOW_GROWTH", raising=False)
     share_gpus()
