@@ -58,7 +58,7 @@ def _start_training(arguments: dict[str, Any]) -> bool:
     from pipelines.config.read import read_config
     from pipelines.preflight import check_against_schema
 
-    if arguments["processes"] == 1:
+    if arguments["processes"] == 1 and arguments["ray"] is None:
         return _check_configs(arguments)
     check_against_schema(read_config(arguments["config"], arguments["overrides"]))
     return True
@@ -258,15 +258,22 @@ def run(configs: tuple[str, ...], overrides: tuple[str, ...]) -> None:
     default=1,
     show_default=True,
     metavar="N",
-    help="Divide each mini-batch among N processes of this machine, which share its GPUs or cores.",
+    help="Divide each mini-batch among N processes of this machine, which share its GPUs or cores, or of --ray.",
 )
+@click.option("--ray", metavar="ADDRESS", help="Train on the Ray cluster at this address, or `auto`.")
 @functools.partial(verb, before_tensorflow=_start_training)
-def train(config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool, processes: int) -> None:
+def train(
+    config: str, overrides: tuple[str, ...], run_dir: str | None, resume: bool, processes: int, ray: str | None
+) -> None:
     """Train the model of CONFIG and evaluate it on every split.
 
     Example: {program} train house_prices --set model=tabm --set optimizer.learning_rate=3.0e-4
     """
-    if processes > 1:
+    if ray is not None:
+        from pipelines.training.ray_workers import train_on_ray
+
+        finished = train_on_ray(ray, processes, config, overrides, run_dir, resume, print_summary, _say)
+    elif processes > 1:
         from pipelines.training.workers import train_in_processes
 
         finished = train_in_processes(processes, config, overrides, run_dir, resume, print_summary, _say)

@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,11 +54,20 @@ def train_in_processes(
     Raises:
         UserError: If the chief or another worker raises one, or workers are killed again and again.
     """
+    with chosen_folder(config, overrides, run_dir, resume) as folder:
+        return _train(count, Training(config, overrides, folder, resume, show, say, loaded_code()))
+
+
+@contextlib.contextmanager
+def chosen_folder(
+    config: str | Path, overrides: Sequence[str], run_dir: str | Path | None, resume: bool
+) -> Iterator[Path]:
+    """Choose the folder of the run before its workers start; it is removed if no run was started in it."""
     task = check_task(read_config(config, overrides))
     run = Run.newest_unfinished(task) if resume and run_dir is None else None
     folder = run.folder if run else Path(run_dir) if run_dir is not None else Run.new(task).folder
     try:
-        return _train(count, Training(config, overrides, folder, resume, show, say, loaded_code()))
+        yield folder
     finally:
         if not Run(folder).started:
             with contextlib.suppress(OSError):  # the folder is not empty, or was never made

@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
@@ -150,15 +150,11 @@ class RayPool:
         Raises:
             UserError: If Ray is not installed, does not answer, or has fewer processors or GPUs than workers need.
         """
+        self.ray = connect_to_ray(address, workers)
+        from ray.util.multiprocessing import Pool
+
         try:
-            import ray
-            from ray.util.multiprocessing import Pool
-        except ImportError:
-            raise UserError("--ray", "needs the package ray; install it with: pip install ray") from None
-        self.ray = ray
-        try:
-            ray.init(address=address, num_cpus=workers if address == "local" else None)
-            share = gpu_share(ray.cluster_resources().get("GPU", 0), workers, gpus_each)
+            share = gpu_share(self.ray.cluster_resources().get("GPU", 0), workers, gpus_each)
             self.pool = Pool(processes=workers, maxtasksperchild=1, ray_remote_args={"num_gpus": share})
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(f"--ray {address}", str(error).strip().splitlines()[0]) from None
@@ -193,6 +189,26 @@ class RayJob:
             return self.result.get()
         except self.lost as error:
             raise Killed(f"Ray lost its process: {str(error).strip().splitlines()[0]}") from None
+
+
+def connect_to_ray(address: str, processes: int, variables: Mapping[str, str] | None = None) -> Any:
+    """Connect to a Ray cluster, or start one of this machine at the address `local`; return the package `ray`.
+
+    `variables` are set in the environment of each process of the cluster.
+
+    Raises:
+        UserError: If Ray is not installed, or does not answer.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--ray", "needs the package ray; install it with: pip install ray") from None
+    environment = {"env_vars": dict(variables)} if variables else None
+    try:
+        ray.init(address=address, num_cpus=processes if address == "local" else None, runtime_env=environment)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"--ray {address}", str(error).strip().splitlines()[0]) from None
+    return ray
 
 
 def gpu_share(gpus: float, workers: int, wanted: float | None = None) -> float:

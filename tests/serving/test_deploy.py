@@ -191,6 +191,22 @@ def test_the_pods_of_the_training_job_find_each_other():
         assert config["task"] == {"type": "worker", "index": index}
 
 
+def test_the_ray_job_has_a_worker_for_each_process_and_all_see_the_files():
+    job = YAML(typ="safe").load((DEPLOY / "train-ray-job.yaml").read_text())["spec"]
+    program, *arguments = job["entrypoint"].split()
+    wanted = understood(arguments)
+    cluster = job["rayClusterSpec"]
+    (workers,) = cluster["workerGroupSpecs"]
+    assert (program, wanted["resume"], wanted["ray"], wanted["processes"]) == ("pipelines", True, "auto", 2)
+    assert {workers[name] for name in ("replicas", "minReplicas", "maxReplicas")} == {wanted["processes"]}
+    for group in (cluster["headGroupSpec"], workers):
+        pod = group["template"]["spec"]
+        (container,), (volume,) = pod["containers"], pod["volumes"]
+        (mount,) = container["volumeMounts"]
+        assert mount["name"] == volume["name"]
+        assert all(wanted[name].startswith(mount["mountPath"]) for name in ("config", "run_dir"))
+
+
 @pytest.mark.parametrize(("code", "restarts", "requeued"), [(0, 0, False), (1, 0, True), (1, 3, False)])
 def test_the_slurm_script_trains_and_is_queued_again_if_a_task_fails(code, restarts, requeued, tmp_path):
     (tmp_path / ".venv" / "bin").mkdir(parents=True)

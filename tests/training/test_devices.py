@@ -223,3 +223,51 @@ def test_xla_is_refused_where_devices_exchange_statistics():
     assert without_xla(model) and not resolve_execution("auto", model, 10, False, True)["jit_compile"]
     with pytest.raises(UserError, match="XLA cannot compile batch normalization"):
         resolve_execution({"jit_compile": True, "steps_per_execution": 1}, model, 10, False, True)
+
+
+# A Ray cluster
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """A cluster of two machines, which both run here."""
+    utils = pytest.importorskip("ray.cluster_utils")
+    cluster = utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    cluster.wait_for_nodes()
+    yield cluster.address
+    cluster.shutdown()
+
+
+def ray_workers() -> list[int]:
+    names = [(int(each.parent.name), each.read_bytes()) for each in Path("/proc").glob("[0-9]*/cmdline")]
+    return sorted(pid for pid, name in names if b"RayTrainWorker" in name)
+
+
+@pytest.mark.slow
+def test_workers_of_a_ray_cluster_of_which_one_is_killed_learn_what_one_process_does(ray_cluster, csv, whole, tmp_path):
+    folder, last = tmp_path / "run", tmp_path / "run/checkpoints/last.npz"
+    settings = sets(overrides(csv, *EXACT))
+    process = start("cli.py", "train", CONFIG, *settings, "--ray", ray_cluster, "--processes", 2, "--run-dir", folder)
+    while not last.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    os.kill(ray_workers()[-1], signal.SIGKILL)
+    out, err = process.communicate()
+    assert process.returncode == 0, out + err
+    assert "[FailurePolicy] RETRY" in out + err
+    assert [part["workers"] for part in Run(folder).environment()["training"]] == [2]
+    assert f"--run-dir {folder}" in " ".join(Run(folder).environment()["command"])
+    assert_alike(folder, whole)
+    assert [each.name for each in tmp_path.iterdir()] == ["run"], "what Ray Train kept beside the run is removed"
+
+
+@pytest.mark.slow
+def test_a_mistake_that_a_worker_of_a_ray_cluster_finds_is_told_in_one_line(ray_cluster, tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("area,price\n1,cheap\n2,dear\n")
+    given = sets(overrides(table))
+    process = start("cli.py", "train", CONFIG, *given, "--ray", ray_cluster, "--run-dir", tmp_path / "run")
+    _, err = process.communicate()
+    assert process.returncode == 1 and re.search(r"^error: .*price", err, re.MULTILINE), err
+    assert "Traceback" not in err and not (tmp_path / "run").exists()

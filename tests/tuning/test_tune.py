@@ -161,6 +161,6 @@ def test_a_ray_cluster_runs_the_same_trials(searched, csv, tmp_path):
 
 
 def test_without_ray_the_extra_is_named(csv, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "ray.util.multiprocessing", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
     result = invoke(*tune_arguments(csv, tmp_path / "ray", "--ray", "local"))
     assert (result.exit_code, "pip install ray" in result.stderr) == (1, True)
