@@ -1,6 +1,7 @@
 """Print to the terminal, with data escaped: Rich would read `[red]` as markup, and terminals read escape codes."""
 
 import shlex
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -159,11 +160,24 @@ def _marked(raw: Mapping[str, Any], answer: Mapping[str, Any]) -> Text:
 
 
 def program() -> str:
-    """Return how this program was called: `pipelines`, `python cli.py` or `python -m pipelines`."""
+    """Return how this program was called: `pipelines`, `python cli.py` or `python -m pipelines`.
+
+    Outside an activated environment, the path of its Python or program is a part of it, such as
+    `.venv/bin/python cli.py`.
+    """
     called = Path(sys.argv[0])
-    if called.name == "__main__.py":
-        return f"python -m {called.parent.name}"
-    return shlex.join(["python", str(called)]) if called.suffix == ".py" else called.name
+    if called.suffix != ".py":
+        return shlex.quote(_typed(called.name, called))
+    python = _typed("python", Path(sys.executable))
+    return shlex.join([python, "-m", called.parent.name] if called.name == "__main__.py" else [python, str(called)])
+
+
+def _typed(name: str, path: Path) -> str:
+    """Return what to type to start the program at `path`: its name, if that finds it, else its path from here."""
+    found, whole = shutil.which(name), path.absolute()
+    if found and Path(found).absolute() == whole:
+        return name
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
 
 
 def command_line(verb: str, *arguments: object) -> str:

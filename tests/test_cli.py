@@ -12,6 +12,7 @@ import pytest
 from conftest import CONFIG, houses, invoke, overrides, sets
 
 from pipelines import cli
+from pipelines.terminal import program
 from pipelines.data.tables.cells import read_cells
 from pipelines.terminal import print_metrics
 
@@ -33,9 +34,30 @@ def test_help_lists_every_verb_without_importing_tensorflow():
 
 @pytest.mark.parametrize("verb", sorted(cli.main.commands))
 def test_every_verb_has_an_example_and_stands_in_the_readme(verb, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/pipelines"])
+    monkeypatch.setattr(sys, "argv", ["pipelines"])
     assert f"Example: pipelines {verb}" in invoke(verb, "--help").output
     assert f"pipelines {verb}" in (ROOT / "README.md").read_text()
+
+
+def test_examples_start_with_what_finds_the_program(tmp_path, monkeypatch):
+    bin = tmp_path / ".venv" / "bin"
+    bin.mkdir(parents=True)
+    for name in ("pipelines", "python"):
+        (bin / name).touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(bin / "python"))
+    for path, argument, example in (
+        (bin, str(bin / "pipelines"), "pipelines"),
+        (bin, "cli.py", "python cli.py"),
+        (bin, "/x/pipelines/__main__.py", "python -m pipelines"),
+        ("/usr/bin", ".venv/bin/pipelines", ".venv/bin/pipelines"),
+        ("/usr/bin", str(bin / "pipelines"), ".venv/bin/pipelines"),
+        ("/usr/bin", "cli.py", ".venv/bin/python cli.py"),
+        ("/usr/bin", "/x/pipelines/__main__.py", ".venv/bin/python -m pipelines"),
+    ):
+        monkeypatch.setenv("PATH", str(path))
+        monkeypatch.setattr(sys, "argv", [argument])
+        assert program() == example
 
 
 def test_tensorflow_says_nothing_at_its_start_unless_asked():
