@@ -12,9 +12,8 @@ import pytest
 from conftest import CONFIG, houses, invoke, overrides, sets
 
 from pipelines import cli
-from pipelines.terminal import program
 from pipelines.data.tables.cells import read_cells
-from pipelines.terminal import print_metrics
+from pipelines.terminal import print_metrics, program
 
 ROOT = Path(__file__).parent.parent
 
