@@ -2,10 +2,10 @@
 
 import pickle
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
 from pipelines.export.formats import FORMATS
+from pipelines.runs.environment import package_version
 
 
 def answer_requests(format_name: str, folder: Path, requests: Path, answers: Path) -> None:
@@ -14,7 +14,7 @@ def answer_requests(format_name: str, folder: Path, requests: Path, answers: Pat
     answer = chosen.load(folder)
     found = [answer(signature, inputs) for signature, inputs in pickle.loads(requests.read_bytes())]
     assert "keras" not in sys.modules, "an export must not need Keras"
-    answers.write_bytes(pickle.dumps((found, {package: version(package) for package in chosen.packages})))
+    answers.write_bytes(pickle.dumps((found, {package: package_version(package) for package in chosen.packages})))
 
 
 if __name__ == "__main__":

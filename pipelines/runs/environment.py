@@ -4,7 +4,7 @@ import contextlib
 import os
 import platform
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -27,22 +27,27 @@ VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd",
 
 def describe_environment() -> dict[str, Any]:
     """Return the command, the platform and package versions; the version is None if a package is not installed."""
-    versions: dict[str, str | None] = {}
-    for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
     return {
         "command": ["pipelines", *sys.argv[1:]],
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "packages": versions,
+        "packages": {package: package_version(package) for package in PACKAGES},
         "processor": describe_processor(),
         "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") != "0",  # kernels with other rounding
         "code": fingerprints(),
     }
+
+
+def package_version(package: str) -> str | None:
+    """Return the version of a package, or None if it is not installed.
+
+    Another distribution may hold it, as `tensorflow-cpu` holds `tensorflow`.
+    """
+    with contextlib.suppress(PackageNotFoundError):
+        return version(package)
+    (holder, *_) = packages_distributions().get(package) or [None]
+    return version(holder) if holder else None
 
 
 def describe_processor() -> str:
