@@ -24,25 +24,25 @@ class JaxStep:
         model.optimizer.build(model.trainable_variables)
         self._groups = grouped_variables(model)
         self._step = jax.jit(partial(step_in, model, precision), donate_argnums=0)
-        self._state = [[variable.value for variable in group] for group in self._groups]
-        self._loss: Any = None
+        self.state = [[variable.value for variable in group] for group in self._groups]
+        self.logs: dict[str, Any] = {}  # of the last step
 
     def take(self, batch: Any) -> None:
         """Take a step with a mini-batch: inputs, labels and weights.
 
         The device computes it later. This only waits for the step before, so that few mini-batches are in memory.
         """
-        before, (self._loss, self._state) = self._loss, self._step(self._state, batch)
+        before, (self.logs, self.state) = self.logs, self._step(self.state, batch)
         jax.block_until_ready(before)
 
     @property
     def values(self) -> list[np.ndarray]:
         """The values of `grouped_variables`, after all steps."""
-        return [np.asarray(value) for value in chain(*self._state)]
+        return [np.asarray(value) for value in chain(*self.state)]
 
     @values.setter
     def values(self, values: Sequence[np.ndarray]) -> None:
         given = iter(values)
-        self._state = [
+        self.state = [
             [jax.numpy.asarray(next(given).astype(variable.dtype)) for variable in group] for group in self._groups
         ]
