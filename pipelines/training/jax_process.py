@@ -27,6 +27,7 @@ from pipelines.data.batches import Batches
 from pipelines.errors import UserError
 from pipelines.extensions import loaded_code
 from pipelines.task import Preprocessor
+from pipelines.training.devices import cluster_size
 from pipelines.training.jax_worker import Recipe
 from pipelines.training.variables import grouped_variables
 from pipelines.tuning.pools import ending
@@ -153,7 +154,9 @@ def check_backend(config: Config) -> None:
         raise UserError(SETTING, "is jax, which is not installed; install it with: pip install '.[jax]' in the clone")
     devices = config.whole["training"]["devices"]
     if devices["strategy"] not in ("auto", "one") or (devices["count"] or 1) > 1:
-        raise UserError("training.devices", f"divides mini-batches, but {SETTING} is jax; set it to tensorflow")
+        raise UserError("training.devices", f"asks for several devices, but {SETTING} is jax; set it to tensorflow")
+    if cluster_size() > 1:
+        raise UserError(SETTING, "is jax, which trains in one process; start only one, or set it to tensorflow")
     if config.distill is not None:
         raise UserError("distill", f"cannot be used while {SETTING} is jax; set it to tensorflow")
     if config.models[config.model].get("unfreeze_after_epochs") and not config.models[config.model].get("freeze"):

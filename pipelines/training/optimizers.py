@@ -103,7 +103,7 @@ def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
         if self.gradient_accumulation_steps:
             updates = (self._iterations + 1) % self.gradient_accumulation_steps == 0
             for each, value in zip(averages, before, strict=True):
-                each.assign(keras.ops.where(updates, each, value))
+                each.assign(keras.ops.where(updates, each.value, value))
 
     own = {"factors": {}, "apply": apply, "update_step": update_step, "_update_model_variables_moving_average": average}
     return type(kind.__name__, (kind,), own)
