@@ -33,6 +33,7 @@ from pipelines.training.variables import grouped_variables
 from pipelines.tuning.pools import ending
 
 SETTING = "training.backend"
+STDERR = 2  # file descriptor: what a library prints must not mix with what a command prints
 SHORTEST = 8  # length that shorter sequences are padded to
 
 BackendName = Annotated[
@@ -56,7 +57,7 @@ class JaxProcess:
         }
         self._connection, theirs = Pipe()
         command = [sys.executable, "-P", "-m", "pipelines.training.jax_worker", str(theirs.fileno())]
-        self._process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()])
+        self._process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdout=STDERR)
         theirs.close()
 
     def prepare(self, config: Config, preprocessor: Preprocessor, model: keras.Model) -> None:
@@ -159,9 +160,11 @@ def check_backend(config: Config) -> None:
         raise UserError(SETTING, "is jax, which trains in one process; start only one, or set it to tensorflow")
     if config.distill is not None:
         raise UserError("distill", f"cannot be used while {SETTING} is jax; set it to tensorflow")
-    if config.models[config.model].get("unfreeze_after_epochs") and not config.models[config.model].get("freeze"):
-        where = f"models.{config.model}.unfreeze_after_epochs"
-        raise UserError(where, f"cannot be used while {SETTING} is jax; set it to 0, or {SETTING} to tensorflow")
+    model = config.models[config.model]
+    for name, off in (("unfreeze_after_epochs", "0"), ("lora_rank", "null")):
+        if model.get(name) and not model.get("freeze"):
+            problem = f"cannot be used while {SETTING} is jax; set it to {off}, or {SETTING} to tensorflow"
+            raise UserError(f"models.{config.model}.{name}", problem)
 
 
 class Exchange(keras.callbacks.Callback):
