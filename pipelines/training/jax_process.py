@@ -33,6 +33,7 @@ from pipelines.training.variables import grouped_variables
 from pipelines.tuning.pools import ending
 
 SETTING = "training.backend"
+ROOT = str(Path(__file__).parents[2])
 STDERR = 2  # file descriptor: what a library prints must not mix with what a command prints
 SHORTEST = 8  # length that shorter sequences are padded to
 
@@ -52,7 +53,7 @@ class JaxProcess:
         self._steps_per_epoch, self._specs, self._any_size = batches.steps_per_epoch, batches.specs, batches.of_any_size
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(filter(None, [ROOT, os.environ.get("PYTHONPATH")])),
             "XLA_PYTHON_CLIENT_PREALLOCATE": os.environ.get("XLA_PYTHON_CLIENT_PREALLOCATE", "false"),
         }
         self._connection, theirs = Pipe()

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import CONFIG, houses, invoke, overrides, sets
+from conftest import CONFIG, invoke, overrides, sets
 from interrupted import Interrupted, interrupt_within
+from serving.servers import Server
 
 from pipelines.commands.train import train
 from pipelines.config.load import load_config
@@ -17,7 +18,6 @@ from pipelines.config.read import shipped_config
 from pipelines.errors import UserError
 from pipelines.export.write import write_export
 from pipelines.fit import fit
-from pipelines.predictor import load_predictor
 from pipelines.runs.run import Run
 from pipelines.tasks import TASKS
 from pipelines.trained_model import load_run_dataset
@@ -64,9 +64,9 @@ def test_jax_trains_what_tensorflow_trains_and_serves(csv, whole, tmp_path):
     environment = Run(whole).environment()
     assert environment["training"][-1]["backend"] == "jax" and environment["packages"]["jax"] == version("jax")
     assert invoke("export", whole, "--to", tmp_path / "export").exit_code == 0  # compares the export with the run
-    rows = houses(5).drop(columns="price")
-    own, exported = (load_predictor(folder).records(rows) for folder in (whole, tmp_path / "export"))
-    assert [each["price"] for each in exported] == pytest.approx([each["price"] for each in own])
+    house = '{"Area (m2)": 100, "age": 10, "district": "north"}'
+    own, exported = (invoke("predict", folder, house, "--json").stdout for folder in (whole, tmp_path / "export"))
+    assert json.loads(exported)[0] == pytest.approx(json.loads(own)[0], rel=1e-5)
 
 
 @pytest.mark.slow
@@ -89,6 +89,9 @@ def test_every_task_trains_on_jax_what_tensorflow_trains_and_serves(task, tmp_pa
             np.testing.assert_allclose(one, two, atol=1e-5)
     version = write_export(trained, run, tmp_path / "export", replace(dataset, **few))  # compares it with the run
     assert json.loads((version / "parity.json").read_text())["compared"]
+    server = Server(tmp_path / "log.txt", tmp_path / "export")  # is ready once it has answered the recorded requests
+    assert server.get("/v1/models/export").json()["model_version_status"][0]["state"] == "AVAILABLE"
+    assert server.stop() == 0
 
 
 def test_a_killed_training_goes_on_to_the_same_metrics(csv, whole, tmp_path, monkeypatch):
