@@ -94,6 +94,7 @@ def test_every_task_trains_on_jax_what_tensorflow_trains_and_serves(task, tmp_pa
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_metrics(csv, whole, tmp_path, monkeypatch):
     folder, settings = tmp_path / "run", overrides(csv, *EXACT, *AVERAGED, ON_JAX)
     with monkeypatch.context() as patched:
@@ -104,6 +105,7 @@ def test_a_killed_training_goes_on_to_the_same_metrics(csv, whole, tmp_path, mon
     assert figures(folder) == figures(whole)
 
 
+@pytest.mark.slow
 def test_the_end_of_the_process_on_jax_is_reported(csv, tmp_path, monkeypatch):
     take = jax_process.JaxProcess.take
 
@@ -126,8 +128,8 @@ def test_the_end_of_the_process_on_jax_is_reported(csv, tmp_path, monkeypatch):
         (["distill={teacher: runs/teacher}"], "distill: cannot be used while training.backend is jax"),
     ],
 )
-def test_what_jax_cannot_do_is_refused_before_data_is_read(settings, message, csv, tmp_path):
-    result = invoke("train", CONFIG, *sets(overrides(csv, ON_JAX, *settings, "data.path=absent.csv")))
+def test_what_jax_cannot_do_is_refused(settings, message, csv, tmp_path):
+    result = invoke("train", CONFIG, *sets(overrides(csv, ON_JAX, *settings)), "--run-dir", tmp_path / "run")
     assert result.exit_code == 1 and result.stderr.startswith(f"error: {message}"), result.stderr
 
 
