@@ -1,7 +1,6 @@
 """The training flow: from a config to a trained model and its metrics in a run folder."""
 
 import itertools
-import math
 import os
 import random
 from collections.abc import Callable
@@ -33,8 +32,9 @@ from pipelines.tracking import TrackedRun, tracking
 from pipelines.trained_model import TrainedModel, build_model, load_run_dataset, make_preprocessor, measure_split
 from pipelines.training.devices import ONE_DEVICE, Devices
 from pipelines.training.features import head_and_encoder
-from pipelines.training.optimizers import OPTIMIZERS, SCHEDULES, accumulate_gradients
-from pipelines.training.pretrained import HasPretrained, learning_rate_factors, load_pretrained_weights
+from pipelines.training.jax_process import backend_of, backend_process
+from pipelines.training.optimizers import make_optimizer
+from pipelines.training.pretrained import HasPretrained, load_pretrained_weights
 from pipelines.training.train import train
 
 
@@ -146,13 +146,15 @@ def train_model(
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
     monitor = config.training["monitor"]
     if on.chief:
-        computing = {"precision": config.whole["training"]["precision"], **on.describe()}
+        computing = {"backend": backend_of(config), "precision": config.whole["training"]["precision"], **on.describe()}
         run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial, computing)
         write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
     on.check_same(record["fingerprint"])
     report = (lambda history: None) if tracked is None else tracked.epochs
-    make_optimizer = partial(_optimizer, config, model)
-    train(learner, loss, make_optimizer, batches, evaluator, run, until_epoch, report, on, **config.training)
+    optimizer = partial(make_optimizer, config.optimizer, config.schedule, model)
+    with backend_process(config, model, learner, preprocessor, batches) as process:
+        given = evaluator, run, until_epoch, report, on, process
+        train(learner, loss, optimizer, batches, *given, **config.training)
     return trained
 
 
@@ -195,19 +197,6 @@ def _summary(config: Config, dataset: Dataset, preprocessor: Preprocessor) -> Su
     if config.start is None:
         return summary
     return summary.with_fact("start", "; ".join(filter(None, [config.start, added(preprocessor)])))
-
-
-def _optimizer(
-    config: Config, model: keras.Model, epochs: int, steps_per_epoch: int, accumulate_batches: int
-) -> keras.Optimizer:
-    peak = config.optimizer["learning_rate"]
-    updates_per_epoch = math.ceil(steps_per_epoch / accumulate_batches)
-    rate = build(config.schedule, SCHEDULES, "name", peak, updates_per_epoch, epochs)
-    optimizer = build({**config.optimizer, "learning_rate": rate}, OPTIMIZERS, "name")
-    optimizer.factors = learning_rate_factors(model, peak)
-    if accumulate_batches > 1:
-        accumulate_gradients(optimizer, rate, accumulate_batches)
-    return optimizer
 
 
 def _seed_weights(seed: int) -> None:

@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Iterator
 
 
-def import_tensorflow(verbose: bool = False, keras: bool = True) -> None:
-    """Import TensorFlow as the Keras backend, or without Keras; hide its startup messages unless `verbose`."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+def import_tensorflow(verbose: bool = False, keras: bool = True, backend: str = "tensorflow") -> None:
+    """Import TensorFlow, with Keras on a `backend` or without Keras; hide its startup messages unless `verbose`."""
+    os.environ["KERAS_BACKEND"] = backend
     # TensorFlow turns oneDNN on by itself only on processors with AVX512-VNNI, AVX512-BF16 or AMX (release notes of
     # 2.9), although its convolutions and matrix products are written for AVX2 too.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -1,8 +1,10 @@
 """The scripts of the benchmarks start, and take the commands that they name."""
 
 import importlib.util
+import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +28,18 @@ def loaded(path: Path, monkeypatch):
             raise
         pytest.skip(f"needs the package {error.name}")
     return module
+
+
+@pytest.mark.slow
+def test_our_training_step_is_timed_on_jax(tmp_path):
+    command = [sys.executable, BENCHMARKS / "gpu_speed.py", "--out", tmp_path, "--smoke", "--minutes", "10"]
+    done = subprocess.run(list(map(str, command)), cwd=BENCHMARKS.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "gpu_speed.json").read_text())["results"]
+    own = [each for each in results if each["what"] == "ours on JAX"]
+    assert len(own) == 3 and all(min(each["steps_per_second"]) > 0 for each in own), own
+    table = (tmp_path / "gpu_speed.md").read_text()
+    assert all(f"| {each['row']} | {each['what']} |" in table for each in results)
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)

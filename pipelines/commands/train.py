@@ -11,7 +11,8 @@ from pipelines.errors import UserError
 from pipelines.fit import check_other_runs, fit, follow
 from pipelines.runs.run import Run
 from pipelines.trained_model import TrainedModel, load_source, load_trained_model, split_source
-from pipelines.training.devices import Devices, connect
+from pipelines.training.devices import ONE_DEVICE, Devices, connect
+from pipelines.training.jax_process import backend_of, check_backend
 
 MAY_CHANGE = ("training.epochs", "training.patience")
 WITHOUT_EFFECT = ("training.checkpoint_minutes", "training.devices")  # on the result
@@ -54,8 +55,12 @@ def lead_or_follow(checked: Config) -> Devices:
 
     The chief goes on with `Devices.from_chief`, which tells the others whether the run is finished, and at the end that
     they may go.
+
+    Raises:
+        UserError: If the devices are not there, or `training.backend` is not installed or cannot do what is asked for.
     """
-    on = connect(**checked.whole["training"]["devices"])
+    check_backend(checked)
+    on = ONE_DEVICE if backend_of(checked) == "jax" else connect(**checked.whole["training"]["devices"])
     if on.chief:
         return on
     (finished,) = on.from_chief(0)

@@ -48,11 +48,17 @@ class Batches:
 
     steps_per_epoch: int
     stream: Callable[[int], tf.data.Dataset]  # first step -> endless batches from that step on
+    of_any_size: bool = False  # whether the number of examples differs from one batch to the next
+
+    @property
+    def specs(self) -> Any:
+        """Specs of inputs, labels and weights; what differs between batches is None."""
+        return self.stream(0).element_spec
 
     @property
     def varying(self) -> bool:
         """Return whether the length of the inputs may differ between batches."""
-        inputs, *_ = self.stream(0).element_spec
+        inputs, *_ = self.specs
         return any(None in spec.shape[1:] for spec in tf.nest.flatten(inputs))
 
 
@@ -199,7 +205,7 @@ def make_token_batches(
         batches = tf.argsort(places, stable=True)
         return _spans(order, tf.gather(cuts, batches), tf.gather(cuts, batches + 1))
 
-    return Batches(steps_per_epoch=steps, stream=rows.stream(seed, steps, one_epoch))
+    return Batches(steps_per_epoch=steps, stream=rows.stream(seed, steps, one_epoch), of_any_size=True)
 
 
 class _Rows:

@@ -21,6 +21,7 @@ PACKAGES = (
     "pandas",
     "scikit-learn",
     "sacrebleu",
+    "jax",
 )
 VECTORS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 

@@ -161,8 +161,7 @@ def connect(strategy: str = "auto", count: int | None = None) -> Devices:
     Raises:
         UserError: If the devices or the workers are not there.
     """
-    resolver = _cluster()
-    workers = 0 if resolver is None else sum(map(len, resolver.cluster_spec().as_dict().values()))
+    resolver, workers = _cluster(), cluster_size()
     if workers > 1:
         if strategy in ("one", "mirrored"):
             problem = f"is {strategy}, but TF_CONFIG or Slurm names {workers} processes"
@@ -177,6 +176,16 @@ def connect(strategy: str = "auto", count: int | None = None) -> Devices:
         problem = f"is mirrored, but there is one device ({names[0]})"
         raise UserError(STRATEGY, f"{problem}; set {COUNT} to divide the processor, or use auto")
     return Devices(_mirror(tuple(names))) if len(names) > 1 else Devices()
+
+
+def cluster_size() -> int:
+    """Return the number of processes that train together, by TF_CONFIG or Slurm; 0: this one is alone.
+
+    Raises:
+        UserError: If TF_CONFIG cannot be used.
+    """
+    resolver = _cluster()
+    return 0 if resolver is None else sum(map(len, resolver.cluster_spec().as_dict().values()))
 
 
 def take_gpus(number: int, workers: int) -> None:

@@ -58,12 +58,14 @@ class Keeper(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Write a checkpoint if the last one is old; `batch` is counted from where the epoch was entered."""
-        now = time.perf_counter()
-        step = self.first_step + batch + 1
-        if now - self.written < self.checkpoint_seconds or batch + 1 == self.params["steps"]:
-            return
-        totals = [variable.numpy() for variable in self.model.metrics_variables]
-        self._write_checkpoint(self._weights(), step, totals)
+        if self.is_due and batch + 1 < self.params["steps"]:
+            totals = [variable.numpy() for variable in self.model.metrics_variables]
+            self._write_checkpoint(self._weights(), self.first_step + batch + 1, totals)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a checkpoint within an epoch."""
+        return time.perf_counter() - self.written >= self.checkpoint_seconds
 
     @property
     def best_epoch(self) -> int:

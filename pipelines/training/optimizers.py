@@ -1,14 +1,16 @@
 """Optimizers and learning-rate schedules by name."""
 
-from collections.abc import Callable
-from functools import cache, partial
+import math
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Annotated, Any, TypeAlias, TypedDict, Unpack
 
 import keras
-import tensorflow as tf
 from pydantic import Field
 
+from pipelines.build import build
 from pipelines.training.precision import unscaled
+from pipelines.training.pretrained import learning_rate_factors
 
 
 class Step(TypedDict):
@@ -88,23 +90,31 @@ def _with_factors(kind: type[keras.Optimizer]) -> type[keras.Optimizer]:
     """
 
     def apply(self: Any, grads: Any, trainable_variables: Any = None) -> None:
-        dense = [tf.convert_to_tensor(each) if isinstance(each, tf.IndexedSlices) else each for each in grads]
-        kind.apply(self, dense, trainable_variables)
+        kind.apply(self, list(map(_dense, grads)), trainable_variables)
 
     def update_step(self: Any, gradient: Any, variable: Any, learning_rate: Any) -> None:
         path = self._trainable_variables[self._get_variable_index(variable)].path  # TensorFlow's variables have none
         kind.update_step(self, gradient, variable, learning_rate * self.factors.get(path, 1.0))
 
     def average(self: Any, variables: Any) -> None:
-        change = partial(kind._update_model_variables_moving_average, self, variables)
-        if self.gradient_accumulation_steps and self.use_ema:
+        averages = self._model_variables_moving_average if self.use_ema else []
+        before = [keras.ops.copy(each) for each in averages]
+        kind._update_model_variables_moving_average(self, variables)
+        if self.gradient_accumulation_steps:
             updates = (self._iterations + 1) % self.gradient_accumulation_steps == 0
-            keras.ops.cond(updates, change, lambda: None)
-        else:
-            change()
+            for each, value in zip(averages, before, strict=True):
+                each.assign(keras.ops.where(updates, each.value, value))
 
     own = {"factors": {}, "apply": apply, "update_step": update_step, "_update_model_variables_moving_average": average}
     return type(kind.__name__, (kind,), own)
+
+
+def _dense(gradient: Any) -> Any:
+    if keras.backend.backend() != "tensorflow":
+        return gradient
+    import tensorflow as tf
+
+    return tf.convert_to_tensor(gradient) if isinstance(gradient, tf.IndexedSlices) else gradient
 
 
 def _make(kind: Any, step: Step, **own: float) -> keras.Optimizer:
@@ -114,6 +124,24 @@ def _make(kind: Any, step: Step, **own: float) -> keras.Optimizer:
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def make_optimizer(
+    optimizer: Mapping[str, Any],
+    schedule: Mapping[str, Any],
+    model: keras.Model,
+    epochs: int,
+    steps_per_epoch: int,
+    accumulate_batches: int,
+) -> keras.Optimizer:
+    """Return the optimizer of a model, with the sections `optimizer` and `schedule` of a config."""
+    peak = optimizer["learning_rate"]
+    rate = build(schedule, SCHEDULES, "name", peak, math.ceil(steps_per_epoch / accumulate_batches), epochs)
+    made = build({**optimizer, "learning_rate": rate}, OPTIMIZERS, "name")
+    made.factors = learning_rate_factors(model, peak)
+    if accumulate_batches > 1:
+        accumulate_gradients(made, rate, accumulate_batches)
+    return made
 
 
 def accumulate_gradients(optimizer: Any, rate: "Rate", batches: int) -> None:

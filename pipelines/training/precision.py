@@ -37,6 +37,12 @@ def computing_in(model: keras.Model, precision: str) -> Iterator[None]:
             layer.dtype_policy = policy
 
 
+def step_in(model: keras.Model, precision: str, *given: Any) -> Any:
+    """Call the training step of Keras, in a precision that only it has."""
+    with computing_in(model, precision):
+        return type(model).train_step(model, *given)
+
+
 def scale_loss(optimizer: keras.Optimizer, precision: str) -> keras.Optimizer:
     """Return an optimizer that scales the loss if gradients in this precision could underflow."""
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer

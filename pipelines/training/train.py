@@ -14,9 +14,10 @@ from pipelines.runs.run import Run
 from pipelines.storage import writing
 from pipelines.training.devices import ANY_DEVICES, ONE_DEVICE, Devices, DeviceSettings
 from pipelines.training.execution import Deterministic, Execution, be_deterministic, resolve_execution
+from pipelines.training.jax_process import BackendName, Exchange, JaxProcess, train_in
 from pipelines.training.keeper import Follower, Keeper
 from pipelines.training.optimizers import LastUpdate
-from pipelines.training.precision import Precision, computing_in, scale_loss
+from pipelines.training.precision import Precision, scale_loss, step_in
 from pipelines.training.pretrained import HasPretrained, Unfreeze
 from pipelines.training.progress import Progress, say
 from pipelines.training.replicas import train_on, without_xla
@@ -79,6 +80,7 @@ def train(
     until_epoch: int | None = None,
     report: Callable[[list[dict[str, float]]], None] = lambda history: None,
     on: Devices = ONE_DEVICE,
+    process: JaxProcess | None = None,
     *,
     epochs: Epochs,
     monitor: str,
@@ -87,6 +89,7 @@ def train(
     average_epochs: AverageEpochs = 1,
     accumulate_batches: AccumulateBatches = 1,
     precision: Precision = "float32",
+    backend: BackendName = "auto",
     devices: DeviceSettings = ANY_DEVICES,
     deterministic: Deterministic = False,
     checkpoint_minutes: CheckpointMinutes = 10.0,
@@ -98,6 +101,7 @@ def train(
     checkpoint, if any. `until_epoch` ends it after that epoch, while the learning-rate schedule still spans `epochs`.
     `report` is called with the history after each epoch. Training runs `on` the devices that the settings `devices`
     have led to. If they are those of several workers, all call this, and only the chief validates, writes and reports.
+    The `process`, if there is one because of the setting `backend`, takes the training steps.
 
     Raises:
         UserError: If the loss, the predictions or `monitor` are NaN or infinite, or a file cannot be written.
@@ -110,10 +114,13 @@ def train(
     (first_step,) = on.from_chief(checkpoint.step if checkpoint else 0)
     in_one_go = math.gcd(steps, int(first_step))
     execution = resolve_execution(execution, model, in_one_go, batches.varying, on.replicas > 1 and without_xla(model))
-    if on.replicas > 1:
+    if process is not None:
+        execution = {"jit_compile": False, "steps_per_execution": 1}  # of TensorFlow
+        train_in(process, model)
+    elif on.replicas > 1:
         train_on(on, model, precision)
     else:
-        model.train_step = partial(_train_step, model, precision)
+        model.train_step = partial(step_in, model, precision)
     model.compile(
         scale_loss(optimizer(epochs, steps, accumulate_batches), precision),
         loss,
@@ -141,6 +148,7 @@ def train(
             keras.callbacks.TensorBoard(run.logs, write_graph=False),
             Progress(epochs, monitor, keeper.history),
         ]
+        exchange = [Exchange(process, lambda: keeper.is_due)] if process is not None else []
         last_update = [LastUpdate()] if accumulate_batches > 1 else []  # before the epoch is validated
         with writing(run.logs):  # the other callbacks report their own write errors
             model.fit(
@@ -150,12 +158,6 @@ def train(
                 steps_per_epoch=steps - keeper.first_step,
                 shuffle=False,  # the stream already shuffles
                 verbose=0,
-                callbacks=[*last_update, keeper, *(shown if on.chief else ()), *thaw],
+                callbacks=[*exchange, *last_update, keeper, *(shown if on.chief else ()), *thaw],
             )
     keeper.restore_best()
-
-
-def _train_step(model: keras.Model, precision: str, data: Any) -> dict:
-    """Call the training step of Keras, in a precision that only it has."""
-    with computing_in(model, precision):
-        return type(model).train_step(model, data)

@@ -89,7 +89,8 @@ def test_two_processes_of_which_one_is_killed_learn_what_one_does(csv, whole, tm
     assert out.count("rmsle") == 1  # the other worker prints nothing
     (computing,) = Run(folder).environment()["training"]
     assert computing == {
-        "precision": "float32", "strategy": "multi_worker", "workers": 2, "replicas": 2, "device": "CPU"
+        "backend": "tensorflow", "precision": "float32", "strategy": "multi_worker",
+        "workers": 2, "replicas": 2, "device": "CPU",
     }  # fmt: skip
     train(CONFIG, overrides(csv, *EXACT), folder, resume=True)  # two more epochs, in this process
     assert [part["workers"] for part in Run(folder).environment()["training"]] == [2, 1]

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 from pydantic import Field
 
+from pipelines.errors import UserError
 from pipelines.tasks.language_model.kneser_ney import Level, Tree, count_tree, discount
 from pipelines.tasks.language_model.preprocessing import Features
 from pipelines.text.sampling import GenerativeModel, State
@@ -146,6 +147,10 @@ class Counts(keras.layers.Layer):
     def _take(self, tree: Tree) -> None:
         """Store the counts as tensors. A graph then contains each of them only once."""
         levels = discount(tree, self.tokens)
+        largest = max(len(level.keys) for level in levels) * self.tokens
+        if keras.backend.backend() == "jax" and largest > np.iinfo(np.int32).max:
+            problem = "JAX counts in 32 bits, too few for the n-grams of this text; use a smaller order or vocabulary"
+            raise UserError("training.backend", f"{problem}, or set it to tensorflow")
         parents = [1, *(len(level.keys) for level in levels[:-1])]
         firsts = [
             np.searchsorted(level.keys, np.arange(count + 1) * self.tokens)

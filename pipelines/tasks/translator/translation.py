@@ -3,6 +3,7 @@
 Shapes: B sentences, T target tokens, N target tokens without padding, V target token ids, D features.
 """
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -32,24 +33,33 @@ class Translator(GenerativeModel):
 
         Keras would also compute the scores of padding, and smooth the labels in another pass over all scores. The
         scores are most of the cost. This method computes the smoothing term from the embeddings instead: the mean score
-        over all tokens equals the score of the mean embedding.
+        over all tokens equals the score of the mean embedding. On JAX, where a shape cannot depend on values, padding
+        has the weight zero.
         """
-        places = ops.nonzero(ops.reshape(sample_weight, (-1,)))[0]
-        hidden = ops.take(ops.reshape(y_pred, (-1, y_pred.shape[-1])), places, axis=0)  # (N, D)
-        labels = ops.take(ops.reshape(y, (-1,)), places)
+        weights, labels = ops.reshape(sample_weight, (-1,)), ops.reshape(y, (-1,))
+        hidden, mean = ops.reshape(y_pred, (-1, y_pred.shape[-1])), ops.mean
+        if keras.backend.backend() == "jax":
+            mean = partial(_weighted_mean, weights)
+        else:
+            places = ops.nonzero(weights)[0]
+            labels, hidden = (ops.take(each, places, axis=0) for each in (labels, hidden))  # (N,), (N, D)
         scores = ops.cast(self.scores(hidden), self.variable_dtype)  # from here on in float32, in every precision
-        loss = ops.mean(ops.sparse_categorical_crossentropy(labels, scores, from_logits=True))
+        loss = mean(ops.sparse_categorical_crossentropy(labels, scores, from_logits=True))
         share = self.loss.label_smoothing
         if not share:
             return loss
         tied = self.embedding.tie_weights
         rows = self.embedding.embeddings if tied else ops.transpose(self.embedding.reverse_embeddings)  # (V, D)
         beyond = ops.take(rows, labels, axis=0) - self.mean_embedding(rows)
-        return loss + share * ops.mean(ops.sum(ops.cast(hidden, beyond.dtype) * beyond, axis=-1))
+        return loss + share * mean(ops.sum(ops.cast(hidden, beyond.dtype) * beyond, axis=-1))
 
     def mean_embedding(self, rows: keras.KerasTensor) -> keras.KerasTensor:
         """Return the mean (D,) of the embeddings (V, D) of the tokens that share the smoothed labels."""
         return ops.mean(rows, axis=0)
+
+
+def _weighted_mean(weights: keras.KerasTensor, values: keras.KerasTensor) -> keras.KerasTensor:
+    return ops.sum(weights * values) / ops.sum(weights)
 
 
 def make_embeddings(features: Features, width: int, tied: bool) -> tuple[keras.Layer, keras.Layer]:
