@@ -30,6 +30,8 @@ from unittest.mock import MagicMock
 import click
 import numpy as np
 
+from pipelines.runs.environment import describe_processor
+
 BATCHES = 8  # different mini-batches, in turns
 CLASSES = 10
 SMOOTHING = 0.1
@@ -80,7 +82,7 @@ def rows(smoke: bool) -> list[Row]:
 
 
 def ours(row: Row, batches: list[Arrays]) -> tuple[Take, Callable[[], float]]:
-    """Return our step on JAX, and a function that waits for the device and returns the last loss."""
+    """Return our step on JAX, and a function that waits for the device and returns the mean loss of its steps."""
     import jax
     import keras
 
@@ -235,7 +237,8 @@ class Measurer:
     """A process for each of `MEASURED`, so that none can spoil another's libraries, memory or results."""
 
     def __init__(self, deadline: float):
-        self.deadline, self.about = deadline, {"python": platform.python_version()}
+        self.deadline = deadline
+        self.about = {"python": platform.python_version(), "processor": describe_processor()}
         self.pipes: dict[str, Any] = {}
         self.processes: dict[str, Any] = {}
 
@@ -347,14 +350,14 @@ def table(results: list[dict], facts: dict, rounds: int, seconds: float) -> str:
         f" deviation of {rounds} alternating rounds of about {seconds:g} s each. Ratio: ours divided by PyTorch, round"
         " by round (least to most); above 1, ours is faster.",
         "",
-        "| network | what | steps a second | ratio of ours | warm-up, s | last loss |",
-        "|---|---|---|---|---|---|",
+        "| network | what | steps a second | ratio of ours | warm-up, s |",
+        "|---|---|---|---|---|",
     ]
     own = {each["row"]: each.get("steps_per_second") for each in results if each["what"] == OURS}
     for each in results:
         start = f"| {each['row']} | {each['what']} |"
         if "problem" in each:
-            lines.append(f"{start} {each['problem'].replace('|', '/')} | | | |")
+            lines.append(f"{start} {each['problem'].replace('|', '/')} | | |")
             continue
         speeds = each["steps_per_second"]
         spread = statistics.stdev(speeds) if len(speeds) > 1 else 0.0
@@ -363,7 +366,7 @@ def table(results: list[dict], facts: dict, rounds: int, seconds: float) -> str:
             ratios = [ours / theirs for ours, theirs in zip(own[each["row"]], speeds, strict=False)]
             ratio = f"{statistics.mean(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         speed = f"{statistics.mean(speeds):.1f} ± {spread:.1f}"
-        lines.append(f"{start} {speed} | {ratio} | {each['warm_up_seconds']:.1f} | {each['loss']:.3f} |")
+        lines.append(f"{start} {speed} | {ratio} | {each['warm_up_seconds']:.1f} |")
     lines += [
         "",
         "- Command: `python benchmarks/gpu_speed.py --out FOLDER`",
