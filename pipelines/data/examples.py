@@ -1,0 +1,63 @@
+"""Examples in ArrayRecord files, the format that TensorFlow Datasets uses for access by position.
+
+Each record is a `tf.train.Example`, which other programs can read. Nothing here imports TensorFlow.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OF_ONE = "group_size:1,uncompressed"  # a record is read without those around it
+BY_POSITION = "readahead_buffer_size:0,max_parallelism:0"
+
+
+class ExampleWriter:
+    """Write an ArrayRecord file, example by example."""
+
+    def __init__(self, path: Path):
+        from array_record.python.array_record_module import ArrayRecordWriter
+        from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
+
+        self._example, self._writer = Example, ArrayRecordWriter(str(path), OF_ONE)
+
+    def add(self, values: Mapping[str, str | Sequence[str]]) -> None:
+        """Write an example: a text or a list of texts for each of its features."""
+        example = self._example()
+        for name, value in values.items():
+            texts = [value] if isinstance(value, str) else value
+            example.features.feature[name].bytes_list.value.extend(text.encode(errors="replace") for text in texts)
+        self._writer.write(example.SerializeToString())
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
+
+
+class ExampleFiles:
+    """The examples of several files, one file after the other; no file is open before an example is read."""
+
+    def __init__(self, paths: Sequence[Path], counts: Sequence[int]):
+        self.paths, self.ends = list(paths), np.cumsum([0, *counts])
+
+    @cached_property
+    def _readers(self) -> list[Any]:
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        return [ArrayRecordReader(str(path), BY_POSITION) for path in self.paths]
+
+    def read(self, numbers: np.ndarray) -> list[Mapping[str, list[bytes]]]:
+        """Return the features of some examples, by their numbers over all files."""
+        from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
+
+        found: list[Any] = [None] * len(numbers)
+        files = np.searchsorted(self.ends, numbers, side="right") - 1
+        for file in np.unique(files):
+            places = np.flatnonzero(files == file)
+            contents = self._readers[file].read((numbers[places] - self.ends[file]).tolist())
+            for place, content in zip(places.tolist(), contents, strict=True):
+                features = Example.FromString(content).features.feature
+                found[place] = {name: feature.bytes_list.value for name, feature in features.items()}
+        return found
