@@ -37,10 +37,16 @@ class ExampleWriter:
 
 
 class ExampleFiles:
-    """The examples of several files, one file after the other; no file is open before an example is read."""
+    """The examples of several files, one file after the other; no file is open before an example is read.
+
+    `counts` are the examples of each file; that of the last one does not matter.
+    """
 
     def __init__(self, paths: Sequence[Path], counts: Sequence[int]):
         self.paths, self.ends = list(paths), np.cumsum([0, *counts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-2]) + self._readers[-1].num_records()
 
     @cached_property
     def _readers(self) -> list[Any]:
@@ -48,16 +54,20 @@ class ExampleFiles:
 
         return [ArrayRecordReader(str(path), BY_POSITION) for path in self.paths]
 
-    def read(self, numbers: np.ndarray) -> list[Mapping[str, list[bytes]]]:
-        """Return the features of some examples, by their numbers over all files."""
+    def read(self, numbers: np.ndarray) -> list[Mapping[str, Sequence[Any]]]:
+        """Return the features of some examples, by their numbers over all files: bytes or numbers."""
         from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
 
         found: list[Any] = [None] * len(numbers)
-        files = np.searchsorted(self.ends, numbers, side="right") - 1
+        files = np.searchsorted(self.ends[1:-1], numbers, side="right")
         for file in np.unique(files):
             places = np.flatnonzero(files == file)
             contents = self._readers[file].read((numbers[places] - self.ends[file]).tolist())
             for place, content in zip(places.tolist(), contents, strict=True):
                 features = Example.FromString(content).features.feature
-                found[place] = {name: feature.bytes_list.value for name, feature in features.items()}
+                found[place] = {name: _values(feature) for name, feature in features.items()}
         return found
+
+
+def _values(feature: Any) -> Sequence[Any]:
+    return feature.bytes_list.value or feature.int64_list.value or feature.float_list.value

@@ -2,7 +2,8 @@
 
 The folder of a table holds `records.npy`, an array of one record per row, which is mapped into memory: a row is read
 with one access to the disk. A category is stored as its number in `text-N.npy`, the bytes of all different texts of a
-column, which end at the positions in `ends-N.npy`. Sentences and lists of tokens are in ArrayRecord files.
+column, which end at the positions in `ends-N.npy`. Sentences and lists of tokens are in ArrayRecord files. An image is
+stored as its place in one of the files that `files.json` lists.
 """
 
 import json
@@ -15,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from pipelines.data.examples import ExampleFiles
+from pipelines.data.spans import SPAN, SpanFiles
 from pipelines.storage import GrowingArray, write_json
 
-KINDS = {"number": "<f8", "date": "<M8[s]", "text": "<u4"}
+KINDS: dict[str, Any] = {"number": "<f8", "date": "<M8[s]", "text": "<u4", "image": SPAN}
 WRITTEN = ("sentence", "tokens")  # kinds of columns in ArrayRecord files: a text, or a list of texts
 AT_ONCE = 10_000  # rows that `parts` reads at once
 REMEMBERED = 1 << 20  # different texts of a column that are stored once; further ones are stored again if they recur
@@ -51,6 +53,11 @@ class StoredTable:
     def _examples(self) -> ExampleFiles:
         counts = json.loads((self.folder / "examples.json").read_text(encoding="utf-8"))
         return ExampleFiles([self.folder / name for name in counts], list(counts.values()))
+
+    @cached_property
+    def _span_files(self) -> SpanFiles:
+        about = json.loads((self.folder / "files.json").read_text(encoding="utf-8"))
+        return SpanFiles([Path(name) for name in about["files"]], about["feature"])
 
     @cached_property
     def _count(self) -> int:
@@ -146,7 +153,7 @@ class StoredTable:
         return pd.DataFrame(self._columns(self._names, rows), columns=self._names)
 
     def kinds(self) -> dict[str, str]:
-        """Return what each column holds: `number`, `date`, `text`, `sentence` or `tokens`."""
+        """Return what each column holds: `number`, `date`, `text`, `sentence`, `tokens` or `image`."""
         return {name: self._stored[name] for name in self._names}
 
     def distinct(self, name: str) -> int | None:
@@ -171,6 +178,8 @@ class StoredTable:
             return texts if isinstance(texts, np.ndarray) else texts.to_numpy(object)
         if self._stored[name] == "date":
             return np.where(np.isnat(stored), "", np.datetime_as_string(stored, unit="D")).astype(object)
+        if self._stored[name] == "image":
+            return np.array(self._span_files.read(stored), object)
         return np.ascontiguousarray(stored)
 
     def _columns(self, names: Sequence[str], rows: Any) -> dict[str, pd.Series]:
@@ -191,6 +200,8 @@ class StoredTable:
             return _series(examples, name, self._stored[name])
         stored = self._records[name]
         stored = stored[rows] if self._rows is None else stored[self._rows[rows]]
+        if self._stored[name] == "image":
+            return pd.Series(self._span_files.read(stored), name=name, dtype=object)
         if self._stored[name] != "text":
             return pd.Series(np.array(stored), name=name)
         texts = pd.array(self._texts[name], dtype="str")
@@ -230,7 +241,11 @@ class TableWriter:
         """Write rows with the columns of the table."""
         records = np.empty(len(frame), self._records.kind)
         for name, kind in self._kinds.items():
-            records[name] = self._texts[name].codes(frame[name]) if kind == "text" else frame[name].to_numpy()
+            values = frame[name]
+            if kind == "text":
+                records[name] = self._texts[name].codes(values)
+            else:
+                records[name] = np.array(values.tolist(), SPAN) if kind == "image" else values.to_numpy()
         self._records.append(records)
 
     def close(self) -> None:
