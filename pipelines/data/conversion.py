@@ -21,7 +21,7 @@ import pandas as pd
 from pipelines.data.examples import ExampleWriter
 from pipelines.data.fields import Fields
 from pipelines.data.files import PACKED
-from pipelines.data.rows import Places, contents_of, content_hashes
+from pipelines.data.rows import Places, content_hashes, contents_of
 from pipelines.data.stored import WRITTEN, StoredTable
 from pipelines.storage import GrowingArray, cache_folder, write_json, writing
 

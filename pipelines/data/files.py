@@ -81,7 +81,9 @@ def files_by_split(
     named = path if isinstance(path, dict) else {"all": path}
     _check_names(named)
     return {
-        split: [file for name in ([each] if isinstance(each, str) else each) for file in expand_files(root, name, endings)]
+        split: [
+            file for name in ([each] if isinstance(each, str) else each) for file in expand_files(root, name, endings)
+        ]
         for split, each in named.items()
     }
 

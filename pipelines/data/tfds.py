@@ -74,10 +74,7 @@ def load_tfds(
         except (ValueError, KeyError):
             raise _unknown_split(split, expression, builder) from None
         tables[split] = pd.DataFrame(
-            [
-                {column: _feature(example, path) for column, path in paths.items()}
-                for example in examples
-            ],
+            [{column: _feature(example, path) for column, path in paths.items()} for example in examples],
             columns=list(paths),
         )
         for column, kind in kinds.items():
@@ -143,9 +140,7 @@ def _origin(builder: Any) -> dict[str, Any]:
 
 def _unknown_split(split: str, expression: str, builder: Any) -> UserError:
     known = ", ".join(builder.info.splits)
-    return UserError(
-        f"data.splits.{split}", f"'{builder.info.name}' has no split '{expression}'; choose from {known}"
-    )
+    return UserError(f"data.splits.{split}", f"'{builder.info.name}' has no split '{expression}'; choose from {known}")
 
 
 def _make_builder(name: str, data_dir: str | None) -> Any:

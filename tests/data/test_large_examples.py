@@ -136,7 +136,7 @@ def made_sentences():
     random = np.random.default_rng(1)
     words = ["Ann", "runs", "to", "Oslo", ",", "Łódź", "x&y"]
     rows = []
-    for number in range(ROWS):
+    for _ in range(ROWS):
         tokens = [str(word) for word in random.choice(words, random.integers(1, 9))] + ["."]
         tags = ["B-PER" if token == "Ann" else "B-LOC" if token[0] in "OŁ" else "O" for token in tokens]
         rows.append((tokens, tags))
@@ -214,3 +214,47 @@ def test_faults_of_pairs_name_the_line_of_the_file_and_leave_nothing(tmp_path, b
     with pytest.raises(UserError, match=r"c\.fr: has 300 lines, but c\.en has 301 lines"):
         load("translator", tmp_path, pattern, **PAIRS)
     assert not list((cache / "pairs").iterdir())
+
+
+def prepare(tmp_path, task, data, *options):
+    (tmp_path / "c.yaml").write_text(json.dumps({"task": task, "data": {"source": "files", **data}}))
+    done = CliRunner().invoke(main, ["prepare", "c.yaml", *options], catch_exceptions=False)
+    return done.exit_code, done.output
+
+
+WORKERS = {  # name -> options of `prepare`
+    "processes": ["--processes", "2"],
+    "ray": ["--ray", "local", "--processes", "1"],
+    "beam": ["--beam-runner", "DirectRunner"],
+}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow) for name in WORKERS])
+def test_prepared_data_is_what_a_training_would_convert(tmp_path, by_position, monkeypatch, cache, name):
+    if name == "beam":
+        pytest.importorskip("apache_beam")
+    monkeypatch.chdir(tmp_path)
+    by_position()
+    write_sentences("conll", tmp_path)
+    code, output = prepare(tmp_path, "entity_tagger", {"path": "part-*.conll", "tag_column": 0}, *WORKERS[name])
+    assert code == 0, output
+    assert f"examples  all {ROWS}" in output and str(cache) in output
+    (folder,) = (cache / "sentences").iterdir()
+    made = (folder / "about.json").stat().st_mtime_ns
+    whole, stored = both(by_position, "entity_tagger", ".", "part-*.conll", tag_column=0)
+    same(whole, stored)
+    assert (folder / "about.json").stat().st_mtime_ns == made
+    path = tmp_path / "part-1.conll"
+    path.write_text(path.read_text() + "X-1 oops\n")
+    code, output = prepare(tmp_path, "entity_tagger", {"path": "part-*.conll", "tag_column": 0}, *WORKERS[name])
+    assert code == 1 and "'X-1' is not valid in" in output
+
+
+def test_small_data_and_two_kinds_of_workers_need_no_preparation(tmp_path, monkeypatch, cache):
+    monkeypatch.chdir(tmp_path)
+    data = {"path": write_sentences("conll", tmp_path), "tag_column": 0}
+    code, output = prepare(tmp_path, "entity_tagger", data, "--processes", "1")
+    assert code == 0 and "the data is small, so it is read into memory" in output
+    code, output = prepare(tmp_path, "entity_tagger", data, "--ray", "auto", "--beam-runner", "DirectRunner")
+    assert code == 1 and "--beam-runner: cannot be combined with --ray" in output
+    assert not cache.exists()

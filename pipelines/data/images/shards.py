@@ -28,7 +28,7 @@ from pipelines.tensorflow_startup import import_tensorflow
 
 AT_ONCE = 1000  # images that are decoded at once, to find those that cannot be
 LABEL_KEYS = ("label", "class", "cls")  # of a JSON object beside an image
-LAYOUT = "write the class of KEY.jpg to KEY.cls, or as KEY.json: {\"label\": ...}"
+LAYOUT = 'write the class of KEY.jpg to KEY.cls, or as KEY.json: {"label": ...}'
 
 Grouping = Callable[[Sequence[str]], Callable[[pd.DataFrame], pd.DataFrame]]
 Indexed = tuple[int, int, str]  # start and size of an image in its file, and its class
@@ -79,7 +79,7 @@ def tar_files(place: Path) -> list[Path]:
 def sharded_images(
     shards: Mapping[str, Sequence[Shard]], fields: Fields, grouping: Grouping, settings: Any
 ) -> ShardedImages:
-    """Return the images of files, indexed once for each content of the files; those that cannot be decoded are left out.
+    """Return the images of files, indexed once for each content of these; those that cannot be decoded are left out.
 
     `grouping` maps the names of all classes to a function that gives the images their labels; `settings` decide on it.
 
@@ -109,7 +109,7 @@ def _convert(folder: Path, shards: Mapping[str, Sequence[Shard]], fields: Fields
             spans = [(number, start, size) for start, size, _ in rows]
             frame = group(pd.DataFrame({"image": spans, "label": [label for *_, label in rows]}))
             arrays[number] |= content_hashes(frame.assign(image=arrays[number].pop("digests")), fields)
-            table = table or TableWriter(folder / split, {name: "text" for name in frame} | {"image": "image"})
+            table = table or TableWriter(folder / split, dict.fromkeys(frame, "text") | {"image": "image"})
             table.add(frame)
         assert table is not None  # because a split has files
         table.close()
@@ -193,7 +193,9 @@ def _label(content: bytes, suffix: str, place: str) -> str | None:
 def _recorded_images(shard: Shard) -> Iterator[Indexed]:
     """Yield the images of a TFRecord or ArrayRecord file."""
     records = _array_records if is_array_record(shard.path) else _tf_records
-    for start, size, label in islice(records(shard), shard.skip, None if shard.take is None else shard.skip + shard.take):
+    for start, size, label in islice(
+        records(shard), shard.skip, None if shard.take is None else shard.skip + shard.take
+    ):
         yield start, size, _class_name(label, shard.names)
 
 

@@ -176,7 +176,11 @@ def _tables(path: Path, how: Reading) -> Iterator[Read]:
     languages, wanted = (how.source, how.target), (how.source_column, how.target_column)
     columns = None
     for block in blocks(path, how.encoding):
-        if not block.before and "\t" in block.text and quotes_cells(line.split("\t") for line in block.text.split("\n")):
+        if (
+            not block.before
+            and "\t" in block.text
+            and quotes_cells(line.split("\t") for line in block.text.split("\n"))
+        ):
             yield read_one(path, how)  # because a cell may hold a line break
             return
         with block.reading():
@@ -187,4 +191,6 @@ def _tables(path: Path, how: Reading) -> Iterator[Read]:
             pairs = list(pairs_of(table, columns.source, columns.target, header))
         if table.names:  # objects of another block may have their keys in another order
             wanted = table.names[columns.source], table.names[columns.target]
-        yield Read([pair._replace(place=block.shift(pair.place)) for pair in pairs], [] if block.before else columns.odd)
+        yield Read(
+            [pair._replace(place=block.shift(pair.place)) for pair in pairs], [] if block.before else columns.odd
+        )

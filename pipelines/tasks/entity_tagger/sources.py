@@ -27,7 +27,6 @@ from pipelines.data.sentences.sentence import Sentence, TaggedFile, drop_blank_t
 from pipelines.data.sentences.spelling import read_spelling
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.encoding import Encoding
-from pipelines.errors import UserError
 from pipelines.tasks.entity_tagger.sentences import made_sentences
 from pipelines.tensorflow_startup import import_tensorflow
 
@@ -222,7 +221,9 @@ def _source(
         tables[split] = pd.DataFrame([row for row, _, _ in converted if row is not None], columns=[TOKENS, TAGS])
         faulty += [fault for _, faults, _ in converted for fault in faults]
         lost += sum(without for _, _, without in converted)
-    refuse_faults(faulty, sum(tag != "O" for table in tables.values() for tags in table[TAGS] for tag in tags), bad_tags)
+    refuse_faults(
+        faulty, sum(tag != "O" for table in tables.values() for tags in table[TAGS] for tag in tags), bad_tags
+    )
     notes = [*notes, *_notes_of_files(read), *spelling.notes]
     skipped = [skip for file in files for skip in file.skipped]
     found = LargeSentences(scheme, faulty=faulty, lost=lost, skipped=skipped, notes=notes)

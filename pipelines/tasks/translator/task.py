@@ -18,9 +18,9 @@ from pipelines.tasks.translator.losses import cross_entropy
 from pipelines.tasks.translator.models import MODELS
 from pipelines.tasks.translator.pictures import draw_pictures
 from pipelines.tasks.translator.preprocessing import PairPreprocessor
-from pipelines.tasks.translator.sources import FIELDS
 from pipelines.tasks.translator.scores import exact_matches, score_translations, signatures, sums_of_scores
 from pipelines.tasks.translator.searching import look, search
+from pipelines.tasks.translator.sources import FIELDS
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, searching
 from pipelines.text.sampling import bounded
