@@ -131,7 +131,7 @@ def write_unit(
 
 def finish_split(folder: Path, units: int, kinds: Mapping[str, str]) -> int:
     """Join what the units of a split have written, and return the number of examples."""
-    counts = []
+    counts: list[int] = []
     for name, kind in TYPES.items():
         joined, counts = GrowingArray(folder / f"{name}.npy", np.dtype(kind)), []
         for unit in range(units):

@@ -281,7 +281,7 @@ def take(examples: Mapping[str, pd.DataFrame], parts: Mapping[str, Part]) -> dic
 
 def duplicates_across(hashes: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Count the examples of a split that also occur in an earlier one: {'test in train': 3, ...}."""
-    found = {}
+    found: dict[str, int] = {}
     for earlier, others in (("train", ("validation", "test")), ("validation", ("test",))):
         known = np.sort(hashes[earlier])
         found |= {f"{later} in {earlier}": _count_known(hashes[later], known) for later in others}

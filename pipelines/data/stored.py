@@ -193,7 +193,7 @@ class StoredTable:
             return self._rows[rows]
         return np.arange(*rows.indices(self._count)) if isinstance(rows, slice) else np.asarray(rows)
 
-    def _column(self, name: str, rows: Any, examples: Sequence[Mapping[str, list[bytes]]] | None) -> pd.Series:
+    def _column(self, name: str, rows: Any, examples: Sequence[Mapping[str, Sequence[bytes]]] | None) -> pd.Series:
         if name in self._added:
             return pd.Series(self._added[name][rows], name=name)
         if examples is not None:
@@ -287,14 +287,14 @@ class _TextWriter:
         self._ends.close()
 
 
-def _flat(examples: Sequence[Mapping[str, list[bytes]]], name: str, kind: str) -> list[np.ndarray]:
+def _flat(examples: Sequence[Mapping[str, Sequence[bytes]]], name: str, kind: str) -> list[np.ndarray]:
     if kind == "sentence":
         return [np.array([example[name][0] for example in examples], object)]
     texts = [text for example in examples for text in example[name]]
     return [np.array(texts, object), np.array([len(example[name]) for example in examples], np.int64)]
 
 
-def _series(examples: Sequence[Mapping[str, list[bytes]]], name: str, kind: str) -> pd.Series:
+def _series(examples: Sequence[Mapping[str, Sequence[bytes]]], name: str, kind: str) -> pd.Series:
     if kind == "sentence":
         return pd.Series([example[name][0].decode() for example in examples], name=name, dtype="str")
     return pd.Series([[text.decode() for text in example[name]] for example in examples], name=name, dtype=object)

@@ -51,8 +51,8 @@ class ShardedImages:
     """Images in files by split, and what was found about them."""
 
     tables: dict[str, StoredTable] = field(default_factory=dict)
-    places: dict[str, Places] = field(default_factory=dict)
-    hashes: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    places: dict[str, Sequence[str]] = field(default_factory=dict)
+    hashes: dict[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
     faults: list[dict[str, str]] = field(default_factory=list)  # images that were left out, and why
 
 
@@ -151,7 +151,7 @@ def _tar_images(path: Path) -> Iterator[Indexed]:
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                archive.members = []  # which would grow with the number of files
+                archive.members = []  # type: ignore[attr-defined]  # they would grow with the number of files
                 if not member.isfile() or Path(member.name).name.startswith("."):
                     continue
                 folder, _, name = member.name.rpartition("/")

@@ -38,7 +38,7 @@ from pipelines.errors import UserError
 from pipelines.storage import write_json
 
 KINDS = {TOKENS: "tokens", TAGS: "tokens"}
-DETECTED_FROM = 50_000  # sentences, the first ones of all files, whose tags decide on the scheme
+DETECTED_FROM = 10_000  # sentences, the first ones of all files, whose tags decide on the scheme
 BY_LINE = (".jsonl", ".ndjson")
 
 

@@ -133,8 +133,7 @@ def _sharded_source(shards: dict[str, list[Shard]], positive: list[str], bad_fil
     read = sharded_images(shards, FIELDS, partial(_grouping, positive), positive)
     _refuse(read.faults, bad_files)
     facts = {"memory": "the images are read from their shards"}
-    tables, places, hashes = dict(read.tables), dict(read.places), dict(read.hashes)
-    return Source(tables, origin, read.faults, facts=facts, places=places, hashes=hashes)
+    return Source(dict(read.tables), origin, read.faults, facts=facts, places=read.places, hashes=read.hashes)
 
 
 def _grouping(positive: Sequence[str], kinds: Sequence[str]) -> Callable[[pd.DataFrame], pd.DataFrame]:

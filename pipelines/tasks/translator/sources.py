@@ -33,7 +33,7 @@ from pipelines.tasks.translator.phrases import make_phrases
 from pipelines.tasks.translator.scores import about_tokens
 
 FIELDS = Fields("text", [SOURCE], TARGET, "text")
-DESCRIBED = 20_000  # pairs of data that is larger than memory, from which its lengths and its units are told
+DESCRIBED = 2_000  # pairs of data that is larger than memory, from which its lengths and its units are told
 Names = Annotated[list[str], Field(min_length=1)]
 From = Annotated[str, Field(description="source language, such as en")]
 To = Annotated[str, Field(description="target language, such as fr")]
