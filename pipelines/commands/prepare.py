@@ -22,7 +22,8 @@ from pipelines.storage import cache_folder, make_folder
 from pipelines.tasks import load_task
 from pipelines.tuning.pools import RayPool
 
-BEAM = "needs the package apache-beam; run: pip install '.[beam]' in the clone"
+# No extra: it requires protobuf 6, and the newest gRPC packages of the server require protobuf 7.
+BEAM = "needs the package apache-beam; in an environment without the server, run: pip install . apache-beam"
 
 
 @dataclass(frozen=True)

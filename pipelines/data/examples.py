@@ -6,9 +6,12 @@ Each record is a `tf.train.Example`, which other programs can read. Nothing here
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from pipelines.errors import UserError
 
 OF_ONE = "group_size:1,uncompressed"  # a record is read without those around it
 BY_POSITION = "readahead_buffer_size:0,max_parallelism:0"
@@ -18,10 +21,9 @@ class ExampleWriter:
     """Write an ArrayRecord file, example by example."""
 
     def __init__(self, path: Path):
-        from array_record.python.array_record_module import ArrayRecordWriter
         from tensorflow_datasets.proto.tf_example_generated_pb2 import Example
 
-        self._example, self._writer = Example, ArrayRecordWriter(str(path), OF_ONE)
+        self._example, self._writer = Example, _array_record().ArrayRecordWriter(str(path), OF_ONE)
 
     def add(self, values: Mapping[str, str | Sequence[str]]) -> None:
         """Write an example: a text or a list of texts for each of its features."""
@@ -50,9 +52,7 @@ class ExampleFiles:
 
     @cached_property
     def _readers(self) -> list[Any]:
-        from array_record.python.array_record_module import ArrayRecordReader
-
-        return [ArrayRecordReader(str(path), BY_POSITION) for path in self.paths]
+        return [_array_record().ArrayRecordReader(str(path), BY_POSITION) for path in self.paths]
 
     def read(self, numbers: np.ndarray) -> list[Mapping[str, Sequence[Any]]]:
         """Return the features of some examples, by their numbers over all files: bytes or numbers."""
@@ -71,3 +71,12 @@ class ExampleFiles:
 
 def _values(feature: Any) -> Sequence[Any]:
     return feature.bytes_list.value or feature.int64_list.value or feature.float_list.value
+
+
+def _array_record() -> ModuleType:
+    try:
+        from array_record.python import array_record_module
+    except ImportError:
+        problem = "data that is larger than memory needs the package array_record, which this system may not have"
+        raise UserError("data", f"{problem}; use Linux, or less data") from None
+    return array_record_module
