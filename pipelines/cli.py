@@ -461,6 +461,41 @@ def diagnose(run: str, human: float | None, as_json: bool, **options: Any) -> No
 
 
 @main.command()
+@click.argument("config")
+@overrides
+@click.option("--processes", type=POSITIVE, metavar="N", help="Processes that the files are divided among.")
+@click.option("--ray", metavar="ADDRESS", help="Run the processes on the Ray cluster at this address, or `auto`.")
+@click.option("--beam-runner", metavar="NAME", help="Runner of Apache Beam, such as DirectRunner or FlinkRunner.")
+@click.option(
+    "--beam-option", "beam_options", multiple=True, metavar="OPTION", help="Option of the runner. Repeatable."
+)
+@verb
+def prepare(
+    config: str,
+    overrides: tuple[str, ...],
+    processes: int | None,
+    ray: str | None,
+    beam_runner: str | None,
+    beam_options: tuple[str, ...],
+) -> None:
+    """Convert the data of CONFIG that is larger than memory, once, before it is trained on.
+
+    Without this command, the first training converts it, in one process. The files are divided among the processes of
+    this machine (by default one for each core), of a Ray cluster, or of a Beam runner.
+
+    Example: {program} prepare my_pairs.yaml --processes 8
+    """
+    from pipelines.commands.prepare import prepare as prepare_data
+
+    done = prepare_data(config, overrides, processes, ray, beam_runner, beam_options)
+    counts = ", ".join(f"{name} {count:,}" for name, count in done.examples.items())
+    click.echo(f"examples  {counts}")
+    click.echo(
+        "memory    the data is small, so it is read into memory" if done.folder is None else f"data      {done.folder}"
+    )
+
+
+@main.command()
 @click.argument("config_or_run", metavar="CONFIG|RUN")
 @overrides
 @click.option(

@@ -9,6 +9,10 @@ class UserError(Exception):
         self.problems = problems
         super().__init__("\n".join(f"{where}: {problem}" if where else problem for problem in problems))
 
+    def __reduce__(self) -> tuple:
+        """Send the error to another process as it is."""
+        return type(self), (self.where, *self.problems)
+
 
 class DataWarning(UserWarning):
     """A warning about unusual input and how it was handled. The command line prints it on one line."""

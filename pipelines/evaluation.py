@@ -11,6 +11,7 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.data.batches import Cache, Encoder, evaluation_batches, raw_batches
+from pipelines.data.stored import StoredTable
 from pipelines.errors import UserError, counted
 from pipelines.losses import batch_weight
 from pipelines.statistics.bootstrap import Statistic, of_sums, of_units
@@ -45,6 +46,8 @@ def answer_with(signature: Mapping[str, tf.TensorSpec], answer: Callable[[Tensor
 def _lengths(raw: pd.DataFrame) -> np.ndarray:
     """Return the total length of the texts and lists in each row, shape (N,)."""
     lengths = np.zeros(len(raw), int)
+    if isinstance(raw, StoredTable):  # images may be larger than memory, and their order is of no use
+        raw = raw[[name for name, kind in raw.kinds().items() if kind != "image"]]
     for _, values in raw.items():
         if values.dtype == "str":
             lengths += values.str.len().to_numpy(int)

@@ -53,7 +53,7 @@ class Source:
     )  # split -> hashes that identify the examples, as far as the source knows them; see `Rows`
     groups: dict[str, dict[str, Sequence[str]]] = field(
         default_factory=dict
-    )  # split -> name such as `file` -> the group of each example, by which examples can be split
+    )  # split -> name such as `file` -> the group of each example (categorical if there are many), to split by
 
     def absolute(self) -> "Source":
         """Make file paths absolute, so that processes with another working directory find the files."""
@@ -136,7 +136,13 @@ def read_source(data: Mapping[str, Any], task: "Task") -> Source:
     return build({name: value for name, value in data.items() if name != "exclude"}, task.sources, "source")
 
 
+def _rows(values: Sequence[str], rows: np.ndarray) -> Sequence[str]:
+    return values[rows] if isinstance(values, pd.Categorical) else [values[row] for row in rows]
+
+
 def _with(table: pd.DataFrame, groups: pd.DataFrame) -> pd.DataFrame:
+    if isinstance(table, StoredTable):
+        return table.assign(**{str(name): values.array for name, values in groups.items()})
     return pd.concat([table, groups], axis=1) if len(groups.columns) else table
 
 
@@ -155,8 +161,7 @@ def _without(source: Source, exclude: Sequence[str], fields: Fields | None) -> t
         source,
         examples={name: table.take(kept[name]).reset_index(drop=True) for name, table in source.examples.items()},
         groups={
-            name: {of: [values[row] for row in kept[name]] for of, values in each.items()}
-            for name, each in source.groups.items()
+            name: {of: _rows(values, kept[name]) for of, values in each.items()} for name, each in source.groups.items()
         },
         warnings=warnings,
         facts={**source.facts, "excluded": f"{counted(count, 'example')} by data.exclude"},

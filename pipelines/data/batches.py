@@ -296,11 +296,18 @@ def _drawer(examples: pd.DataFrame) -> Callable[[tf.Tensor], Any]:
     """Return a function from row numbers (B,) to the raw values of these rows, in the graph."""
     if not isinstance(examples, StoredTable):
         return _gatherer(tensors(examples))
-    kinds = {name: tf.float64 if kind == "number" else tf.string for name, kind in examples.kinds().items()}
+    kinds = examples.kinds()
+    types = {"number": [tf.float64], "tokens": [tf.string, tf.int64]}
 
     def draw(rows: tf.Tensor) -> dict[str, tf.Tensor]:
-        values = tf.numpy_function(examples.read, [rows], list(kinds.values()), stateful=False)
-        return {name: tf.ensure_shape(value, [None]) for name, value in zip(kinds, values, strict=True)}
+        wanted = [each for kind in kinds.values() for each in types.get(kind, [tf.string])]
+        values = iter(tf.numpy_function(examples.read, [rows], wanted, stateful=False))
+        drawn = {}
+        for name, kind in kinds.items():
+            drawn[name] = tf.ensure_shape(next(values), [None])
+            if kind == "tokens":
+                drawn[name] = tf.RaggedTensor.from_row_lengths(drawn[name], tf.ensure_shape(next(values), [None]))
+        return drawn
 
     return draw
 

@@ -81,7 +81,9 @@ def files_by_split(
     named = path if isinstance(path, dict) else {"all": path}
     _check_names(named)
     return {
-        split: [file for name in ([each] if isinstance(each, str) else each) for file in _files(root, name, endings)]
+        split: [
+            file for name in ([each] if isinstance(each, str) else each) for file in expand_files(root, name, endings)
+        ]
         for split, each in named.items()
     }
 
@@ -122,7 +124,12 @@ def _check_names(splits: Collection[str]) -> None:
         raise UserError("data.path", "has no entry `train`; add train: PATH")
 
 
-def _files(root: str, name: str, endings: Collection[str]) -> list[Path]:
+def expand_files(root: str, name: str, endings: Collection[str]) -> list[Path]:
+    """List the files that a name stands for: a file, a pattern, or a folder, of which only `endings` are read.
+
+    Raises:
+        UserError: If no file is found.
+    """
     path = Path(root) / name
     if path.is_dir():
         found = sorted(each for each in path.iterdir() if each.is_file() and unpacked_suffix(each) in endings)

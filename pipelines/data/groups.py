@@ -33,10 +33,15 @@ def group_columns(table: pd.DataFrame, given: Mapping[str, Sequence[str]] | None
     `given` are those that the source knows, such as the `file` of a sentence. Of files, such as images, the `folder`
     is that of the file, and the `name` that of the file without the number at its end.
     """
-    found = pd.DataFrame(dict(given or {}), index=table.index, dtype=object)
+    columns = {name: pd.Series(values, table.index, _type(values)) for name, values in (given or {}).items()}
+    found = pd.DataFrame(columns, index=table.index)
     names = [name for name, values in table.head(1).items() if holds_files(values)]
     if names:
         files = table[names[0]]
         found["folder"] = [str(path.parent) for path in files]
         found["name"] = [f"{path.parent}/{NUMBER.sub('', path.stem)}" for path in files]
     return found.drop(columns=[name for name in found if name in table])
+
+
+def _type(values: Sequence[str]) -> pd.CategoricalDtype | type:
+    return values.dtype if isinstance(values, pd.Categorical) else object

@@ -5,7 +5,7 @@ import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -39,9 +39,13 @@ def read_tab_separated(text: str, path: Path) -> Table:
     """
     lines = [(f"{path}:{number}", line) for number, line in enumerate(text.rstrip("\n").split("\n"), 1)]
     rows = [(place, line.split("\t")) for place, line in lines]
-    cells = [cell.strip() for _, row in islice(rows, SNIFFED) for cell in row if '"' in cell]
-    quoted = sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells)
-    return read_delimited(text, path, "\t") if quoted > len(cells) / 2 else Table(rows)
+    return read_delimited(text, path, "\t") if quotes_cells(cells for _, cells in rows) else Table(rows)
+
+
+def quotes_cells(rows: Iterable[Sequence[str]]) -> bool:
+    """Return whether most of the cells with quotes are enclosed in them, so that a cell may hold a line break."""
+    cells = [cell.strip() for row in islice(rows, SNIFFED) for cell in row if '"' in cell]
+    return sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in cells) > len(cells) / 2
 
 
 def read_delimited(text: str, path: Path, delimiter: str | None = None) -> Table:

@@ -130,11 +130,11 @@ def identify(
     for name, table in tables.items():
         hashes = dict(known.get(name, {}))
         if "hashes" not in hashes:
-            hashes = {**content_hashes(_contents(table), fields), **hashes}
+            hashes = {**content_hashes(contents_of(table), fields), **hashes}
         found[name] = Rows(
-            {"written": hashes["hashes"], **hashes}, np.arange(len(table)), places.get(name, _files(table))
+            {"written": hashes["hashes"], **hashes}, row_numbers(len(table)), places.get(name, _files(table))
         )
-    copies = _copies(np.concatenate([rows.table["written"] for rows in found.values()]))
+    copies = _copies([rows.table["written"] for rows in found.values()])
     parts = np.split(copies, np.cumsum([len(rows) for rows in found.values()])[:-1])
     return {
         name: replace(rows, table={**rows.table, "copies": part})
@@ -175,11 +175,19 @@ def _at(places: Sequence[str], wanted: Collection[str]) -> np.ndarray:
     return pd.Series(places, dtype=str).isin(list(wanted)).to_numpy()
 
 
-def _copies(written: np.ndarray) -> np.ndarray:
-    """Return which of the rows that are alike each row is, from 1."""
-    ordered = np.sort(written)
+def row_numbers(count: int) -> np.ndarray:
+    """Return the numbers from 0 below `count`, of 4 bytes each if they fit."""
+    return np.arange(count, dtype=np.int32 if count <= 1 << 31 else np.int64)
+
+
+def _copies(tables: Sequence[np.ndarray]) -> np.ndarray:
+    """Return which of the rows that are alike each row is, from 1, over all tables in order."""
+    ordered = np.concatenate(tables)
+    ordered.sort()
     if (ordered[1:] != ordered[:-1]).all():
-        return np.broadcast_to(np.uint32(1), len(written))  # takes no memory, as most large tables have no copies
+        return np.broadcast_to(np.uint32(1), len(ordered))  # takes no memory, as most large tables have no copies
+    del ordered
+    written = np.concatenate(tables)
     order = np.argsort(written, kind="stable")
     ordered = written[order]
     first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
@@ -194,7 +202,7 @@ def row_hashes(examples: pd.DataFrame) -> np.ndarray:
 
     Equal rows have equal hashes on every machine. A path is hashed by the content of its file.
     """
-    return hash_rows(_contents(examples))
+    return hash_rows(contents_of(examples))
 
 
 def hash_rows(contents: pd.DataFrame) -> np.ndarray:
@@ -208,8 +216,8 @@ def _files(table: pd.DataFrame) -> Sequence[str] | None:
     return table[names[0]].map(str) if names else None
 
 
-def _contents(examples: pd.DataFrame) -> pd.DataFrame:
-    """Replace files and bytes by their digests, and all other values by their text."""
+def contents_of(examples: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of plain values: replace files and bytes by their digests, and all other values by their text."""
     return examples.apply(_content).astype(str)
 
 

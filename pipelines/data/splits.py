@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from pipelines.data.rows import row_numbers
 from pipelines.errors import UserError, counted, did_you_mean
 
+AT_ONCE = 1 << 20  # rows that are looked up at once
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -130,7 +132,7 @@ def split(
         rest, held_out = _fold(whole, folds, fold, seed, ordered, group, stratify)
         within = _cut(whole.take(rest), list(missing.values())[:-1], order, seed, again, group)
         rows = [*(rest[each] for each in within), held_out]
-    parts = {name: Part(name, np.arange(len(table))) for name, table in given.items()}
+    parts = {name: Part(name, row_numbers(len(table))) for name, table in given.items()}
     parts |= {name: Part(cut, each) for name, each in zip(missing, rows, strict=True)}
     parts = {name: parts[name] for name in shares}
     _check_filled(parts, len(whole))
@@ -158,7 +160,7 @@ def _cut(
 ) -> list[np.ndarray]:
     """Return the rows of each share; with the seed `again`, the first two are ordered and cut once more."""
     if len(shares) == 1:
-        return [np.arange(len(whole))]
+        return [row_numbers(len(whole))]
     # Round before truncating, because of float error: 0.7 + 0.1 is 0.7999999999999999.
     ends = [int(round(end, 6)) for end in np.cumsum([0, *shares]) / sum(shares) * len(whole)]
 
@@ -247,7 +249,7 @@ def _order(
         groups = _groups(whole, group)
         ranks = random.permutation(groups.max() + 1) if shuffle else np.arange(groups.max() + 1)
         return np.argsort(ranks[groups], kind="stable")
-    order = random.permutation(len(whole)) if shuffle else np.arange(len(whole))
+    order = random.permutation(row_numbers(len(whole))) if shuffle else row_numbers(len(whole))
     if stratify is not None:
         values = pd.Series(pd.factorize(_column(whole, stratify, "stratify"), use_na_sentinel=False)[0][order])
         places = (values.groupby(values).cumcount() + 0.5) / values.map(values.value_counts())
@@ -279,7 +281,17 @@ def take(examples: Mapping[str, pd.DataFrame], parts: Mapping[str, Part]) -> dic
 
 def duplicates_across(hashes: Mapping[str, np.ndarray]) -> dict[str, int]:
     """Count the examples of a split that also occur in an earlier one: {'test in train': 3, ...}."""
-    return {
-        f"{later} in {earlier}": int(np.isin(hashes[later], hashes[earlier]).sum())
-        for earlier, later in (("train", "validation"), ("train", "test"), ("validation", "test"))
-    }
+    found: dict[str, int] = {}
+    for earlier, others in (("train", ("validation", "test")), ("validation", ("test",))):
+        known = np.sort(hashes[earlier])
+        found |= {f"{later} in {earlier}": _count_known(hashes[later], known) for later in others}
+    return found
+
+
+def _count_known(values: np.ndarray, known: np.ndarray) -> int:
+    """Count the values that are among sorted ones, some at a time, to need little memory."""
+    count = 0
+    for start in range(0, len(values), AT_ONCE):
+        part = values[start : start + AT_ONCE]
+        count += int((known[np.searchsorted(known[:-1], part)] == part).sum())
+    return count

@@ -1,8 +1,9 @@
 """Tables in files that are read row by row, for data larger than memory.
 
 The folder of a table holds `records.npy`, an array of one record per row, which is mapped into memory: a row is read
-with one access to the disk. A text is stored as its number in `text-N.npy`, the bytes of all different texts of a
-column, which end at the positions in `ends-N.npy`.
+with one access to the disk. A category is stored as its number in `text-N.npy`, the bytes of all different texts of a
+column, which end at the positions in `ends-N.npy`. Sentences and lists of tokens are in ArrayRecord files. An image is
+stored as its place in one of the files that `files.json` lists.
 """
 
 import json
@@ -14,9 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipelines.data.examples import ExampleFiles
+from pipelines.data.spans import SPAN, SpanFiles
 from pipelines.storage import GrowingArray, write_json
 
-KINDS = {"number": "<f8", "date": "<M8[s]", "text": "<u4"}
+KINDS: dict[str, Any] = {"number": "<f8", "date": "<M8[s]", "text": "<u4", "image": SPAN}
+WRITTEN = ("sentence", "tokens")  # kinds of columns in ArrayRecord files: a text, or a list of texts
+AT_ONCE = 10_000  # rows that `parts` reads at once
 REMEMBERED = 1 << 20  # different texts of a column that are stored once; further ones are stored again if they recur
 SMALL = 1 << 16  # different texts of a column up to which they are also kept as Python strings, which are found faster
 
@@ -45,13 +50,31 @@ class StoredTable:
         return np.load(self.folder / "records.npy", mmap_mode="r")
 
     @cached_property
+    def _examples(self) -> ExampleFiles:
+        counts = json.loads((self.folder / "examples.json").read_text(encoding="utf-8"))
+        return ExampleFiles([self.folder / name for name in counts], list(counts.values()))
+
+    @cached_property
+    def _span_files(self) -> SpanFiles:
+        about = json.loads((self.folder / "files.json").read_text(encoding="utf-8"))
+        return SpanFiles([Path(name) for name in about["files"]], about["feature"])
+
+    @cached_property
+    def _count(self) -> int:
+        return int(self._examples.ends[-1]) if self._is_written else len(self._records)
+
+    @property
+    def _is_written(self) -> bool:
+        return any(kind in WRITTEN for kind in self._stored.values())
+
+    @cached_property
     def _texts(self) -> dict[str, Any]:
         """The different texts of each column, which `take` finds by number."""
         numbered = [name for name, kind in self._stored.items() if kind == "text"]
         return {name: _texts(self.folder, at) for at, name in enumerate(numbered) if name in self._names}
 
     def __len__(self) -> int:
-        return len(self._records) if self._rows is None else len(self._rows)
+        return self._count if self._rows is None else len(self._rows)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -64,7 +87,7 @@ class StoredTable:
         if isinstance(key, str):
             if key not in self._names:
                 raise KeyError(key)
-            return self._column(key, slice(None))
+            return self._columns([key], slice(None))[key]
         return StoredTable(self.folder, self._rows, key, self._added)
 
     def __reduce__(self) -> tuple:
@@ -118,7 +141,7 @@ class StoredTable:
     def assign(self, **columns: np.ndarray) -> "StoredTable":
         """Return the table with more columns, which stay in memory."""
         names = [*self._names, *(name for name in columns if name not in self._names)]
-        added = {name: np.asarray(values) for name, values in columns.items()}
+        added = {name: _array(values) for name, values in columns.items()}
         return StoredTable(self.folder, self._rows, names, {**self._added, **added})
 
     def reset_index(self, *, drop: bool) -> "StoredTable":
@@ -127,10 +150,10 @@ class StoredTable:
 
     def frame(self, rows: Any = slice(None)) -> pd.DataFrame:
         """Return rows in memory."""
-        return pd.DataFrame({name: self._column(name, rows) for name in self._names})
+        return pd.DataFrame(self._columns(self._names, rows), columns=self._names)
 
     def kinds(self) -> dict[str, str]:
-        """Return what each column holds: `number`, `date` or `text`."""
+        """Return what each column holds: `number`, `date`, `text`, `sentence`, `tokens` or `image`."""
         return {name: self._stored[name] for name in self._names}
 
     def distinct(self, name: str) -> int | None:
@@ -138,8 +161,15 @@ class StoredTable:
         return len(self._texts[name]) if name in self._texts else None
 
     def read(self, rows: np.ndarray) -> list[np.ndarray]:
-        """Return the values of each column in some rows: float64 numbers, texts, and dates as YYYY-MM-DD or ''."""
-        records = self._records[rows if self._rows is None else self._rows[rows]]
+        """Return the values of each column in some rows: float64 numbers, texts, and dates as YYYY-MM-DD or ''.
+
+        A column of tokens gives two arrays: the tokens of all rows, and their number in each row.
+        """
+        rows = rows if self._rows is None else self._rows[rows]
+        if self._is_written:
+            examples = self._examples.read(rows)
+            return [each for name in self._names for each in _flat(examples, name, self._stored[name])]
+        records = self._records[rows]
         return [self._values(name, records[name]) for name in self._names]
 
     def _values(self, name: str, stored: np.ndarray) -> np.ndarray:
@@ -148,17 +178,43 @@ class StoredTable:
             return texts if isinstance(texts, np.ndarray) else texts.to_numpy(object)
         if self._stored[name] == "date":
             return np.where(np.isnat(stored), "", np.datetime_as_string(stored, unit="D")).astype(object)
+        if self._stored[name] == "image":
+            return np.array(self._span_files.read(stored), object)
         return np.ascontiguousarray(stored)
 
-    def _column(self, name: str, rows: Any) -> pd.Series:
+    def _columns(self, names: Sequence[str], rows: Any) -> dict[str, pd.Series]:
+        examples = None
+        if self._is_written and any(name not in self._added for name in names):
+            examples = self._examples.read(self._numbers(rows))
+        return {name: self._column(name, rows, examples) for name in names}
+
+    def _numbers(self, rows: Any) -> np.ndarray:
+        if self._rows is not None:
+            return self._rows[rows]
+        return np.arange(*rows.indices(self._count)) if isinstance(rows, slice) else np.asarray(rows)
+
+    def _column(self, name: str, rows: Any, examples: Sequence[Mapping[str, Sequence[bytes]]] | None) -> pd.Series:
         if name in self._added:
             return pd.Series(self._added[name][rows], name=name)
+        if examples is not None:
+            return _series(examples, name, self._stored[name])
         stored = self._records[name]
         stored = stored[rows] if self._rows is None else stored[self._rows[rows]]
+        if self._stored[name] == "image":
+            return pd.Series(self._span_files.read(stored), name=name, dtype=object)
         if self._stored[name] != "text":
             return pd.Series(np.array(stored), name=name)
         texts = pd.array(self._texts[name], dtype="str")
         return pd.Series(texts.take(stored), name=name)
+
+
+def parts(table: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield a table in memory whole, and one in files some rows at a time, in order."""
+    if not isinstance(table, StoredTable):
+        yield table
+        return
+    for start in range(0, len(table), AT_ONCE):
+        yield table.frame(slice(start, start + AT_ONCE))
 
 
 class _Rows:
@@ -185,7 +241,11 @@ class TableWriter:
         """Write rows with the columns of the table."""
         records = np.empty(len(frame), self._records.kind)
         for name, kind in self._kinds.items():
-            records[name] = self._texts[name].codes(frame[name]) if kind == "text" else frame[name].to_numpy()
+            values = frame[name]
+            if kind == "text":
+                records[name] = self._texts[name].codes(values)
+            else:
+                records[name] = np.array(values.tolist(), SPAN) if kind == "image" else values.to_numpy()
         self._records.append(records)
 
     def close(self) -> None:
@@ -225,6 +285,23 @@ class _TextWriter:
     def close(self) -> None:
         self._bytes.close()
         self._ends.close()
+
+
+def _flat(examples: Sequence[Mapping[str, Sequence[bytes]]], name: str, kind: str) -> list[np.ndarray]:
+    if kind == "sentence":
+        return [np.array([example[name][0] for example in examples], object)]
+    texts = [text for example in examples for text in example[name]]
+    return [np.array(texts, object), np.array([len(example[name]) for example in examples], np.int64)]
+
+
+def _series(examples: Sequence[Mapping[str, Sequence[bytes]]], name: str, kind: str) -> pd.Series:
+    if kind == "sentence":
+        return pd.Series([example[name][0].decode() for example in examples], name=name, dtype="str")
+    return pd.Series([[text.decode() for text in example[name]] for example in examples], name=name, dtype=object)
+
+
+def _array(values: Any) -> Any:
+    return values if isinstance(values, pd.Categorical) else np.asarray(values)
 
 
 def _kinds(folder: Path) -> dict[str, str]:

@@ -1,6 +1,8 @@
 """Load raw examples from TensorFlow Datasets; data that is already prepared needs no network."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
@@ -8,6 +10,7 @@ import pandas as pd
 from pydantic import Field
 from typing_extensions import TypedDict
 
+from pipelines.data import conversion
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tensorflow_startup import import_tensorflow
 
@@ -64,24 +67,80 @@ def load_tfds(
     tables: dict[str, pd.DataFrame] = {}
     for split, expression in splits.items():
         try:
-            examples = builder.as_dataset(split=expression, decoders=encoded)
+            if builder.info.file_format.value == "array_record":
+                examples = builder.as_data_source(split=expression, decoders=encoded)
+            else:
+                examples = tfds.as_numpy(builder.as_dataset(split=expression, decoders=encoded))
         except (ValueError, KeyError):
-            known = ", ".join(builder.info.splits)
-            raise UserError(
-                f"data.splits.{split}", f"'{name}' has no split '{expression}'; choose from {known}"
-            ) from None
+            raise _unknown_split(split, expression, builder) from None
         tables[split] = pd.DataFrame(
-            [
-                {column: _feature(example, path) for column, path in paths.items()}
-                for example in tfds.as_numpy(examples)
-            ],
+            [{column: _feature(example, path) for column, path in paths.items()} for example in examples],
             columns=list(paths),
         )
         for column, kind in kinds.items():
             if not isinstance(kind, tfds.features.Image):
                 tables[split][column] = _readable(tables[split][column], kind)
-    origin = {"tfds": builder.info.full_name, "data_dir": str(builder.data_path), "citation": builder.info.citation}
-    return tables, origin
+    return tables, _origin(builder)
+
+
+@dataclass(frozen=True)
+class PreparedFile:
+    """A file of a prepared dataset, and which of its records a split has."""
+
+    path: Path
+    skip: int
+    take: int | None
+
+
+def tfds_files(
+    image: str,
+    label: str,
+    *,
+    name: str,
+    data_dir: str | None,
+    download: bool,
+    splits: Mapping[Literal["all", "train", "validation", "test"], str],
+) -> tuple[dict[str, list[PreparedFile]], list[str] | None, dict[str, Any]] | None:
+    """Return the files of each split of a large prepared dataset, the names of its classes, and its origin.
+
+    Returns None if the dataset is small, if it has other files than TFRecord and ArrayRecord, or if `image` is not an
+    image. It is then read by `load_tfds`.
+
+    Raises:
+        UserError: As `load_tfds` does.
+    """
+    import_tensorflow()
+    import tensorflow_datasets as tfds
+
+    builder = _make_builder(name, data_dir)
+    if not builder.is_prepared():
+        _prepare(builder, data_dir, download)
+    if (builder.info.dataset_size or 0) <= conversion.LARGE:
+        return None
+    if builder.info.file_format.value not in ("tfrecord", "array_record"):
+        return None
+    encoded, kind = (_find(builder.info.features, path.split("/"), path) for path in (image, label))
+    if not isinstance(encoded, tfds.features.Image):
+        return None
+    found = {}
+    for split, expression in splits.items():
+        try:
+            parts = builder.info.splits[expression].file_instructions
+        except (ValueError, KeyError):
+            raise _unknown_split(split, expression, builder) from None
+        found[str(split)] = [
+            PreparedFile(Path(part.filename), part.skip, None if part.take == -1 else part.take) for part in parts
+        ]
+    return found, list(kind.names) if hasattr(kind, "names") else None, _origin(builder)
+
+
+def _origin(builder: Any) -> dict[str, Any]:
+    return {"tfds": builder.info.full_name, "data_dir": str(builder.data_path), "citation": builder.info.citation}
+
+
+def _unknown_split(split: str, expression: str, builder: Any) -> UserError:
+    known = ", ".join(builder.info.splits)
+    return UserError(f"data.splits.{split}", f"'{builder.info.name}' has no split '{expression}'; choose from {known}")
 
 
 def _make_builder(name: str, data_dir: str | None) -> Any:

@@ -10,10 +10,10 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from pipelines.cli import main
-from pipelines.data import load_dataset
+from pipelines.data import conversion, load_dataset
 from pipelines.data.batches import make_batches
 from pipelines.data.stored import StoredTable
-from pipelines.data.tables import cells, large, parquet
+from pipelines.data.tables import cells, parquet
 from pipelines.errors import UserError
 from pipelines.tasks import load_task
 from pipelines.tasks.house_prices.preprocessing import TablePreprocessor
@@ -34,7 +34,7 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def by_row(monkeypatch):
-    return lambda on=True: monkeypatch.setattr(large, "LARGE", 0 if on else 1 << 40)
+    return lambda on=True: monkeypatch.setattr(conversion, "LARGE", 0 if on else 1 << 40)
 
 
 def table(rows=ROWS):

@@ -15,7 +15,7 @@ from pydantic import Field
 from typing_extensions import TypedDict
 
 from pipelines.data.encodings import read_text
-from pipelines.data.files import unpacked_suffix
+from pipelines.data.files import expand_files, unpacked_suffix
 from pipelines.data.groups import short_values
 from pipelines.data.pairs.checks import pair_warnings, unescape
 from pipelines.data.pairs.columns import choose_columns
@@ -118,39 +118,61 @@ def _fault(pair: Pair, most_characters: int, most_ratio: float) -> str | None:
     return None
 
 
-def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
-    """Read pairs from files below a folder.
+def list_files(root: Path, names: Sequence[str], how: Reading) -> list[tuple[Path, ...]]:
+    """List the files of pairs below a folder: each alone, or two that correspond line by line.
 
-    A name with `{language}` stands for two files, one per language, that correspond line by line. So do two names of
-    which none is a table.
+    A name with `{language}` stands for two files, one per language. So do two names of which none is a table. Any other
+    name is a file, a pattern such as `part-*.jsonl`, or a folder of tables.
+
+    Raises:
+        UserError: If no file matches, or two files are named in the wrong order.
+    """
+    if len(names) == 2 and not any(_is_table(root / name) or LANGUAGE in name for name in names):
+        files = root / names[0], root / names[1]
+        _check_order(files, how)
+        return [files]
+    found: list[tuple[Path, ...]] = []
+    for name in names:
+        if LANGUAGE in name:
+            found.append((_of_language(root / name, how.source), _of_language(root / name, how.target)))
+        else:
+            found += [(file,) for file in expand_files(str(root), name, [*TABLES, ".tmx"])]
+    return found
+
+
+def _is_table(path: Path) -> bool:
+    return unpacked_suffix(path) in {*TABLES, ".tmx"} or path.is_dir() or any(sign in path.name for sign in "*?[")
+
+
+def read_pairs(root: Path, names: Sequence[str], how: Reading) -> Read:
+    """Read pairs from the files that names below a folder stand for; see `list_files`.
 
     Raises:
         UserError: If a file cannot be read, or is not what its name says. The message names the file.
     """
-    files = [root / name for name in names]
-    if len(files) == 2 and not any(
-        LANGUAGE in name or unpacked_suffix(Path(name)) in {*TABLES, ".tmx"} for name in names
-    ):
-        _check_order(files, how)
-        parts = [_read_lines(files[0], files[1], how)]
-    else:
-        parts = [_of_file(_read_one(file, how), file) for file in files]
-    read = Read([pair for part in parts for pair in part.pairs], [odd for part in parts for odd in part.odd])
+    files = list_files(root, names, how)
     place = names[0] if len(names) == 1 else f"{names[0]} ..."
+    parts = [_of_file(_read_lines(*each, how) if len(each) == 2 else read_one(each[0], how), each[0]) for each in files]
+    read = Read([pair for part in parts for pair in part.pairs], [odd for part in parts for odd in part.odd])
     if how.unescape:
-        read = _unescaped(read, place)
-    whole = [pair for pair in read.pairs if pair.source and pair.target]
+        read, count = unescaped(read)
+        read.odd += unescape_warnings(count, len(read.pairs), place)
+    return Read(read.pairs, read.odd + warnings_of(read.pairs, how, place))
+
+
+def warnings_of(pairs: Sequence[Pair], how: Reading, place: str) -> list[str]:
+    """Return warnings about pairs that look wrong."""
+    whole = [pair for pair in pairs if pair.source and pair.target]
     sides = [pair.source for pair in whole], [pair.target for pair in whole]
-    return Read(read.pairs, read.odd + pair_warnings(sides, (how.source, how.target), place))
+    return pair_warnings(sides, (how.source, how.target), place)
 
 
 def _of_file(read: Read, file: Path) -> Read:
     return Read([pair._replace(groups={"file": str(file), **pair.groups}) for pair in read.pairs], read.odd)
 
 
-def _read_one(path: Path, how: Reading) -> Read:
-    if LANGUAGE in str(path):
-        return _read_lines(_of_language(path, how.source), _of_language(path, how.target), how)
+def read_one(path: Path, how: Reading) -> Read:
+    """Read a file of pairs."""
     kind = unpacked_suffix(path)
     if kind == ".tmx":
         return Read([Pair(*unit) for unit in read_tmx(path, how.source, how.target)])
@@ -164,10 +186,11 @@ def _read_one(path: Path, how: Reading) -> Read:
         raise UserError(str(path), f"is not a supported format ({named}) and has no tabs; {mend}")
     table = TABLES[kind](text, path)
     columns = choose_columns(table, path, (how.source, how.target), (how.source_column, how.target_column))
-    return Read(list(_pairs(table, columns.source, columns.target, columns.header)), [*odd, *columns.odd])
+    return Read(list(pairs_of(table, columns.source, columns.target, columns.header)), [*odd, *columns.odd])
 
 
-def _pairs(table: Table, source: int, target: int, header: bool) -> Iterator[Pair]:
+def pairs_of(table: Table, source: int, target: int, header: bool) -> Iterator[Pair]:
+    """Yield the pairs in the rows of a table, without the first row if that is a header."""
     names = table.names
     for place, cells in table.rows:
         if header and any(cells):
@@ -189,10 +212,7 @@ def _one_line(cell: str) -> str:
 def _read_lines(source: Path, target: Path, how: Reading) -> Read:
     texts, odd = zip(*(read_text(path, how.encoding) for path in (source, target)), strict=True)
     for path, text in zip((source, target), texts, strict=True):
-        _check_markup(text, path)
-        if text.count("\t") > text.count("\n") / 2:
-            problem = "has tabs in most lines, so its lines are not single sentences"
-            raise UserError(str(path), f"{problem}; rename it to .tsv if it contains pairs")
+        check_lines(text, path)
     sides = [[line.strip() for line in text.removesuffix("\n").split("\n")] for text in texts]
     longer, shorter = sorted(sides, key=len, reverse=True)
     while len(longer) > len(shorter) and not longer[-1]:  # empty lines at the end do not count
@@ -202,6 +222,18 @@ def _read_lines(source: Path, target: Path, how: Reading) -> Read:
         raise UserError(str(target), f"{problem}; make the files correspond line by line")
     pairs = [Pair(one, other, f"{source}:{number}") for number, (one, other) in enumerate(zip(*sides, strict=True), 1)]
     return Read(pairs, [each for part in odd for each in part])
+
+
+def check_lines(text: str, path: Path) -> None:
+    """Check that the lines of a file are single sentences.
+
+    Raises:
+        UserError: If they are not.
+    """
+    _check_markup(text, path)
+    if text.count("\t") > text.count("\n") / 2:
+        problem = "has tabs in most lines, so its lines are not single sentences"
+        raise UserError(str(path), f"{problem}; rename it to .tsv if it contains pairs")
 
 
 def _check_markup(text: str, path: Path) -> None:
@@ -228,11 +260,16 @@ def _check_order(files: Sequence[Path], how: Reading) -> None:
         raise UserError("data.path", problem)
 
 
-def _unescaped(read: Read, place: str) -> Read:
+def unescaped(read: Read) -> tuple[Read, int]:
+    """Replace HTML entities by their characters, and return the number of pairs that had some."""
     sides = [(unescape(pair.source).strip(), unescape(pair.target).strip()) for pair in read.pairs]
     pairs = [pair._replace(source=one, target=other) for pair, (one, other) in zip(read.pairs, sides, strict=True)]
-    count = sum(own != before for own, before in zip(pairs, read.pairs, strict=True))
+    return Read(pairs, read.odd), sum(own != before for own, before in zip(pairs, read.pairs, strict=True))
+
+
+def unescape_warnings(count: int, of: int, place: str) -> list[str]:
+    """Say in how many pairs HTML entities were replaced, if in any."""
     if not count:
-        return read
-    warning = f"{place}: replaced HTML entities such as &quot; with characters in {count:,} of {len(pairs):,} pairs"
-    return Read(pairs, [*read.odd, f"{warning}; to keep them, set data.unescape: false"])
+        return []
+    warning = f"{place}: replaced HTML entities such as &quot; with characters in {count:,} of {of:,} pairs"
+    return [f"{warning}; to keep them, set data.unescape: false"]

@@ -54,8 +54,8 @@ def looks_like_json(text: str) -> bool:
     return first.startswith('{"') or first.startswith('[{"')
 
 
-def read_json(path: Path, text: str, tokenize: Tokenize) -> TaggedFile:
-    """Read the records of spaCy, Prodigy, doccano or Hugging Face.
+def read_json(path: Path, text: str, tokenize: Tokenize, by_line: bool = False) -> TaggedFile:
+    """Read the records of spaCy, Prodigy, doccano or Hugging Face; `by_line` means that each line is known to hold one.
 
     `tokenize` splits the texts for which the file gives no tokens.
 
@@ -65,7 +65,7 @@ def read_json(path: Path, text: str, tokenize: Tokenize) -> TaggedFile:
     sentences: list[Sentence | TaggedText] = []
     skipped: list[dict[str, str]] = []
     keys: dict[str, str] = {}
-    for place, record in _records(path, text):
+    for place, record in _lines(path, text) if by_line else _records(path, text):
         if record.get("answer", "accept") != "accept":
             skipped.append({"place": place, "reason": f"its answer is '{record['answer']}'"})
             continue

@@ -59,13 +59,21 @@ def read_tagged(path: Path, rules: ColumnRules, encoding: str, tokenize: Tokeniz
         UserError: If the file cannot be read; see `read_text`, `read_conll` and `read_json`.
     """
     text, odd = read_text(path, encoding)
+    file = read_tagged_text(path, text, rules, tokenize)
+    return replace(file, notes=[*(each.removeprefix(f"{path} ") for each in odd), *file.notes])
+
+
+def read_tagged_text(
+    path: Path, text: str, rules: ColumnRules, tokenize: Tokenize, by_line: bool = False
+) -> TaggedFile:
+    """Read the tagged sentences in the text of a file; `by_line` means that it is known to be JSON Lines."""
     text = re.sub(r"\r+\n|\r", "\n", text)  # line endings of several systems in one file, or converted twice
-    notes = [each.removeprefix(f"{path} ") for each in odd]
+    notes = []
     if lost := text.count("\ufffd"):
         notes.append(f"contains {counted(lost, 'replacement character')} (U+FFFD): text was lost earlier")
     kind = unpacked_suffix(path)
     if kind in JSON or (kind != ".csv" and looks_like_json(text)):
-        file = read_json(path, text, tokenize)
+        file = read_json(path, text, tokenize, by_line)
     else:
         file = read_conll(path, text, rules, kind)
     return replace(file, notes=[*notes, *file.notes])

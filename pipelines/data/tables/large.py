@@ -1,9 +1,6 @@
 """Convert tables that are larger than memory to tables in files, in one pass, once for each content."""
 
-import hashlib
 import json
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,8 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from pipelines.data import conversion
+from pipelines.data.conversion import bytes_of, converted
 from pipelines.data.fields import Fields
-from pipelines.data.files import PACKED, unpacked_suffix
+from pipelines.data.files import unpacked_suffix
 from pipelines.data.rows import Places, content_hashes
 from pipelines.data.stored import StoredTable, TableWriter
 from pipelines.data.tables.cells import CellTable, read_cells, read_parts, written
@@ -34,15 +33,12 @@ from pipelines.data.tables.dates import EARLIEST, ISO, LATEST
 from pipelines.data.tables.numbers import LARGEST, NumberFormat
 from pipelines.data.tables.parquet import Parquet, open_parquet
 from pipelines.errors import UserError
-from pipelines.storage import GrowingArray, cache_folder, write_json, writing
+from pipelines.storage import GrowingArray, write_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-LARGE = 1 << 26  # bytes of a table, from which on it is converted instead of held in memory
 CELL = 8  # bytes
-UNPACKED = 4  # a compressed text is about this many times as large when unpacked
-VERSION = 1  # increase it when the same file would be converted to another table, so that older ones are not used
 HASHES = ("written", "hashes", "inputs", "targets")
 
 
@@ -72,7 +68,7 @@ class Large:
 
 def is_large(files: Iterable[Path]) -> bool:
     """Return whether tables are converted to files that are read row by row, instead of held in memory."""
-    return sum(map(_size, files)) > LARGE
+    return conversion.is_large(files, _size)
 
 
 def large_tables(found: Mapping[str, Sequence[Path]], how: Reading, fields: Fields) -> Large:
@@ -83,39 +79,17 @@ def large_tables(found: Mapping[str, Sequence[Path]], how: Reading, fields: Fiel
     Raises:
         UserError: If a file cannot be read, or a row cannot be used.
     """
-    folder = cache_folder() / "tables" / _digest(found, how)
-    if not folder.is_dir():
-        whole = folder.with_name(f".{os.getpid()}.{folder.name}")
-        shutil.rmtree(whole, ignore_errors=True)
-        try:
-            with writing(folder):
-                _convert(whole, found, how, fields)
-                if not folder.is_dir():  # another process may have been faster
-                    whole.rename(folder)
-        finally:
-            shutil.rmtree(whole, ignore_errors=True)
+    settings = [how.delimiter, how.encoding, asdict(how.rules)]
+    folder = converted("tables", found, settings, lambda whole: _convert(whole, found, how, fields))
     return _open(folder, found)
 
 
 def _size(path: Path) -> int:
     """Return the bytes of a table, or 0 if there is no such file, which its reader then says."""
-    if not path.is_file():
-        return 0
-    if path.suffix.lower() == ".parquet":
+    if path.suffix.lower() == ".parquet" and path.is_file():
         parquet = open_parquet(path)
         return parquet.count * len(parquet.names) * CELL
-    return path.stat().st_size * (UNPACKED if path.suffix.lower() in PACKED else 1)
-
-
-def _digest(found: Mapping[str, Sequence[Path]], how: Reading) -> str:
-    """Return a digest of the files' names and content, and of how they are read."""
-    settings = [VERSION, how.delimiter, how.encoding, asdict(how.rules)]
-    digest = hashlib.blake2b(json.dumps(settings).encode(), digest_size=16)
-    for split, files in found.items():
-        for path in files:
-            with path.open("rb") as file:
-                digest.update(f"{split} {path} {hashlib.file_digest(file, 'blake2b').hexdigest()}".encode())
-    return digest.hexdigest()
+    return bytes_of(path)
 
 
 def _open(folder: Path, found: Mapping[str, Sequence[Path]]) -> Large:

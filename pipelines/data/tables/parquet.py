@@ -46,9 +46,14 @@ class Parquet:
         return dict(zip(self.names, table.columns, strict=True))
 
     def parts(self) -> Iterator[Mapping[str, "pa.Array"]]:
-        """Yield the values of each column in some rows at a time, in order."""
-        read = self.dataset.to_batches(columns=self.names, batch_size=PART, batch_readahead=2, fragment_readahead=1)
-        return (dict(zip(self.names, part.columns, strict=True)) for part in read if part.num_rows)
+        """Yield the values of each column in some rows at a time, in order.
+
+        Row groups are read one after the other: a reader of the whole file decodes far more than it has handed out.
+        """
+        for file in self.dataset.get_fragments():
+            for group in file.split_by_row_group():
+                read = group.to_batches(self.dataset.schema, self.names, batch_size=PART, batch_readahead=0)
+                yield from (dict(zip(self.names, part.columns, strict=True)) for part in read if part.num_rows)
 
 
 def open_parquet(path: Path) -> Parquet:

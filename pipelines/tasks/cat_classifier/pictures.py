@@ -1,7 +1,6 @@
 """Plots of a classifier's predictions: confusions, calibration and mistakes."""
 
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn import metrics
 from sklearn.calibration import CalibrationDisplay
 
 from pipelines.data.batches import raw_batches
+from pipelines.data.files import holds_files
 from pipelines.evaluation import decoded
 from pipelines.tasks.cat_classifier.explanations import feature_maps, first_layer, grad_cam
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
@@ -34,7 +34,8 @@ def draw_pictures(
     captions = [
         f"{_shown(kind)}: {_shown(said)} {sure:.2f}" for kind, said, sure in zip(kinds, label, confidence, strict=True)
     ]
-    files = [f"{_shown(path.name)}\n" if isinstance(path, Path) else "" for path in examples["image"]]
+    has_names = holds_files(examples.head(1)["image"])
+    files = [f"{_shown(path.name)}\n" for path in examples["image"]] if has_names else [""] * len(true)
     mistakes = np.flatnonzero(true != label)
     worst = mistakes[np.argsort(-confidence[mistakes], kind="stable")][:SHOWN]
     right = np.flatnonzero(true == label)[: SHOWN // 2]

@@ -1,7 +1,7 @@
 """Sources of images: generated drawings, folders, HDF5 files and TensorFlow Datasets."""
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Literal, Unpack
 from unicodedata import normalize
@@ -10,16 +10,19 @@ import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
+from pipelines.data.fields import Fields
 from pipelines.data.files import Root, Split, paths_by_split
 from pipelines.data.images.folders import image_folder
 from pipelines.data.images.hdf5 import hdf5_images, is_hdf5
-from pipelines.data.tfds import Prepared, load_tfds
+from pipelines.data.images.shards import Shard, sharded_images, tar_files
+from pipelines.data.tfds import Prepared, load_tfds, tfds_files
 from pipelines.errors import UserError, did_you_mean
 from pipelines.tasks.cat_classifier.drawings import drawn_pictures
 from pipelines.tensorflow_startup import import_tensorflow
 
 LABEL = "label"  # the name of the target among raw examples
 KIND = "kind"  # the original class of an image, if `positive` groups several classes
+FIELDS = Fields("image", ["image"], LABEL, "class")
 NO_CLASSES: list[str] = []
 NOT = "not "  # prefix of the negative label; the positive label follows
 
@@ -50,8 +53,9 @@ def files(
     path: Annotated[
         str | dict[Split, str],
         Field(
-            description="folder with one subfolder per class, or an HDF5 file with the keys <split>_set_x,"
-            " <split>_set_y and list_classes; or one of these for each split by name"
+            description="folder with one subfolder per class; tar files, as a file, a folder or a pattern such as"
+            " train-*.tar, in which the class of KEY.jpg is in KEY.cls or KEY.json; or an HDF5 file with the keys"
+            " <split>_set_x, <split>_set_y and list_classes; or one of these for each split by name"
         ),
     ],
     positive: Positive = NO_CLASSES,
@@ -60,6 +64,12 @@ def files(
     """Read JPEG, PNG, GIF, BMP and WebP files of any size and colour, or arrays from HDF5 files."""
     places = paths_by_split(root, path)
     warnings: list[str] = []
+    if archives := {split: found for split, place in places.items() if (found := tar_files(place))}:
+        if without := [str(place) for split, place in places.items() if split not in archives]:
+            raise UserError(without[0], "contains no tar files, unlike the path of another split")
+        shards = {split: [Shard(file) for file in found] for split, found in archives.items()}
+        names = {split: [file.name for file in found] for split, found in archives.items()}
+        return _sharded_source(shards, positive, bad_files, {"files": names})
     if any(is_hdf5(place) for place in places.values()):
         tables = hdf5_images(places)
     else:
@@ -80,6 +90,13 @@ def tfds(
     **prepared: Unpack[Prepared],
 ) -> Source:
     """Read images and their classes from TensorFlow Datasets."""
+    if large := tfds_files(image, label, **prepared):
+        files, names, origin = large
+        shards = {
+            split: [Shard(file.path, image, label, names, file.skip, file.take) for file in each]
+            for split, each in files.items()
+        }
+        return _sharded_source(shards, positive, bad_files, origin)
     tables, origin = load_tfds({"image": image, LABEL: label}, **prepared)
     return _source(tables, positive, bad_files, origin)
 
@@ -98,15 +115,7 @@ def _drawn(count: int) -> list[tuple[bytes, str]]:
 def _source(
     tables: dict[str, pd.DataFrame], positive: list[str], bad_files: str, origin: dict, warnings: Sequence[str] = ()
 ) -> Source:
-    kinds = sorted({kind for table in tables.values() for kind in table[LABEL]})
-    positive = [normalize("NFC", name) for name in positive]  # like the names of folders
-    for name in positive:
-        if name not in kinds:
-            raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, kinds)}")
-    if len(kinds) < 2:
-        raise UserError("data", f"the only class is {' or '.join(kinds)}, but at least two are required")
-    if set(positive) == set(kinds):
-        raise UserError("data.positive", "lists every class; leave at least one out")
+    group = _grouping(positive, sorted({kind for table in tables.values() for kind in table[LABEL]}))
     import_tensorflow()
     from pipelines.data.images.read import undecodable
 
@@ -114,11 +123,40 @@ def _source(
     for split, table in tables.items():
         faults = undecodable(table["image"])
         skipped += [{"place": _place(table["image"][row], split, row), "reason": faults[row]} for row in faults]
-        tables[split] = _grouped(table.drop(index=list(faults)).reset_index(drop=True), positive)
+        tables[split] = group(table.drop(index=list(faults)).reset_index(drop=True))
+    _refuse(skipped, bad_files)
+    return Source(tables, origin, skipped, warnings=list(warnings))
+
+
+def _sharded_source(shards: dict[str, list[Shard]], positive: list[str], bad_files: str, origin: dict) -> Source:
+    """Return images in shards as a source."""
+    read = sharded_images(shards, FIELDS, partial(_grouping, positive), positive)
+    _refuse(read.faults, bad_files)
+    facts = {"memory": "the images are read from their shards"}
+    return Source(dict(read.tables), origin, read.faults, facts=facts, places=read.places, hashes=read.hashes)
+
+
+def _grouping(positive: Sequence[str], kinds: Sequence[str]) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return the function that gives images of these classes their labels.
+
+    Raises:
+        UserError: If the labels would not be two or more.
+    """
+    positive = [normalize("NFC", name) for name in positive]  # like the names of folders
+    for name in positive:
+        if name not in kinds:
+            raise UserError("data.positive", f"no class '{name}'{did_you_mean(name, list(kinds))}")
+    if len(kinds) < 2:
+        raise UserError("data", f"the only class is {' or '.join(kinds)}, but at least two are required")
+    if set(positive) == set(kinds):
+        raise UserError("data.positive", "lists every class; leave at least one out")
+    return partial(_grouped, positive=positive)
+
+
+def _refuse(skipped: Sequence[dict[str, str]], bad_files: str) -> None:
     if skipped and bad_files == "error":
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise UserError(skipped[0]["place"], f"{skipped[0]['reason']}{more}; remove it, or set data.bad_files: skip")
-    return Source(tables, origin, skipped, warnings=list(warnings))
 
 
 def _place(image: Path | bytes, split: str, row: int) -> str:

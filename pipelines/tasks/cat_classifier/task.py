@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from scipy.special import softmax
 
 from pipelines.audit.images import Images
-from pipelines.data.fields import Fields
 from pipelines.data.files import holds_files
 from pipelines.data.images.folders import images_below, passed_over_warnings
 from pipelines.data.images.read import undecodable
@@ -32,7 +31,7 @@ from pipelines.tasks.cat_classifier.explanations import HeatMap, heat_pictures
 from pipelines.tasks.cat_classifier.models import MODELS
 from pipelines.tasks.cat_classifier.pictures import draw_pictures
 from pipelines.tasks.cat_classifier.preprocessing import ImagePreprocessor
-from pipelines.tasks.cat_classifier.sources import LABEL, positive_of
+from pipelines.tasks.cat_classifier.sources import FIELDS, LABEL, positive_of
 from pipelines.training.distillation import divergence
 
 EXPLAINED = 16  # images of which an export's explanations are checked
@@ -78,7 +77,7 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
     }
     preset_kind = "image backbone"
     calibrates = True
-    fields = Fields("image", ["image"], LABEL, "class")
+    fields = FIELDS
     limits = (
         "- The model predicts one of its classes for every image, even if the image shows none of them.\n"
         "- It was not evaluated on cameras, angles, backgrounds and styles that differ from the training images."
@@ -271,7 +270,7 @@ class CatClassifier(Task[ImagePreprocessor, keras.Model]):
         """List the images, by file name if they have one, with their true and predicted classes."""
         return pd.DataFrame(
             {
-                **({"image": examples["image"].to_numpy()} if holds_files(examples["image"]) else {}),
+                **({"image": examples["image"].to_numpy()} if holds_files(examples.head(1)["image"]) else {}),
                 "target": examples[LABEL].to_numpy(),
                 "answer": [label.decode() for label in answers["label"]],
                 "probability": answers["probability"],

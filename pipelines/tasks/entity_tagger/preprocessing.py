@@ -15,6 +15,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from pipelines.data.batches import tensors
+from pipelines.data.stored import parts
 from pipelines.data.vectors import vector_words
 from pipelines.errors import UserError
 from pipelines.metrics.entity_f1 import entities
@@ -114,22 +115,32 @@ class SentencePreprocessor(Preprocessor):
         self.added = {"words": new["words"], "characters": new["characters"], "entity types": new["types"]}
 
     def _learn(self, train: pd.DataFrame) -> dict[str, list[str]]:
-        tokens = [token for row in train[TOKENS] for token in row]
-        words = _frequent(self._word(tf.constant(tokens)), self.min_count)[: self.max_words]
+        counts: dict[str, Counter[bytes]] = {}
+        types: set[str] = set()
+        names: set[str] = set()
+        for part in parts(train):
+            for name, texts in self._vocabularies(part).items():
+                counts.setdefault(name, Counter()).update(texts.numpy().tolist())
+            for row, tags in zip(part[TOKENS], part[TAGS], strict=True):
+                found = entities(tags)
+                types.update(entity.type for entity in found)
+                names.update(f"{each.type} {' '.join(row[each.start : each.stop]).casefold()}" for each in found)
+        least = {"words": self.min_count, "characters": 1}
+        state = {name: _frequent(own, least.get(name, AFFIX_COUNT)) for name, own in counts.items()}
+        state["words"] = state["words"][: self.max_words]
         if self.vectors is not None:
-            words = list(dict.fromkeys([*words, *filter(None, self.fold(vector_words(self.vectors)))]))
-        state = {"words": words, "characters": _frequent(tf.strings.unicode_split(tokens, "UTF-8").flat_values, 1)}
-        for number, affixes in enumerate(self._affixes(tf.constant(tokens))):
-            state[f"affixes_{number}"] = _frequent(affixes, AFFIX_COUNT)
-        found = [
-            (row, entity) for row, tags in zip(train[TOKENS], train[TAGS], strict=True) for entity in entities(tags)
-        ]
-        state["types"] = sorted({entity.type for _, entity in found})
-        names = {f"{entity.type} {' '.join(row[entity.start : entity.stop]).casefold()}" for row, entity in found}
-        state["entities"] = sorted(names)
+            known = filter(None, self.fold(vector_words(self.vectors)))
+            state["words"] = list(dict.fromkeys([*state["words"], *known]))
+        state |= {"types": sorted(types), "entities": sorted(names)}
         if not state["types"]:
             raise UserError("split.train", "contains no entities, so there is nothing to train on")
         return state
+
+    def _vocabularies(self, examples: pd.DataFrame) -> dict[str, tf.Tensor]:
+        """Return what each vocabulary counts in the tokens of examples."""
+        tokens = tf.constant([token for row in examples[TOKENS] for token in row])
+        found = {"words": self._word(tokens), "characters": tf.strings.unicode_split(tokens, "UTF-8").flat_values}
+        return found | {f"affixes_{number}": affixes for number, affixes in enumerate(self._affixes(tokens))}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
         """Restore the vocabularies, the entity types and the preset."""
@@ -257,13 +268,12 @@ class SentencePreprocessor(Preprocessor):
         return affixes
 
 
-def _frequent(texts: tf.Tensor, least: int) -> list[str]:
+def _frequent(counts: Counter[bytes], least: int) -> list[str]:
     """List the texts that occur at least `least` times, most frequent first.
 
     Texts that Keras cannot look up are left out.
     """
-    counts = Counter(text.decode() for text in texts.numpy())
-    texts = [text for text, count in counts.most_common() if count >= least]
+    texts = [text.decode() for text, count in counts.most_common() if count >= least]
     return [text for text in texts if text and BREAK not in text and text[-1] != "\0"]
 
 

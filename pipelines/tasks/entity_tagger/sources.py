@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -12,22 +13,24 @@ import pandas as pd
 from pydantic import Field
 
 from pipelines.data import LISTED_SKIPS, Source
+from pipelines.data.conversion import LARGE_FACTS, StoredExamples, is_large
 from pipelines.data.embedded import find_package
+from pipelines.data.fields import Fields
 from pipelines.data.files import Root, Split, names_by_split
 from pipelines.data.groups import groups_of
+from pipelines.data.sentences.bio import TAGS, TOKENS, as_bio
 from pipelines.data.sentences.files import list_files, read_tagged
 from pipelines.data.sentences.headers import Column, ColumnRules
-from pipelines.data.sentences.schemes import Scheme, detect_scheme, to_bio
+from pipelines.data.sentences.large import LargeSentences, TagRules, Work, large_sentences, refuse_faults
+from pipelines.data.sentences.schemes import Scheme, detect_scheme
 from pipelines.data.sentences.sentence import Sentence, TaggedFile, drop_blank_tokens, refuse_one_sentence
 from pipelines.data.sentences.spelling import read_spelling
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.encoding import Encoding
-from pipelines.errors import UserError
 from pipelines.tasks.entity_tagger.sentences import made_sentences
 from pipelines.tensorflow_startup import import_tensorflow
 
-TOKENS = "tokens"
-TAGS = "tags"  # the name of the target among raw examples: BIO tags, whatever the scheme of the source
+FIELDS = Fields("tokens", [TOKENS], TAGS, "tags")
 
 TOKEN_PATTERN = (  # RE2 syntax
     r"https?://\S+|[@#][\pL\pN_]+|(?:\pL\.)+|\d+(?:[.,:]\d+)*|'(?:s|m|d|ll|re|ve)\b"
@@ -120,18 +123,30 @@ def files(
     rules = ColumnRules(token_column, tag_column, sentence_column, scheme == "plain")
     listed = {split: list_files(root, names) for split, names in names_by_split(path).items()}
 
-    def split(texts: list[str]) -> list[tuple[list[str], list[int]]]:
-        return _import_tokens().tokenize(texts, token_pattern)
-
+    tokenize = partial(_tokenize, token_pattern)
+    names = {split: [_relative(file, root) for file in paths] for split, (paths, _) in listed.items()}
+    notes = [note for _, found in listed.values() for note in found]
+    if is_large(file for paths, _ in listed.values() for file in paths):
+        work = [
+            Work(file, split, number, rules, encoding, tokenize, FIELDS)
+            for split, (paths, _) in listed.items()
+            for number, file in enumerate(paths)
+        ]
+        tags = TagRules(scheme, bad_tags, tag_names or [])
+        large = large_sentences(work, tags, [asdict(rules), encoding, token_pattern])
+        large.notes = [*notes, *large.notes]
+        return replace(_finished(large, bad_tags, {"files": names}), facts=LARGE_FACTS)
     read = {
-        name: [(file, read_tagged(file, rules, encoding, split)) for file in paths]
+        name: [(file, read_tagged(file, rules, encoding, tokenize)) for file in paths]
         for name, (paths, _) in listed.items()
     }
     if list(read) in (["all"], ["train"]):
         refuse_one_sentence(next(iter(read.values())))
-    names = {split: [_relative(file, root) for file in paths] for split, (paths, _) in listed.items()}
-    notes = [note for _, found in listed.values() for note in found]
     return _source(read, scheme, bad_tags, tag_names, {"files": names}, notes)
+
+
+def _tokenize(pattern: str, texts: list[str]) -> list[tuple[list[str], list[int]]]:
+    return _import_tokens().tokenize(texts, pattern)
 
 
 def _import_tokens() -> ModuleType:
@@ -191,7 +206,7 @@ def _source(
     if scheme == "detect":
         spelled = [[spelling.tags[tag] for tag in sentence.tags] for sentence in given]
         scheme = detect_scheme(spelled) if given else "bio"
-    as_bio = partial(_as_bio, spelled=spelling.tags, scheme=scheme, bad_tags=bad_tags)
+    convert = partial(as_bio, spelled=spelling.tags, scheme=scheme, bad_tags=bad_tags)
     tables: dict[str, pd.DataFrame] = {}
     places: dict[str, Sequence[str]] = {}
     groups: dict[str, dict[str, Sequence[str]]] = {}
@@ -199,52 +214,49 @@ def _source(
     lost = 0
     for split, each in read.items():
         sentences = [(str(path), sentence) for path, file in each for sentence in file.sentences]
-        converted = [as_bio(sentence) for _, sentence in sentences]
+        converted = [convert(sentence) for _, sentence in sentences]
         kept = [one for one, (row, _, _) in zip(sentences, converted, strict=True) if row is not None]
         places[split] = [sentence.place(0) for _, sentence in kept]
         groups[split] = groups_of([{"file": file, **sentence.groups} for file, sentence in kept])
         tables[split] = pd.DataFrame([row for row, _, _ in converted if row is not None], columns=[TOKENS, TAGS])
         faulty += [fault for _, faults, _ in converted for fault in faults]
         lost += sum(without for _, _, without in converted)
-    if faulty and bad_tags == "error":
-        more = f" (and {len(faulty) - 1} more)" if len(faulty) > 1 else ""
-        hint = "fix it, set another data.scheme, or set data.bad_tags: repair or skip"
-        raise UserError(faulty[0]["place"], f"{faulty[0]['reason']}{more}; {hint}")
-    if all(tag == "O" for table in tables.values() for tags in table[TAGS] for tag in tags):
-        raise UserError("data", "all tags are O; check that data.tag_column is the column of the tags")
-    repaired = {"repaired": {"count": len(faulty), "tags": faulty[:LISTED_SKIPS]}} if bad_tags == "repair" else {}
-    skipped = [skip for file in files for skip in file.skipped] + (faulty if bad_tags == "skip" else [])
-    columns = {name: kind for file in files for name, kind in file.columns.items()}
-    columns = {name: f"{kind}, read as {scheme.upper()}" if kind == "tags" else kind for name, kind in columns.items()}
+    refuse_faults(
+        faulty, sum(tag != "O" for table in tables.values() for tags in table[TAGS] for tag in tags), bad_tags
+    )
     notes = [*notes, *_notes_of_files(read), *spelling.notes]
-    notes += _repair_notes(faulty, lost) if bad_tags == "repair" else []
+    skipped = [skip for file in files for skip in file.skipped]
+    found = LargeSentences(scheme, faulty=faulty, lost=lost, skipped=skipped, notes=notes)
+    found.columns = {name: kind for file in files for name, kind in file.columns.items()}
+    found.examples = StoredExamples(tables, places, groups=groups)
+    return _finished(found, bad_tags, origin)
+
+
+def _finished(read: LargeSentences, bad_tags: str, origin: dict[str, Any]) -> Source:
+    """Return what was read as a source."""
+    faulty, scheme = read.faulty, read.scheme
+    repaired = {"repaired": {"count": len(faulty), "tags": faulty[:LISTED_SKIPS]}} if bad_tags == "repair" else {}
+    skipped = read.skipped + (faulty if bad_tags == "skip" else [])
+    columns = {
+        name: f"{kind}, read as {scheme.upper()}" if kind == "tags" else kind for name, kind in read.columns.items()
+    }
+    notes = read.notes + (_repair_notes(faulty, read.lost) if bad_tags == "repair" else [])
+    found = read.examples
     return Source(
-        tables, {**origin, "scheme": scheme, **repaired}, skipped, columns, notes, places=places, groups=groups
+        dict(found.tables),
+        {**origin, "scheme": scheme, **repaired},
+        skipped,
+        columns,
+        notes,
+        places=dict(found.places),
+        hashes=dict(found.hashes),
+        groups=dict(found.groups),
     )
 
 
 def _place(sentences: list[Sentence], tag: str) -> str:
     found = (sentence.place(sentence.tags.index(tag)) for sentence in sentences if tag in sentence.tags)
     return next(found, "data")
-
-
-def _as_bio(
-    sentence: Sentence, spelled: dict[str, str], scheme: Scheme, bad_tags: str
-) -> tuple[dict[str, list[str]] | None, list[dict[str, str]], int]:
-    """Convert the tags of a sentence to BIO.
-
-    Return the row, or None if the sentence is skipped, its faults, and the number of entities that could not be kept.
-    """
-    if sentence.is_bio:
-        tags, faults, lost = sentence.tags, sentence.faults, sentence.lost
-    else:
-        given = [spelled[tag] for tag in sentence.tags]
-        tags, faults = to_bio(given, scheme)
-        lost = sum(tags[at] == "O" != given[at] for at in faults)
-    listed = [{"place": sentence.place(at), "reason": reason} for at, reason in faults.items()]
-    if faults and bad_tags == "skip":
-        return None, listed[:1], lost
-    return {TOKENS: sentence.tokens, TAGS: tags}, listed, lost
 
 
 def _notes_of_files(read: Read) -> list[str]:

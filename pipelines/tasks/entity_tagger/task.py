@@ -12,8 +12,8 @@ from keras import ops
 from matplotlib.figure import Figure
 
 from pipelines.data.batches import padded
-from pipelines.data.fields import Fields
 from pipelines.data.files import read_texts
+from pipelines.data.stored import parts
 from pipelines.errors import UserError
 from pipelines.layers.crf import (
     ConditionalRandomField,
@@ -26,7 +26,7 @@ from pipelines.layers.crf import (
 from pipelines.metrics.entity_f1 import entities, entity_scores
 from pipelines.statistics.calibration import set_metrics
 from pipelines.statistics.conformal import label_confidence
-from pipelines.task import Confidence, Endpoint, Task, Tensors, ratio_of
+from pipelines.task import Confidence, Endpoint, Task, Tensors, evenly_spaced, ratio_of
 from pipelines.tasks.entity_tagger import sources
 from pipelines.tasks.entity_tagger.calibration import fitted_temperature, token_probabilities
 from pipelines.tasks.entity_tagger.decoding import Decoded, decode_scores, found_entities
@@ -34,9 +34,10 @@ from pipelines.tasks.entity_tagger.explanations import contributions
 from pipelines.tasks.entity_tagger.models import MODELS
 from pipelines.tasks.entity_tagger.pictures import draw_inside, draw_pictures
 from pipelines.tasks.entity_tagger.preprocessing import SentencePreprocessor
-from pipelines.tasks.entity_tagger.sources import TAGS, TOKENS
+from pipelines.tasks.entity_tagger.sources import FIELDS, TAGS, TOKENS
 from pipelines.training.distillation import divergence
 
+MEASURED = 20_000  # sentences of train and of validation that are evaluated, evenly spaced
 EXPLAINED = 16  # sentences of which an export's explanations are checked: each takes a prediction per token
 
 
@@ -119,7 +120,7 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
     models = MODELS
     losses = {"negative_log_likelihood": negative_log_likelihood_loss}
     metrics = {"precision": "max", "recall": "max", "f1": "max"}
-    fields = Fields("tokens", [TOKENS], TAGS, "tags")
+    fields = FIELDS
     preset_kind = "text encoder"
     calibrates = True
     limits = (
@@ -180,7 +181,12 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
 
     def classes(self, examples: pd.DataFrame) -> Counter[str]:
         """Count the entities of each type."""
-        return Counter(entity.type for tags in examples[TAGS] for entity in entities(tags))
+        found = parts(examples[[TAGS]])
+        return Counter(entity.type for part in found for tags in part[TAGS] for entity in entities(tags))
+
+    def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
+        """Return all of the test split, or evenly spaced sentences of another large split."""
+        return evenly_spaced(examples, len(examples) if split == "test" else MEASURED)
 
     def beliefs(self, examples: pd.DataFrame, answers: Mapping[str, np.ndarray]) -> tuple[np.ndarray, Sequence[str]]:
         """Return the probability of the predicted tag of each token; the other tags share the rest evenly."""
@@ -280,8 +286,12 @@ class EntityTagger(Task[SentencePreprocessor, keras.Model]):
 
     def simple_metrics(self, train: pd.DataFrame, examples: pd.DataFrame) -> dict[str, dict[str, float]]:
         """Return the metrics of the most frequent tag of each word in train; unknown words have none."""
-        words = train[[TOKENS, TAGS]].explode([TOKENS, TAGS])
-        usual = words.groupby(TOKENS)[TAGS].agg(lambda tags: tags.mode()[0]).to_dict()
+        counts: dict[str, Counter[str]] = {}
+        for part in parts(train[[TOKENS, TAGS]]):
+            for tokens, tags in zip(part[TOKENS], part[TAGS], strict=True):
+                for token, tag in zip(tokens, tags, strict=True):
+                    counts.setdefault(token, Counter())[tag] += 1
+        usual = {token: min(own, key=lambda tag: (-own[tag], tag)) for token, own in counts.items()}
         guesses = [[usual.get(token, "O") for token in tokens] for tokens in examples[TOKENS]]
         return {"most frequent tag": entity_scores(examples[TAGS].tolist(), guesses)}
 

@@ -3,8 +3,9 @@
 Shapes: B pairs, S source tokens, T target tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Annotated
 
 import numpy as np
@@ -14,11 +15,14 @@ from pydantic import Field
 
 from pipelines.data.batches import padded, tensors
 from pipelines.data.pairs.read import SOURCE, TARGET
+from pipelines.data.stored import parts
 from pipelines.presets import ENCODERS, Preset, preset_of
-from pipelines.task import Preprocessor, Tensors
+from pipelines.task import Preprocessor, Tensors, evenly_spaced
 from pipelines.text.published import EncoderTokenizer, PublishedTokenizer
 from pipelines.text.token_splitting import TokenSplitter
 from pipelines.text.tokenizers import END, PAD, START, Algorithm, Level, Tokenizer, VocabularySize, make_tokenizer
+
+LEARNT_FROM = 200_000  # pairs from which subwords are learned, evenly spaced; SentencePiece holds them in memory
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,17 @@ class PairPreprocessor(Preprocessor):
         """Restore the vocabularies, and the preset."""
         self._take(self._restored(state))
 
-    def _texts(self, train: pd.DataFrame) -> dict[str, list[str]]:
-        """Return the normalized texts from which each vocabulary is learned."""
-        plain = {side: self._plain(side, tf.constant(train[side].tolist())).numpy() for side in (SOURCE, TARGET)}
-        texts = {side: [text.decode() for text in each] for side, each in plain.items()}
-        return {"both": [*texts[SOURCE], *texts[TARGET]]} if self.shared else texts
+    def _texts(self, train: pd.DataFrame) -> dict[str, Iterator[str]]:
+        """Return the normalized texts from which each vocabulary is learned; those of subwords are a sample of many."""
+        if self.settings[0] == "subword":
+            train = evenly_spaced(train, LEARNT_FROM)
+        texts = {side: self._plain_texts(side, train) for side in (SOURCE, TARGET)}
+        return {"both": chain(texts[SOURCE], texts[TARGET])} if self.shared else texts
+
+    def _plain_texts(self, side: str, examples: pd.DataFrame) -> Iterator[str]:
+        for part in parts(examples[[side]]):
+            plain = self._plain(side, tf.constant(part[side].tolist())).numpy()
+            yield from (text.decode() for text in plain)
 
     def _make_tokenizers(self) -> dict[str, Tokenizer]:
         """Return a tokenizer for both sides or one for each; those of a preset have nothing to learn."""

@@ -9,16 +9,31 @@ import pandas as pd
 from pydantic import Field
 
 from pipelines.data import Source
+from pipelines.data.conversion import LARGE_FACTS, is_large
+from pipelines.data.fields import Fields
 from pipelines.data.files import Root, Split, names_by_split
 from pipelines.data.groups import groups_of
 from pipelines.data.pairs.languages import parts_words
-from pipelines.data.pairs.read import SOURCE, TARGET, Column, Filters, Pair, Reading, filter_pairs, read_pairs
+from pipelines.data.pairs.large import LargePairs, large_pairs
+from pipelines.data.pairs.read import (
+    SOURCE,
+    TARGET,
+    Column,
+    Filters,
+    Pair,
+    Reading,
+    filter_pairs,
+    list_files,
+    read_pairs,
+)
 from pipelines.data.tfds import Prepared, load_tfds
 from pipelines.encoding import Encoding
 from pipelines.errors import UserError
 from pipelines.tasks.translator.phrases import make_phrases
 from pipelines.tasks.translator.scores import about_tokens
 
+FIELDS = Fields("text", [SOURCE], TARGET, "text")
+DESCRIBED = 2_000  # pairs of data that is larger than memory, from which its lengths and its units are told
 Names = Annotated[list[str], Field(min_length=1)]
 From = Annotated[str, Field(description="source language, such as en")]
 To = Annotated[str, Field(description="target language, such as fr")]
@@ -51,8 +66,8 @@ def files(
         str | Names | dict[Split, str | Names],
         Field(
             description="files of all pairs, or of each split: two files with one text per line, as [corpus.en,"
-            " corpus.fr] or corpus.{language}; or one or more files of pairs: .tsv, .csv, .jsonl, .json or .tmx."
-            " Files may be compressed (.gz)"
+            " corpus.fr] or corpus.{language}; or files of pairs, a pattern such as part-*.jsonl, or a folder: .tsv,"
+            " .csv, .jsonl, .json or .tmx. Files may be compressed (.gz)"
         ),
     ],
     encoding: Encoding = "utf-8",
@@ -64,13 +79,40 @@ def files(
     **filters: Unpack[Filters],
 ) -> Source:
     """Read text pairs from files. The filters drop pairs from train, or from a file that is not split yet."""
-    names = names_by_split(path)
     how = Reading(from_language, to_language, encoding, source_column, target_column, unescape)
-    read = {split: read_pairs(Path(root), files, how) for split, files in names.items()}
-    found = {split: ", ".join(str(Path(root) / file) for file in files) for split, files in names.items()}
+    names = names_by_split(path)
+    listed = {split: list_files(Path(root), each, how) for split, each in names.items()}
+    found = {split: ", ".join(str(file) for files in each for file in files) for split, each in listed.items()}
+    origin = {**_languages(from_language, to_language), "files": found}
+    if is_large(file for each in listed.values() for files in each for file in files):
+        return _large_source(large_pairs(listed, how, filters, FIELDS), origin)
+    read = {split: read_pairs(Path(root), each, how) for split, each in names.items()}
     odd = list(dict.fromkeys(each for part in read.values() for each in part.odd))
-    pairs = {split: part.pairs for split, part in read.items()}
-    return _source(pairs, filters, {**_languages(from_language, to_language), "files": found}, found, odd)
+    return _source({split: part.pairs for split, part in read.items()}, filters, origin, found, odd)
+
+
+def _large_source(read: LargePairs, origin: Mapping[str, Any]) -> Source:
+    """Return pairs in files as a source."""
+    examples = read.examples
+    table = next(iter(examples.tables.values()))
+    some = table.iloc[:: -(-len(table) // DESCRIBED)]
+    facts = _facts(some, origin["from_language"], origin["to_language"])
+    facts |= _removed(read.counts) | LARGE_FACTS
+    origin = {**origin, "left_out": read.counts}
+    return Source(
+        dict(examples.tables),
+        origin,
+        read.skipped,
+        warnings=read.odd,
+        facts=facts,
+        places=dict(examples.places),
+        hashes=dict(examples.hashes),
+        groups=dict(examples.groups),
+    )
+
+
+def _removed(counts: Mapping[str, int]) -> dict[str, str]:
+    return {"removed": "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())} if counts else {}
 
 
 class PreparedPairs(Prepared, Filters):
@@ -121,8 +163,7 @@ def _source(
         groups[split] = groups_of([p.groups for p in pairs])
         tables[split] = pd.DataFrame({SOURCE: [p.source for p in pairs], TARGET: [p.target for p in pairs]})
     facts = _facts(next(iter(tables.values())), origin["from_language"], origin["to_language"])
-    if counts:
-        facts["removed"] = "; ".join(f"{reason}: {count:,}" for reason, count in counts.items())
+    facts |= _removed(counts)
     origin = {**origin, "left_out": counts}
     return Source(tables, origin, skipped, warnings=list(odd), facts=facts, places=places, groups=groups)
 

@@ -9,7 +9,6 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 
 from pipelines.data.batches import make_token_batches, padded
-from pipelines.data.fields import Fields
 from pipelines.data.files import read_texts
 from pipelines.data.pairs.read import SOURCE, TARGET
 from pipelines.errors import UserError
@@ -21,6 +20,7 @@ from pipelines.tasks.translator.pictures import draw_pictures
 from pipelines.tasks.translator.preprocessing import PairPreprocessor
 from pipelines.tasks.translator.scores import exact_matches, score_translations, signatures, sums_of_scores
 from pipelines.tasks.translator.searching import look, search
+from pipelines.tasks.translator.sources import FIELDS
 from pipelines.tasks.translator.translation import Translator
 from pipelines.text.beam_search import Found, searching
 from pipelines.text.sampling import bounded
@@ -40,7 +40,7 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
     losses = {"cross_entropy": cross_entropy}
     metrics = {"bleu": "max", "bleu_lower": "max", "chrf": "max", "exact_match": "max", "perplexity": "min"}
     perfect = {"bleu": 100.0, "bleu_lower": 100.0, "chrf": 100.0}
-    fields = Fields("text", [SOURCE], TARGET, "text")
+    fields = FIELDS
     batches = staticmethod(make_token_batches)
     decoding = staticmethod(searching)
     limits = (
@@ -53,7 +53,7 @@ class TranslatorTask(Task[PairPreprocessor, Translator]):
 
     def evaluation_examples(self, split: str, examples: pd.DataFrame) -> pd.DataFrame:
         """Return all of the test split, or evenly spaced pairs of another large split."""
-        return examples if split == "test" else evenly_spaced(examples, MEASURED)
+        return evenly_spaced(examples, len(examples) if split == "test" else MEASURED)
 
     def teach(self, teacher: Translator, theirs: PairPreprocessor, own: PairPreprocessor, temperature: float) -> None:
         """Check that the teacher scores the same tokens, for texts of the same length."""
