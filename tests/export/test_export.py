@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import invoke
+from processes import without_keras
 
 from pipelines.config.load import load_config
 from pipelines.errors import UserError
@@ -28,8 +27,7 @@ print(json.dumps({name: answer.numpy().tolist() for name, answer in answers.item
 
 
 def test_a_process_with_only_tensorflow_gives_the_same_answers(finished_run, finished_export, tmp_path):
-    command = [sys.executable, "-c", ALONE, str(finished_export / "1")]
-    alone = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    alone = without_keras(ALONE, finished_export / "1", folder=tmp_path)
     assert alone.returncode == 0, alone.stderr
     houses = ['{"Area (m2)": 100, "age": 10, "district": "old town"}', '{"Area (m2)": 50, "district": "never seen"}']
     answers = json.loads(invoke("predict", finished_run, *houses, "--json").stdout)
