@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from processes import without_keras
 from pipelines.config.load import load_config
 from pipelines.errors import UserError
 from pipelines.export import parity
-from pipelines.trained_model import load_run_dataset
+from pipelines.export.write import write_export
+from pipelines.runs.run import Run
+from pipelines.trained_model import load_run_dataset, load_trained_model
 
 ALONE = """
 import json, sys
@@ -81,6 +84,16 @@ def test_a_drifting_export_is_refused_and_leaves_nothing(finished_run, tmp_path,
     assert result.exit_code == 1
     assert "output 'price'" in result.stderr and "nothing was exported" in result.stderr
     assert list((tmp_path / "houses").iterdir()) == []
+
+
+def test_each_signature_is_traced_once(finished_run, tmp_path):
+    trained, traced = load_trained_model(Run.open(finished_run)), []
+    for name, answerer in trained.answerers.items():
+        answer = answerer.function.python_function
+        counted = partial(lambda answer, name, raw: traced.append(name) or answer(raw), answer, name)
+        answerer.function = tf.function(counted, input_signature=[answerer.signature], autograph=False)
+    write_export(trained, Run.open(finished_run), tmp_path, None)
+    assert traced == list(trained.answerers)
 
 
 @pytest.mark.parametrize(
