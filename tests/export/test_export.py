@@ -94,6 +94,7 @@ def test_each_signature_is_traced_once(finished_run, tmp_path):
         answerer.function = tf.function(counted, input_signature=[answerer.signature], autograph=False)
     write_export(trained, Run.open(finished_run), tmp_path, None)
     assert traced == list(trained.answerers)
+    assert trained.answerer is trained.answerers["serve"]  # evaluation traces no more
 
 
 @pytest.mark.parametrize(
