@@ -7,10 +7,6 @@ BIN := $(VENV)/bin
 WORKERS := $(shell expr $$(nproc 2>/dev/null || sysctl -n hw.ncpu) + 1)
 PYTEST := OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-# Of the scripts of benchmarks, only whether their calls fit, so that none stops working when the code changes.
-CALLS_ONLY := $(foreach code,arg-type assignment attr-defined call-overload dict-item index misc operator type-var union-attr \
-	var-annotated,--disable-error-code $(code))
-
 .PHONY: demo install test coverage lint format docs notebooks schemas lock clean
 
 demo: $(VENV)/installed
@@ -29,7 +25,6 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	MYPYPATH=benchmarks $(BIN)/mypy $(CALLS_ONLY) benchmarks/*.py
 
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 TF_CPP_MIN_LOG_LEVEL=3 $(BIN)/mkdocs build --quiet

@@ -32,10 +32,14 @@ class TrainedModel:
 
     @cached_property
     def answerer(self) -> Answerer:
-        """Predict raw examples, as in evaluation."""
-        return Answerer(
-            Endpoint(partial(self.task.answer_raw, self.model, self.preprocessor), self.preprocessor.signature)
-        )
+        """Predict raw examples, as in evaluation; shared with an endpoint that does just this, to be traced once."""
+        answer = partial(self.task.answer_raw, self.model, self.preprocessor)
+        for name, endpoint in self.endpoints.items():
+            other = endpoint.answer
+            same = isinstance(other, partial) and (other.func, other.args) == (answer.func, answer.args)
+            if same and endpoint.signature == self.preprocessor.signature:
+                return self.answerers[name]
+        return Answerer(Endpoint(answer, self.preprocessor.signature))
 
     @cached_property
     def answerers(self) -> dict[str, Answerer]:

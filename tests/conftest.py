@@ -33,6 +33,7 @@ LONGEST = (  # files of tests: they begin first, so that no core is without work
     "tests/test_notebooks.py",
 )
 CONFIG = Path(__file__).parent.parent / "configs" / "house_prices.yaml"
+WITH_CONFIDENCE = "confidence={coverage: 0.9}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,6 +63,7 @@ def overrides(csv: Path, *more: str) -> list[str]:
     models = [f"models.{rung}.{setting}" for rung in ("mlp", "mlp_ple", "tabm") for setting in small]
     models += ["models.tabm.members=3", *(f"models.{rung}.bins=4" for rung in ("mlp_ple", "tabm"))]
     sizes = ["batches.size=32", "batches.least_steps=1", "training.epochs=4", "training.patience=4", TRACED_ONCE]
+    sizes += ["confidence=null"]  # a third of such a training
     return [data, *models, "model=mlp", *sizes, *more]
 
 
@@ -115,8 +117,8 @@ def csv(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, csv) -> Path:
-    """A finished run of the mlp."""
-    train = partial(done, "train", CONFIG, *sets(overrides(csv)), "--run-dir")
+    """A finished run of the mlp, with prediction intervals."""
+    train = partial(done, "train", CONFIG, *sets(overrides(csv, WITH_CONFIDENCE)), "--run-dir")
     return made_once(tmp_path_factory, "run", lambda at: train(at / "finished")) / "finished"
 
 

@@ -39,7 +39,7 @@ def test_without_confidence_the_price_is_the_same_and_has_no_interval(csv, finis
 
 
 def test_a_coverage_that_is_no_share_is_refused(csv, tmp_path):
-    settings = sets(overrides(csv, "confidence.coverage=90"))
+    settings = sets(overrides(csv, "confidence={coverage: 90}"))
     result = invoke("train", CONFIG, *settings, "--run-dir", tmp_path / "run")
     assert result.exit_code == 1 and "confidence.coverage" in result.stderr
     assert not (tmp_path / "run").exists()

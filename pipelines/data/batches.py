@@ -18,6 +18,9 @@ SMALLEST_MINI_BATCH = 64  # the smallest of the powers of two that are usual for
 MIXING = 0.25  # share of a length: an example that is up to this much longer may still come first
 CACHE_BYTES = 1 << 30  # with `cache: auto`, model inputs of a split up to this size are cached in memory
 
+# What a dataset maps is plain graph code, and AutoGraph would take longer to convert it than TensorFlow to trace it.
+unconverted = tf.autograph.experimental.do_not_convert
+
 Encode = Callable[[Mapping[str, tf.Tensor]], Any]  # raw examples -> tensors, ragged if lengths differ
 Cache = Annotated[
     bool | Literal["auto"],
@@ -105,10 +108,11 @@ def raw_batches(examples: pd.DataFrame, size: int | None = None) -> tf.data.Data
     """
     size = size or EVALUATION_BATCH
     if isinstance(examples, StoredTable):
-        rows = tf.data.Dataset.range(len(examples)).batch(size).map(_drawer(examples))
+        rows = tf.data.Dataset.range(len(examples)).batch(size).map(unconverted(_drawer(examples)))
     else:
         rows = tf.data.Dataset.from_tensor_slices(tensors(examples)).batch(size)
-    return rows.map(_reader(examples), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
+    read = unconverted(_reader(examples))
+    return rows.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(1)
 
 
 def make_batches(
@@ -147,6 +151,7 @@ def make_batches(
     rows = _Rows(examples, preprocessor, cache)
     lengths = rows.lengths() if by_length else None
 
+    @unconverted
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
         if lengths is None:
@@ -196,6 +201,7 @@ def make_token_batches(
     whole = int(tf.reduce_sum(tf.cast(lengths, tf.int64)))
     steps = max(1, whole // max(tokens, int(tf.reduce_max(lengths))))  # no share is smaller than the longest example
 
+    @unconverted
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         draw = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), epoch]))
         order = tf.argsort(lengths * (1 + MIXING * draw) + draw, stable=True)
@@ -230,6 +236,7 @@ class _Rows:
         `one_epoch` returns the row indices of each mini-batch of an epoch.
         """
 
+        @unconverted
         def one_batch(step: tf.Tensor, order: tf.Tensor) -> Any:
             drawn = self.draw(order)
             encoded = padded(self.encode(self.read(drawn)) if self.kept is None else drawn)
@@ -246,17 +253,17 @@ class _Rows:
 
 def _spans(order: tf.Tensor, starts: tf.Tensor, stops: tf.Tensor) -> tf.data.Dataset:
     """Return the slice `order[start:stop]` for each start and stop."""
-    return tf.data.Dataset.from_tensor_slices((starts, stops)).map(lambda start, stop: order[start:stop])
+    return tf.data.Dataset.from_tensor_slices((starts, stops)).map(unconverted(lambda start, stop: order[start:stop]))
 
 
 def evaluation_batches(examples: pd.DataFrame, encode: Encode, cache: Cache) -> tf.data.Dataset:
     """Return a split's encoded examples in their own order, in padded batches."""
-    batches = _encoded(examples, encode).map(lambda *encoded: padded(encoded))
+    batches = _encoded(examples, encode).map(unconverted(lambda *encoded: padded(encoded)))
     return (batches.cache() if _keeps(cache, batches, examples) else batches).prefetch(tf.data.AUTOTUNE)
 
 
 def _encoded(examples: pd.DataFrame, encode: Encode) -> tf.data.Dataset:
-    return raw_batches(examples).map(encode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return raw_batches(examples).map(unconverted(encode), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _join(batches: tf.data.Dataset) -> Any:

@@ -32,7 +32,7 @@ def numeric_endpoint(trained: "TrainedModel", format_name: str) -> "NumericEndpo
     if endpoint is not None:
         return endpoint
     serve = trained.endpoints["serve"]
-    graph = tf.function(serve.answer, input_signature=[serve.signature]).get_concrete_function().graph
+    graph = tf.function(serve.answer, input_signature=[serve.signature], autograph=False).get_concrete_function().graph
     texts = {node.type for node in graph.get_operations() if _handles_texts(node)}
     raise UserError(
         f"--format {format_name}",

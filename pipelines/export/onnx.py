@@ -25,7 +25,7 @@ def write(trained: "TrainedModel", endpoint: "NumericEndpoint", folder: Path) ->
     import tensorflow as tf
     import tf2onnx
 
-    function = tf.function(endpoint.answer, input_signature=[endpoint.signature])
+    function = tf.function(endpoint.answer, input_signature=[endpoint.signature], autograph=False)
     with quiet("tf2onnx", "tensorflow"):  # operations that cannot be converted are reported below
         model, _ = tf2onnx.convert.from_function(
             function, [endpoint.signature], opset=OPSET, custom_op_handlers={"Log1p": (_log1p, [])}

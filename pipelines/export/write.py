@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import keras
 import pandas as pd
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
@@ -17,7 +16,7 @@ from pipelines.data import Dataset
 from pipelines.export.conversion import numeric_endpoint
 from pipelines.export.formats import FORMATS, check_installed
 from pipelines.export.model_card import model_card
-from pipelines.export.parity import Questions, ask, ask_in_numbers, compare
+from pipelines.export.parity import DEFAULT, Questions, ask, ask_in_numbers, compare
 from pipelines.export_folder import ExportVersion, numbered
 from pipelines.operating_point import OperatingPoint
 from pipelines.runs.run import Run
@@ -84,15 +83,14 @@ def _as_next_version(temporary: Path, folder: Path) -> Path:
 
 
 def _write_saved_model(trained: TrainedModel, version: ExportVersion, point: OperatingPoint | None) -> None:
-    archive = keras.export.ExportArchive()
-    trained.answerer.function.get_concrete_function()  # a lookup can be tracked only after its first call
-    for resource in (trained.model, *trained.preprocessor.lookups):
-        archive.track(resource)
-    for name, answerer in trained.answerers.items():  # `serve` first: Keras also saves the first as `serving_default`
-        answerer.function.get_concrete_function()
-        # Without `input_signature`, the archive saves this trace; otherwise it would trace each endpoint three times.
-        archive.add_endpoint(name, answerer.function)
-    archive.write_out(str(version.folder), verbose=False)
+    # Not `keras.export.ExportArchive`, which gives TensorFlow the functions: while it saves, it would trace each again.
+    traces = {name: answerer.function.get_concrete_function() for name, answerer in trained.answerers.items()}
+    module = tf.Module()
+    module.tracked = [variable for trace in traces.values() for variable in trace.variables]
+    for root in (trained.model, *trained.preprocessor.lookups):
+        parts = tf.train.TrackableView(root).descendants()
+        module.tracked += [part for part in parts if isinstance(part, tf.saved_model.experimental.TrackableResource)]
+    tf.saved_model.save(module, str(version.folder), {**traces, DEFAULT: traces["serve"]})
     version.about.parent.mkdir(exist_ok=True)
     about = {"task": trained.config.task, "model": trained.config.model, "reading": trained.reading}
     chosen = {"operating_point": point.record()} if point else {}

@@ -64,7 +64,7 @@ def _draw_values(axes: Axes, layer: SeenLayer) -> None:
     if layer.values is None or not _bends(layer):
         _note(axes, "no activation")
         return
-    axes.hist(layer.values[np.isfinite(layer.values)].ravel(), BINS, color="tab:blue")
+    axes.hist(layer.values[np.isfinite(layer.values)].ravel(), BINS, histtype="stepfilled", color="tab:blue")
     told = {"dead": layer.dead, "saturated": layer.saturated}
     shares = [f"{share:.0%} {name}" for name, share in told.items() if share is not None]
     _note(axes, ", ".join([layer.activation, *shares]))
@@ -76,7 +76,7 @@ def _draw_gradients(axes: Axes, layer: SeenLayer, span: tuple[float, float]) -> 
         _note(axes, "no weights")
         return
     sizes = np.abs(layer.gradients[np.isfinite(layer.gradients)])
-    axes.hist(np.clip(sizes, *span), np.geomspace(*span, BINS).tolist(), color="tab:orange")
+    axes.hist(np.clip(sizes, *span), np.geomspace(*span, BINS).tolist(), histtype="stepfilled", color="tab:orange")
     zero = float(np.mean(layer.gradients == 0))
     _note(axes, f"rms {layer.gradient:.1e}" + (f", {zero:.0%} zero" if zero else ""), at=0.01)
 

@@ -232,7 +232,7 @@ def _advance(reader: Reader) -> Callable[..., tuple]:
 
     if not reader.model.one_shape:
         return several
-    compiled = tf.function(several, jit_compile=True)
+    compiled = tf.function(several, jit_compile=True, autograph=False)
     return lambda recent, *more: tf.cond(
         tf.shape(recent)[0] == 1, lambda: compiled(recent, *more), lambda: several(recent, *more)
     )

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import CONFIG, invoke, overrides, sets
+from conftest import CONFIG, WITH_CONFIDENCE, invoke, overrides, sets
 
 from pipelines.comparison import folds as folding
 from pipelines.config.load import load_config
@@ -108,7 +108,9 @@ def test_folds_that_fail_are_named(train, tmp_path):
 @pytest.mark.slow
 def test_a_fold_is_an_ordinary_training(csv, tmp_path):
     """Its metrics are those of a run with `split.fold`, which trains no other folds."""
-    settings = overrides(csv, "training.epochs=1", "model=linear_regression", "split.folds=3", "split.fold=1")
+    settings = overrides(
+        csv, "training.epochs=1", "model=linear_regression", "split.folds=3", "split.fold=1", WITH_CONFIDENCE
+    )
     result = invoke("train", CONFIG, *sets(settings), "--run-dir", tmp_path / "run")
     assert result.exit_code == 0 and "folds" not in result.stdout, result.output
     config = load_config(CONFIG, settings)

@@ -2,19 +2,21 @@
 
 import json
 import shutil
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import invoke
+from processes import without_keras
 
 from pipelines.config.load import load_config
 from pipelines.errors import UserError
 from pipelines.export import parity
-from pipelines.trained_model import load_run_dataset
+from pipelines.export.write import write_export
+from pipelines.runs.run import Run
+from pipelines.trained_model import load_run_dataset, load_trained_model
 
 ALONE = """
 import json, sys
@@ -28,8 +30,7 @@ print(json.dumps({name: answer.numpy().tolist() for name, answer in answers.item
 
 
 def test_a_process_with_only_tensorflow_gives_the_same_answers(finished_run, finished_export, tmp_path):
-    command = [sys.executable, "-c", ALONE, str(finished_export / "1")]
-    alone = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    alone = without_keras(ALONE, finished_export / "1", folder=tmp_path)
     assert alone.returncode == 0, alone.stderr
     houses = ['{"Area (m2)": 100, "age": 10, "district": "old town"}', '{"Area (m2)": 50, "district": "never seen"}']
     answers = json.loads(invoke("predict", finished_run, *houses, "--json").stdout)
@@ -67,25 +68,33 @@ def test_parity_says_what_was_compared(finished_run, finished_export):
 
 
 def test_a_drifting_export_is_refused_and_leaves_nothing(finished_run, tmp_path, monkeypatch):
-    kind = type(keras.export.ExportArchive())  # which class that is depends on Keras's backend
-    track, write_out, models = kind.track, kind.write_out, []
+    save = tf.saved_model.save
 
-    def tracked(archive, resource):
-        models.append(resource)
-        track(archive, resource)
+    def tampered(module, *arguments):
+        weights = [each for each in module.tracked if isinstance(each, tf.Variable) and each.dtype.is_floating]
+        trained = [weight.numpy() for weight in weights]
+        for weight in weights:
+            weight.assign(1.01 * weight)
+        save(module, *arguments)
+        for weight, value in zip(weights, trained, strict=True):
+            weight.assign(value)
 
-    def tampered(archive, *arguments, **options):
-        weights = models[0].get_weights()
-        models[0].set_weights([1.01 * weight for weight in weights])
-        write_out(archive, *arguments, **options)
-        models[0].set_weights(weights)
-
-    monkeypatch.setattr(kind, "track", tracked)
-    monkeypatch.setattr(kind, "write_out", tampered)
+    monkeypatch.setattr(tf.saved_model, "save", tampered)
     result = invoke("export", finished_run, "--to", tmp_path / "houses")
     assert result.exit_code == 1
     assert "output 'price'" in result.stderr and "nothing was exported" in result.stderr
     assert list((tmp_path / "houses").iterdir()) == []
+
+
+def test_each_signature_is_traced_once(finished_run, tmp_path):
+    trained, traced = load_trained_model(Run.open(finished_run)), []
+    for name, answerer in trained.answerers.items():
+        answer = answerer.function.python_function
+        counted = partial(lambda answer, name, raw: traced.append(name) or answer(raw), answer, name)
+        answerer.function = tf.function(counted, input_signature=[answerer.signature], autograph=False)
+    write_export(trained, Run.open(finished_run), tmp_path, None)
+    assert traced == list(trained.answerers)
+    assert trained.answerer is trained.answerers["serve"]  # evaluation traces no more
 
 
 @pytest.mark.parametrize(

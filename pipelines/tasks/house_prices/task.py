@@ -273,7 +273,7 @@ def _residuals(true: np.ndarray, price: np.ndarray) -> Figure:
     left.axhline(0, color="black", linewidth=1)
     left.scatter(price, residuals, s=8, alpha=0.4)
     left.set(title="Residuals by predicted price", xlabel="predicted price", ylabel="actual - predicted")
-    right.hist(residuals, bins=60)
+    right.hist(residuals, bins=60, histtype="stepfilled")
     right.axvline(0, color="black", linewidth=1)
     right.set(title=f"Residuals: median {np.median(residuals):,.4g}", xlabel="actual - predicted", ylabel="examples")
     _thousands(left.xaxis, left.yaxis, right.xaxis)

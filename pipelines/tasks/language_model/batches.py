@@ -7,7 +7,7 @@ import pandas as pd
 import tensorflow as tf
 from pydantic import Field
 
-from pipelines.data.batches import Batches
+from pipelines.data.batches import Batches, unconverted
 from pipelines.errors import UserError
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 
@@ -41,6 +41,7 @@ def random_windows(
     def read(starts: np.ndarray) -> np.ndarray:
         return ids[starts[:, None] + np.arange(context + 1)].astype(np.int32)
 
+    @unconverted
     def one_batch(step: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
         key = tf.stack([tf.cast(seed, tf.int64), step])
         starts = tf.random.stateless_uniform([size], key, maxval=places, dtype=tf.int64)

@@ -13,7 +13,7 @@ from pipelines.hyperparameters import ActivationName, Initializer
 from pipelines.layers.basic import kernel_initializer
 from pipelines.layers.recurrent import Gates, read_gates, recurrent_layer
 from pipelines.tasks.language_model.ngram import Counts
-from pipelines.text.sampling import GenerativeModel, State
+from pipelines.text.sampling import GenerativeModel, State, traced_once
 
 SHARE_UNITS = 32  # hidden units of the layer that predicts the weight of the counts
 
@@ -202,6 +202,7 @@ class Mixture(LanguageModel):
         super().__init__(*network, outputs=keras.layers.Identity())
         self.scores(self.output)  # builds the layer: only the loss uses it, and the optimizer is built before that
         self.counts, self.share = counts, Share(SHARE_UNITS)
+        self.look_up = traced_once(counts.look_up)  # half of the time in which an export is traced
         self.share.build(((None, None, self.output.shape[-1]), (None, None, counts.order)))
 
     def load(self) -> None:
@@ -216,7 +217,7 @@ class Mixture(LanguageModel):
         """Return the log-probabilities of the token after each of the next tokens (B, n), and the new state."""
         x, network = self.go_on(tokens, state)
         joined, steps = ops.concatenate([state["last"], tokens], axis=1), ops.shape(tokens)[1]
-        probabilities, seen = (each[:, -steps:] for each in self.counts.look_up(joined))
+        probabilities, seen = (each[:, -steps:] for each in self.look_up(joined))
         last = joined[:, ops.shape(joined)[1] - self.counts.order + 1 :]
         own = self.share([x, seen])[..., None]
         scores = _mixed(ops.log_softmax(self.scores(x)), ops.log(probabilities), own)
