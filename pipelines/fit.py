@@ -145,14 +145,15 @@ def train_model(
     evaluator.check(config.training["monitor"])
     summary, record = _summary(config, dataset, preprocessor), _record(config, dataset, preprocessor)
     monitor = config.training["monitor"]
-    if on.chief:
-        computing = {"backend": backend_of(config), "precision": config.whole["training"]["precision"], **on.describe()}
-        run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial, computing)
-        write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
-    on.check_same(record["fingerprint"])
     report = (lambda history: None) if tracked is None else tracked.epochs
     optimizer = partial(make_optimizer, config.optimizer, config.schedule, model)
     with backend_process(config, model, learner, preprocessor, batches) as process:
+        if on.chief:
+            computing = {"backend": backend_of(config), "precision": config.whole["training"]["precision"]}
+            computing |= on.describe() | ({} if process is None else {"device": process.device})
+            run.start(config.to_yaml(), record, summary.lines(), evaluator.trivial, computing)
+            write_about(run.folder, About(config.task, config.model, monitor, evaluator.direction(monitor)))
+        on.check_same(record["fingerprint"])
         given = evaluator, run, until_epoch, report, on, process
         train(learner, loss, optimizer, batches, *given, **config.training)
     return trained

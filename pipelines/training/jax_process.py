@@ -47,9 +47,10 @@ BackendName = Annotated[
 
 
 class JaxProcess:
-    """The process that takes the training steps."""
+    """The process that takes the training steps, on a `device` such as "NVIDIA H200"."""
 
     def __init__(self, batches: Batches):
+        self.device = ""
         self._steps_per_epoch, self._specs, self._any_size = batches.steps_per_epoch, batches.specs, batches.of_any_size
         environment = {
             **os.environ,
@@ -68,7 +69,8 @@ class JaxProcess:
             model.save_weights(weights)
             given = loaded_code(), pickle.dumps(config), preprocessor.state, weights, self._steps_per_epoch
             self._send(Recipe(*given))
-            self.values()  # once it has read the weights
+            self._send(("device", None))
+            self.device = self._answer()  # once it has read the weights
 
     def assign(self, values: list[np.ndarray]) -> None:
         """Give all variables their values, in the order of `grouped_variables`."""

@@ -36,6 +36,12 @@ class JaxStep:
         jax.block_until_ready(before)
 
     @property
+    def device(self) -> str:
+        """The kind of the device that computes the steps; "CPU" for a processor, as TensorFlow has it."""
+        kind = jax.devices()[0].device_kind
+        return "CPU" if kind == "cpu" else kind
+
+    @property
     def values(self) -> list[np.ndarray]:
         """The values of `grouped_variables`, after all steps."""
         return [np.asarray(value) for value in chain(*self.state)]

@@ -36,6 +36,8 @@ def work(connection: Connection) -> None:
                 steps.take(given)
             elif what == "assign":
                 steps.values = given
+            elif what == "device":
+                connection.send((what, steps.device))
             else:
                 connection.send(("values", steps.values))
     except EOFError:

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -152,3 +153,13 @@ def test_mini_batches_come_in_few_shapes():
         assert same_rows["image"].shape == (7, 5) and more_rows["image"].shape == (8, 5)
         sizes.append(same_rows["ids"].shape[1])
     assert sorted(set(sizes)) == [8, 12, 16, 24, 32, 48, 64]
+
+
+def test_the_device_of_a_run_is_that_of_jax(monkeypatch):
+    jax = pytest.importorskip("jax")
+    from pipelines.training.jax_step import JaxStep
+
+    steps = object.__new__(JaxStep)
+    assert steps.device == "CPU"
+    monkeypatch.setattr(jax, "devices", lambda: [SimpleNamespace(device_kind="NVIDIA H200")])
+    assert steps.device == "NVIDIA H200"
