@@ -20,18 +20,34 @@ def import_tensorflow(verbose: bool = False, keras: bool = True, backend: str = 
         os.environ.pop("TF_USE_LEGACY_KERAS", None)  # set by a process that serves, and inherited
     else:  # TensorFlow imports Keras 3 at startup, unless it is told to use the Keras 2 package
         os.environ["TF_USE_LEGACY_KERAS"] = "1"
+    hidden = () if backend == "jax" else ("jax",)
     if verbose:
-        import tensorflow
-
+        with without(*hidden):
+            import tensorflow
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with silenced():
+    with silenced(), without(*hidden):
         import tensorflow  # noqa: F401
     from absl import logging
 
     logging.set_verbosity(logging.ERROR)
     # With causal attention, the first token attends only to itself, so a softmax over one value is correct.
     warnings.filterwarnings("ignore", "You are using a softmax over axis", UserWarning)
+
+
+@contextlib.contextmanager
+def without(*names: str) -> Iterator[None]:
+    """Hide modules that are not imported yet.
+
+    TensorFlow's converter imports JAX, which takes half a second, only to find out whether it is there.
+    """
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules |= dict.fromkeys(hidden)  # None: what Python has for a module that cannot be imported
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def share_gpus() -> None:
