@@ -1,8 +1,10 @@
 """What every benchmark writes: one line of JSON a result, and a table with how it was obtained."""
 
+import contextlib
 import json
 import os
 import platform
+import socket
 import sys
 import tempfile
 import time
@@ -55,6 +57,15 @@ def add_line(path: Path, line: dict) -> None:
     """Add a result as soon as it is there, so that nothing measured is lost."""
     with path.open("a") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports that nobody listens on."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 def how(command: str, packages: Sequence[str], *more: str) -> list[str]:

@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from measured import CONFIGS, RESULTS, add_line, how
+from measured import CONFIGS, RESULTS, add_line, free_ports, how
 from serving_requests import Request, arrays, request_of
 
 ROOT = CONFIGS.parent
@@ -209,15 +208,6 @@ def bare_loop(export: Path, seconds: int) -> dict:
         if before - began >= WARM_SECONDS:
             spent.append(now - before)
     return summary(1000 * np.array(spent), seconds)
-
-
-def free_ports(count: int) -> list[int]:
-    """Find ports that nobody listens on."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def table(lines: list[dict], seconds: int, pythons: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Transformer layers (Vaswani et al. 2017) with pre-layer normalization (Xiong et al. 2020).
 
-Shapes: B sequences, T steps, D features.
+Shapes: B sequences, T steps, D features. A `position` of the first of some steps is a number, or one of each sequence
+(B, 1).
 """
 
 from typing import Any
@@ -38,9 +39,11 @@ class SinusoidalPositions(Positions):
 
     def call(self, x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
         """Add the encodings; `position` is the position of the first step."""
-        width = x.shape[-1]
+        width, position = x.shape[-1], ops.convert_to_tensor(position)
         # In float32, since numbers of 16 bits cannot count beyond some hundred.
-        place = ops.cumsum(ops.ones_like(x[:1, :, :1], "float32"), axis=1) - 1.0 + ops.cast(position, "float32")
+        place = (
+            ops.cumsum(ops.ones_like(x[:1, :, :1], "float32"), axis=1) - 1.0 + ops.cast(position, "float32")[..., None]
+        )
         rates = 10000.0 ** (-2 * (np.arange(width) // 2) / width)
         phases = np.where(np.arange(width) % 2, np.pi / 2, 0.0)  # cosine is sine shifted by a quarter period
         return x + ops.cast(ops.sin(place * rates.astype("float32") + phases.astype("float32")), x.dtype)
@@ -102,7 +105,9 @@ def rotate(x: keras.KerasTensor, position: Any = 0) -> keras.KerasTensor:
     """Apply rotary position embeddings (Su et al. 2021): (B, H, T, D) -> (B, H, T, D)."""
     half = x.shape[-1] // 2
     rates = ops.convert_to_tensor((10000.0 ** (-np.arange(half) / half)).astype("float32"))
-    angles = ops.cast(position + ops.arange(ops.shape(x)[2]), "float32")[:, None] * rates
+    angles = ops.cast(position + ops.arange(ops.shape(x)[2]), "float32")[..., None] * rates
+    if len(angles.shape) == 3:  # positions of each sequence, alike for all heads
+        angles = angles[:, None]
     cos, sin = ops.cast(ops.cos(angles), x.dtype), ops.cast(ops.sin(angles), x.dtype)
     a, b = x[..., :half], x[..., half:]
     return ops.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
@@ -184,11 +189,20 @@ class CausalAttention(Attention):
         return {"keys": ops.zeros(shape), "values": ops.zeros(shape)}
 
     def step(self, x: keras.KerasTensor, cache: dict, position: Any) -> tuple[keras.KerasTensor, dict]:
-        """Attend from the steps at `position` to themselves and the cached steps; return the updated cache too."""
+        """Attend from the steps at `position` to themselves and the cached steps; return the updated cache too.
+
+        With a position of each sequence, there is a single step.
+        """
         queries, keys, values = self._split(x, position)
-        keys = ops.slice_update(cache["keys"], (0, 0, position, 0), keys)
-        values = ops.slice_update(cache["values"], (0, 0, position, 0), values)
-        seen = (position + ops.arange(ops.shape(x)[1]))[:, None] >= ops.arange(ops.shape(keys)[2])
+        places = ops.arange(ops.shape(cache["keys"])[2])
+        if len(ops.shape(position)) == 2:
+            here = (places == position)[:, None, :, None]
+            keys, values = ops.where(here, keys, cache["keys"]), ops.where(here, values, cache["values"])
+            seen = (places <= position)[:, None, None]
+        else:
+            keys = ops.slice_update(cache["keys"], (0, 0, position, 0), keys)
+            values = ops.slice_update(cache["values"], (0, 0, position, 0), values)
+            seen = (position + ops.arange(ops.shape(x)[1]))[:, None] >= places
         return self._attend(queries, keys, values, seen), {"keys": keys, "values": values}
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -65,7 +66,9 @@ def serve(settings: Settings) -> None:
         return
     with tempfile.TemporaryDirectory() as figures:  # where the workers share their metrics
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
-        Workers(config, [listening]).run()
+        page = _listen("127.0.0.1", 0)  # any free port
+        others = _config(replace(settings, playground_port=page.getsockname()[1]))
+        Workers(config, [listening], others, page).run()
 
 
 class Draining(uvicorn.Server):
@@ -107,12 +110,22 @@ class Worker(Process):
 
 
 class Workers(Multiprocess):
-    """The worker processes; a worker that dies is replaced."""
+    """The worker processes; a worker that dies is replaced.
+
+    The first one also listens at `page`, where the `others` pass on the requests of the playground: Gradio remembers
+    the browsers in its process.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, sockets: list[socket.socket], others: uvicorn.Config, page: socket.socket
+    ):
+        super().__init__(config, sockets)
+        self.others, self.page = others, page
 
     def init_processes(self) -> None:
         """Start all workers."""
-        for _ in range(self.processes_num):
-            self.processes.append(self._started())
+        for number in range(self.processes_num):
+            self.processes.append(self._started(number))
 
     def keep_subprocess_alive(self) -> None:
         """Replace the workers that died."""
@@ -120,10 +133,10 @@ class Workers(Multiprocess):
             if not self.should_exit.is_set() and not process.process.is_alive():
                 process.join()
                 log("worker died", 40, code=process.exitcode)
-                self.processes[number] = self._started()
+                self.processes[number] = self._started(number)
 
-    def _started(self) -> Worker:
-        worker = Worker(self.config, self.sockets)
+    def _started(self, number: int) -> Worker:
+        worker = Worker(self.others, self.sockets) if number else Worker(self.config, [*self.sockets, self.page])
         worker.start()
         return worker
 
@@ -138,7 +151,7 @@ class Http1(HttpToolsProtocol):
 
     _header_bytes = 0
     _offered = False
-    _answering: asyncio.Task | None = None
+    _answering: tuple[RequestResponseCycle, asyncio.Task] | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Start the header timeout of the first request."""
@@ -194,10 +207,13 @@ class Http1(HttpToolsProtocol):
         super().connection_lost(exc)
         self.pipeline.clear()
         if self._answering is not None:
-            self._answering.cancel()
+            cycle, task = self._answering
+            cycle.disconnected = True  # uvicorn tells that to the last request only, of several on a connection
+            task.cancel()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # as in uvicorn, but the task is kept
-        self._answering = task = self.loop.create_task(cycle.run_asgi(app))
+        task = self.loop.create_task(cycle.run_asgi(app))
+        self._answering = cycle, task
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 

@@ -5,11 +5,11 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.serving.access import Access
 from pipelines.serving.asked import ASKED, Asked
@@ -23,6 +23,7 @@ from pipelines.serving.models.catalogue import Catalogue
 from pipelines.serving.models.limits import checked_sizes
 from pipelines.serving.models.runs import Runs
 from pipelines.serving.models.signatures import DEFAULT, Arrays, Signature
+from pipelines.serving.models.stream_batches import StepBatches, run_start
 from pipelines.serving.models.streaming import START, STEP, Piece, check_streams, pieces
 from pipelines.serving.models.versions import Version
 from pipelines.serving.request_errors import Kind, RequestError, invalid
@@ -84,6 +85,7 @@ class Service:
         self.conversions = Conversions()
         self.bodies = BodyBudget(settings.max_bodies_bytes)
         self._batchers: dict[tuple[str, int, str], Batcher] = {}
+        self._steps: dict[tuple[str, int], StepBatches] = {}
         self.drift = self._make_drift()
         self._watchers: list[Watcher] = [] if self.drift is None else [self.drift]
         if any(model.shadow is not None for model in settings.models.values()):
@@ -221,9 +223,10 @@ class Service:
             raise invalid("streaming supports one row per request; send one request for each row")
         with version.in_use(), self._counted_stream():
             call = partial(self.runs.call, self._settings[address.model].inference_seconds, self._stream_executor)
-            first = await call(partial(start.call, kept=step.inputs), inputs)
-            following = partial(call, partial(step.call, kept=step.inputs))
-            yield pieces(first, step, following, self.settings.max_stream_steps)
+            first = await call(run_start, start, step, inputs)
+            yield pieces(
+                first, self._step_batches(address.model, version, step, call).answer, self.settings.max_stream_steps
+            )
 
     @contextlib.contextmanager
     def _counted_stream(self) -> Iterator[None]:
@@ -254,9 +257,19 @@ class Service:
             )
         return batcher
 
+    def _step_batches(
+        self, model: str, version: Version, step: Signature, call: Callable[..., Awaitable[Any]]
+    ) -> StepBatches:
+        key = (model, version.number)
+        steps = self._steps.get(key)
+        if steps is None or steps.step is not step:  # the version may have been loaded again
+            steps = self._steps[key] = StepBatches(step, call)
+        return steps
+
     def _count_versions(self) -> None:
         loaded = {(name, number) for name, model in self.catalogue.models.items() for number in model.versions}
         self._batchers = {key: batcher for key, batcher in self._batchers.items() if key[:2] in loaded}
+        self._steps = {key: steps for key, steps in self._steps.items() if key in loaded}
         for name, model in self.catalogue.models.items():
             self.gauges.loaded.labels(name).set(len(model.versions))
 

@@ -109,6 +109,7 @@ class Settings:
     tls_cert: Annotated[Path | None, Setting("PEM certificate for HTTP and gRPC. Needs --tls-key.")] = None
     tls_key: Annotated[Path | None, Setting("Private key of the certificate, in PEM format.")] = None
     workers: Annotated[int, Setting("Number of worker processes.", ge=1)] = 1
+    playground_port: int | None = None  # of the worker that has the playground, if it is another one
     max_batch_size: Annotated[int, Setting("Maximum number of rows in a batch of several requests.", ge=1)] = 64
     batch_timeout_ms: Annotated[
         float,

@@ -27,6 +27,8 @@ class GenerativeModel(keras.Model):
     one_shape: bool = False  # True if the state's shape does not depend on the text length, so XLA can compile steps
     shared: Sequence[str] = ()  # keys of the state that tokens do not change, so that beams can share them
 
+    by_row: bool = False  # True if `step` takes `by_row=True`: then it reads one token of each text, of any lengths
+
     can_distill: bool = True  # False if the scores come in part from counts of the training text
 
     def output_scores(self, outputs: tf.Tensor) -> tf.Tensor:
@@ -137,6 +139,27 @@ class Reader:
         anew = partial(self.model.start, tf.shape(tokens)[0], self.room)
         again = lambda: self._step(tokens[:, at + 1 - half : at + 1], anew())  # noqa: E731
         return tf.cond(full, again, one)
+
+    def go_on_by_row(self, tokens: tf.Tensor, lengths: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
+        """Read the last token of each text (B, T) of its own length (B,), as `go_on` does; for models `by_row`."""
+        last = tf.gather(tokens, lengths[:, None] - 1, batch_dims=1)
+        if self.model.context is None:
+            scores, state = self.model.step(last, state, by_row=True)  # type: ignore[call-arg]  # for models `by_row`
+            return scores[:, 0], state
+        half, full = self.model.context // 2, state["position"] >= self.model.context
+        state = {**state, "position": tf.minimum(state["position"], self.model.context - 1)}
+        scores, state = self.model.step(last, state, by_row=True)  # type: ignore[call-arg]  # as above
+        rows = tf.where(full)
+        recent = tf.gather(
+            tf.gather(tokens, rows[:, 0]), tf.gather(lengths, rows) - half + tf.range(half), batch_dims=1
+        )
+
+        def again() -> tuple[tf.Tensor, State]:
+            anew = self._step(recent, self.model.start(tf.shape(rows)[0], self.room))
+            put = partial(tf.tensor_scatter_nd_update, indices=rows)
+            return tf.nest.map_structure(lambda old, new: put(old, updates=new), (scores[:, 0], state), anew)
+
+        return tf.cond(tf.reduce_any(full), again, lambda: (scores[:, 0], state))
 
     def _step(self, tokens: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         scores, state = self.model.step(tokens, state)

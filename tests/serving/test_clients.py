@@ -263,4 +263,3 @@ def test_a_server_open_to_the_network_without_a_token_says_so(started, toy_expor
     events = {line["event"]: line for line in map(json.loads, server.log.read_text().splitlines())}
     assert events["no token"]["level"] == "warning" and "PIPELINES_TOKEN" in events["no token"]["reason"]
     assert events["label of a missing version"]["version"] == 7
-    assert "--workers 1" in server.get("/").text

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from serving import toys
 from serving.servers import Server, until
 from tensorflow_serving.apis import (
     classification_pb2,
@@ -62,6 +63,27 @@ def test_a_host_may_be_one_of_ipv6(toy_exports, tmp_path):
         server.stop()
 
 
+class Starting(Server):
+    """A server that a test does not wait for."""
+
+    def wait(self) -> None:
+        """Go on at once."""
+
+
+def test_predictions_wait_until_the_models_are_loaded(tmp_path):
+    for name in ("adder", *(f"other{number}" for number in range(4))):
+        toys.write_adder(tmp_path / name, 1)
+    server = Starting(tmp_path / "log.jsonl", *sorted(tmp_path.glob("[ao]*")))
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+            stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+            request = predict_request("other3", x=np.float32([1]))
+            answer = stub.Predict(request, timeout=120, wait_for_ready=True)
+            assert tf.make_ndarray(answer.outputs["y"]).tolist() == [2]
+    finally:
+        assert server.stop() == 0
+
+
 def test_tensors_are_answered_like_json(server, prediction):
     inputs = {"Area__m2_": np.float32([100, 50]), "age": np.float32([10, np.nan]), "district": ["old town", "none"]}
     answer = prediction.Predict(predict_request("houses", **inputs), SECONDS)
@@ -80,6 +102,15 @@ def test_texts_and_a_filter_of_outputs(prediction):
     answer = prediction.Predict(request, SECONDS)
     assert set(answer.outputs) == {"words"}
     assert tf.make_ndarray(answer.outputs["words"]).tolist() == [[b"a", b"bc"], [b"", b""]]
+
+
+def test_texts_that_are_left_out_are_empty(prediction):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "words"
+    tensor = request.inputs["text"]
+    tensor.dtype = tf.string.as_datatype_enum
+    tensor.tensor_shape.dim.add(size=2)
+    assert list(prediction.Predict(request, 60).outputs["length"].int_val) == [0, 0]
 
 
 def test_examples_are_classified_regressed_and_both(prediction):

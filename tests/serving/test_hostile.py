@@ -1,18 +1,22 @@
 """Small requests that mean much work are refused before the work, over every protocol."""
 
+import base64
 import gzip
 import json
 import re
+import socket
 
 import grpc
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from serving.servers import until
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import classification_pb2, predict_pb2
 
 from pipelines.serving.conversion import CHUNK, parse_json, parse_message
+from pipelines.serving.grpc.inference_messages import message
 from pipelines.serving.request_errors import RequestError
 
 MANY = 3 << 20
@@ -150,3 +154,68 @@ def test_json_values_are_counted_outside_strings_only_wherever_the_content_is_cu
     assert parse_json(padded, exact) == [value, "x"]
     with pytest.raises(RequestError):
         parse_json(padded, exact - 1)
+
+
+@pytest.mark.parametrize("path", ["/v2/models/adder/versions/{}/ready", "/v1/models/adder/versions/{}"])
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 19, "-1", "x"])
+def test_a_version_that_is_no_number_of_64_bits_is_refused(path, number, toys_server):
+    answer = toys_server.get(path.format(number))
+    assert answer.status_code in (400, 404) and answer.json()["error"]
+
+
+def test_a_length_and_a_version_of_thousands_of_digits_are_refused(toys_server):
+    headers = {"Inference-Header-Content-Length": "9" * 5000}
+    answer = toys_server.post("/v2/models/adder/infer", {}, headers=headers)
+    assert answer.status_code == 400 and "must be a whole number" in answer.json()["error"]
+    request = message("ModelReadyRequest")(name="adder", version="9" * 5000)
+    with grpc.insecure_channel(f"127.0.0.1:{toys_server.grpc_port}") as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelReady")
+        with pytest.raises(grpc.RpcError) as error:
+            call(request.SerializeToString(), timeout=60)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("dtype", [0, 3, 7, 20, 21, 99, 101])
+def test_a_tensor_of_a_type_that_no_client_can_send_is_refused(dtype, toys_server):
+    with grpc.insecure_channel(f"127.0.0.1:{toys_server.grpc_port}") as channel:
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        with pytest.raises(grpc.RpcError) as error:
+            call(predict_message(b"\x08" + varint(dtype) + b"\x12\x00"), timeout=60)
+    assert error.value.code() is grpc.StatusCode.INVALID_ARGUMENT, error.value.details()
+    assert "'x' must be float32" in error.value.details()
+
+
+def test_an_error_that_quotes_bytes_that_are_no_text_is_one_of_the_client(toys_server):
+    body = {"instances": [{"b64": base64.b64encode(b"\xf0\xff" * 9).decode()}]}
+    answer = toys_server.post("/v1/models/judge:predict", body)
+    assert answer.status_code == 400 and "failed on these inputs" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("model", ["writer", "mirror"])
+def test_more_choices_than_a_server_can_note_are_refused(model, toys_server):
+    body = {"model": model, "prompt": "a", "n": 10**20}
+    answer = toys_server.post("/v1/completions", body)
+    assert answer.status_code == 400 and "the prompts times n" in answer.json()["error"]["message"]
+
+
+def test_requests_on_one_connection_that_the_client_leaves_are_all_given_up(toys_server):
+    body = b'{"inputs":{"prompt":["a"],"max_tokens":[900]}}'
+    head = b"POST /v1/models/writer:stream HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", toys_server.port)) as client:
+            client.sendall((head + body) * 5)
+    until(lambda: "pipelines_requests_under_way 1.0" in toys_server.get("/metrics").text)
+    log = toys_server.log.read_text()
+    assert "Traceback" not in log and "ASGI callable" not in log
+
+
+def test_the_playground_refuses_a_body_that_is_no_text(toys_server):
+    pytest.importorskip("gradio")
+    toys_server.get("/playground/config", follow_redirects=True)
+    answer = httpx.post(f"{toys_server.url}/playground/gradio_api/queue/join", content=b"\x80\xff" * 9, timeout=60)
+    assert answer.status_code == 400 and answer.json()["error"]
+    headers = {"Content-Type": f"multipart/form-data; boundary={'x' * 300}"}
+    answer = httpx.post(f"{toys_server.url}/playground/gradio_api/upload", content=b"--x", headers=headers, timeout=60)
+    assert answer.status_code == 400
+    assert toys_server.post("/playground/gradio_api/component_server", {"data": [1]}).status_code == 404
+    assert toys_server.get("/playground/gradio_api/call/x/y").status_code == 404

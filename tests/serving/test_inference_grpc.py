@@ -188,3 +188,21 @@ def test_version_0_is_the_newest_for_tensorflow_serving_s_clients(toys_server):
     with grpc.insecure_channel(f"127.0.0.1:{toys_server.grpc_port}") as channel:
         answer = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, 60)
     assert answer.model_spec.version.value == 1 and list(answer.outputs["y"].float_val) == [2]
+
+
+def test_a_stream_that_the_client_leaves_does_not_end_the_server(started, toy_exports):
+    server = started(toy_exports / "writer")
+    request = message("ModelInferRequest")(model_name="writer")
+    request.parameters["signature_name"].string_param = "stream_start"
+    request.inputs.add(name="prompt", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"a")
+    request.inputs.add(name="max_tokens", datatype="INT32", shape=[1]).contents.int_contents.append(900)
+    sent = request.SerializeToString()
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        for _ in range(10):
+            calls = [stream(iter([sent] * 2), timeout=0.1) for _ in range(8)]
+            for call in calls:
+                with pytest.raises(grpc.RpcError) as error:
+                    list(call)
+                assert error.value.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL)
+    assert server.get("/live").status_code == 200

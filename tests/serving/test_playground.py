@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -29,9 +30,10 @@ def test_without_gradio_the_page_says_how_to_get_it(monkeypatch):
     assert "pip install '.[playground]'" in TestClient(app).get("/").text
 
 
-def test_without_gradio_there_is_an_icon():
+def test_without_gradio_there_is_an_icon(monkeypatch):
+    monkeypatch.setattr(playground, "find_spec", lambda name: None)
     app = FastAPI()
-    playground.add_playground(app, None, AsyncExitStack(), workers=2)
+    playground.add_playground(app, None, AsyncExitStack())
     icon = TestClient(app).get("/favicon.ico")
     assert icon.headers["content-type"] == "image/svg+xml" and icon.text.startswith("<svg")
 
@@ -41,6 +43,24 @@ def test_the_first_visits_open_the_playground(toys_server):
     with ThreadPoolExecutor() as pool:
         visits = [pool.submit(toys_server.get, "/playground/config", follow_redirects=True) for _ in range(3)]
     assert {visit.result().json()["title"] for visit in visits} == {"Models"}
+
+
+def test_the_playground_answers_whichever_worker_is_asked(started, toy_exports):
+    pytest.importorskip("gradio")
+    server = started(toy_exports / "adder", "--workers", 2)
+    httpx.get(f"{server.url}/playground/config", timeout=300)  # imports Gradio
+    for number in range(6):  # each request on a connection of its own
+        config = server.get("/playground/config", follow_redirects=True).json()
+        loading = next(each for each in config["dependencies"] if ["load"] in [t[1:] for t in each["targets"]])
+        asked = {"data": [], "fn_index": loading["id"], "session_hash": f"s{number}"}
+        joined = server.post("/playground/gradio_api/queue/join", asked)
+        assert joined.status_code == 200, joined.text
+        answered = server.get(f"/playground/gradio_api/queue/data?session_hash=s{number}")
+        events = [json.loads(line.removeprefix("data: ")) for line in answered.text.splitlines() if line]
+        (completed,) = (event for event in events if event["msg"] == "process_completed")
+        assert completed["success"] and "adder" in json.dumps(completed)
+    assert server.get("/playground/theme.css").headers["content-type"].startswith("text/css")
+    assert server.stop() == 0
 
 
 def test_white_space_has_a_name_to_see():

@@ -6,7 +6,13 @@ import json
 import httpx
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from pipelines.serving.models.signatures import Signature
+from pipelines.serving.models.stream_batches import Row, StepBatches
+from pipelines.serving.models.streaming import Piece
+from pipelines.serving.models.streaming import pieces as in_pieces
+from pipelines.serving.models.tensors import Spec
 from pipelines.serving.request_errors import RequestError
 from pipelines.serving.service import Address, Service
 from pipelines.serving.settings import ModelSettings, Settings
@@ -90,18 +96,99 @@ def test_only_one_row_is_streamed(server):
 
 
 def test_a_character_in_two_pieces_arrives_whole():
-    from types import SimpleNamespace
-
-    from pipelines.serving.models.streaming import Piece
-    from pipelines.serving.models.streaming import pieces as in_pieces
-
-    outputs = [{"text": np.array([part], object), "finished": np.array([False])} for part in (b"a\xc3", b"\xa9")]
-    step = SimpleNamespace(inputs={})
+    told = [{"text": np.array([part], object), "finished": np.array([False])} for part in (b"a\xc3", b"\xa9")]
+    rows = [Row(each, {}, 0) for each in told]
 
     async def scenario():
-        async def call(state):
-            return outputs[1]
+        async def step(row):
+            return rows[1]
 
-        return [piece async for piece in in_pieces(outputs[0], step, call, 2)]
+        return [piece async for piece in in_pieces(rows[0], step, 2)]
 
     assert asyncio.run(scenario()) == [Piece("a", False), Piece("é", True)]
+
+
+class Counted:
+    """A step that counts up to the `last` of each row, and tells how many it has seen, which longer rows pad."""
+
+    def __init__(self, rows):
+        spec = {
+            name: Spec(name, tf.int32, (rows, None) if name == "seen" else (rows,)) for name in ("at", "last", "seen")
+        }
+        told = {"text": Spec("text", tf.string, (rows,)), "finished": Spec("finished", tf.bool, (rows,))}
+        self.sizes = []
+        self.step = Signature("stream_step", "", spec, {**told, **spec}, self)
+
+    def __call__(self, at, last, seen):
+        self.sizes.append(len(at))
+        tf.debugging.assert_less(last, 100)
+        text = tf.strings.as_string(at) + "/" + tf.strings.as_string(tf.math.count_nonzero(seen, axis=1))
+        most = tf.reduce_max(at)
+        seen = tf.where(tf.range(most + 1) == at[:, None], 1, tf.pad(seen[:, :most], [[0, 0], [0, 1]]))
+        return {"text": text, "finished": at >= last, "at": at + 1, "last": last, "seen": seen}
+
+    def first(self, last):
+        kept = {"at": tf.constant([1]), "last": tf.constant([last]), "seen": tf.ones([1, 1], tf.int32)}
+        return Row({"text": np.array([b""], object), "finished": np.array([False])}, kept, 0)
+
+
+async def stream_of(batches, first, pause=0.0):
+    texts = []
+    async for piece in in_pieces(first, batches.answer, 1000):
+        texts.append(piece.text)
+        await asyncio.sleep(pause)
+    return texts[1:]
+
+
+async def at_once(function, *arguments):
+    await asyncio.sleep(0.001)
+    return function(*arguments)
+
+
+@pytest.mark.parametrize(("rows", "most"), [(None, 4), (1, 1)])
+def test_streams_join_and_leave_the_batch_of_their_steps(rows, most):
+    counted = Counted(rows)
+
+    async def scenario():
+        batches = StepBatches(counted.step, at_once)
+        early = [asyncio.create_task(stream_of(batches, counted.first(last))) for last in (9, 3, 30)]
+        await asyncio.sleep(0.008)
+        late = [asyncio.create_task(stream_of(batches, counted.first(5)))]
+        return [await task for task in early + late]
+
+    texts = asyncio.run(scenario())
+    assert [len(each) for each in texts] == [9, 3, 30, 5]
+    for each in texts:
+        assert each == [f"{at}/{at}" for at in range(1, len(each) + 1)]  # as each alone, whatever the padding
+    assert max(counted.sizes) == most and (rows or counted.sizes[-1] == 1)
+    assert sum(counted.sizes) == 47
+
+
+def test_a_stream_whose_client_reads_slowly_or_leaves_does_not_stop_the_others():
+    counted = Counted(None)
+
+    async def scenario():
+        batches = StepBatches(counted.step, at_once)
+        slow = asyncio.create_task(stream_of(batches, counted.first(50), pause=0.5))
+        gone = asyncio.create_task(stream_of(batches, counted.first(50)))
+        quick = asyncio.create_task(stream_of(batches, counted.first(40)))
+        await asyncio.sleep(0.01)
+        gone.cancel()
+        assert len(await quick) == 40
+        assert not slow.done()
+        slow.cancel()
+
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+def test_a_step_that_fails_ends_only_its_own_stream():
+    counted = Counted(None)
+
+    async def scenario():
+        batches = StepBatches(counted.step, at_once)
+        return await asyncio.gather(
+            *(stream_of(batches, counted.first(last)) for last in (5, 100, 6)), return_exceptions=True
+        )
+
+    first, bad, other = asyncio.run(scenario())
+    assert (len(first), len(other)) == (5, 6) and isinstance(bad, RequestError)

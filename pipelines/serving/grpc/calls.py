@@ -31,12 +31,13 @@ class Calls:
     def handler(self, descriptor: ServiceDescriptor, servicer: Any) -> grpc.GenericRpcHandler:
         """Return the handler of a service; its methods, in `servicer`, get a request and its size in bytes.
 
-        Requests are parsed here, not by gRPC, so that large ones do not stop the event loop.
+        Requests are parsed here, not by gRPC, so that large ones do not stop the event loop. Those to a servicer that
+        `waits` are answered once the models are loaded.
         """
         handlers = {}
         for method in descriptor.methods:
             if hasattr(servicer, method.name):
-                made = (method.name, GetMessageClass(method.input_type), getattr(servicer, method.name))
+                made = (method.name, GetMessageClass(method.input_type), getattr(servicer, method.name), servicer.waits)
                 handlers[method.name] = (
                     grpc.stream_stream_rpc_method_handler(partial(self._exchange, *made))
                     if method.server_streaming
@@ -49,6 +50,7 @@ class Calls:
         method: str,
         kind: type[Message],
         answer: Callable[[Any, int], AsyncIterator[Message]],
+        waits: bool,
         contents: AsyncIterator[bytes],
         context: grpc.aio.ServicerContext,
     ) -> AsyncIterator[bytes]:
@@ -68,12 +70,15 @@ class Calls:
         method: str,
         kind: type[Message],
         answer: Callable[[Any, int], Awaitable[Message]],
+        waits: bool,
         content: bytes,
         context: grpc.aio.ServicerContext,
     ) -> bytes:
         call = Call(self, method, context)
         async with call:
             self.service.access.count(call.client)
+            if waits:
+                await self.service.catalogue.tried.wait()
             with self.service.bodies.holding(len(content)):
                 request = await self._parsed(kind, content)
                 call.model = model_of(request)
@@ -130,7 +135,7 @@ class Calls:
             version=version,
             status=code,
             milliseconds=round(1000 * seconds, 2),
-            client=call.context.peer(),
+            client=call.peer,
             **named,
         )
 
@@ -142,6 +147,7 @@ class Call:
         self.calls, self.method, self.context = calls, method, context
         self.began, self.model, self.request_id = time.monotonic(), "", f"{random.getrandbits(128):032x}"
         self.client = ""  # the name of its token
+        self.peer = context.peer()  # now, since gRPC reads freed memory if it is asked after the client has gone
         sent = {name: str(value) for name, value in context.invocation_metadata() or ()}
         trace = None if calls.service.tracing is None else calls.service.tracing.begin(sent)
         ASKED.set(Asked(self.request_id, sent.get(ROUTING_KEY, ""), trace))

@@ -87,6 +87,8 @@ async def _tell_health(service: Service, states: health.aio.HealthServicer) -> N
 class ModelService:
     """TensorFlow Serving's ModelService: the states and labels of model versions."""
 
+    waits = False  # the states are of interest while models are loaded
+
     def __init__(self, service: Service):
         self.service = service
 

@@ -9,6 +9,7 @@ import numpy as np
 from google.protobuf.message import Message
 
 from pipelines import __version__
+from pipelines.export_folder import is_number
 from pipelines.serving.grpc.inference_messages import message
 from pipelines.serving.models.open_tensors import DATATYPES, EXTENSIONS, counted, described, from_bytes, raw_bytes
 from pipelines.serving.models.signatures import Arrays, Signature
@@ -29,6 +30,8 @@ SIGNATURE, CLASSIFICATION, SHARED = "signature_name", "classification", "shared_
 
 class InferenceService:
     """The methods of `GRPCInferenceService`."""
+
+    waits = False  # clients ask it whether the models are ready
 
     def __init__(self, service: Service):
         self.service = service
@@ -185,8 +188,8 @@ def _texts(text: str) -> np.ndarray:
 
 
 def _address(name: str, version: str) -> Address:
-    if version and not (version.isascii() and version.isdigit()):
-        raise invalid(f"the version must be a number, not '{version}'")
+    if version and not is_number(version):
+        raise invalid(f"the version must be a number, not '{version[:60]}'")
     return Address(name, int(version) if version else None)
 
 

@@ -29,6 +29,8 @@ MOST_TASKS = 32  # of a MultiInference
 class PredictionService:
     """The inference methods of TensorFlow Serving and the metadata of models."""
 
+    waits = True  # the port of TensorFlow Serving opens once all models are loaded
+
     def __init__(self, service: Service):
         self.service = service
 

@@ -15,11 +15,11 @@ from starlette.types import ASGIApp
 from pipelines import __version__
 from pipelines.serving.grpc.grpc_server import serve_grpc
 from pipelines.serving.http import open_inference, openai_api, tf_serving_rest
-from pipelines.serving.http.bodies import error_response, failure, written
+from pipelines.serving.http.bodies import failure, on_validation_error, written
 from pipelines.serving.http.playground import add_playground
 from pipelines.serving.http.request_guard import RequestGuard, on_request_error
 from pipelines.serving.http.shortcuts import Shortcuts
-from pipelines.serving.request_errors import RequestError, invalid
+from pipelines.serving.request_errors import RequestError
 from pipelines.serving.service import Service
 from pipelines.serving.settings import Settings
 
@@ -60,7 +60,7 @@ def create_app(settings: Settings, with_grpc: bool = True, starts_ready: bool = 
     _add_probes(app, service)
     for kind, handle in _handlers().items():
         app.add_exception_handler(kind, handle)
-    add_playground(app, service, playground, settings.workers)
+    add_playground(app, service, playground)
     fast = Shortcuts(app, service)  # outside FastAPI, so most requests skip its middleware
     compressed = GZipMiddleware(fast, COMPRESSED_BYTES, COMPRESSION, exclude_content_types=NOT_COMPRESSED)
     guarded = RequestGuard(compressed, service)
@@ -94,14 +94,9 @@ def _add_probes(app: FastAPI, service: Service) -> None:
 
 
 def _handlers() -> dict[type[Exception], Callable]:
-    async def on_validation(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)
-        first = error.errors()[0]
-        return error_response(invalid(f"{first['loc'][-1]}: {first['msg']}"), request.scope)
-
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         reason = f"Malformed request: {request.method} {request.url.path}"
         return failure(reason, error.status_code, error.headers or {}, request.scope)
 
-    return {RequestError: on_request_error, RequestValidationError: on_validation, HTTPException: on_http}
+    return {RequestError: on_request_error, RequestValidationError: on_validation_error, HTTPException: on_http}

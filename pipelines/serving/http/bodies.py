@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pydantic_core
-from fastapi import Response
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.types import Scope
 
 from pipelines.serving.conversion import parse_json
@@ -51,6 +52,13 @@ def to_bytes(body: Any) -> bytes:
 def error_response(error: RequestError, scope: Scope) -> Response:
     """Return a JSON error response in the format of the protocol of a request."""
     return failure(error.reason, error.kind.http, error.headers, scope, error.parameter)
+
+
+async def on_validation_error(request: Request, error: Exception) -> Response:
+    """Convert an error of FastAPI's validation to a response."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    return error_response(invalid(f"{first['loc'][-1]}: {first['msg']}"), request.scope)
 
 
 def failure(

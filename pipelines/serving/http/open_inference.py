@@ -12,13 +12,14 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Path, Request, Response
 
+from pipelines.export_folder import is_number
 from pipelines.serving.http.bodies import read_object, text_of, to_bytes, written
 from pipelines.serving.http.descriptions import BODIES, answers
 from pipelines.serving.models.open_tensors import DATATYPES, EXTENSIONS, counted, described, from_bytes, raw_bytes
 from pipelines.serving.models.signatures import Arrays, Signature
 from pipelines.serving.models.tensors import Spec, check_rows, check_shape, from_json, to_json
 from pipelines.serving.overview import index_of, metadata_of, statistics_of
-from pipelines.serving.request_errors import Kind, RequestError, invalid
+from pipelines.serving.request_errors import Kind, RequestError, invalid, unknown
 from pipelines.serving.service import Address, Answer, Service
 from pipelines.serving.settings import Settings
 
@@ -80,8 +81,10 @@ def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
     ending = "_of_version" if numbered else ""
 
     def address(request: Request) -> Address:
-        parts = request.path_params
-        return Address(parts["name"], int(parts["number"]) if numbered else None)
+        name, number = request.path_params["name"], request.path_params.get("number", "0")
+        if not is_number(number):
+            raise unknown(f"Could not find version {number[:60]} of model {name}")
+        return Address(name, int(number) if numbered else None)
 
     async def metadata(request: Request) -> Response:
         return written(metadata_of(service, address(request)))
@@ -109,7 +112,7 @@ def _add_model_routes(routes: APIRouter, service: Service, place: str) -> None:
     ):
         extra = {"parameters": parameters, **({"requestBody": BODIES["infer"]} if method == "POST" else {})}
         routes.add_api_route(
-            place.replace("{number}", "{number:int}") + path,
+            place + path,
             handle,
             methods=[method],
             summary=summary,
@@ -122,7 +125,7 @@ async def infer_tensors(service: Service, request: Request, address: Address) ->
     """Run inference on the tensors of a request, in JSON or binary form."""
     content = await request.body()
     length = request.headers.get(HEADER_LENGTH, str(len(content)))
-    if not length.isascii() or not length.isdigit() or int(length) > len(content):
+    if not is_number(length) or int(length) > len(content):
         raise invalid(f"{HEADER_LENGTH} must be a whole number, at most the length of the body")
     body = _without_nulls(await read_object(service, content[: int(length)]))
     binary = content[int(length) :]

@@ -66,6 +66,9 @@ async def _write(service: Service, read: Callable[[dict[str, Any]], Asked], requ
     if not writes and N_BEST not in version.signatures:
         raise invalid(f"model '{asked.model}' writes no texts; use /v1/models/{asked.model}:predict", "model")
     prompts = await service.conversions.run(len(content), _prompts, asked, version, writes)
+    most = service.settings.max_streams if writes else service.settings.max_rows
+    if len(prompts) * asked.count > most:  # now, since even noting so many takes long
+        raise invalid(f"at most {most:,} texts are written for a request, which are the prompts times n", "n")
     if writes:
         pieces = _streamed(service, asked, _settings(asked, version), prompts)
     else:
@@ -133,9 +136,6 @@ async def _streamed(
     service: Service, asked: Asked, settings: dict[str, Any], prompts: Sequence[str]
 ) -> AsyncIterator[Pieces]:
     """Write each choice as a stream; choice i of a prompt has the seed plus i."""
-    most = service.settings.max_streams
-    if len(prompts) * asked.count > most:
-        raise invalid(f"at most {most} texts are written for a request, which are the prompts times n", "n")
     defaults = service.choose(Address(asked.model)).signatures[START].defaults
     seed = settings.get("seed", defaults.get("seed", 0))
     async with contextlib.AsyncExitStack() as stack:

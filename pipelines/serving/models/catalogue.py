@@ -224,6 +224,7 @@ class Catalogue:
 
     def __init__(self, models: Mapping[str, ModelSettings], changed: Callable[[], None]):
         self.models = {name: ServedModel(name, settings, changed) for name, settings in models.items()}
+        self.tried = asyncio.Event()  # set once all models have been loaded, or could not be
 
     @property
     def ready(self) -> bool:
@@ -250,6 +251,7 @@ class Catalogue:
                     log("cannot read folder", logging.ERROR, model=model.name, reason=str(error))
                 except Exception:  # one model's folder must not stop the watching of all others
                     log("cannot refresh model", logging.ERROR, exc_info=True, model=model.name)
+            self.tried.set()
             await asyncio.sleep(seconds)
 
 

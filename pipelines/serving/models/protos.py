@@ -31,6 +31,8 @@ def from_proto(proto: Any, spec: Spec, most: int = LONGEST) -> np.ndarray:
     Raises:
         RequestError: If it does not fit `spec`, or its shape needs more values than it holds.
     """
+    if proto.dtype != spec.dtype.as_datatype_enum:
+        raise invalid(f"input '{spec.name}' must be {spec.dtype.name}, not {_type_name(proto.dtype)}")
     shape = [dimension.size for dimension in proto.tensor_shape.dim]
     check_rows(shape[0] if shape else 1, most, spec.name)
     fitted = spec.fitted(shape)
@@ -42,10 +44,19 @@ def from_proto(proto: Any, spec: Spec, most: int = LONGEST) -> np.ndarray:
     if math.prod(shape) > max(given, REPEATED_UP_TO):
         raise invalid(f"input '{spec.name}' has fewer values than its shape {written_shape(shape)} needs")
     try:
-        array = tf.make_ndarray(proto)
+        # TensorFlow fills a tensor without texts with one that is not of bytes.
+        no_texts = proto.dtype == DT_STRING and not proto.string_val
+        array = np.full(shape, b"", object) if no_texts else tf.make_ndarray(proto)
     except (TypeError, ValueError) as error:
         raise invalid(f"input '{spec.name}' is not a valid tensor: {error}") from None
     return spec.check(array.reshape(fitted))
+
+
+def _type_name(number: int) -> str:
+    try:
+        return tf.as_dtype(number).name
+    except TypeError:
+        return f"the type {number}"
 
 
 def _listed(proto: Any, shape: list[int]) -> np.ndarray | None:

@@ -87,6 +87,8 @@ class Signature:
             return {name: tensor if name in kept else tensor.numpy() for name, tensor in outputs.items()}
         except (tf.errors.InvalidArgumentError, tf.errors.OutOfRangeError) as error:
             raise invalid(_first_line(error)) from None
+        except UnicodeDecodeError:  # from the message of TensorFlow, which quotes bytes of the inputs
+            raise invalid("the model failed on these inputs") from None
         except tf.errors.CancelledError:
             raise RequestError(Kind.LATE, "the call was cancelled") from None
         except tf.errors.ResourceExhaustedError as error:

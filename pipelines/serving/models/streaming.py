@@ -1,9 +1,10 @@
 """Streaming of generated text: one call of `stream_start`, then calls of `stream_step` until it is finished.
 
-Outputs with the name of a `stream_step` input are passed to the next step. The `text` (1,) of each call is sent
-immediately, and `finished` (1,) ends the stream. Other outputs tell more of it, if an export has them: `stopped` (1,),
-whether the text came to an end of its own; `read` (1,), the tokens of the prompt; `token` and `log_probability` (1,);
-`top_tokens` and `top_log_probabilities` (1, any number), most probable first.
+Outputs with the name of a `stream_step` input are passed to the next step. If the number of rows of all inputs and
+outputs of `stream_step` is variable, it is called with one row of each of several streams, padded to the longest. The
+`text` (1,) of each call is sent immediately, and `finished` (1,) ends the stream. Other outputs tell more of it, if an
+export has them: `stopped` (1,), whether the text came to an end of its own; `read` (1,), the tokens of the prompt;
+`token` and `log_probability` (1,); `top_tokens` and `top_log_probabilities` (1, any number), most probable first.
 """
 
 import codecs
@@ -14,10 +15,10 @@ from typing import Any
 import numpy as np
 
 from pipelines.serving.models.signatures import Signature
+from pipelines.serving.models.stream_batches import FINISHED, READ, STOPPED, TEXT, Row
 from pipelines.serving.request_errors import invalid
 
 START, STEP = "stream_start", "stream_step"
-TEXT, FINISHED, STOPPED, READ = "text", "finished", "stopped", "read"
 
 
 def check_streams(start: Signature, step: Signature) -> None:
@@ -68,18 +69,13 @@ class Piece:
         return [(name.decode(errors="replace"), figure) for name, figure in zip(names, figures, strict=True)]
 
 
-async def pieces(
-    first: Mapping[str, Any],
-    step: Signature,
-    call: Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]],
-    most_steps: int,
-) -> AsyncIterator[Piece]:
-    """Yield the text of each `call` of `step`, which gets the outputs of the one before."""
+async def pieces(first: Row, step: Callable[[Row], Awaitable[Row]], most_steps: int) -> AsyncIterator[Piece]:
+    """Yield the text of each `step`, which gets the row of the one before."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode  # a character may be split between two pieces
-    outputs = first
+    row = first
     for number in range(most_steps):
-        finished = bool(outputs[FINISHED].all()) or number == most_steps - 1
-        yield Piece(decode(outputs[TEXT].reshape(-1)[0], finished), finished, outputs)
+        finished = row.finished or number == most_steps - 1
+        yield Piece(decode(row.told[TEXT].reshape(-1)[0], finished), finished, row.told)
         if finished:
             return
-        outputs = await call({name: outputs[name] for name in step.inputs})
+        row = await step(row)

@@ -26,7 +26,10 @@ class Part(Protocol):
         """Return the state before the first token, with room for `length` tokens."""
 
     def step(self, x: keras.KerasTensor, state: State, position: Any) -> tuple[keras.KerasTensor, State]:
-        """Continue from a state with the next steps (B, n, D)."""
+        """Continue from a state with the next steps (B, n, D).
+
+        `position` is that of the first step, or of the only one of each text (B, 1).
+        """
 
 
 @runtime_checkable
@@ -126,7 +129,7 @@ class LanguageModel(GenerativeModel):
     Layers that are a `Part` carry a state. All other layers map each token independently.
     """
 
-    one_shape = True
+    one_shape = by_row = True
 
     def __init__(
         self,
@@ -169,14 +172,14 @@ class LanguageModel(GenerativeModel):
         states = [part.start(batch, length) for part in self.parts if isinstance(part, Part)]
         return {"position": ops.zeros((batch,), "int32"), "parts": states}
 
-    def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
+    def step(self, tokens: keras.KerasTensor, state: State, by_row: bool = False) -> tuple[keras.KerasTensor, State]:
         """Return the scores of the token after each of the next tokens (B, n), and the new state."""
-        x, state = self.go_on(tokens, state)
+        x, state = self.go_on(tokens, state, by_row)
         return self.scores(x), state
 
-    def go_on(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
+    def go_on(self, tokens: keras.KerasTensor, state: State, by_row: bool) -> tuple[keras.KerasTensor, State]:
         """Return the hidden states from which the scores are computed (B, n, D), and the new state."""
-        position = state["position"][0]
+        position = state["position"][:, None] if by_row else state["position"][0]
         x, states, given = self.embedding(tokens), [], iter(state["parts"])
         for part in self.parts:
             if isinstance(part, Part):
@@ -213,9 +216,9 @@ class Mixture(LanguageModel):
         """Return the state of the network, and -1 in place of the last tokens."""
         return {**super().start(batch, length), "last": ops.full((batch, self.counts.order - 1), -1, "int32")}
 
-    def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
+    def step(self, tokens: keras.KerasTensor, state: State, by_row: bool = False) -> tuple[keras.KerasTensor, State]:
         """Return the log-probabilities of the token after each of the next tokens (B, n), and the new state."""
-        x, network = self.go_on(tokens, state)
+        x, network = self.go_on(tokens, state, by_row)
         joined, steps = ops.concatenate([state["last"], tokens], axis=1), ops.shape(tokens)[1]
         probabilities, seen = (each[:, -steps:] for each in self.look_up(joined))
         last = joined[:, ops.shape(joined)[1] - self.counts.order + 1 :]

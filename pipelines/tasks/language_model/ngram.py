@@ -169,6 +169,7 @@ class Ngram(GenerativeModel):
     """N-gram model. Its state is the last tokens."""
 
     context = None
+    by_row = True
     can_distill = False
 
     def __init__(self, features: Features, order: int):
@@ -185,7 +186,7 @@ class Ngram(GenerativeModel):
         """Return the initial state: -1 in place of the last tokens."""
         return ops.full((batch, self.order - 1), -1, "int32")
 
-    def step(self, tokens: keras.KerasTensor, state: State) -> tuple[keras.KerasTensor, State]:
+    def step(self, tokens: keras.KerasTensor, state: State, by_row: bool = False) -> tuple[keras.KerasTensor, State]:
         """Return the scores of the token after each of the next tokens (B, n), and the new state."""
         joined = ops.concatenate([state, tokens], axis=1)
         steps = ops.shape(tokens)[1]

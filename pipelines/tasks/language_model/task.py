@@ -22,7 +22,8 @@ from pipelines.tasks.language_model.models import MODELS
 from pipelines.tasks.language_model.pictures import draw_pictures
 from pipelines.tasks.language_model.preprocessing import TextPreprocessor
 from pipelines.tasks.language_model.sources import DOCUMENT, TEXT
-from pipelines.tasks.language_model.writing import Stream, make_choice, next_tokens, write
+from pipelines.tasks.language_model.streams import Stream
+from pipelines.tasks.language_model.writing import make_choice, next_tokens, write
 from pipelines.text.sampling import (
     MOST_BEAMS,
     MOST_TEMPERATURE,

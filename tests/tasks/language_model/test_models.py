@@ -11,7 +11,7 @@ from keras import ops
 from pipelines.tasks.language_model.models import MODELS
 from pipelines.tasks.language_model.networks import Mixture
 from pipelines.tasks.language_model.preprocessing import Features
-from pipelines.text.sampling import SamplingParams, continue_tokens
+from pipelines.text.sampling import Reader, SamplingParams, continue_tokens
 from pipelines.training.pretrained import load_pretrained_weights
 
 
@@ -80,6 +80,28 @@ def test_steps_give_what_the_whole_gives(rung):
         part, state = model.step(ops.convert_to_tensor(tokens[:, span]), state)
         parts.append(ops.convert_to_numpy(part))
     np.testing.assert_allclose(np.concatenate(parts, axis=1), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_texts_of_different_lengths_go_on_together_as_each_alone(rung):
+    model, lengths = make(rung), [3, 1, 7, 8]
+    tokens = np.random.default_rng(1).integers(3, 11, (4, 12)).astype("int32")
+    room = model.context or 12
+    alone, states, expected = Reader(model, 1, room), [], []
+    for row, length in enumerate(lengths):
+        _, state = Reader(model, 1, room).read(tf.constant(tokens[row : row + 1, :length]))
+        states.append(state)
+        each = []
+        for at in range(length, length + 4):  # the context of some is full on the way
+            scores, state = alone.go_on(tf.constant(tokens[row : row + 1]), at, state)
+            each.append(scores.numpy()[0])
+        expected.append(each)
+    together = tf.nest.map_structure(lambda *parts: tf.concat(parts, axis=0), *states)
+    for step in range(4):
+        read = np.array(lengths, "int32") + step + 1
+        padded = np.where(np.arange(12) < read[:, None], tokens, 0)[:, : read.max()]
+        scores, together = alone.go_on_by_row(tf.constant(padded), tf.constant(read), together)
+        np.testing.assert_allclose(scores, [each[step] for each in expected], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("rung", RUNGS)

@@ -238,6 +238,37 @@ def test_pieces_join_to_the_text_whatever_a_token_is(level, rung, stop, text):
         assert outputs["stopped"].numpy()[0] == (outputs["tokens"].shape[1] - outputs["read"].numpy()[0] < 60)
 
 
+def test_streams_of_different_texts_go_on_together_as_each_alone(text):
+    settings = ["preprocessing.context=8", "model=transformer", "decoding.temperature=1.5", "decoding.stop='on'"]
+    sizes = [f"models.transformer.{size}" for size in ("width=8", "layers=1", "heads=2", "feed_forward_units=8")]
+    config = load_config(CONFIG, overrides(text, *settings, *sizes))
+    preprocessor = TASK.preprocessor(**config.preprocessing)
+    preprocessor.adapt(load_run_dataset(config).train)
+    start, step = (
+        TASK.endpoints(build_model(config, TASK, preprocessor), preprocessor)[name]
+        for name in ("stream_start", "stream_step")
+    )
+    starting, following = (tf.function(each.answer, input_signature=[each.signature]) for each in (start, step))
+    rows, expected = [], []
+    for number, prompt in enumerate(("the 3 cats sat", "", "a")):
+        asked = {name: tf.constant([value], start.signature[name].dtype) for name, value in start.typical.items()}
+        asked |= {"prompt": tf.constant([prompt]), "max_tokens": tf.constant([20]), "seed": tf.constant([number])}
+        expected.append(streamed(starting, following, asked)[0])
+        rows.append(starting(asked))
+    texts = [row["text"].numpy()[0] for row in rows]
+    length = max(row["tokens"].shape[1] for row in rows)
+    wide = [{**row, "tokens": tf.pad(row["tokens"], [[0, 0], [0, length - row["tokens"].shape[1]]])} for row in rows]
+    together = {name: tf.concat([row[name] for row in wide], 0) for name in step.signature}
+    done = np.array([False] * 3)
+    while not done.all():
+        together = following({name: together[name] for name in step.signature})
+        texts = [
+            text + piece * (not gone) for text, piece, gone in zip(texts, together["text"].numpy(), done, strict=True)
+        ]
+        done |= together["finished"].numpy()
+    assert texts == expected
+
+
 def streamed(starting, following, raw) -> tuple[bytes, dict]:
     """Join the pieces of a stream; give them, and the outputs of the last call."""
     outputs, pieces = starting(raw), []
