@@ -217,7 +217,8 @@ def main() -> None:
     parser.add_argument("--measure", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
-        measure(*given.measure[:2], Path(given.measure[2]))
+        data, what, path = given.measure
+        measure(data, what, Path(path))
         return
     lines = RESULTS / "large_data.jsonl"
     for data in given.data:

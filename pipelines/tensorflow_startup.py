@@ -7,6 +7,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 
 def import_tensorflow(verbose: bool = False, keras: bool = True, backend: str = "tensorflow") -> None:
@@ -42,7 +43,8 @@ def without(*names: str) -> Iterator[None]:
     TensorFlow's converter imports JAX, which takes half a second, only to find out whether it is there.
     """
     hidden = [name for name in names if name not in sys.modules]
-    sys.modules |= dict.fromkeys(hidden)  # None: what Python has for a module that cannot be imported
+    nothing: Any = None  # what Python has for a module that cannot be imported
+    sys.modules.update(dict.fromkeys(hidden, nothing))
     try:
         yield
     finally:

@@ -47,8 +47,8 @@ def package_version(package: str) -> str | None:
     """
     with contextlib.suppress(PackageNotFoundError):
         return version(package)
-    (holder, *_) = packages_distributions().get(package) or [None]
-    return version(holder) if holder else None
+    holders = packages_distributions().get(package)
+    return version(holders[0]) if holders else None
 
 
 def describe_processor() -> str:
