@@ -67,6 +67,7 @@ def serve(settings: Settings) -> None:
     with tempfile.TemporaryDirectory() as figures:  # where the workers share their metrics
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = figures
         page = _listen("127.0.0.1", 0)  # any free port
+        page.listen()  # requests of other workers wait until the first one takes them
         others = _config(replace(settings, playground_port=page.getsockname()[1]))
         Workers(config, [listening], others, page).run()
 

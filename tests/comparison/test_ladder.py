@@ -60,7 +60,7 @@ class Answer:
 @pytest.fixture
 def compare(csv, monkeypatch):
     def call(folder, pool, *settings, **options):
-        monkeypatch.setattr(comparing, "make_pool", lambda *_: pool)
+        monkeypatch.setattr(comparing, "make_pool", lambda *_, **__: pool)
         given = [*overrides(csv, "training.monitor=validation.rmsle"), *settings]
         return comparing.compare(CONFIG, given, comparison_dir=folder, **options)
 

@@ -297,7 +297,7 @@ PLACES = {  # what data.path names -> what is said
     "an image": ("x.png", lambda p: write(p, encode(picture())), "a single image (PNG); set data.path to a folder"),
     "an image in an unsupported format (HEIC)": ("x.heic", lambda p: write(p, BAD["HEIC"][0]), "a single image (HEIC)"),
     "a zip": ("x.zip", zipped, "a ZIP archive, not an image; extract it"),
-    "a tar": ("x.tar.gz", packed, "a gzip archive, not an image; extract it"),
+    "a tar": ("x.tar.gz", packed, "is compressed, so its images cannot be read by position; run: gunzip FILE"),
     "a list": ("x.txt", lambda p: write(p, b"cat/0.png\n"), "a file; set data.path to a folder"),
     "a table": ("x.csv", lambda p: write(p, b"file,label\n"), "a file; set data.path to a folder"),
     "an empty folder": (

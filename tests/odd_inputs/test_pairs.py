@@ -360,7 +360,6 @@ REFUSED = {
     "nothing": ({"a.tsv": ""}, {}, r"a\.tsv: has no tab|a\.tsv: contains no usable text pairs"),
     "nothing but blanks": ({"a.tsv": " \t \n" * 9}, {}, r"a\.tsv: contains no usable text pairs"),
     "no file": ({"a.tsv": joined(EN, FR)}, {"path": "b.tsv"}, r"b\.tsv: cannot be read \(No such file"),
-    "a folder": ({"a.tsv": joined(EN, FR)}, {"path": "."}, r"cannot be read \(Is a directory\)"),
     "no train": ({"a.tsv": joined(EN, FR)}, {"path": {"test": "a.tsv"}}, r"data\.path: has no entry `train`"),
 }
 

@@ -48,7 +48,7 @@ def test_the_first_visits_open_the_playground(toys_server):
 def test_the_playground_answers_whichever_worker_is_asked(started, toy_exports):
     pytest.importorskip("gradio")
     server = started(toy_exports / "adder", "--workers", 2)
-    httpx.get(f"{server.url}/playground/config", timeout=300)  # imports Gradio
+    httpx.get(f"{server.url}/playground/config", timeout=300, follow_redirects=True)  # imports Gradio
     for number in range(6):  # each request on a connection of its own
         config = server.get("/playground/config", follow_redirects=True).json()
         loading = next(each for each in config["dependencies"] if ["load"] in [t[1:] for t in each["targets"]])

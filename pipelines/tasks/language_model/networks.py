@@ -177,7 +177,7 @@ class LanguageModel(GenerativeModel):
         x, state = self.go_on(tokens, state, by_row)
         return self.scores(x), state
 
-    def go_on(self, tokens: keras.KerasTensor, state: State, by_row: bool) -> tuple[keras.KerasTensor, State]:
+    def go_on(self, tokens: keras.KerasTensor, state: State, by_row: bool = False) -> tuple[keras.KerasTensor, State]:
         """Return the hidden states from which the scores are computed (B, n, D), and the new state."""
         position = state["position"][:, None] if by_row else state["position"][0]
         x, states, given = self.embedding(tokens), [], iter(state["parts"])

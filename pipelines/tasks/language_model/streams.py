@@ -79,7 +79,8 @@ class Stream:
         # Padding that no text needs any more goes.
         tokens = tf.pad(tokens[:, : tf.reduce_max(lengths)], [[0, 0], [0, 1]])
         tokens = tf.where(places == lengths[:, None], token[:, None], tokens)
-        whole = tf.reshape(self.tokenizer.decode(after(tokens, read)), [-1])
+        # The number of texts, stated in the graph too: `substr` takes no offsets of 1 text with lengths of unknown ones.
+        whole = tf.ensure_shape(tf.reshape(self.tokenizer.decode(after(tokens, read)), [-1]), read.shape)
         text = _until_any(whole, asked["stop"])
         stopped = (token == END) | (text != whole)
         finished = stopped | (written + 1 >= choice.max_tokens)
