@@ -79,7 +79,7 @@ class Stream:
         # Padding that no text needs any more goes.
         tokens = tf.pad(tokens[:, : tf.reduce_max(lengths)], [[0, 0], [0, 1]])
         tokens = tf.where(places == lengths[:, None], token[:, None], tokens)
-        # The number of texts, stated in the graph too: `substr` takes no offsets of 1 text with lengths of unknown ones.
+        # With the number of texts in the graph, because `substr` takes no offsets of 1 text with any number of lengths.
         whole = tf.ensure_shape(tf.reshape(self.tokenizer.decode(after(tokens, read)), [-1]), read.shape)
         text = _until_any(whole, asked["stop"])
         stopped = (token == END) | (text != whole)
