@@ -22,8 +22,9 @@ SMALLEST = float(np.finfo("float32").eps)  # probability, where its logarithm co
 
 def fitted_temperature(model: keras.Model, preprocessor: SentencePreprocessor, examples: pd.DataFrame) -> float:
     """Return the temperature with the smallest negative log-likelihood of the tokens' tags (Guo et al. 2017)."""
+    batches = evaluation_batches(examples, lambda raw: preprocessor.example(raw, training=False), cache=False)
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False, input_signature=batches.element_spec[:2])  # one trace for batches of any length
     def losses(inputs: Tensors, labels: tf.Tensor) -> tf.Tensor:
         outputs = model(inputs, training=False)
 
@@ -35,7 +36,6 @@ def fitted_temperature(model: keras.Model, preprocessor: SentencePreprocessor, e
 
         return tf.map_fn(loss, tf.constant(TEMPERATURES, tf.float32))
 
-    batches = evaluation_batches(examples, lambda raw: preprocessor.example(raw, training=False), cache=False)
     return best_temperature(np.sum([losses(inputs, labels).numpy() for inputs, labels, _ in batches], axis=0))
 
 
@@ -46,15 +46,15 @@ def token_probabilities(
 
     Tags are places in `preprocessor.tags`. The true one is -1 if it is not there.
     """
+    batches = evaluation_batches(examples, lambda raw: preprocessor.example(raw, training=False), cache=False)
 
-    @tf.function(autograph=False, reduce_retracing=True)
+    @tf.function(autograph=False, input_signature=batches.element_spec[:1])  # one trace for batches of any length
     def tagged(inputs: Tensors) -> list[tf.Tensor]:
         outputs = model(inputs, training=False)
         decoded = [decode_scores(preprocessor, inputs, outputs, temperature) for temperature in temperatures]
         found = [decoded[0].path, *(each.tag_probabilities() for each in decoded)]
         return [tf.boolean_mask(each, decoded[0].mask) for each in found]
 
-    batches = evaluation_batches(examples, lambda raw: preprocessor.example(raw, training=False), cache=False)
     parts = zip(*(tagged(inputs) for inputs, _, _ in batches), strict=True)
     path, *probabilities = (np.concatenate([part.numpy() for part in each]) for each in parts)
     tags = [tag for row in examples[TAGS] for tag in row]
