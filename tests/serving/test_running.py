@@ -92,3 +92,24 @@ def test_a_call_ends_when_nobody_waits_for_it(endless):
             await Runs().call(0.1, ThreadPoolExecutor(1), time.sleep, 0.5)
 
     asyncio.run(scenario())
+
+
+def test_the_end_of_one_call_does_not_cancel_another(endless):
+    signature = Version(endless / "1").signatures["serving_default"]
+    entered, ended = threading.Event(), threading.Event()
+
+    def waiting() -> dict:
+        entered.set()
+        ended.wait()
+        return signature.call({"x": np.float32([-1])})
+
+    async def scenario():
+        runs, pool = Runs(), ThreadPoolExecutor(2)
+        call = asyncio.create_task(runs.call(ENDLESS, pool, waiting))
+        await asyncio.to_thread(entered.wait)
+        with pytest.raises(RequestError):
+            await runs.call(0.1, pool, time.sleep, 1.0)
+        ended.set()  # while the thread of the call that was too late still sleeps
+        assert (await call)["y"].tolist() == [-1]
+
+    asyncio.run(scenario())

@@ -1,15 +1,21 @@
 """Calls of models in threads: they end at a deadline, when nobody waits for them, and when the server stops."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
-from tensorflow.python.eager.cancellation import CancellationManager, CancellationManagerContext
+from tensorflow.python.eager import cancellation
+from tensorflow.python.eager.cancellation import CancellationManager
 
 from pipelines.serving.request_errors import Kind, RequestError
 
 Result = TypeVar("Result")
+
+_THREAD = threading.local()  # its `stop` cancels the call that runs in a thread
+# TensorFlow has one variable for the calls of all threads, so that the end of one would also cancel another.
+cancellation.context = lambda: getattr(_THREAD, "stop", None)
 
 
 class Runs:
@@ -56,5 +62,8 @@ class Runs:
 
 
 def _cancellable(stop: CancellationManager, function: Callable[..., Result], *arguments: Any) -> Result:
-    with CancellationManagerContext(stop):
+    _THREAD.stop = stop
+    try:
         return function(*arguments)
+    finally:
+        _THREAD.stop = None
