@@ -1,6 +1,5 @@
 """The `prepare` command: convert the data of a config that is larger than memory, on several processes or machines."""
 
-import os
 import pickle
 import shutil
 import uuid
@@ -20,7 +19,7 @@ from pipelines.data.stored import StoredTable
 from pipelines.errors import UserError
 from pipelines.storage import cache_folder, make_folder
 from pipelines.tasks import load_task
-from pipelines.tuning.pools import RayPool
+from pipelines.tuning.pools import RayPool, cores
 
 # No extra: it requires protobuf 6, and the newest gRPC packages of the server require protobuf 7.
 BEAM = "needs the package apache-beam; in an environment without the server, run: pip install . apache-beam"
@@ -54,7 +53,7 @@ def prepare(
     if ray is not None and beam_runner is not None:
         raise UserError("--beam-runner", "cannot be combined with --ray")
     given = load_config(config, overrides)
-    count = processes or len(os.sched_getaffinity(0))
+    count = processes or cores()
     with _workers(count, ray, beam_runner, beam_options) as workers, converting_with(workers):
         source = read_source(given.data, load_task(given.task))
     examples = {name: len(table) for name, table in source.examples.items()}

@@ -123,8 +123,12 @@ def make_pool(
 
 def threads_each(processes: int) -> int | None:
     """Return the number of threads of each of several processes that divide the cores; None: a single one has all."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes) if processes > 1 else None
+    return max(1, cores() // processes) if processes > 1 else None
+
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_server() -> Any:
